@@ -1,0 +1,22 @@
+"""Hooked models: one table of hook points over all supported families."""
+
+from promptscope.models.families import FAMILIES, Attention, Family, HookPoint
+from promptscope.models.hooked import Hook, HookedModel, ModelShape, PromptLike, Via
+from promptscope.models.loading import EMBEDDED_MODELS, load_model
+from promptscope.models.prefix import Prefix, rotate
+
+__all__ = [
+    "EMBEDDED_MODELS",
+    "FAMILIES",
+    "Attention",
+    "Family",
+    "Hook",
+    "HookPoint",
+    "HookedModel",
+    "ModelShape",
+    "Prefix",
+    "PromptLike",
+    "Via",
+    "load_model",
+    "rotate",
+]

@@ -1,0 +1,10 @@
+"""Soft prompts: parameters -> vectors -> hooks or a prefix cache."""
+
+from promptscope.prompts import initialisation as init
+from promptscope.prompts.deep import DeepPrompt
+from promptscope.prompts.peft_io import write_peft
+from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.saving import load_prompt
+from promptscope.prompts.soft import SoftPrompt
+
+__all__ = ["DeepPrompt", "Prompt", "SoftPrompt", "init", "load_prompt", "write_peft"]

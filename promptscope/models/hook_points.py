@@ -1,0 +1,41 @@
+"""The hook-point table of a loaded model, and names that stand for one hook point per layer."""
+
+import pandas as pd
+
+from promptscope.errors import ModelError, nearest
+from promptscope.models.families import Family
+
+
+def hook_point_table(family: Family, layers: dict[str, int]) -> pd.DataFrame:
+    """List every hook point that promptscope vouches for, one row each.
+
+    Columns: `name` (what `model.hooks` takes), `layer` (-1 outside the layers), `shape`, `meaning`,
+    `acts` (whether a written value takes full effect).
+    """
+    rows = []
+    for point in family.points:
+        for layer in range(layers[point.stack]) if point.stack else [-1]:
+            name = f"{point.stack}.{layer}.{point.name}" if point.stack else point.name
+            rows.append((name, layer, point.shape, point.meaning, point.acts))
+    return pd.DataFrame(rows, columns=["name", "layer", "shape", "meaning", "acts"])
+
+
+def expand_site(site: str, family: Family, layers: dict[str, int]) -> list[str]:
+    """Expand a site to its hook points, one for each layer.
+
+    `"attn.hook_pattern"` means every layer of the main stack (`blocks`, T5: `encoder_blocks`);
+    `"decoder_blocks.{i}.cross_attn.hook_pattern"` names the stack; a full name stands for itself.
+    """
+    names = {f"{point.stack}.{{i}}.{point.name}" if point.stack else point.name for point in family.points}
+    spelled = site if site in names else f"{family.stacks[0]}.{{i}}.{site}"
+    if spelled in names:
+        stack, separator, rest = spelled.partition(".{i}.")
+        return [f"{stack}.{i}.{rest}" for i in range(layers[stack])] if separator else [spelled]
+    every = set(hook_point_table(family, layers)["name"])
+    if site in every:
+        return [site]
+    short = {name.partition(".{i}.")[2] or name for name in names}
+    raise ModelError(
+        f"no hook point {site!r} in the {family.name} family.{nearest(site, [*short, *names, *every])} "
+        "model.hook_points() lists all of them."
+    )

@@ -1,0 +1,329 @@
+"""The hooked model: one frozen transformer, seen through hooks and run through its plain twin."""
+
+from collections.abc import Callable, Iterable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Protocol
+
+import pandas as pd
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from promptscope.errors import ModelError, PromptError
+from promptscope.files import content_hash, tensor_hash
+from promptscope.models.families import Family
+from promptscope.models.hook_points import expand_site, hook_point_table
+from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
+from promptscope.models.prefix import Prefix, attend_with
+
+Hook = tuple[str, Callable[..., Tensor | None]]
+Via = Literal["auto", "hooks", "prefix"]
+
+
+class PromptLike(Protocol):
+    """What a hooked model needs of a prompt."""
+
+    @property
+    def length(self) -> int: ...
+    def bind(self, model: "HookedModel") -> Any: ...
+    def hooks(self, model: "HookedModel") -> list[Hook]: ...
+    def prefix(self, model: "HookedModel") -> Prefix: ...
+    def slots(self, model: "HookedModel") -> Mapping[str, int]: ...
+
+
+@dataclass(frozen=True)
+class ModelShape:
+    """Sizes of a model; `context` is the largest number of positions, None where there is no limit."""
+
+    n_layers: int
+    d_model: int
+    n_heads: int
+    n_kv_heads: int
+    d_head: int
+    vocab_size: int
+    context: int | None
+
+
+class HookedModel:
+    """A frozen transformer: `bridge` to look inside, `twin` to run plainly, one set of weights for both.
+
+    Made by `ps.load_model`. Every batch runs right padded, as `[k prompt slots | text | padding]`, whatever
+    the side of its padding was: position t of the text is position k + t of the model.
+    """
+
+    def __init__(
+        self,
+        bridge: TransformerBridge,
+        twin: PreTrainedModel,
+        family: Family,
+        tokenizer: PreTrainedTokenizerBase | None,
+        name: str,
+        revision: str | None,
+    ) -> None:
+        self.bridge = bridge
+        self.twin = twin
+        self.family = family
+        self._tokenizer = tokenizer
+        self.name = name
+        self.revision = revision
+
+    def __repr__(self) -> str:
+        s = self.shape
+        return (
+            f"HookedModel({self.name!r}, family={self.family.name!r}, n_layers={s.n_layers}, "
+            f"d_model={s.d_model}, n_heads={s.n_heads}, dtype={self.dtype}, device={self.device})"
+        )
+
+    # --- what the model is ---------------------------------------------------------------------------
+
+    @property
+    def has_tokenizer(self) -> bool:
+        """Whether text can be turned into tokens."""
+        return self._tokenizer is not None
+
+    @property
+    def tokenizer(self) -> PreTrainedTokenizerBase:
+        """The tokenizer as it was given: the bridge's changes to tokenizers do not reach it."""
+        if self._tokenizer is None:
+            raise ModelError(
+                f"model {self.name!r} has no tokenizer, so text cannot be turned into tokens: pass one, "
+                "ps.load_model(..., tokenizer=AutoTokenizer.from_pretrained(...)), or save it into the model's folder"
+            )
+        return self._tokenizer
+
+    @property
+    def device(self) -> torch.device:
+        """Where the weights are."""
+        return self.twin.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Type of the weights."""
+        return self.twin.dtype
+
+    @cached_property
+    def layers(self) -> dict[str, int]:
+        """Number of layers of each stack."""
+        return {stack: len(getattr(self.bridge, stack)) for stack in self.family.stacks}
+
+    @cached_property
+    def shape(self) -> ModelShape:
+        """Sizes of the model."""
+        config = self.bridge.cfg
+        limit = getattr(self.twin.config, "max_position_embeddings", None)
+        return ModelShape(
+            n_layers=self.layers[self.family.stacks[0]],
+            d_model=config.d_model,
+            n_heads=config.n_heads,
+            n_kv_heads=getattr(config, "n_key_value_heads", None) or config.n_heads,
+            d_head=config.d_head,
+            vocab_size=self.twin.get_input_embeddings().weight.shape[0],
+            context=limit,
+        )
+
+    @cached_property
+    def embedding_hash(self) -> str:
+        """SHA-256 of the input embedding matrix: what a saved prompt is checked against.
+
+        Hashed as float32, so that a half-precision checkpoint is the same model when loaded in float32.
+        """
+        return tensor_hash(self.twin.get_input_embeddings().weight.float())
+
+    @cached_property
+    def weights_hash(self) -> str:
+        """SHA-256 over all weights: what captures in a store are keyed by."""
+        return content_hash({name: tensor_hash(tensor) for name, tensor in self.twin.state_dict().items()})
+
+    def hook_points(self) -> pd.DataFrame:
+        """List every hook point: name, layer, shape, meaning, and whether a written value acts."""
+        return hook_point_table(self.family, self.layers)
+
+    def site(self, name: str) -> list[str]:
+        """Expand a site such as `"attn.hook_pattern"` to its hook points, one for each layer."""
+        return expand_site(name, self.family, self.layers)
+
+    def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_model"]:
+        """Return token vectors as the first layer gets them (some families scale inside the module)."""
+        return self.twin.get_input_embeddings()(ids.to(self.device))
+
+    # --- running it ----------------------------------------------------------------------------------
+
+    def hooks(self, fwd_hooks: Iterable[Hook]) -> AbstractContextManager[Any]:
+        """Attach hooks for the length of a `with` block, as TransformerLens' `model.hooks` does."""
+        return self.bridge.hooks(fwd_hooks=list(fwd_hooks))
+
+    def logits(
+        self,
+        input_ids: Int[Tensor, "B n"],
+        attention_mask: Int[Tensor, "B n"] | None = None,
+        prompt: PromptLike | None = None,
+        via: Via = "auto",
+        decoder_input_ids: Int[Tensor, "B m"] | None = None,
+    ) -> Float[Tensor, "B t V"]:
+        """Return logits `[B, n, V]` at the positions of *input_ids* (encoder-decoders: of *decoder_input_ids*).
+
+        Either side may be padded: a row's logits are those of the row alone. Values at padding are meaningless.
+        Gradients reach the prompt, never the model. An encoder-decoder without *decoder_input_ids* is asked
+        for its first token.
+
+        `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin behind
+        the prompt's keys and values (causal models); `"auto"` takes the faster of the two.
+
+        Raises:
+            PromptError: the prompt does not fit this model, or prompt and text exceed its context.
+        """
+        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        order = to_right_padding(mask)
+        input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
+        if decoder_input_ids is None and self.family.kind == "seq2seq":
+            decoder_input_ids = input_ids.new_full((len(input_ids), 1), self.decoder_start_id)
+        if self.resolve_via(prompt, via) == "hooks":
+            logits = self.forward_hooked(input_ids, mask, prompt, decoder_input_ids=decoder_input_ids)
+            slots = prompt.slots(self) if prompt is not None else {}
+            logits = logits[:, slots.get("encoder" if decoder_input_ids is None else "decoder", 0) :]
+        elif self.family.kind == "causal":
+            prefix = prompt.bind(self).prefix(self) if prompt is not None else None
+            logits = self.unembed(self.hidden(input_ids, mask, prefix))
+        elif self.family.kind == "seq2seq":
+            logits = self.twin(
+                input_ids=input_ids, attention_mask=mask, decoder_input_ids=decoder_input_ids, use_cache=False
+            ).logits
+        else:
+            logits = self.twin(input_ids=input_ids, attention_mask=mask).logits
+        return logits if decoder_input_ids is not None else restore_order(logits, order)
+
+    def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
+        """Say which way a prompt runs; `"prefix"` stands for the twin."""
+        if via not in ("auto", "hooks", "prefix"):
+            raise ModelError(f"via must be 'auto', 'hooks' or 'prefix', not {via!r}")
+        if via == "prefix" and self.family.kind != "causal":
+            raise PromptError(
+                f"a prefix cache exists for causal models only, and {self.name!r} is a {self.family.kind} model: "
+                "use via='hooks' or 'auto'"
+            )
+        if via == "auto":
+            return "prefix" if prompt is None or self.family.kind == "causal" else "hooks"
+        return via
+
+    def forward_hooked(
+        self,
+        input_ids: Int[Tensor, "B n"],
+        attention_mask: Int[Tensor, "B n"] | None = None,
+        prompt: PromptLike | None = None,
+        hooks: Iterable[Hook] = (),
+        decoder_input_ids: Int[Tensor, "B m"] | None = None,
+        position_offset: int = 0,
+    ) -> Float[Tensor, "B t V"]:
+        """Run the bridge on a right-padded batch under a prompt's hooks and then *hooks*.
+
+        The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits.
+        *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative).
+        """
+        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        slots = prompt.bind(self).slots(self) if prompt is not None else {}
+        self.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
+        ids = prepend_slots(input_ids, slots.get("encoder", 0), fill=0)
+        mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
+        arguments: dict[str, Any] = {"attention_mask": mask}
+        if decoder_input_ids is not None:
+            decoder_ids = decoder_input_ids.to(self.device)
+            arguments["decoder_input_ids"] = prepend_slots(decoder_ids, slots.get("decoder", 0), fill=0)
+        else:
+            positions = torch.arange(ids.shape[1], device=self.device) + position_offset
+            arguments["position_ids"] = positions.expand(ids.shape)
+        prompt_hooks = prompt.hooks(self) if prompt is not None else []
+        # The prompt's hooks come first: a probe at the same point then sees the written value.
+        with self.hooks([*prompt_hooks, *hooks]):
+            return self.bridge(ids, **arguments)
+
+    def hidden(
+        self,
+        input_ids: Int[Tensor, "B n"],
+        attention_mask: Int[Tensor, "B n"] | None = None,
+        prefix: Prefix | None = None,
+    ) -> Float[Tensor, "B n d_model"]:
+        """Run the twin of a causal model on a right-padded batch, up to the final norm."""
+        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        if prefix is None:
+            self.check_context(input_ids.shape[1])
+            return self.twin.base_model(
+                input_ids=input_ids, attention_mask=mask, use_cache=False
+            ).last_hidden_state
+        k = prefix.length
+        self.check_context(input_ids.shape[1], k)
+        positions = torch.arange(k, k + input_ids.shape[1], device=self.device).expand(input_ids.shape)
+        with attend_with(prefix, self.twin):
+            return self.twin.base_model(
+                input_ids=input_ids,
+                attention_mask=prepend_slots(
+                    mask, k, fill=1
+                ),  # k + n wide: with n alone it is silently wrong
+                position_ids=positions,
+                past_key_values=prefix.cache(len(input_ids)),
+                use_cache=True,
+            ).last_hidden_state
+
+    def unembed(self, hidden: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows V"]:
+        """Map the hidden states of a causal model to logits."""
+        head = self.twin.get_output_embeddings()
+        assert head is not None
+        return head(hidden)
+
+    def logits_where(
+        self,
+        where: Bool[Tensor, "B t"],
+        input_ids: Int[Tensor, "B n"],
+        attention_mask: Int[Tensor, "B n"],
+        prompt: PromptLike | None = None,
+        decoder_input_ids: Int[Tensor, "B m"] | None = None,
+        prefix: Prefix | None = None,
+    ) -> Float[Tensor, "rows V"]:
+        """Return logits of a right-padded batch at the positions marked in *where*, row by row.
+
+        On causal models the unembedding runs at these positions only; *prefix*, if given, spares
+        computing the prompt's own.
+        """
+        if self.family.kind == "causal":
+            if prompt is not None and prefix is None:
+                prefix = prompt.bind(self).prefix(self)
+            return self.unembed(self.hidden(input_ids, attention_mask, prefix)[where])
+        return self.logits(input_ids, attention_mask, prompt, decoder_input_ids=decoder_input_ids)[where]
+
+    @property
+    def decoder_start_id(self) -> int | None:
+        """The token with which an encoder-decoder starts to write, None for other kinds."""
+        return getattr(self.twin.config, "decoder_start_token_id", None)
+
+    def check_context(self, n: int, k: int = 0) -> None:
+        """Raise PromptError if *k* prompt positions and *n* tokens do not fit the model's context."""
+        if self.shape.context is not None and n + k > self.shape.context:
+            raise PromptError(
+                f"{k} prompt positions + {n} tokens = {n + k} positions, but {self.name!r} has only "
+                f"{self.shape.context}: use a shorter prompt, or let the task truncate its text "
+                f"(max_length={max(self.shape.context - k, 0)})"
+            )
+
+    def _check_inputs(
+        self, input_ids: Int[Tensor, "B n"], attention_mask: Int[Tensor, "B n"] | None
+    ) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
+        if (
+            input_ids.numel()
+            and not 0 <= int(input_ids.min()) <= int(input_ids.max()) < self.shape.vocab_size
+        ):
+            raise ModelError(
+                f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(input_ids.min())}.."
+                f"{int(input_ids.max())}: were they made with another model's tokenizer?"
+            )
+        input_ids = input_ids.to(self.device)
+        if attention_mask is None:
+            return input_ids, torch.ones_like(input_ids)
+        if attention_mask.shape != input_ids.shape:
+            raise ModelError(
+                f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, "
+                f"not {tuple(attention_mask.shape)}; prompt slots are added inside"
+            )
+        return input_ids, attention_mask.to(self.device)

@@ -1,0 +1,151 @@
+"""From a name, a folder or a Hugging Face model to a hooked model."""
+
+import copy
+import os
+from importlib.resources import files
+from pathlib import Path
+
+import torch
+import transformers
+from safetensors import SafetensorError
+from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+
+from promptscope.errors import ModelError, nearest
+from promptscope.models.families import FAMILIES, Family
+from promptscope.models.hooked import HookedModel
+from promptscope.models.self_test import self_test
+from promptscope.models.twin import boot_bridge, share_weights
+
+EMBEDDED_MODELS: dict[str, str] = {
+    "embedded-causal": "causal",
+    "embedded-seq2seq": "seq2seq",
+    **{f"embedded-masked-{seed}": f"masked-{seed}" for seed in range(5)},
+}
+"""Names of the small models inside the package and their folders."""
+
+
+def load_model(
+    model: str | os.PathLike[str] | PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None = None,
+    device: str | torch.device | None = None,
+    dtype: torch.dtype | str | None = None,
+    revision: str | None = None,
+) -> HookedModel:
+    """Load a frozen, hooked model and test it.
+
+    Args:
+        model: an embedded model's name, a local folder, a Hugging Face Hub name, or a loaded model. The weights of
+            a loaded model are shared, not copied, and frozen; its modules and config are left alone.
+        tokenizer: overrides the one beside the weights.
+        device: default: where a loaded model is, else the GPU if there is one, else the CPU.
+        dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
+        revision: of a Hub model.
+
+    Raises:
+        ModelError: unknown name, unsupported architecture, damaged files, or a failed self-test.
+
+    >>> model = load_model("embedded-causal")
+    >>> model.hook_points().head(1)["name"].item()
+    'embed.hook_out'
+    """
+    if isinstance(dtype, str):
+        dtype = _dtype(dtype)
+    if isinstance(model, PreTrainedModel):
+        family = _family(type(model).__name__)
+        name = str(model.config._name_or_path or type(model).__name__)
+        twin = share_weights(model)
+        if device is not None or dtype is not None:
+            # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
+            wanted = (torch.device(device or model.device), dtype or model.dtype)
+            if wanted != (model.device, model.dtype):
+                twin = copy.deepcopy(model).to(device=wanted[0], dtype=wanted[1])
+    else:
+        name = str(model)
+        where = _resolve(name)
+        family = _family_of_checkpoint(where, name, revision)
+        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        twin = _from_pretrained(where, family, name, revision, dtype, device)
+        tokenizer = tokenizer or _load_tokenizer(where, revision)
+    twin = twin.eval().requires_grad_(False)
+    hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
+    self_test(hooked)
+    return hooked
+
+
+def _resolve(name: str) -> str:
+    if name in EMBEDDED_MODELS:
+        return str(files("promptscope") / "embedded" / EMBEDDED_MODELS[name])
+    path = Path(name).expanduser()
+    if path.is_dir():
+        if not (path / "config.json").is_file():
+            raise ModelError(f"folder {name!r} holds no config.json: expected one written by save_pretrained")
+        return str(path)
+    if path.is_file():
+        raise ModelError(f"{name!r} is a file: expected the folder that holds config.json and the weights")
+    return name
+
+
+def _family(architecture: str) -> Family:
+    for family in FAMILIES.values():
+        if family.architecture == architecture:
+            return family
+    supported = ", ".join(family.architecture for family in FAMILIES.values())
+    hint = (
+        " Classification runs through a language-model head and a verbalizer here: load the checkpoint with its "
+        "language-model head instead."
+        if "Classification" in architecture
+        else ""
+    )
+    raise ModelError(f"architecture {architecture!r} is not supported. Supported: {supported}.{hint}")
+
+
+def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family:
+    try:
+        config = AutoConfig.from_pretrained(where, revision=revision)
+    except (OSError, ValueError, KeyError) as error:
+        raise ModelError(
+            f"no model {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder here, and the "
+            f"Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {str(error).splitlines()[0]}"
+        ) from error
+    if not config.architectures:
+        raise ModelError(
+            f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'"
+        )
+    return _family(config.architectures[0])
+
+
+def _from_pretrained(
+    where: str,
+    family: Family,
+    name: str,
+    revision: str | None,
+    dtype: torch.dtype | None,
+    device: torch.device,
+) -> PreTrainedModel:
+    # Half precision on a CPU is slow and loses a quarter of the prompt's gradient: only if asked for.
+    wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
+    try:
+        model = getattr(transformers, family.architecture).from_pretrained(
+            where, revision=revision, dtype=wanted
+        )
+    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "
+            "delete the damaged file and load again."
+        ) from error
+    return model.to(device)
+
+
+def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase | None:
+    # Models without a tokenizer are useful (token ids in, logits out); text then raises ModelError.
+    try:
+        return AutoTokenizer.from_pretrained(where, revision=revision)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return None
+
+
+def _dtype(name: str) -> torch.dtype:
+    value = getattr(torch, name.removeprefix("torch."), None)
+    if not isinstance(value, torch.dtype) or not value.is_floating_point:
+        raise ModelError(f"dtype must be float32, bfloat16, float16 or float64, not {name!r}")
+    return value

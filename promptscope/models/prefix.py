@@ -1,0 +1,103 @@
+"""A prompt as keys and values in front of every layer: the accelerator on causal models."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+from transformers.cache_utils import DynamicLayer
+from transformers.integrations.sdpa_attention import sdpa_attention_forward
+from transformers.masking_utils import sdpa_mask
+
+_NAME = "promptscope_prefix"
+_current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default=None)
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
+
+    `layers` holds the layers that see the prefix; the others attend to the text alone.
+    """
+
+    keys: tuple[Float[Tensor, "1 kv_head k d_head"], ...]
+    values: tuple[Float[Tensor, "1 kv_head k d_head"], ...]
+    layers: frozenset[int]
+
+    @property
+    def length(self) -> int:
+        """Number of prompt positions k."""
+        return self.keys[0].shape[2]
+
+    def cache(self, batch_size: int) -> DynamicCache:
+        """Give a new Hugging Face cache of expanded views, without a copy. One forward pass consumes it."""
+        cache = DynamicCache()
+        for key, value in zip(self.keys, self.values, strict=True):
+            layer = DynamicLayer()
+            layer.lazy_initialization(key, value)
+            layer.keys = key.expand(batch_size, -1, -1, -1)
+            layer.values = value.expand(batch_size, -1, -1, -1)
+            cache.layers.append(layer)
+        return cache
+
+    def detach(self) -> "Prefix":
+        """Cut the prefix from the graph of the prompt's parameters."""
+        return Prefix(
+            tuple(key.detach() for key in self.keys),
+            tuple(value.detach() for value in self.values),
+            self.layers,
+        )
+
+
+@contextmanager
+def attend_with(prefix: Prefix, twin: PreTrainedModel) -> Iterator[None]:
+    """Let *twin* run with *prefix*, whose keys exist in every layer's cache, visible in its own layers only."""
+    if len(prefix.layers) == len(prefix.keys):
+        yield  # every layer sees the prefix: the model's own attention does
+        return
+    before = twin.config._attn_implementation
+    token = _current.set(prefix)
+    twin.config._attn_implementation = _NAME
+    try:
+        yield
+    finally:
+        twin.config._attn_implementation = before
+        _current.reset(token)
+
+
+def _attend(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    **options: Any,
+) -> tuple[Tensor, None]:
+    prefix = _current.get()
+    if prefix is not None and module.layer_idx not in prefix.layers:
+        key, value = key[:, :, prefix.length :], value[:, :, prefix.length :]
+        if attention_mask is not None:
+            attention_mask = attention_mask[..., prefix.length :]
+    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+
+
+AttentionInterface.register(_NAME, _attend)
+AttentionMaskInterface.register(_NAME, sdpa_mask)
+
+
+def rotate(
+    x: Float[Tensor, "... d_head"], cos: Float[Tensor, "... rotary"], sin: Float[Tensor, "... rotary"]
+) -> Float[Tensor, "... d_head"]:
+    """Apply a rotary embedding to the first `rotary` of `d_head` dimensions, halves paired (Llama, GPT-NeoX).
+
+    The inverse is `rotate(x, cos, -sin)`.
+    """
+    turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
+    left, right = turned.chunk(2, dim=-1)
+    turned = turned * cos + torch.cat([-right, left], dim=-1) * sin
+    return torch.cat([turned, rest], dim=-1)

@@ -1,0 +1,38 @@
+"""The bridge and its plain twin: two module trees over one set of weight tensors."""
+
+import copy
+
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
+from transformers import PreTrainedModel
+
+from promptscope.models.families import Family
+from promptscope.models.live_attention import make_attention_live
+
+
+def share_weights(hf_model: PreTrainedModel) -> PreTrainedModel:
+    """Copy the modules and the config of *hf_model*, but none of its parameters and buffers."""
+    shared = [*hf_model.parameters(), *hf_model.buffers()]
+    return copy.deepcopy(hf_model, memo={id(tensor): tensor for tensor in shared})
+
+
+def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
+    """Boot the TransformerLens bridge on a weight-sharing copy of *hf_model*; freeze every parameter.
+
+    Booting rewires its module tree in place, hence the copy: *hf_model* keeps its attention
+    implementation, its state dict and `save_pretrained`. GPT-NeoX is the one family whose fused
+    query/key/value weights the bridge has to copy.
+    """
+    inner = share_weights(hf_model)
+    # Not boot_transformers: with a tokenizer at hand it looks its name up on the Hub.
+    inner.set_attn_implementation("eager")
+    bridge = build_bridge_from_module(inner, type(inner).__name__, hf_config=inner.config)
+    if family.kind == "seq2seq":
+        inner.encoder.embed_tokens = (
+            bridge.embed
+        )  # the adapter replaces `shared`, which the encoder never calls
+    if family.delegated_attention:
+        make_attention_live(bridge, inner)
+    # After booting: splitting fused projections makes new, trainable parameters.
+    bridge.eval().requires_grad_(False)
+    return bridge

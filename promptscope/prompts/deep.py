@@ -1,0 +1,220 @@
+"""Deep prompts: keys and values at k positions of each chosen layer (prefix tuning, P-tuning v2)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from promptscope.errors import PromptError
+from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
+from promptscope.prompts.inner import keys_and_values
+from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.rotary import after_rotary, before_rotary
+from promptscope.prompts.soft import SoftPrompt
+
+
+class DeepPrompt(Prompt):
+    """Trainable keys and values at k positions in front of the text, in each chosen layer.
+
+    *Untied*: separate keys and values, 2 x k x L x d_kv parameters (Li & Liang 2021; Liu et al. 2022). *Tied*: one
+    vector per position and layer serves as key and as value, k x L x d_kv parameters (the multilingual-GPT paper,
+    section 3.1). `d_kv` is kv_heads x d_head: `d_model`, or less with grouped-query attention.
+
+    Keys are those *before* the rotary embedding, at prompt positions 0..k-1; text starts at position k. Layers that
+    are not chosen do not see the prompt positions at all.
+
+    Args:
+        length: k.
+        tied: one vector for key and value.
+        layers: the chosen layers, counted from 0; all by default.
+        parts: attentions to write to: `("self",)` on causal and masked models; on encoder-decoders any of `encoder`,
+            `decoder` and `cross`, all by default.
+        init, seed: see `ps.init`; token initialisations give the keys and values that those tokens have inside the
+            model (untied), or the token vectors themselves (tied).
+
+    >>> prompt = DeepPrompt(length=20, tied=True, layers=[0, 1])
+    >>> prompt.tied
+    True
+    """
+
+    def __init__(
+        self,
+        length: int = 20,
+        tied: bool = False,
+        layers: Sequence[int] | None = None,
+        parts: Sequence[str] | None = None,
+        init: str | Initialisation = "uniform",
+        seed: int = 0,
+    ) -> None:
+        super().__init__(length, init, seed)
+        self.tied = tied
+        self.layers = None if layers is None else tuple(sorted(set(layers)))
+        self.parts = None if parts is None else tuple(parts)
+        self.numbers = nn.ParameterDict()  # "<part>_keys"/"<part>_values", tied: "<part>_both"; [layer, k, d_kv]
+        self.keys_after_rotary = False  # an imported prefix-tuning adapter, until it meets its model
+
+    def settings(self) -> dict[str, Any]:
+        """Everything but the numbers."""
+        settings: dict[str, Any] = {"length": self.length, "tied": self.tied}
+        settings["layers"] = None if self.layers is None else list(self.layers)
+        settings["parts"] = None if self.parts is None else list(self.parts)
+        if self.keys_after_rotary:
+            settings["keys_after_rotary"] = True
+        return settings
+
+    def chosen_layers(self, model: HookedModel) -> tuple[int, ...]:
+        """Return the layers that the prompt is written to."""
+        n_layers = model.shape.n_layers
+        layers = tuple(range(n_layers)) if self.layers is None else self.layers
+        if not layers or not all(0 <= layer < n_layers for layer in layers):
+            raise PromptError(f"layers must name some of 0..{n_layers - 1} of {model.name!r}, got {list(layers)}")
+        return layers
+
+    def chosen_parts(self, model: HookedModel) -> tuple[str, ...]:
+        """Return the attentions that the prompt is written to."""
+        known = tuple(model.family.attentions)
+        parts = known if self.parts is None else self.parts
+        if not parts or not set(parts) <= set(known):
+            raise PromptError(f"parts must name some of {list(known)} for a {model.family.name} model, got {list(parts)}")
+        return parts
+
+    def keys(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
+        """Return the keys of the chosen layers, before the rotary embedding."""
+        return self.numbers[f"{part}_both" if self.tied else f"{part}_keys"]
+
+    def values(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
+        """Return the values of the chosen layers."""
+        return self.numbers[f"{part}_both" if self.tied else f"{part}_values"]
+
+    def slots(self, model: HookedModel) -> dict[str, int]:
+        """Take k positions in front of each stream whose keys are written."""
+        streams = {model.family.attentions[part].keys for part in self.chosen_parts(model)}
+        return {stream: self.length for stream in sorted(streams)}
+
+    def hooks(self, model: HookedModel) -> list[Hook]:
+        """Write keys and values over the placeholders; hide the placeholders where nothing is written."""
+        self.bind(model)
+        layers, parts, slots = self.chosen_layers(model), self.chosen_parts(model), self.slots(model)
+        heads = (model.shape.n_kv_heads, model.shape.d_head)
+        hooks: list[Hook] = []
+        for part, attention in model.family.attentions.items():
+            if attention.keys not in slots:
+                continue
+            for layer in range(model.layers[attention.stack]):
+                where = f"{attention.stack}.{layer}.{attention.module}"
+                if part in parts and layer in layers:
+                    row = layers.index(layer)
+                    hooks.append((f"{where}.hook_k", _write(self.keys(part)[row].unflatten(-1, heads))))
+                    hooks.append((f"{where}.hook_v", _write(self.values(part)[row].unflatten(-1, heads))))
+                else:
+                    hooks.append((f"{where}.hook_attn_scores", _hide(self.length)))
+        return hooks
+
+    def prefix(self, model: HookedModel) -> Prefix:
+        """Return keys (after the rotary embedding) and values; layers that are not chosen hold zeros, unseen."""
+        self._need_causal(model)
+        self.bind(model)
+        layers = self.chosen_layers(model)
+        heads = (model.shape.n_kv_heads, model.shape.d_head)
+        keys = self.keys().to(model.dtype).unflatten(-1, heads).transpose(1, 2)  # (L, kv_head, k, d_head)
+        values = self.values().to(model.dtype).unflatten(-1, heads).transpose(1, 2)
+        keys = after_rotary(keys, model)
+        unseen = torch.zeros_like(keys[:1])
+        rows = {layer: slice(row, row + 1) for row, layer in enumerate(layers)}
+        every = range(model.shape.n_layers)
+        return Prefix(
+            tuple(keys[rows[i]] if i in rows else unseen for i in every),
+            tuple(values[rows[i]] if i in rows else unseen for i in every),
+            frozenset(layers),
+        )
+
+    def bind(self, model: HookedModel, strict: bool | None = None) -> DeepPrompt:
+        """Bind as every prompt does; keys of an imported adapter are turned back before the rotary embedding."""
+        super().bind(model, strict)
+        if self.keys_after_rotary:
+            heads = (model.shape.n_kv_heads, model.shape.d_head)
+            with torch.no_grad():
+                keys = self.keys().unflatten(-1, heads).transpose(1, 2)
+                self.keys().copy_(before_rotary(keys, model).transpose(1, 2).flatten(-2))
+            self.keys_after_rotary = False
+        return self
+
+    def _create(self, model: HookedModel, generator: torch.Generator) -> None:
+        layers, parts = self.chosen_layers(model), self.chosen_parts(model)
+        d_kv = model.shape.n_kv_heads * model.shape.d_head
+        if isinstance(self.init, FromPrompt) and isinstance(self.init.prompt, DeepPrompt):
+            self._copy_from(self.init.prompt.bind(model), model)
+            return
+        if isinstance(self.init, Uniform):
+            for name in self._names(parts):
+                start = torch.empty(len(layers), self.length, d_kv)
+                self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
+            return
+        vectors = self._start_vectors(model, generator)
+        if self.tied:
+            if vectors.shape[1] != d_kv:
+                raise PromptError(
+                    f"a tied prompt cannot start from token vectors here: they have {vectors.shape[1]} numbers, keys and "
+                    f"values of {model.name!r} {d_kv} (grouped-query attention). Use init='uniform' or tied=False"
+                )
+            for name in self._names(parts):
+                self.numbers[name] = nn.Parameter(vectors.expand(len(layers), -1, -1).clone())
+            return
+        for part in parts:
+            keys, values = keys_and_values(model, vectors, part)
+            self.numbers[f"{part}_keys"] = nn.Parameter(keys[list(layers)].float())
+            self.numbers[f"{part}_values"] = nn.Parameter(values[list(layers)].float())
+
+    def _start_vectors(self, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
+        if isinstance(self.init, TokenInitialisation):
+            return self.init.vectors(model, self.length, generator).float()
+        assert isinstance(self.init, FromPrompt)
+        source = self.init.prompt.bind(model)
+        if not isinstance(source, SoftPrompt) or source.length != self.length:
+            raise PromptError(f"a deep prompt of length {self.length} cannot start from {source!r}: lengths differ")
+        return source.vectors().detach().float()
+
+    def _copy_from(self, source: DeepPrompt, model: HookedModel) -> None:
+        mine = (self.length, self.tied, self.chosen_layers(model), self.chosen_parts(model))
+        theirs = (source.length, source.tied, source.chosen_layers(model), source.chosen_parts(model))
+        if mine != theirs:
+            raise PromptError(f"(length, tied, layers, parts) must agree to start from a deep prompt: {mine} != {theirs}")
+        for name, number in source.numbers.items():
+            self.numbers[name] = nn.Parameter(number.detach().clone())
+
+    def _names(self, parts: Sequence[str]) -> list[str]:
+        roles = ("both",) if self.tied else ("keys", "values")
+        return [f"{part}_{role}" for part in parts for role in roles]
+
+    def _check_fit(self, model: HookedModel) -> None:
+        d_kv = model.shape.n_kv_heads * model.shape.d_head
+        expected = (len(self.chosen_layers(model)), self.length, d_kv)
+        for name, number in self.numbers.items():
+            if tuple(number.shape) != expected:
+                raise PromptError(
+                    f"{name} of the prompt has shape {tuple(number.shape)}, {model.name!r} needs {expected} "
+                    "(layers, k, kv_heads x d_head)"
+                )
+
+
+def _write(rows: Float[Tensor, "k kv_head d_head"]) -> Any:
+    def write(x: Float[Tensor, "B T kv_head d_head"], hook: object) -> Tensor | None:
+        if x.shape[1] <= len(rows):  # a decoding step behind a cache: the prompt is in the cache
+            return None
+        return torch.cat([rows.to(x).expand(len(x), -1, -1, -1), x[:, len(rows) :]], dim=1)
+
+    return write
+
+
+def _hide(k: int) -> Any:
+    def hide(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
+        # The lowest finite number, not -inf: a placeholder's own row may have no other key, and must not be NaN.
+        hidden = torch.full_like(scores[..., :k], torch.finfo(scores.dtype).min)
+        return torch.cat([hidden, scores[..., k:]], dim=-1)
+
+    return hide

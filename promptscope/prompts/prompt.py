@@ -1,0 +1,132 @@
+"""What every soft prompt is: parameters that become vectors, vectors that become hooks or a prefix cache."""
+
+from __future__ import annotations
+
+import copy
+import os
+from abc import ABC, abstractmethod
+from typing import Any, Self
+
+import torch
+from torch import nn
+
+from promptscope.errors import PromptError
+from promptscope.files import content_hash, tensor_hash
+from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.prompts.initialisation import Initialisation, parse_init
+
+
+class Prompt(nn.Module, ABC):
+    """Trainable vectors at k positions in front of the text.
+
+    A prompt is made without a model and gets its parameters when it meets one: `prompt.bind(model)`; training,
+    `model.logits` and `ps.probe` bind by themselves. `hooks(model)` defines what it does, on every family;
+    `prefix(model)` is the same thing as keys and values, on causal models.
+    """
+
+    def __init__(self, length: int, init: str | Initialisation = "uniform", seed: int = 0) -> None:
+        super().__init__()
+        if length < 1:
+            raise PromptError(f"a prompt needs at least one position, got length={length}")
+        self.length = length
+        self.init = parse_init(init)
+        self.seed = seed
+        self.provenance: dict[str, Any] = {}
+        self.strict = True
+
+    @property
+    def is_bound(self) -> bool:
+        """Whether the parameters exist."""
+        return "embedding_hash" in self.provenance
+
+    @property
+    def n_parameters(self) -> int:
+        """Number of trainable numbers."""
+        return sum(parameter.numel() for parameter in self.parameters())
+
+    def bind(self, model: HookedModel, strict: bool | None = None) -> Self:
+        """Create the parameters for *model*, or check that they were made for it. Returns the prompt itself.
+
+        Raises:
+            PromptError: the prompt is longer than the context, of another width, or was made for other embeddings;
+                the last is allowed with `strict=False`.
+        """
+        strict = self.strict if strict is None else strict
+        if not self.is_bound:
+            model.check_context(1, self.length)
+            self._create(model, torch.Generator().manual_seed(self.seed))
+            self.to(device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
+            self._note_model(model)
+        elif self.provenance["embedding_hash"] != model.embedding_hash:
+            if strict:
+                raise PromptError(
+                    f"this prompt was made for the model {self.provenance.get('model')!r} with embedding hash "
+                    f"{self.provenance['embedding_hash']}, not for {model.name!r} with embedding hash "
+                    f"{model.embedding_hash} ({model.dtype}). Load that model, or pass strict=False to use it here"
+                )
+            self._check_fit(model)
+            self.strict = False  # decided once; the next forward pass must not ask again
+        else:
+            self._check_fit(model)
+        if next(self.parameters()).device != model.device:
+            self.to(model.device)
+        return self
+
+    def _note_model(self, model: HookedModel) -> None:
+        self.provenance |= {
+            "model": model.name,
+            "revision": model.revision,
+            "family": model.family.name,
+            "embedding_hash": model.embedding_hash,
+            "seed": self.seed,
+            "init": str(self.init),
+        }
+
+    def content_hash(self) -> str:
+        """SHA-256 of everything that decides what the prompt does: its settings and its numbers."""
+        tensors = {name: tensor_hash(parameter) for name, parameter in self.named_parameters()}
+        return content_hash({"type": type(self).__name__, "settings": self.settings(), "tensors": tensors})
+
+    def copy(self) -> Self:
+        """Return an independent prompt with the same parameters and provenance."""
+        return copy.deepcopy(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write `prompt.safetensors` and `prompt.json` (settings, provenance, checksum) to *folder*."""
+        from promptscope.prompts.saving import save_prompt  # saving knows every kind of prompt, so not the other way
+
+        save_prompt(self, folder)
+
+    def __repr__(self) -> str:
+        settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
+        where = f"for {self.provenance.get('model')!r}" if self.is_bound else "unbound"
+        return f"{type(self).__name__}({settings}) {where}"
+
+    @abstractmethod
+    def settings(self) -> dict[str, Any]:
+        """Return what is needed to build the prompt again, without its numbers."""
+
+    @abstractmethod
+    def slots(self, model: HookedModel) -> dict[str, int]:
+        """Return how many positions the prompt takes in front of each stream (`encoder`, `decoder`)."""
+
+    @abstractmethod
+    def hooks(self, model: HookedModel) -> list[Hook]:
+        """Return the prompt as `(hook point, function)` pairs over the layout `[k slots | text]`."""
+
+    @abstractmethod
+    def prefix(self, model: HookedModel) -> Prefix:
+        """Return the prompt as keys and values in front of every layer (causal models)."""
+
+    @abstractmethod
+    def _create(self, model: HookedModel, generator: torch.Generator) -> None: ...
+
+    @abstractmethod
+    def _check_fit(self, model: HookedModel) -> None: ...
+
+    def _need_causal(self, model: HookedModel) -> None:
+        if model.family.kind != "causal":
+            raise PromptError(
+                f"a prefix cache exists for causal models only, and {model.name!r} is a {model.family.kind} model: "
+                "its keys depend on the text. Use prompt.hooks(model)"
+            )

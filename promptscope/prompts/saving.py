@@ -1,0 +1,117 @@
+"""Prompts on disk: safetensors for the numbers, JSON for everything that says what they are."""
+
+from __future__ import annotations
+
+import os
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file
+from torch import nn
+
+from promptscope.errors import PromptError
+from promptscope.files import read_json, sha256_file, write_json, write_tensors
+from promptscope.models import HookedModel
+from promptscope.prompts.deep import DeepPrompt
+from promptscope.prompts.peft_io import is_peft_folder, read_peft
+from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.soft import SoftPrompt
+
+_FORMAT = "promptscope.prompt.v1"
+_KINDS: dict[str, type[Prompt]] = {"SoftPrompt": SoftPrompt, "DeepPrompt": DeepPrompt}
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of what decides a prompt's numbers."""
+    return {name: version(name) for name in ("promptscope", "torch", "transformers", "transformer-lens")}
+
+
+def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
+    """Write *prompt* to *folder*; the JSON comes last, so a folder with one is whole."""
+    if not prompt.is_bound:
+        raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
+    folder = Path(folder)
+    tensors = folder / "prompt.safetensors"
+    write_tensors(tensors, dict(prompt.named_parameters()))
+    description = {
+        "format": _FORMAT,
+        "type": type(prompt).__name__,
+        "settings": prompt.settings(),
+        "sha256": sha256_file(tensors),
+        "provenance": prompt.provenance | {"versions": versions()},
+    }
+    write_json(folder / "prompt.json", description)
+
+
+def load_prompt(
+    folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True
+) -> Prompt:
+    """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
+
+    Nothing is unpickled. The prompt is checked against *model*, or against the first model it meets: one with another
+    embedding matrix is refused unless `strict=False`.
+
+    Raises:
+        PromptError: no prompt there, a damaged or foreign file, or another model's prompt.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PromptError(f"no prompt folder {str(folder)!r}")
+    prompt = read_peft(folder) if is_peft_folder(folder) else _read(folder)
+    prompt.strict = strict
+    return prompt.bind(model) if model is not None else prompt
+
+
+def read_tensors(path: Path) -> dict[str, torch.Tensor]:
+    """Read a safetensors file of finite numbers."""
+    try:
+        tensors = load_file(str(path))
+    except (OSError, SafetensorError) as error:
+        raise PromptError(f"{str(path)!r} cannot be read as safetensors ({error}): it is missing or damaged") from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise PromptError(f"{name} in {str(path)!r} holds NaN or infinite numbers")
+    return tensors
+
+
+def _read(folder: Path) -> Prompt:
+    description = _read_description(folder)
+    tensors_path = folder / "prompt.safetensors"
+    tensors = read_tensors(tensors_path)
+    if sha256_file(tensors_path) != description["sha256"]:
+        raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
+    prompt = _KINDS[description["type"]](**_constructor_arguments(description["settings"]))
+    if isinstance(prompt, DeepPrompt):
+        prompt.keys_after_rotary = bool(description["settings"].get("keys_after_rotary"))
+        for name, tensor in tensors.items():
+            prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
+    else:
+        assert isinstance(prompt, SoftPrompt)
+        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:1] != (prompt.length,):
+            raise PromptError(f"{str(tensors_path)!r} must hold one tensor 'embedding' of {prompt.length} rows")
+        prompt.embedding = nn.Parameter(tensors["embedding"])
+    prompt.provenance = dict(description["provenance"])
+    return prompt
+
+
+def _constructor_arguments(settings: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in settings.items() if name != "keys_after_rotary"}
+
+
+def _read_description(folder: Path) -> dict[str, Any]:
+    path = folder / "prompt.json"
+    if not path.is_file():
+        raise PromptError(f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT)")
+    try:
+        description = read_json(path)
+    except ValueError as error:
+        raise PromptError(f"{str(path)!r} is not JSON ({error}): the folder is damaged") from error
+    needed = {"format", "type", "settings", "sha256", "provenance"}
+    if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:
+        raise PromptError(f"{str(path)!r} is not a prompt of promptscope (expected format {_FORMAT!r})")
+    if description["type"] not in _KINDS:
+        raise PromptError(f"{str(path)!r} has the unknown type {description['type']!r}: expected one of {list(_KINDS)}")
+    return description

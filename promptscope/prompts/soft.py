@@ -1,0 +1,96 @@
+"""Input-level prompts: k trainable embeddings in front of the text (prompt tuning, "v1")."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from promptscope.errors import PromptError
+from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
+from promptscope.prompts.prompt import Prompt
+
+
+class SoftPrompt(Prompt):
+    """k trainable embeddings `P [k, d_model]` in front of the text; k x d parameters (Lester et al. 2021).
+
+    On encoder-decoders they stand in front of the encoder's text. Position and type embeddings, where the model
+    adds some, are added to the prompt as to any token.
+
+    >>> prompt = SoftPrompt(length=20, init="uniform", seed=0)
+    >>> prompt.length
+    20
+    """
+
+    embedding: nn.Parameter
+
+    def __init__(self, length: int = 20, init: str | Initialisation = "uniform", seed: int = 0) -> None:
+        super().__init__(length, init, seed)
+
+    def settings(self) -> dict[str, Any]:
+        """Length only: the rest is in the numbers."""
+        return {"length": self.length}
+
+    def vectors(self) -> Float[Tensor, "k d_model"]:
+        """Return the k embeddings that the model sees."""
+        return self.embedding
+
+    def slots(self, model: HookedModel) -> dict[str, int]:
+        """Take k positions in front of the (encoder's) text."""
+        return {"encoder": self.length}
+
+    def hooks(self, model: HookedModel) -> list[Hook]:
+        """Write the k embeddings over the placeholders, at `embed.hook_out`."""
+        self.bind(model)
+        vectors = self.vectors()
+
+        def write(x: Float[Tensor, "B T d_model"], hook: object) -> Tensor | None:
+            if x.shape[1] <= len(vectors):  # a decoding step behind a cache: the prompt is in the cache
+                return None
+            return torch.cat([vectors.to(x).expand(len(x), -1, -1), x[:, len(vectors) :]], dim=1)
+
+        return [("embed.hook_out", write)]
+
+    def prefix(self, model: HookedModel) -> Prefix:
+        """Run the k embeddings through the model once, alone, and keep their keys and values.
+
+        Exact on causal models: no prompt position can see the text behind it.
+        """
+        self._need_causal(model)
+        self.bind(model)
+        embeds = self.vectors().to(model.dtype)[None]
+        cache = model.twin.base_model(inputs_embeds=embeds, use_cache=True).past_key_values
+        layers = range(model.shape.n_layers)
+        return Prefix(
+            tuple(cache.layers[i].keys for i in layers), tuple(cache.layers[i].values for i in layers), frozenset(layers)
+        )
+
+    def _create(self, model: HookedModel, generator: torch.Generator) -> None:
+        shape = (self.length, model.shape.d_model)
+        if isinstance(self.init, TokenInitialisation):
+            start = self.init.vectors(model, self.length, generator).float().clone()
+        elif isinstance(self.init, FromPrompt):
+            start = self._from_prompt(self.init.prompt.bind(model))
+        else:
+            assert isinstance(self.init, Uniform)
+            start = torch.empty(shape).uniform_(self.init.low, self.init.high, generator=generator)
+        self.embedding = nn.Parameter(start)
+
+    def _from_prompt(self, source: Prompt) -> Tensor:
+        if not isinstance(source, SoftPrompt) or source.length != self.length:
+            raise PromptError(
+                f"an input-level prompt of length {self.length} can start from an input-level prompt of the same length, "
+                f"not from {source!r}"
+            )
+        return source.vectors().detach().clone()
+
+    def _check_fit(self, model: HookedModel) -> None:
+        width = self.embedding.shape[1]
+        if width != model.shape.d_model:
+            raise PromptError(
+                f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} {model.shape.d_model}: "
+                "a prompt fits models of its own width only"
+            )
