@@ -161,9 +161,7 @@ BERT = Family(
         *_attention_points("attn", "blocks"),
         *_mlp_points("blocks"),
         HookPoint("attn.o.hook_out", "batch pos d_model", "what attention adds, before LN", stack="blocks"),
-        HookPoint(
-            "ln1.hook_out", "batch pos d_model", "residual stream after attention + LN", stack="blocks"
-        ),
+        HookPoint("ln1.hook_out", "batch pos d_model", "residual stream after attention + LN", stack="blocks"),
         HookPoint("hook_mlp_out", "batch pos d_model", "what the FFN adds, before LN", stack="blocks"),
         HookPoint("ln_final.hook_out", "batch pos d_model", "LayerNorm of the masked-LM head"),
         _LOGITS,
@@ -188,9 +186,7 @@ T5 = Family(
         *_contribution_points("encoder_blocks"),
         HookPoint("encoder_ln_final.hook_out", "batch pos d_model", "encoder's output"),
         *_residual_points("decoder_blocks", "dec_pos"),
-        HookPoint(
-            "hook_resid_mid", "batch dec_pos d_model", "residual after self-attention", stack="decoder_blocks"
-        ),
+        HookPoint("hook_resid_mid", "batch dec_pos d_model", "residual after self-attention", stack="decoder_blocks"),
         HookPoint(
             "hook_resid_mid2",
             "batch dec_pos d_model",

@@ -250,18 +250,14 @@ class HookedModel:
         input_ids, mask = self._check_inputs(input_ids, attention_mask)
         if prefix is None:
             self.check_context(input_ids.shape[1])
-            return self.twin.base_model(
-                input_ids=input_ids, attention_mask=mask, use_cache=False
-            ).last_hidden_state
+            return self.twin.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
         k = prefix.length
         self.check_context(input_ids.shape[1], k)
         positions = torch.arange(k, k + input_ids.shape[1], device=self.device).expand(input_ids.shape)
         with attend_with(prefix, self.twin):
             return self.twin.base_model(
                 input_ids=input_ids,
-                attention_mask=prepend_slots(
-                    mask, k, fill=1
-                ),  # k + n wide: with n alone it is silently wrong
+                attention_mask=prepend_slots(mask, k, fill=1),  # k + n wide: with n alone it is silently wrong
                 position_ids=positions,
                 past_key_values=prefix.cache(len(input_ids)),
                 use_cache=True,
@@ -310,10 +306,7 @@ class HookedModel:
     def _check_inputs(
         self, input_ids: Int[Tensor, "B n"], attention_mask: Int[Tensor, "B n"] | None
     ) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
-        if (
-            input_ids.numel()
-            and not 0 <= int(input_ids.min()) <= int(input_ids.max()) < self.shape.vocab_size
-        ):
+        if input_ids.numel() and not 0 <= int(input_ids.min()) <= int(input_ids.max()) < self.shape.vocab_size:
             raise ModelError(
                 f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(input_ids.min())}.."
                 f"{int(input_ids.max())}: were they made with another model's tokenizer?"

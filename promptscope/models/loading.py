@@ -108,9 +108,7 @@ def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family
             f"Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {str(error).splitlines()[0]}"
         ) from error
     if not config.architectures:
-        raise ModelError(
-            f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'"
-        )
+        raise ModelError(f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'")
     return _family(config.architectures[0])
 
 
@@ -125,9 +123,7 @@ def _from_pretrained(
     # Half precision on a CPU is slow and loses a quarter of the prompt's gradient: only if asked for.
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        model = getattr(transformers, family.architecture).from_pretrained(
-            where, revision=revision, dtype=wanted
-        )
+        model = getattr(transformers, family.architecture).from_pretrained(where, revision=revision, dtype=wanted)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "

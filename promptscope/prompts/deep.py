@@ -80,7 +80,9 @@ class DeepPrompt(Prompt):
         known = tuple(model.family.attentions)
         parts = known if self.parts is None else self.parts
         if not parts or not set(parts) <= set(known):
-            raise PromptError(f"parts must name some of {list(known)} for a {model.family.name} model, got {list(parts)}")
+            raise PromptError(
+                f"parts must name some of {list(known)} for a {model.family.name} model, got {list(parts)}"
+            )
         return parts
 
     def keys(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
@@ -183,7 +185,9 @@ class DeepPrompt(Prompt):
         mine = (self.length, self.tied, self.chosen_layers(model), self.chosen_parts(model))
         theirs = (source.length, source.tied, source.chosen_layers(model), source.chosen_parts(model))
         if mine != theirs:
-            raise PromptError(f"(length, tied, layers, parts) must agree to start from a deep prompt: {mine} != {theirs}")
+            raise PromptError(
+                f"(length, tied, layers, parts) must agree to start from a deep prompt: {mine} != {theirs}"
+            )
         for name, number in source.numbers.items():
             self.numbers[name] = nn.Parameter(number.detach().clone())
 
@@ -213,8 +217,10 @@ def _write(rows: Float[Tensor, "k kv_head d_head"]) -> Any:
 
 def _hide(k: int) -> Any:
     def hide(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
-        # The lowest finite number, not -inf: a placeholder's own row may have no other key, and must not be NaN.
-        hidden = torch.full_like(scores[..., :k], torch.finfo(scores.dtype).min)
+        # A finite number, not -inf: a placeholder's own row may have no other key, and must not be NaN. Finite in
+        # float32 too, in which Llama takes its softmax whatever the dtype.
+        lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
+        hidden = torch.full_like(scores[..., :k], lowest)
         return torch.cat([hidden, scores[..., k:]], dim=-1)
 
     return hide

@@ -30,9 +30,7 @@ class TokenInitialisation(Initialisation):
     """
 
     @abstractmethod
-    def vectors(
-        self, model: HookedModel, length: int, generator: torch.Generator
-    ) -> Float[Tensor, "k d_model"]:
+    def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
         """Return one vector for each of *length* positions."""
 
 
@@ -61,9 +59,7 @@ class Vocabulary(TokenInitialisation):
     def __str__(self) -> str:
         return f"vocabulary({self.n})"
 
-    def vectors(
-        self, model: HookedModel, length: int, generator: torch.Generator
-    ) -> Float[Tensor, "k d_model"]:
+    def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
         """Draw *length* distinct tokens."""
         candidates = _frequent_ids(model, self.n, self.frequencies)
         if len(candidates) < length:
@@ -81,9 +77,7 @@ class Text(TokenInitialisation):
     def __str__(self) -> str:
         return f"text({self.text!r})"
 
-    def vectors(
-        self, model: HookedModel, length: int, generator: torch.Generator
-    ) -> Float[Tensor, "k d_model"]:
+    def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
         """Repeat the tokens of the text; a longer text is cut."""
         ids = _token_ids(model, self.text)
         return model.embed(torch.tensor([ids[i % len(ids)] for i in range(length)])).detach()
@@ -102,17 +96,19 @@ class Labels(TokenInitialisation):
     def __str__(self) -> str:
         return f"labels({', '.join(self.words or ())})"
 
-    def vectors(
-        self, model: HookedModel, length: int, generator: torch.Generator
-    ) -> Float[Tensor, "k d_model"]:
+    def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
         """Average each label's tokens (Lester et al. 2021, section 3.2) and fill up from the vocabulary."""
         if not self.words:
             raise PromptError("init 'labels' needs words: use ps.init.Labels(('positive', 'negative'))")
         if len(self.words) > length:
-            raise PromptError(f"{len(self.words)} labels do not fit into {length} prompt positions: use a longer prompt")
+            raise PromptError(
+                f"{len(self.words)} labels do not fit into {length} prompt positions: use a longer prompt"
+            )
         rows = [model.embed(torch.tensor(_token_ids(model, word))).mean(dim=0) for word in self.words]
         missing = length - len(rows)
-        rest = Vocabulary(self.n).vectors(model, missing, generator) if missing else model.embed(torch.tensor([]).long())
+        rest = (
+            Vocabulary(self.n).vectors(model, missing, generator) if missing else model.embed(torch.tensor([]).long())
+        )
         return torch.cat([torch.stack(rows), rest]).detach()
 
 

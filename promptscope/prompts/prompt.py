@@ -37,7 +37,7 @@ class Prompt(nn.Module, ABC):
     @property
     def is_bound(self) -> bool:
         """Whether the parameters exist."""
-        return "embedding_hash" in self.provenance
+        return any(True for _ in self.parameters())
 
     @property
     def n_parameters(self) -> int:
@@ -55,7 +55,11 @@ class Prompt(nn.Module, ABC):
         if not self.is_bound:
             model.check_context(1, self.length)
             self._create(model, torch.Generator().manual_seed(self.seed))
+            self.provenance |= {"seed": self.seed, "init": str(self.init)}
             self.to(device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
+            self._note_model(model)
+        elif "embedding_hash" not in self.provenance:  # an imported adapter does not say which embeddings it saw
+            self._check_fit(model)
             self._note_model(model)
         elif self.provenance["embedding_hash"] != model.embedding_hash:
             if strict:
@@ -78,8 +82,6 @@ class Prompt(nn.Module, ABC):
             "revision": model.revision,
             "family": model.family.name,
             "embedding_hash": model.embedding_hash,
-            "seed": self.seed,
-            "init": str(self.init),
         }
 
     def content_hash(self) -> str:

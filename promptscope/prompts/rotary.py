@@ -7,17 +7,13 @@ from torch import Tensor
 from promptscope.models import HookedModel, rotate
 
 
-def after_rotary(
-    keys: Float[Tensor, "L kv_head k d_head"], model: HookedModel
-) -> Float[Tensor, "L kv_head k d_head"]:
+def after_rotary(keys: Float[Tensor, "L kv_head k d_head"], model: HookedModel) -> Float[Tensor, "L kv_head k d_head"]:
     """Turn keys as the model would at positions 0..k-1; models without rotary embedding keep them."""
     angles = _cos_sin(keys, model)
     return keys if angles is None else rotate(keys, *angles)
 
 
-def before_rotary(
-    keys: Float[Tensor, "L kv_head k d_head"], model: HookedModel
-) -> Float[Tensor, "L kv_head k d_head"]:
+def before_rotary(keys: Float[Tensor, "L kv_head k d_head"], model: HookedModel) -> Float[Tensor, "L kv_head k d_head"]:
     """Undo `after_rotary`: prefix-tuning adapters of PEFT hold keys as they stand in the cache."""
     angles = _cos_sin(keys, model)
     return keys if angles is None else rotate(keys, angles[0], -angles[1])

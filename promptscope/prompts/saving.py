@@ -46,9 +46,7 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     write_json(folder / "prompt.json", description)
 
 
-def load_prompt(
-    folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True
-) -> Prompt:
+def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
     """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
 
     Nothing is unpickled. The prompt is checked against *model*, or against the first model it meets: one with another

@@ -65,7 +65,9 @@ class SoftPrompt(Prompt):
         cache = model.twin.base_model(inputs_embeds=embeds, use_cache=True).past_key_values
         layers = range(model.shape.n_layers)
         return Prefix(
-            tuple(cache.layers[i].keys for i in layers), tuple(cache.layers[i].values for i in layers), frozenset(layers)
+            tuple(cache.layers[i].keys for i in layers),
+            tuple(cache.layers[i].values for i in layers),
+            frozenset(layers),
         )
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:

@@ -1,0 +1,22 @@
+"""Fixtures shared by all tests: one thread, no network, the real sample data where it is at hand."""
+
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for a hub is a bug; fail at once
+
+from pathlib import Path
+
+import pytest
+import torch
+
+torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """Folder of real evaluation samples; named by PROMPTSCOPE_DATA, by default beside the checkout."""
+    default = Path(__file__).resolve().parents[2] / "shared" / "data"
+    folder = Path(os.environ.get("PROMPTSCOPE_DATA", default))
+    if not folder.is_dir():
+        pytest.skip(f"needs the evaluation samples in {folder} (set PROMPTSCOPE_DATA)")
+    return folder
