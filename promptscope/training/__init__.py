@@ -1,0 +1,10 @@
+"""Training: task + prompt + model -> run; evaluation, verbalizer scoring and generation."""
+
+from promptscope.training.config import TrainConfig
+from promptscope.training.evaluate import evaluate, predict
+from promptscope.training.generate import generate
+from promptscope.training.run import Run
+from promptscope.training.scoring import score_labels
+from promptscope.training.train import train
+
+__all__ = ["Run", "TrainConfig", "evaluate", "generate", "predict", "score_labels", "train"]

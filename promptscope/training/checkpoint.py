@@ -1,0 +1,52 @@
+"""One file from which a run goes on as if it had never stopped."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from promptscope.errors import RunError
+from promptscope.files import write_tensors
+
+
+def write_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer, progress: dict[str, Any]) -> None:
+    """Write parameters, optimiser state and *progress* in one atomic step, so that they belong together."""
+    tensors: dict[str, Tensor] = {f"prompt/{name}": value for name, value in prompt.named_parameters()}
+    for index, state in optimizer.state_dict()["state"].items():
+        tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
+    # Training itself draws nothing at random (the order of records follows from seed and step, the model is in
+    # evaluation mode); torch's state is kept for hooks of the user's that do.
+    tensors["rng/torch"] = torch.get_rng_state()
+    write_tensors(path, tensors, {"progress": json.dumps(progress)})
+
+
+def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+    """Put parameters, optimiser and random state back in place and return *progress*.
+
+    Raises:
+        RunError: the file is damaged or belongs to a prompt of another shape.
+    """
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
+            progress = json.loads(file.metadata()["progress"])
+    except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
+        raise RunError(f"{str(path)!r} is damaged ({error}): delete the run's folder and train again") from error
+    with torch.no_grad():
+        for name, parameter in prompt.named_parameters():
+            saved = tensors.get(f"prompt/{name}")
+            if saved is None or saved.shape != parameter.shape:
+                raise RunError(f"{str(path)!r} does not hold {name} of shape {tuple(parameter.shape)}")
+            parameter.copy_(saved)
+    state: dict[int, dict[str, Tensor]] = {}
+    for key, tensor in tensors.items():
+        kind, *rest = key.split("/")
+        if kind == "optimizer":
+            state.setdefault(int(rest[0]), {})[rest[1]] = tensor
+    optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
+    torch.set_rng_state(tensors["rng/torch"])
+    return progress

@@ -1,0 +1,83 @@
+"""Everything that decides a training run, apart from model, prompt and task."""
+
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+from promptscope.errors import RunError
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """Settings of a run.
+
+    Args:
+        steps: optimiser steps; or give `epochs` instead.
+        epochs: passes over the training split.
+        batch_size: records per forward pass.
+        accumulation: forward passes per optimiser step; the loss is the mean over all their target tokens, so that
+            (batch_size=4, accumulation=2) trains exactly as (8, 1).
+        learning_rate, weight_decay, betas, optimizer: of Adam or AdamW.
+        schedule: `constant`, `linear` or `cosine` decay to zero, after `warmup_steps` of linear growth.
+        max_grad_norm: clip the gradient of the whole prompt to this L2 norm; None: never.
+        max_length: truncate text so that a record has at most so many tokens; the model's context bounds it too.
+        evaluate_every: steps between evaluations on `validation`; also at the end. None: never.
+        evaluate_limit: use only the first so many validation records.
+        snapshot_every: steps between snapshots of the prompt, step 0 included. None: none.
+        checkpoint_every: steps between checkpoints, from which an interrupted run goes on.
+        seed: of the order of the records. The prompt has a seed of its own.
+
+    >>> TrainConfig(steps=100, learning_rate=0.01).schedule
+    'constant'
+    """
+
+    steps: int | None = None
+    epochs: float | None = None
+    batch_size: int = 16
+    accumulation: int = 1
+    learning_rate: float = 1e-2
+    optimizer: Literal["adamw", "adam"] = "adamw"
+    weight_decay: float = 0.0
+    betas: tuple[float, float] = (0.9, 0.999)
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    warmup_steps: int = 0
+    max_grad_norm: float | None = None
+    max_length: int | None = None
+    evaluate_every: int | None = None
+    evaluate_limit: int | None = None
+    snapshot_every: int | None = None
+    checkpoint_every: int = 100
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if (self.steps is None) == (self.epochs is None):
+            raise RunError(f"give either steps or epochs, got steps={self.steps}, epochs={self.epochs}")
+        for name in (
+            "steps",
+            "epochs",
+            "batch_size",
+            "accumulation",
+            "learning_rate",
+            "max_grad_norm",
+            "max_length",
+            "evaluate_every",
+            "evaluate_limit",
+            "snapshot_every",
+            "checkpoint_every",
+        ):
+            value = getattr(self, name)
+            if value is not None and not value > 0:
+                raise RunError(f"{name} must be positive, got {value}")
+        if self.warmup_steps < 0 or self.weight_decay < 0:
+            raise RunError("warmup_steps and weight_decay must not be negative")
+        for name, known in (("optimizer", ("adamw", "adam")), ("schedule", ("constant", "linear", "cosine"))):
+            if getattr(self, name) not in known:
+                raise RunError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the settings as plain values."""
+        return asdict(self) | {"betas": list(self.betas)}
+
+    @classmethod
+    def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
+        """Read what `to_json` wrote."""
+        return cls(**{**values, "betas": tuple(values["betas"])})
