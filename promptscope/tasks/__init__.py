@@ -1,0 +1,26 @@
+"""Tasks: data, templates, verbalizers, metrics."""
+
+from promptscope.tasks.encoding import Batch, Encoded, EncodedSplit, collate
+from promptscope.tasks.metrics import METRICS, Metric
+from promptscope.tasks.records import Record
+from promptscope.tasks.registry import list_tasks, load_task
+from promptscope.tasks.task import Task
+from promptscope.tasks.template import TEMPLATES, Kind, Template
+from promptscope.tasks.verbalizer import Verbalizer
+
+__all__ = [
+    "METRICS",
+    "TEMPLATES",
+    "Batch",
+    "Encoded",
+    "EncodedSplit",
+    "Kind",
+    "Metric",
+    "Record",
+    "Task",
+    "Template",
+    "Verbalizer",
+    "collate",
+    "list_tasks",
+    "load_task",
+]

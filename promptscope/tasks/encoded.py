@@ -1,0 +1,115 @@
+"""Encoded records and batches: what a model is given, and what it must predict."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, overload
+
+import torch
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+from promptscope.errors import TaskError
+
+IGNORED = -100  # torch's cross-entropy leaves such targets out
+
+
+@dataclass(frozen=True)
+class Encoded:
+    """One record as tokens.
+
+    `segments` names the origin of each token of `input_ids`: a field, "literal", "special", "label" or
+    "end"; `special` is True on special tokens, the end token included. `targets[t]` is the token that the
+    logits at position t must predict, or -100; it is aligned with `input_ids` (causal, masked) or with
+    `decoder_input_ids` (seq2seq). `label_start` is the index of the first label token in `input_ids`
+    (causal; the length of `input_ids` where the label was left out), of `{mask}` (masked), or 0 (seq2seq).
+    """
+
+    id: str
+    input_ids: list[int]
+    segments: list[str]
+    special: list[bool]
+    targets: list[int]
+    decoder_input_ids: list[int] | None
+    label_start: int
+    truncated: bool
+
+
+class EncodedSplit(Sequence[Encoded]):
+    """The encoded records of one split, and how many of them lost text to `max_length`."""
+
+    def __init__(self, examples: Sequence[Encoded]) -> None:
+        self.examples = tuple(examples)
+        self.n_truncated = sum(example.truncated for example in self.examples)
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @overload
+    def __getitem__(self, index: int) -> Encoded: ...
+    @overload
+    def __getitem__(self, index: slice) -> list[Encoded]: ...
+    def __getitem__(self, index: int | slice) -> Encoded | list[Encoded]:
+        return list(self.examples[index]) if isinstance(index, slice) else self.examples[index]
+
+    def __iter__(self) -> Iterator[Encoded]:
+        return iter(self.examples)
+
+    def __repr__(self) -> str:
+        return f"EncodedSplit({len(self)} records, {self.n_truncated} truncated)"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Encoded records side by side, right padded.
+
+    `attention_mask` is 1 on real tokens (never derived from ids: the padding id is often the end token);
+    `special` is True on special tokens and on padding; `targets` is -100 wherever nothing is predicted and
+    has the decoder's length for seq2seq. `label_start` is each record's `Encoded.label_start`.
+    """
+
+    ids: tuple[str, ...]
+    input_ids: Int[Tensor, "B n"]
+    attention_mask: Int[Tensor, "B n"]
+    special: Bool[Tensor, "B n"]
+    targets: Int[Tensor, "B m"]
+    decoder_input_ids: Int[Tensor, "B m"] | None = None
+    decoder_attention_mask: Int[Tensor, "B m"] | None = None
+    label_start: Int[Tensor, "B"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def to(self, device: torch.device | str) -> "Batch":
+        """Return the batch on another device."""
+        moved: dict[str, Any] = {
+            name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
+        }
+        return replace(self, **moved)
+
+
+def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
+    """Pad encoded records on the right to the longest one. `pad_id` is `tokenizer.pad_token_id or 0`.
+
+    Raises TaskError for no records, or for seq2seq records mixed with others.
+    """
+    if not examples:
+        raise TaskError("collate got no records; give it at least one.")
+    decoders = [example.decoder_input_ids for example in examples if example.decoder_input_ids is not None]
+    if len(decoders) not in (0, len(examples)):
+        raise TaskError("collate got seq2seq records mixed with others; encode all for one kind of model.")
+    inputs = [example.input_ids for example in examples]
+    return Batch(
+        ids=tuple(example.id for example in examples),
+        input_ids=_pad(inputs, pad_id),
+        attention_mask=_pad([[1] * len(ids) for ids in inputs], 0),
+        special=_pad([[int(flag) for flag in example.special] for example in examples], 1).bool(),
+        targets=_pad([example.targets for example in examples], IGNORED),
+        decoder_input_ids=_pad(decoders, pad_id) if decoders else None,
+        decoder_attention_mask=_pad([[1] * len(ids) for ids in decoders], 0) if decoders else None,
+        label_start=torch.tensor([example.label_start for example in examples]),
+    )
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "B n"]:
+    width = max(len(row) for row in rows)
+    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.long)

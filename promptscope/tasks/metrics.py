@@ -1,0 +1,160 @@
+"""Metrics by name; for every one higher is better, and all but the correlations lie in [0, 1]."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
+
+from promptscope.errors import TaskError, nearest
+from promptscope.tasks.answers import best, korquad_f1, korquad_normalise, squad_f1, squad_normalise
+from promptscope.tasks.inflections import mentions
+from promptscope.tasks.records import Record
+
+Scores = dict[str, float]
+References = Sequence[Sequence[str]]
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A named measure of predictions against references.
+
+    `needs` says what a prediction is: "labels" (the label that scored best), "text" (generated text) or
+    "score" (a number). `fn(predictions, references)` takes one prediction and one sequence of accepted
+    answers for each record. `field` names the record field that holds them, if not `Record.references`.
+    """
+
+    name: str
+    needs: Literal["labels", "text", "score"]
+    fn: Callable[[Sequence[Any], References], Scores]
+    field: str | None = None
+
+    def score(self, predictions: Sequence[Any], records: Sequence[Record]) -> Scores:
+        """Score predictions of records, picking what they are compared with.
+
+        Raises TaskError for no records, a different number of predictions, or a missing reference field.
+        """
+        if len(predictions) != len(records) or not records:
+            raise TaskError(
+                f"Metric {self.name!r} needs one prediction for each of at least one record, got "
+                f"{len(predictions)} for {len(records)}."
+            )
+        return self.fn(predictions, [self._references(record) for record in records])
+
+    def _references(self, record: Record) -> Sequence[str]:
+        if self.field is None:
+            return record.references
+        if self.field not in record.fields:
+            raise TaskError(
+                f"Metric {self.name!r} compares with the field {self.field!r}, which record {record.id!r} "
+                f"lacks; its fields are {', '.join(map(repr, record.fields))}."
+            )
+        return [str(value) for value in record.fields[self.field]]
+
+
+def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
+    """Return metrics by name. Raises TaskError with the nearest name for an unknown one."""
+    wanted = (names,) if isinstance(names, str) else tuple(names)
+    for name in wanted:
+        if name not in METRICS:
+            raise TaskError(f"No metric is called {name!r}; there are {', '.join(METRICS)}." + nearest(name, METRICS))
+    return tuple(METRICS[name] for name in wanted)
+
+
+def _first(references: References) -> list[str]:
+    return [reference[0] for reference in references]
+
+
+def _accuracy(predictions: Sequence[Any], references: References) -> Scores:
+    return {"accuracy": float(accuracy_score(_first(references), list(predictions)))}
+
+
+def _macro_f1(predictions: Sequence[Any], references: References) -> Scores:
+    f1 = f1_score(_first(references), list(predictions), average="macro", zero_division=0)
+    return {"macro_f1": float(f1)}
+
+
+def _matthews(predictions: Sequence[Any], references: References) -> Scores:
+    gold = _first(references)
+    if len({*gold, *predictions}) < 2:  # scikit-learn says 0 too, with a warning about the matrix's shape
+        return {"matthews": 0.0}
+    return {"matthews": float(matthews_corrcoef(gold, list(predictions)))}
+
+
+def _pearson(predictions: Sequence[Any], references: References) -> Scores:
+    x, y = np.asarray(predictions, dtype=float), np.asarray(_first(references), dtype=float)
+    x, y = x - x.mean(), y - y.mean()
+    norm = np.sqrt((x @ x) * (y @ y))
+    # undefined for constant values: report that rather than a number
+    return {"pearson": float(x @ y / norm) if norm > 0 else float("nan")}
+
+
+def _mean(values: Iterable[float]) -> float:
+    return float(np.mean([float(value) for value in values]))
+
+
+def _exact_match(predictions: Sequence[Any], references: References) -> Scores:
+    hits = (
+        prediction.strip() in {answer.strip() for answer in answers}
+        for prediction, answers in zip(predictions, references, strict=True)
+    )
+    return {"exact_match": _mean(hits)}
+
+
+def _starts_with(predictions: Sequence[Any], references: References) -> Scores:
+    hits = (
+        any(prediction.lstrip().startswith(answer.strip()) for answer in answers)
+        for prediction, answers in zip(predictions, references, strict=True)
+    )
+    return {"starts_with": _mean(hits)}
+
+
+def _squad(predictions: Sequence[Any], references: References) -> Scores:
+    exact, f1, answerable = [], [], []
+    for prediction, answers in zip(predictions, references, strict=True):
+        gold = [answer for answer in answers if squad_normalise(answer)] or [""]
+        exact.append(best(lambda p, a: squad_normalise(p) == squad_normalise(a), prediction, gold))
+        f1.append(best(squad_f1, prediction, gold))
+        answerable.append(any(answers))
+    scores = {"squad_exact": _mean(exact), "squad_f1": _mean(f1)}
+    for name, wanted in (("has_answer", True), ("no_answer", False)):
+        if wanted in answerable:
+            chosen = [value for value, has in zip(f1, answerable, strict=True) if has is wanted]
+            scores[f"squad_f1_{name}"] = _mean(chosen)
+    return scores
+
+
+def _korquad(predictions: Sequence[Any], references: References) -> Scores:
+    pairs = list(zip(predictions, references, strict=True))
+    return {
+        "korquad_exact": _mean(
+            best(lambda p, a: korquad_normalise(p) == korquad_normalise(a), prediction, answers)
+            for prediction, answers in pairs
+        ),
+        "korquad_f1": _mean(best(korquad_f1, prediction, answers) for prediction, answers in pairs),
+    }
+
+
+def _coverage(predictions: Sequence[Any], references: References) -> Scores:
+    shares = (
+        _mean(mentions(prediction, concept) for concept in dict.fromkeys(concepts))
+        for prediction, concepts in zip(predictions, references, strict=True)
+    )
+    return {"coverage": _mean(shares)}
+
+
+METRICS: dict[str, Metric] = {
+    metric.name: metric
+    for metric in (
+        Metric("accuracy", "labels", _accuracy),
+        Metric("macro_f1", "labels", _macro_f1),
+        Metric("matthews", "labels", _matthews),
+        Metric("pearson", "score", _pearson),
+        Metric("exact_match", "text", _exact_match),
+        Metric("starts_with", "text", _starts_with),
+        Metric("squad", "text", _squad),
+        Metric("korquad", "text", _korquad),
+        Metric("coverage", "text", _coverage, field="concepts"),
+    )
+}

@@ -1,0 +1,125 @@
+"""Records: what a task knows of one example, before any model or tokenizer."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promptscope.errors import TaskError
+
+_KEYS = ("id", "label", "references")
+
+
+@dataclass(frozen=True)
+class Record:
+    """One example: `fields` for the template, its `label`, and the `references` that count as right.
+
+    For classification the references are the label itself; for generation the label is what the model is
+    trained to write and the references are all accepted answers. An empty label stands for "no answer".
+    """
+
+    id: str
+    fields: Mapping[str, Any]
+    label: str | None
+    references: tuple[str, ...]
+
+    def text(self, name: str) -> str:
+        """Return a field as text. Raises TaskError for a missing field, None, or a list."""
+        if name not in self.fields:
+            there = ", ".join(map(repr, self.fields)) or "none"
+            raise TaskError(
+                f"The template needs the field {name!r} and record {self.id!r} has the fields {there}. "
+                "Rename the column, or write a template with the names that exist."
+            )
+        value = self.fields[name]
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
+            return str(value)
+        raise TaskError(
+            f"Field {name!r} of record {self.id!r} is {value!r}, not text. Give a string ('' if it is empty)."
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "fields": dict(self.fields),
+            "label": self.label,
+            "references": list(self.references),
+        }
+
+
+def to_records(rows: Sequence[Any], split: str = "train") -> tuple[Record, ...]:
+    """Make records of rows with the keys `label` (or `references`), optionally `id`, and any fields.
+
+    Raises TaskError for no rows, a row without a label, a repeated id, or text that is not valid Unicode.
+    """
+    if len(rows) == 0:
+        raise TaskError(f"Split {split!r} has no records. Give at least one, or leave the split out.")
+    records: list[Record] = []
+    seen: dict[str, int] = {}
+    for number, row in enumerate(rows):
+        if not isinstance(row, Mapping):
+            raise TaskError(
+                f"Record {number} of split {split!r} is {row!r}; expected a dict such as "
+                "{'text': '...', 'label': '...'}."
+            )
+        record = _record(row, number, split)
+        if record.id in seen:
+            raise TaskError(
+                f"Records {seen[record.id]} and {number} of split {split!r} have the same id {record.id!r}. "
+                "Make ids unique, or leave the column out and they are numbered."
+            )
+        seen[record.id] = number
+        records.append(record)
+    return tuple(records)
+
+
+def _record(row: Mapping[str, Any], number: int, split: str) -> Record:
+    given = row.get("id")
+    id = f"{split}-{number}" if _missing(given) else str(given)
+    fields = {str(name): _plain(value) for name, value in row.items() if name not in _KEYS}
+    for name, value in fields.items():
+        if isinstance(value, str) and not _valid(value):
+            raise TaskError(
+                f"Field {name!r} of record {id!r} is not valid Unicode (a lone surrogate). Re-read the file "
+                "with the right encoding."
+            )
+    label, references = _plain(row.get("label")), _plain(row.get("references"))
+    if not _missing(references):
+        if isinstance(references, str) or not isinstance(references, Sequence):
+            raise TaskError(f"references of record {id!r} must be a list of strings, got {references!r}.")
+        accepted = tuple(dict.fromkeys(str(reference) for reference in references))
+        label = accepted[0] if _missing(label) and accepted else label
+    if _missing(label):
+        raise TaskError(
+            f"Record {id!r} of split {split!r} has no label; its columns are {', '.join(map(repr, row))}. "
+            "Every record needs a 'label' (or 'references'); remove it or name the column 'label'."
+        )
+    text = str(label)
+    return Record(id, fields, text, (text,) if _missing(references) else accepted or (text,))
+
+
+def _plain(value: Any) -> Any:
+    """Values of NumPy and pandas as Python's own; what JSON cannot hold as text."""
+    if hasattr(value, "tolist"):
+        value = value.tolist()
+    if value is None or isinstance(value, str | bool | int | float):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return str(value)
+
+
+def _missing(value: Any) -> bool:
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
+def _valid(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,208 @@
+"""Tasks by name: embedded ones, known data sets, and whatever lies at a path or on the Hub."""
+
+import os
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from promptscope.errors import TaskError, nearest
+from promptscope.files import read_json
+from promptscope.tasks.adapt import Ties, adapt
+from promptscope.tasks.known import KNOWN, Known
+from promptscope.tasks.metrics import get_metrics
+from promptscope.tasks.records import to_records
+from promptscope.tasks.sources import Row, read_source
+from promptscope.tasks.task import Task
+from promptscope.tasks.template import as_template
+from promptscope.tasks.verbalizer import Verbalizer, as_verbalizer
+
+EMBEDDED = Path(__file__).parent / "data"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
+
+
+def load_task(
+    name_or_path: str | os.PathLike[str],
+    path: str | os.PathLike[str] | None = None,
+    *,
+    template: Any = None,
+    verbalizer: Any = None,
+    metric: str | Iterable[str] | None = None,
+    max_length: int | None = None,
+    ties: Ties = "drop",
+) -> Task:
+    """Load a task by registry name, from a file or folder, or by a Hub id.
+
+    * an embedded task ("…" of `list_tasks()`): from the package;
+    * a known data set ("sst2"): from `path`, a folder with train/validation/test files (or one file), else
+      from the Hugging Face Hub; a folder whose META.json names a known data set is read as that one;
+    * any other file, folder or Hub id: `Task.from_records`.
+
+    `template`, `verbalizer`, `metric` and `max_length` override the task's own. `ties` says what happens
+    to sentence pairs scored exactly 3 in the STS sets: the multilingual-GPT paper's text drops them; the
+    counts of its Table 4 and 5 need "above".
+
+    Raises TaskError with the nearest name for an unknown one, with a hint to `path=` without a network.
+
+    >>> load_task("no_such_task")
+    Traceback (most recent call last):
+    promptscope.errors.TaskError: There is no task, file or folder called 'no_such_task'. ...
+    """
+    overrides = {"template": template, "verbalizer": verbalizer, "metric": metric, "max_length": max_length}
+    task = _load(str(name_or_path), path, ties, overrides)
+    return replace(task, source=_source(str(name_or_path), path, ties))
+
+
+def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides: Mapping[str, Any]) -> Task:
+    if path is not None:
+        return _with(_known(name, _known_entry(name), read_source(path), ties), overrides)
+    if name in _embedded():
+        return _with(_load_embedded(_embedded()[name]), overrides)
+    if name in KNOWN:
+        return _with(_known(name, KNOWN[name], _from_hub(name, KNOWN[name]), ties), overrides)
+    if Path(name).exists():
+        return _from_path(Path(name), ties, overrides)
+    if _HUB_ID.fullmatch(name) and not nearest(name, KNOWN):
+        return _custom(read_source(_load_dataset(name, name)), name, overrides)
+    raise TaskError(
+        f"There is no task, file or folder called {name!r}."
+        + (nearest(name, [*_embedded(), *KNOWN]) or " promptscope.tasks.list_tasks() shows the names.")
+    )
+
+
+def list_tasks() -> pd.DataFrame:
+    """Return a table of the tasks that have a name: language, kind, input template, where they come from."""
+    rows = [
+        (name, meta["language"], meta["kind"], meta["input"], "embedded")
+        for name, meta in ((name, read_json(folder / "META.json")) for name, folder in _embedded().items())
+    ]
+    rows += [
+        (name, known.language, known.kind, known.template, known.hub or "local files only")
+        for name, known in KNOWN.items()
+    ]
+    return pd.DataFrame(rows, columns=["name", "language", "kind", "template", "source"]).set_index("name")
+
+
+def _source(name: str, path: str | os.PathLike[str] | None, ties: Ties) -> dict[str, Any]:
+    """Note where a task came from, so that it is found again from another working directory."""
+    named = path is not None or name in _embedded() or name in KNOWN
+    return {
+        "name_or_path": name if named or not Path(name).exists() else str(Path(name).resolve()),
+        "path": None if path is None else str(Path(path).resolve()),
+        "ties": ties,
+    }
+
+
+@cache
+def _embedded() -> dict[str, Path]:
+    return {read_json(meta)["name"]: meta.parent for meta in sorted(EMBEDDED.rglob("META.json"))}
+
+
+def _load_embedded(folder: Path) -> Task:
+    meta = read_json(folder / "META.json")
+    labels = meta["labels"]
+    return Task.from_records(
+        folder,
+        template=meta.get("template", meta["input"]),
+        verbalizer=labels,
+        metric=meta.get("metrics", ("exact_match", "starts_with") if labels is None else ("accuracy", "macro_f1")),
+        name=meta["name"],
+        language=meta["language"],
+        max_length=meta.get("max_length"),
+    )
+
+
+def _known_entry(name: str) -> Known:
+    if name not in KNOWN:
+        raise TaskError(
+            f"path= goes with the name of a known data set, and {name!r} is none."
+            + (nearest(name, KNOWN) or " To load a file or folder of your own, give it as the first argument.")
+        )
+    return KNOWN[name]
+
+
+def _known(name: str, known: Known, source: Mapping[str, list[Row]], ties: Ties) -> Task:
+    splits, dropped = {}, {}
+    for split, rows in source.items():
+        kept, left_out = adapt(name, known, rows, split, ties)
+        splits[split] = to_records(kept, split)
+        if left_out:
+            dropped[split] = left_out
+    task = Task(
+        name,
+        as_template(known.template),
+        None if known.words is None else Verbalizer(known.words),
+        known.metrics,
+        splits,
+        known.language,
+        known.max_length,
+        dropped,
+    )
+    if known.held_out is not None and len(splits) == 1:
+        task = task.with_splits(test=known.held_out, source=next(iter(splits)))
+    return task
+
+
+def _with(task: Task, overrides: Mapping[str, Any]) -> Task:
+    new = {name: value for name, value in overrides.items() if value is not None}
+    if "template" in new:
+        new["template"] = as_template(new["template"])
+    if "verbalizer" in new:
+        labels = [record.label or "" for records in task.splits.values() for record in records]
+        new["verbalizer"] = as_verbalizer(new["verbalizer"], labels)
+    if "metric" in new:
+        new["metrics"] = tuple(metric.name for metric in get_metrics(new.pop("metric")))
+    return replace(task, **new)
+
+
+def _from_path(path: Path, ties: Ties, overrides: Mapping[str, Any]) -> Task:
+    described = path / "META.json"
+    if described.is_file():
+        try:
+            meta = read_json(described)
+        except ValueError as error:
+            raise TaskError(f"{described} is not JSON ({error}). Repair or remove it.") from error
+        if {"name", "kind", "input", "labels", "language"} <= set(meta):
+            return _with(_load_embedded(path), overrides)
+        if meta.get("name") in KNOWN:
+            name = meta["name"]
+            return _with(_known(name, KNOWN[name], read_source(path), ties), overrides)
+    return _custom(read_source(path), path.stem, overrides)
+
+
+def _custom(rows: Mapping[str, list[Row]], name: str, overrides: Mapping[str, Any]) -> Task:
+    first = next(iter(rows.values()))[0]
+    pair = "text" not in first and {"text1", "text2"} <= set(first)
+    given = {key: value for key, value in overrides.items() if value is not None}
+    return Task.from_records(rows, name=name, **{"template": "pair" if pair else "single", **given})
+
+
+def _from_hub(name: str, known: Known) -> dict[str, list[Row]]:
+    if known.hub is None:
+        raise TaskError(
+            f"Data set {name!r} is not on the Hub. Pass path= a folder with its train.jsonl, test.jsonl ... "
+            "files (or all.jsonl)."
+        )
+    repo, _, revision = known.hub.partition("@")
+    parts: dict[str, Any] = {}
+    for ours, place in known.splits.items():
+        config, _, split = place.rpartition(":")
+        parts[ours] = _load_dataset(name, repo, config or None, split=split, revision=revision or None)
+    return read_source(parts)
+
+
+def _load_dataset(name: str, *args: Any, **kwargs: Any) -> Any:
+    try:
+        from datasets import load_dataset  # a second to import, and only here needed
+
+        return load_dataset(*args, **kwargs)
+    except Exception as error:  # the library raises many kinds: no network, gated, not found, format
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise TaskError(
+            f"Cannot load {name!r} from the Hugging Face Hub ({reason}). Without a network pass path= a folder "
+            "with train.jsonl, validation.jsonl and test.jsonl."
+        ) from error

@@ -1,0 +1,161 @@
+"""Reading rows from where they lie: files, folders, data frames, Hugging Face data sets, plain lists."""
+
+import csv
+import json
+import os
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from promptscope.errors import TaskError, nearest
+
+Row = Any  # a mapping column -> value; `to_records` refuses anything else with a clear message
+
+_SPLIT_NAMES = {
+    **{name: name for name in ("train", "validation", "test", "all")},
+    **{name: "validation" for name in ("dev", "val", "valid")},
+}
+
+
+def read_source(source: Any, split: str = "train") -> dict[str, list[Row]]:
+    """Return split -> rows. A source without splits becomes one split, named by `split`.
+
+    Takes a path (JSONL, JSON or CSV file; a folder of `train`, `validation`, `test` files; a saved Hugging
+    Face data set), a Hugging Face Dataset or DatasetDict, a pandas DataFrame, a dict split -> any of
+    these, or a sequence of dicts.
+
+    Raises TaskError for a missing, empty or unreadable file, a folder without splits, or another type.
+    """
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        if path.is_dir():
+            return _read_folder(path)
+        return {split: read_file(path)}
+    if isinstance(source, Mapping):
+        if not source:
+            raise TaskError("Got an empty dict of splits. Give {'train': records, 'test': records}.")
+        return {str(name): _rows(part) for name, part in source.items()}
+    return {split: _rows(source)}
+
+
+def read_file(path: Path) -> list[Row]:
+    """Read one file of rows; the ending (.jsonl, .json, .csv) says how."""
+    if not path.exists():
+        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        raise TaskError(
+            f"There is no file or folder {str(path)!r}." + (nearest(path.name, siblings) or " Check the path.")
+        )
+    reader = _READERS.get(path.suffix.lower())
+    if reader is None:
+        raise TaskError(f"Cannot read {path.name!r}: expected a file ending in {', '.join(_READERS)}.")
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise TaskError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}). Re-encode it.") from error
+    rows = reader(path, text)
+    if not rows:
+        raise TaskError(f"{path} holds no records. Give a file with at least one.")
+    return rows
+
+
+def _read_folder(folder: Path) -> dict[str, list[Row]]:
+    if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
+        from datasets import load_from_disk  # a second to import, and seldom needed
+
+        return read_source(load_from_disk(str(folder)))
+    found: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        name = _SPLIT_NAMES.get(path.stem.lower())
+        if name is None or path.suffix.lower() not in _READERS:
+            continue
+        if name in found:
+            raise TaskError(f"{folder} holds the split {name!r} twice: {found[name].name} and {path.name}. Keep one.")
+        found[name] = path
+    if not found:
+        there = ", ".join(sorted(p.name for p in folder.iterdir())) or "nothing"
+        raise TaskError(
+            f"{folder} holds no split: expected train.jsonl, validation.jsonl or test.jsonl (or .csv, .json); "
+            f"found {there}."
+        )
+    return {name: read_file(found[name]) for name in dict.fromkeys(_SPLIT_NAMES.values()) if name in found}
+
+
+def _read_jsonl(path: Path, text: str) -> list[Row]:
+    rows: list[Row] = []
+    # not splitlines(): that also breaks at U+2028 and others, which JSON allows inside strings
+    for number, line in enumerate(text.split("\n"), start=1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError as error:
+            raise TaskError(f"{path}, line {number}: not JSON ({error.msg}). Every line is one object.") from error
+        rows.append(_object(row, path, f"line {number}"))
+    return rows
+
+
+def _read_json(path: Path, text: str) -> list[Row]:
+    try:
+        rows = json.loads(text)
+    except json.JSONDecodeError as error:
+        raise TaskError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from error
+    if not isinstance(rows, list):
+        raise TaskError(f"{path} must hold a list of objects, got {type(rows).__name__}.")
+    return [_object(row, path, f"item {number}") for number, row in enumerate(rows)]
+
+
+def _object(row: Any, path: Path, where: str) -> Row:
+    if not isinstance(row, dict):
+        raise TaskError(f"{path}, {where}: expected an object such as {{'text': ..., 'label': ...}}, got {row!r}.")
+    return row
+
+
+def _read_csv(path: Path, text: str) -> list[Row]:
+    # the csv module, not pandas: a review that reads "None" or "NA" is text, not a missing value
+    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    rows: list[Row] = []
+    try:
+        for row in reader:
+            if None in row or None in row.values():
+                raise TaskError(
+                    f"{path}, line {reader.line_num}: the row does not have the {len(reader.fieldnames or ())} "
+                    "columns of the header. Quote cells that hold commas or line breaks."
+                )
+            rows.append({name: None if name == "label" and cell == "" else cell for name, cell in row.items()})
+    except csv.Error as error:
+        raise TaskError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
+    return rows
+
+
+_READERS: dict[str, Callable[[Path, str], list[Row]]] = {
+    ".jsonl": _read_jsonl,
+    ".json": _read_json,
+    ".csv": _read_csv,
+}
+
+
+def _rows(table: Any) -> list[Row]:
+    if isinstance(table, str | os.PathLike):
+        return read_file(Path(table))
+    if hasattr(table, "features") and hasattr(table, "to_list"):
+        return _from_dataset(table)
+    if hasattr(table, "to_dict") and hasattr(table, "columns"):
+        return table.to_dict("records")
+    if isinstance(table, Sequence):
+        return list(table)
+    raise TaskError(
+        "Expected records as a list of dicts, a DataFrame, a Hugging Face data set, a path, or a dict "
+        f"split -> records; got {type(table).__name__}."
+    )
+
+
+def _from_dataset(dataset: Any) -> list[Row]:
+    """Rows of a Hugging Face Dataset, class labels by name; -1 means that a row has no label."""
+    rows = dataset.to_list()
+    for column, feature in dataset.features.items():
+        names = getattr(feature, "names", None)
+        if names is not None and hasattr(feature, "int2str"):
+            for row in rows:
+                value = row[column]
+                row[column] = None if value is None or value < 0 else names[value]
+    return rows

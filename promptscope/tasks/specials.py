@@ -1,0 +1,124 @@
+"""Special tokens by role, and a tokenizer for which text is always text."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+from weakref import WeakKeyDictionary
+
+from tokenizers import Encoding, Tokenizer
+
+from promptscope.errors import TaskError
+
+# A Unicode noncharacter: no text holds it, so a token that is spelt with it cannot be reached from text.
+_UNREACHABLE = "\ufdd0"
+
+
+class Specials:
+    """A fast tokenizer seen through the roles of a template, and a copy of it that reads plain text.
+
+    | role    | token |
+    |---------|-------|
+    | `{bos}` | `bos_token`, else `cls_token`, else `eos_token` |
+    | `{sep}` | `sep_token`, else `</s>` if in the vocabulary, else `eos_token` |
+    | `{eos}` | `<|endoftext|>` if in the vocabulary, else `eos_token`, else `sep_token` |
+    | `{mask}`| `mask_token` |
+
+    Raises TaskError for a tokenizer without offsets (a slow one), or for a role that it lacks.
+    """
+
+    def __init__(self, tokenizer: Any) -> None:
+        self.tokenizer = _fast(tokenizer)
+        self._vocabulary, self.spellings, self._reader = _contents(tokenizer)
+
+    def read(self, texts: Sequence[str]) -> list[Encoding]:
+        """Tokenise texts with offsets. The spelling of a special token in a text is plain text."""
+        return self._reader.encode_batch(list(texts), add_special_tokens=False) if texts else []
+
+    def ids(self, role: str, overrides: Mapping[str, str] | None = None) -> list[int]:
+        """Return the token ids of a role: one of the tokenizer's own, or an override's (maybe several)."""
+        if overrides and role in overrides:
+            return list(self.tokenizer(overrides[role], add_special_tokens=False)["input_ids"])
+        token = self._token(role)
+        if token is None:
+            raise TaskError(
+                f"{_name(self.tokenizer)} has no token for {{{role}}}. "
+                + (
+                    "Use a masked language model's tokenizer, or a template without {mask}."
+                    if role == "mask"
+                    else f"Say what to use with Template(..., specials={{{role!r}: '...'}})."
+                )
+            )
+        return [self._vocabulary[token]]
+
+    def _token(self, role: str) -> str | None:
+        tokenizer = self.tokenizer
+        named = {name: getattr(tokenizer, f"{name}_token", None) for name in ("bos", "cls", "sep", "eos", "mask")}
+        candidates = {
+            "bos": (named["bos"], named["cls"], named["eos"]),
+            "sep": (named["sep"], "</s>", named["eos"]),
+            "eos": ("<|endoftext|>", named["eos"], named["sep"]),
+            "mask": (named["mask"],),
+        }[role]
+        return next((token for token in candidates if token in self._vocabulary), None)
+
+
+def _name(tokenizer: Any) -> str:
+    return f"The tokenizer {getattr(tokenizer, 'name_or_path', '') or type(tokenizer).__name__!r}"
+
+
+def _fast(tokenizer: Any) -> Any:
+    if tokenizer is None:
+        raise TaskError("A task needs a tokenizer and the model has none. Load it with load_model(..., tokenizer=...).")
+    if not getattr(tokenizer, "is_fast", False):
+        raise TaskError(
+            f"{_name(tokenizer)} is a slow tokenizer and gives no character offsets; a fast one is needed. "
+            "Load it with AutoTokenizer.from_pretrained(...), or convert it and save tokenizer.json once."
+        )
+    return tokenizer
+
+
+_Contents = tuple[dict[str, int], frozenset[str], Tokenizer]
+_KNOWN: WeakKeyDictionary[Any, tuple[str, _Contents]] = WeakKeyDictionary()
+
+
+def _contents(tokenizer: Any) -> _Contents:
+    """Return vocabulary, spellings of special tokens, and plain reader; made once while nothing changes."""
+    state = f"{len(tokenizer)} {tokenizer.all_special_tokens}"
+    known = _KNOWN.get(tokenizer)
+    if known is not None and known[0] == state:
+        return known[1]
+    vocabulary = tokenizer.get_vocab()
+    added = (token.content for token in tokenizer.added_tokens_decoder.values() if token.special)
+    roles = (token for token in ("</s>", "<|endoftext|>") if token in vocabulary)
+    spellings = frozenset({*added, *roles, *tokenizer.all_special_tokens})
+    contents = vocabulary, spellings, _plain_reader(tokenizer, spellings)
+    _KNOWN[tokenizer] = state, contents
+    return contents
+
+
+def _plain_reader(tokenizer: Any, spellings: frozenset[str]) -> Tokenizer:
+    """Copy the tokenizer with every special token respelt, so that no text can produce one.
+
+    `split_special_tokens=True` is not enough: it leaves Unigram and WordPiece models free to find `</s>`
+    or `[SEP]` as ordinary vocabulary, and it changes the state of the caller's tokenizer.
+    """
+    state = json.loads(tokenizer.backend_tokenizer.to_str())
+    state.update(truncation=None, padding=None, post_processor=None)
+    new = {spelling: f"{_UNREACHABLE}{spelling}{_UNREACHABLE}" for spelling in spellings}
+    for token in state["added_tokens"]:
+        token["content"] = new.get(token["content"], token["content"])
+    model = state["model"]
+    if isinstance(model["vocab"], dict):
+        model["vocab"] = {new.get(token, token): index for token, index in model["vocab"].items()}
+    else:  # Unigram: pieces with scores
+        model["vocab"] = [[new.get(token, token), score] for token, score in model["vocab"]]
+    if model.get("unk_token") in new:
+        model["unk_token"] = new[model["unk_token"]]
+    if "merges" in model:
+        model["merges"] = [merge for merge in model["merges"] if not _touches(merge, spellings)]
+    return Tokenizer.from_str(json.dumps(state))
+
+
+def _touches(merge: Any, spellings: frozenset[str]) -> bool:
+    left, right = merge.split(" ") if isinstance(merge, str) else merge
+    return bool({left, right, left + right} & spellings)

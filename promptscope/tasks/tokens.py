@@ -1,0 +1,100 @@
+"""Tokenising one side of a template: token ids, and the part of the template that each comes from."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import groupby
+
+from promptscope.tasks.specials import Specials
+from promptscope.tasks.template import Part
+
+
+@dataclass(frozen=True)
+class Span:
+    """A part of the template in the text that is tokenised: characters [start, end)."""
+
+    part: Part
+    start: int
+    end: int
+
+
+@dataclass
+class Tokens:
+    """Tokens of one record; `characters` are the ones that a field's token covers within the field."""
+
+    ids: list[int] = field(default_factory=list)
+    segments: list[str] = field(default_factory=list)
+    special: list[bool] = field(default_factory=list)
+    characters: list[tuple[int, int]] = field(default_factory=list)
+
+    def add(self, id: int, segment: str, special: bool, characters: tuple[int, int] = (0, 0)) -> None:
+        self.ids.append(id)
+        self.segments.append(segment)
+        self.special.append(special)
+        self.characters.append(characters)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+
+def tokenise(
+    parts: Sequence[Part],
+    values: Sequence[Mapping[str, str]],
+    specials: Specials,
+    overrides: Mapping[str, str],
+) -> list[Tokens]:
+    """Tokenise a template side for many records; `values` maps field names (and "label") to text.
+
+    Text between two special tokens is joined first and tokenised once, so that `Input: {text}` gives the
+    tokens that a reader expects; offsets then tell which part each token belongs to.
+    """
+    rows = [Tokens() for _ in values]
+    after_label = False
+    for is_special, group in groupby(parts, key=lambda part: part.kind == "special"):
+        stretch = list(group)
+        if is_special:
+            ids = [id for part in stretch for id in specials.ids(part.text, overrides)]
+            for row in rows:
+                for id in ids:
+                    row.add(id, "end" if after_label else "special", special=True)
+            continue
+        after_label = any(part.kind == "label" for part in stretch)
+        joined = [_join(stretch, value) for value in values]
+        encodings = specials.read([text for text, _ in joined])
+        for row, (text, spans), encoding in zip(rows, joined, encodings, strict=True):
+            for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
+                span = _owner(text, spans, start, end)
+                inside = (max(start, span.start) - span.start, min(end, span.end) - span.start)
+                row.add(id, _segment(span.part), special=False, characters=inside)
+    return rows
+
+
+def _join(stretch: Sequence[Part], value: Mapping[str, str]) -> tuple[str, list[Span]]:
+    text, spans = "", []
+    for part in stretch:
+        piece = part.text if part.kind == "literal" else value[part.text]
+        spans.append(Span(part, len(text), len(text) + len(piece)))
+        text += piece
+    return text, spans
+
+
+def _segment(part: Part) -> str:
+    return part.text if part.kind in ("field", "label") else "literal"
+
+
+def _owner(text: str, spans: Sequence[Span], start: int, end: int) -> Span:
+    """Return the span that a token belongs to: the one with most of its visible characters.
+
+    A token may straddle parts: " good" of "Input: {text}" takes its space from the literal and belongs to
+    the text; a pure space between two parts goes to the one that holds more of it, the field on a tie.
+    """
+    if len(spans) == 1:
+        return spans[0]
+    end = max(end, start + 1)  # some tokens (an inserted "▁") cover no character
+    best, best_rank = spans[-1], (-1, -1, -1)
+    for span in spans:
+        covered = text[max(start, span.start) : min(end, span.end)] if span.start < end else ""
+        if covered:
+            rank = (len("".join(covered.split())), len(covered), int(span.part.kind == "field"))
+            if rank > best_rank:
+                best, best_rank = span, rank
+    return best

@@ -1,0 +1,124 @@
+"""Verbalizers: the words that stand for labels."""
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from promptscope.errors import TaskError, nearest
+from promptscope.tasks.specials import Specials
+from promptscope.tasks.template import Kind
+
+
+class Verbalizer:
+    """Label -> word, exactly as the word is written in the text (spaces matter).
+
+    A masked language model needs words of one token; `first_piece=True` takes the first word piece of a
+    longer one instead, as the token-splitting paper does.
+
+    Raises TaskError for no words, an empty word, or two labels with the same word.
+
+    >>> Verbalizer({"0": "negative", "1": "positive"}).word("1")
+    'positive'
+    """
+
+    def __init__(self, words: Mapping[Any, str], first_piece: bool = False) -> None:
+        self.words = {str(label): word for label, word in words.items()}
+        self.first_piece = first_piece
+        if not self.words:
+            raise TaskError("A verbalizer needs at least one label: Verbalizer({'positive': 'positive', ...}).")
+        owners: dict[str, str] = {}
+        for label, word in self.words.items():
+            if not isinstance(word, str) or not word.strip():
+                raise TaskError(f"The verbalizer's word for label {label!r} is {word!r}; write a word.")
+            if word in owners:
+                raise TaskError(
+                    f"Labels {owners[word]!r} and {label!r} have the same word {word!r}. Give each its own."
+                )
+            owners[word] = label
+
+    def __repr__(self) -> str:
+        return f"Verbalizer({self.words!r}{', first_piece=True' if self.first_piece else ''})"
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Verbalizer) and self.to_json() == other.to_json()
+
+    def __hash__(self) -> int:
+        return hash((tuple(self.words.items()), self.first_piece))
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        return tuple(self.words)
+
+    def word(self, label: str) -> str:
+        """Return a label's word; TaskError names the known labels for an unknown one."""
+        if label not in self.words:
+            raise TaskError(
+                f"The verbalizer has no word for label {label!r}; it knows {', '.join(map(repr, self.words))}."
+                + nearest(label, self.words)
+            )
+        return self.words[label]
+
+    def token_ids(self, tokenizer: Any, kind: Kind, before: str = "") -> dict[str, list[int]]:
+        """Return label -> token ids of its word, tokenised apart from the source.
+
+        `before` is the template's white space before the label (`Template.before_label`), which is
+        tokenised with the word; `Task.label_ids` fills it in. For a masked model each list has one id.
+
+        Raises TaskError for a word that is not one token (masked), that the tokenizer does not know, or
+        for two labels that become the same tokens.
+        """
+        specials = Specials(tokenizer)
+        found: dict[str, list[int]] = {}
+        encodings = specials.read([before + word for word in self.words.values()])
+        for (label, word), encoding in zip(self.words.items(), encodings, strict=True):
+            ids = list(encoding.ids)
+            if tokenizer.unk_token_id is not None and tokenizer.unk_token_id in ids:
+                raise TaskError(
+                    f"The word {word!r} of label {label!r} holds characters that this tokenizer does not know "
+                    f"(tokens {_pieces(tokenizer, ids)}). Choose another word, or a model for this language."
+                )
+            if kind == "masked":
+                ids = ids[:1] if self.first_piece else self._one_token(tokenizer, label, word, ids)
+            found[label] = ids
+        _check_distinct(tokenizer, found)
+        return found
+
+    def _one_token(self, tokenizer: Any, label: str, word: str, ids: list[int]) -> list[int]:
+        if len(ids) != 1:
+            raise TaskError(
+                f"A masked language model predicts one token, but the word {word!r} of label {label!r} is "
+                f"{len(ids)} tokens: {_pieces(tokenizer, ids)}. Choose a word of one token, pass "
+                "Verbalizer(..., first_piece=True) to use its first piece, or use a causal model."
+            )
+        return ids
+
+    def to_json(self) -> dict[str, Any]:
+        return {"words": dict(self.words), "first_piece": self.first_piece}
+
+
+def as_verbalizer(verbalizer: Any, labels: Iterable[str]) -> Verbalizer | None:
+    """Take a Verbalizer, a dict, None, or "labels" (each label is its own word)."""
+    if verbalizer is None or isinstance(verbalizer, Verbalizer):
+        return verbalizer
+    if verbalizer == "labels":
+        return Verbalizer({label: label for label in sorted(set(labels))})
+    if isinstance(verbalizer, Mapping):
+        return Verbalizer(verbalizer)
+    raise TaskError(
+        "Expected a Verbalizer, a dict label -> word, 'labels' (each label is its own word) or None, got "
+        f"{verbalizer!r}."
+    )
+
+
+def _check_distinct(tokenizer: Any, found: Mapping[str, list[int]]) -> None:
+    owners: dict[tuple[int, ...], str] = {}
+    for label, ids in found.items():
+        owner = owners.setdefault(tuple(ids), label)
+        if owner != label:
+            raise TaskError(
+                f"Labels {owner!r} and {label!r} become the same tokens {_pieces(tokenizer, ids)}, so no "
+                "score can tell them apart. Choose words that differ in their first piece."
+            )
+
+
+def _pieces(tokenizer: Any, ids: list[int]) -> list[str]:
+    return list(tokenizer.convert_ids_to_tokens(ids))
