@@ -4,10 +4,13 @@ import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a test that reaches for a hub is a bug; fail at once
 
+import subprocess
 from pathlib import Path
 
 import pytest
 import torch
+
+from tests.smollm2 import PACKAGE, smollm2_folder
 
 torch.set_num_threads(1)
 
@@ -20,3 +23,12 @@ def shared_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the evaluation samples in {folder} (set PROMPTSCOPE_DATA)")
     return folder
+
+
+@pytest.fixture(scope="session")
+def smollm2() -> Path:
+    """Folder with SmolLM2-135M (float32, tokenizer); converted once, skipped where pip cannot fetch it."""
+    try:
+        return smollm2_folder()
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"pip cannot fetch {PACKAGE}: {(getattr(error, 'stderr', None) or str(error)).strip()[-300:]}")

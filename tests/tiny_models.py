@@ -1,5 +1,7 @@
 """Tiny random models of every family, from configs; biases and norms are random so that equalities mean something."""
 
+from functools import cache
+
 import torch
 from transformers import (
     BertConfig,
@@ -14,6 +16,8 @@ from transformers import (
     T5Config,
     T5ForConditionalGeneration,
 )
+
+from promptscope.models import HookedModel, load_model
 
 FAMILIES = ("gpt2", "llama", "gpt_neox", "bert", "t5")
 CAUSAL = ("gpt2", "llama", "gpt_neox")
@@ -50,3 +54,15 @@ def tiny_hf_model(
             mean, std = (0.0, 0.15) if parameter.ndim > 1 else (0.3, 0.3)
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * std + mean)
     return model.eval().to(dtype)
+
+
+@cache
+def bare(family: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> PreTrainedModel:
+    """Give the truth: a plain Hugging Face model with the weights of `hooked`, which promptscope never touches."""
+    return tiny_hf_model(family, dtype, seed).requires_grad_(False)
+
+
+@cache
+def hooked(family: str, dtype: torch.dtype = torch.float32, seed: int = 0) -> HookedModel:
+    """Load a tiny model, once for all tests: do not monkeypatch it."""
+    return load_model(tiny_hf_model(family, dtype, seed))

@@ -4,12 +4,12 @@ from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, Protocol, runtime_checkable
 
 import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
@@ -24,6 +24,7 @@ Hook = tuple[str, Callable[..., Tensor | None]]
 Via = Literal["auto", "hooks", "prefix"]
 
 
+@runtime_checkable  # so that beartype can check it
 class PromptLike(Protocol):
     """What a hooked model needs of a prompt."""
 
@@ -121,7 +122,7 @@ class HookedModel:
             n_heads=config.n_heads,
             n_kv_heads=getattr(config, "n_key_value_heads", None) or config.n_heads,
             d_head=config.d_head,
-            vocab_size=self.twin.get_input_embeddings().weight.shape[0],
+            vocab_size=self._embedding.weight.shape[0],
             context=limit,
         )
 
@@ -131,7 +132,7 @@ class HookedModel:
 
         Hashed as float32, so that a half-precision checkpoint is the same model when loaded in float32.
         """
-        return tensor_hash(self.twin.get_input_embeddings().weight.float())
+        return tensor_hash(self._embedding.weight.float())
 
     @cached_property
     def weights_hash(self) -> str:
@@ -148,7 +149,13 @@ class HookedModel:
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_model"]:
         """Return token vectors as the first layer gets them (some families scale inside the module)."""
-        return self.twin.get_input_embeddings()(ids.to(self.device))
+        return self._embedding(ids.to(self.device))
+
+    @property
+    def _embedding(self) -> nn.Embedding:
+        embedding = self.twin.get_input_embeddings()
+        assert isinstance(embedding, nn.Embedding)
+        return embedding
 
     # --- running it ----------------------------------------------------------------------------------
 
@@ -180,7 +187,10 @@ class HookedModel:
         order = to_right_padding(mask)
         input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
         if decoder_input_ids is None and self.family.kind == "seq2seq":
-            decoder_input_ids = input_ids.new_full((len(input_ids), 1), self.decoder_start_id)
+            start = self.decoder_start_id
+            if start is None:
+                raise ModelError(f"config.json of {self.name!r} has no decoder_start_token_id: pass decoder_input_ids")
+            decoder_input_ids = input_ids.new_full((len(input_ids), 1), start)
         if self.resolve_via(prompt, via) == "hooks":
             logits = self.forward_hooked(input_ids, mask, prompt, decoder_input_ids=decoder_input_ids)
             slots = prompt.slots(self) if prompt is not None else {}

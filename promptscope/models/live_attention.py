@@ -54,4 +54,4 @@ def make_attention_live(bridge: TransformerBridge, hf_model: PreTrainedModel) ->
         inner = getattr(attention.original_component, "self", attention.original_component)
         inner.__dict__[_BRIDGE] = attention  # a plain attribute: as a submodule it would be a cycle
         # The after-the-fact report would fire the same hook points a second time.
-        attention._fire_post_hoc_hook = lambda hook, tensor, label: tensor
+        attention.__dict__["_fire_post_hoc_hook"] = lambda hook, tensor, label: tensor

@@ -8,6 +8,7 @@ from pathlib import Path
 import torch
 import transformers
 from safetensors import SafetensorError
+from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.errors import ModelError, nearest
@@ -50,6 +51,8 @@ def load_model(
     """
     if isinstance(dtype, str):
         dtype = _dtype(dtype)
+    if device is not None:
+        device = _device(device)
     if isinstance(model, PreTrainedModel):
         family = _family(type(model).__name__)
         name = str(model.config._name_or_path or type(model).__name__)
@@ -58,12 +61,13 @@ def load_model(
             # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
             wanted = (torch.device(device or model.device), dtype or model.dtype)
             if wanted != (model.device, model.dtype):
-                twin = copy.deepcopy(model).to(device=wanted[0], dtype=wanted[1])
+                twin = copy.deepcopy(model)
+                nn.Module.to(twin, device=wanted[0], dtype=wanted[1])  # PreTrainedModel.to hides its signature
     else:
         name = str(model)
         where = _resolve(name)
         family = _family_of_checkpoint(where, name, revision)
-        device = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
         twin = _from_pretrained(where, family, name, revision, dtype, device)
         tokenizer = tokenizer or _load_tokenizer(where, revision)
     twin = twin.eval().requires_grad_(False)
@@ -123,21 +127,37 @@ def _from_pretrained(
     # Half precision on a CPU is slow and loses a quarter of the prompt's gradient: only if asked for.
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        model = getattr(transformers, family.architecture).from_pretrained(where, revision=revision, dtype=wanted)
+        architecture = getattr(transformers, family.architecture)
+        model, report = architecture.from_pretrained(where, revision=revision, dtype=wanted, output_loading_info=True)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "
             "delete the damaged file and load again."
         ) from error
+    if report["missing_keys"]:  # transformers would start them at random and only warn
+        raise ModelError(
+            f"the weights of {name!r} lack {sorted(report['missing_keys'])}: the checkpoint is damaged, or it is not "
+            f"of a {family.architecture}"
+        )
     return model.to(device)
 
 
 def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase | None:
     # Models without a tokenizer are useful (token ids in, logits out); text then raises ModelError.
     try:
-        return AutoTokenizer.from_pretrained(where, revision=revision)
+        tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
+    # Where there are no tokenizer files, transformers makes one that knows special tokens (T5: and "▁") only.
+    words = len(tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens))
+    return tokenizer if words > 1 else None
+
+
+def _device(name: str | torch.device) -> torch.device:
+    try:
+        return torch.empty(0, device=name).device
+    except (RuntimeError, AssertionError) as error:
+        raise ModelError(f"no device {str(name)!r} here: {str(error).splitlines()[0]}") from error
 
 
 def _dtype(name: str) -> torch.dtype:

@@ -60,7 +60,7 @@ def self_test(model: HookedModel) -> None:
     dead = [
         name
         for name in table.loc[table["acts"], "name"]
-        if probes[name].grad is None or not probes[name].grad.abs().max() > 0
+        if (gradient := probes[name].grad) is None or not gradient.abs().max() > 0
     ]
     if dead:
         raise ModelError(f"writes to these hook points do not move the logits, although they should: {dead}")

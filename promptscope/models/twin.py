@@ -28,7 +28,8 @@ def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
     inner.set_attn_implementation("eager")
     bridge = build_bridge_from_module(inner, type(inner).__name__, hf_config=inner.config)
     if family.kind == "seq2seq":
-        inner.encoder.embed_tokens = bridge.embed  # the adapter replaces `shared`, which the encoder never calls
+        encoder = inner.get_submodule("encoder")
+        encoder.embed_tokens = bridge.embed  # the adapter replaces `shared`, which the encoder never calls
     if family.delegated_attention:
         make_attention_live(bridge, inner)
     # After booting: splitting fused projections makes new, trainable parameters.

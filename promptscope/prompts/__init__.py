@@ -2,9 +2,22 @@
 
 from promptscope.prompts import initialisation as init
 from promptscope.prompts.deep import DeepPrompt
+from promptscope.prompts.nearest_tokens import nearest_tokens
+from promptscope.prompts.norms import prompt_norms
 from promptscope.prompts.peft_io import write_peft
 from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.random_like import random_like
 from promptscope.prompts.saving import load_prompt
 from promptscope.prompts.soft import SoftPrompt
 
-__all__ = ["DeepPrompt", "Prompt", "SoftPrompt", "init", "load_prompt", "write_peft"]
+__all__ = [
+    "DeepPrompt",
+    "Prompt",
+    "SoftPrompt",
+    "init",
+    "load_prompt",
+    "nearest_tokens",
+    "prompt_norms",
+    "random_like",
+    "write_peft",
+]

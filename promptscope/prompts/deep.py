@@ -56,7 +56,9 @@ class DeepPrompt(Prompt):
         self.layers = None if layers is None else tuple(sorted(set(layers)))
         self.parts = None if parts is None else tuple(parts)
         self.numbers = nn.ParameterDict()  # "<part>_keys"/"<part>_values", tied: "<part>_both"; [layer, k, d_kv]
-        self.keys_after_rotary = False  # an imported prefix-tuning adapter, until it meets its model
+        # Keys imported from PEFT stay as they stand in a cache: turned back and forth they would lose their last bits,
+        # and 30 layers make a difference of 5e-4 of that.
+        self.keys_after_rotary = False
 
     def settings(self) -> dict[str, Any]:
         """Everything but the numbers."""
@@ -86,7 +88,7 @@ class DeepPrompt(Prompt):
         return parts
 
     def keys(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
-        """Return the keys of the chosen layers, before the rotary embedding."""
+        """Return the keys of the chosen layers, before the rotary embedding (after it: `keys_after_rotary`)."""
         return self.numbers[f"{part}_both" if self.tied else f"{part}_keys"]
 
     def values(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
@@ -103,6 +105,9 @@ class DeepPrompt(Prompt):
         self.bind(model)
         layers, parts, slots = self.chosen_layers(model), self.chosen_parts(model), self.slots(model)
         heads = (model.shape.n_kv_heads, model.shape.d_head)
+        keys = {part: self.keys(part).unflatten(-1, heads) for part in parts}  # (L, k, kv_head, d_head)
+        if self.keys_after_rotary:
+            keys = {part: before_rotary(x.transpose(1, 2), model).transpose(1, 2) for part, x in keys.items()}
         hooks: list[Hook] = []
         for part, attention in model.family.attentions.items():
             if attention.keys not in slots:
@@ -111,7 +116,7 @@ class DeepPrompt(Prompt):
                 where = f"{attention.stack}.{layer}.{attention.module}"
                 if part in parts and layer in layers:
                     row = layers.index(layer)
-                    hooks.append((f"{where}.hook_k", _write(self.keys(part)[row].unflatten(-1, heads))))
+                    hooks.append((f"{where}.hook_k", _write(keys[part][row])))
                     hooks.append((f"{where}.hook_v", _write(self.values(part)[row].unflatten(-1, heads))))
                 else:
                     hooks.append((f"{where}.hook_attn_scores", _hide(self.length)))
@@ -125,7 +130,8 @@ class DeepPrompt(Prompt):
         heads = (model.shape.n_kv_heads, model.shape.d_head)
         keys = self.keys().to(model.dtype).unflatten(-1, heads).transpose(1, 2)  # (L, kv_head, k, d_head)
         values = self.values().to(model.dtype).unflatten(-1, heads).transpose(1, 2)
-        keys = after_rotary(keys, model)
+        if not self.keys_after_rotary:
+            keys = after_rotary(keys, model)
         unseen = torch.zeros_like(keys[:1])
         rows = {layer: slice(row, row + 1) for row, layer in enumerate(layers)}
         every = range(model.shape.n_layers)
@@ -134,17 +140,6 @@ class DeepPrompt(Prompt):
             tuple(values[rows[i]] if i in rows else unseen for i in every),
             frozenset(layers),
         )
-
-    def bind(self, model: HookedModel, strict: bool | None = None) -> DeepPrompt:
-        """Bind as every prompt does; keys of an imported adapter are turned back before the rotary embedding."""
-        super().bind(model, strict)
-        if self.keys_after_rotary:
-            heads = (model.shape.n_kv_heads, model.shape.d_head)
-            with torch.no_grad():
-                keys = self.keys().unflatten(-1, heads).transpose(1, 2)
-                self.keys().copy_(before_rotary(keys, model).transpose(1, 2).flatten(-2))
-            self.keys_after_rotary = False
-        return self
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
         layers, parts = self.chosen_layers(model), self.chosen_parts(model)
@@ -161,8 +156,8 @@ class DeepPrompt(Prompt):
         if self.tied:
             if vectors.shape[1] != d_kv:
                 raise PromptError(
-                    f"a tied prompt cannot start from token vectors here: they have {vectors.shape[1]} numbers, keys and "
-                    f"values of {model.name!r} {d_kv} (grouped-query attention). Use init='uniform' or tied=False"
+                    f"a tied prompt cannot start from token vectors here: they have {vectors.shape[1]} numbers, keys "
+                    f"and values of {model.name!r} {d_kv} (grouped-query attention). Use init='uniform' or tied=False"
                 )
             for name in self._names(parts):
                 self.numbers[name] = nn.Parameter(vectors.expand(len(layers), -1, -1).clone())
@@ -188,6 +183,7 @@ class DeepPrompt(Prompt):
             raise PromptError(
                 f"(length, tied, layers, parts) must agree to start from a deep prompt: {mine} != {theirs}"
             )
+        self.keys_after_rotary = source.keys_after_rotary
         for name, number in source.numbers.items():
             self.numbers[name] = nn.Parameter(number.detach().clone())
 
@@ -197,6 +193,9 @@ class DeepPrompt(Prompt):
 
     def _check_fit(self, model: HookedModel) -> None:
         d_kv = model.shape.n_kv_heads * model.shape.d_head
+        names = self._names(self.chosen_parts(model))
+        if set(self.numbers) != set(names):
+            raise PromptError(f"the prompt holds {sorted(self.numbers)}, on {model.name!r} it needs {names}")
         expected = (len(self.chosen_layers(model)), self.length, d_kv)
         for name, number in self.numbers.items():
             if tuple(number.shape) != expected:

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from promptscope.prompts.prompt import Prompt
 
 
-class Initialisation(ABC):
+class Initialisation(ABC):  # noqa: B024 - says where a prompt starts; the prompt does the rest
     """A starting point for a prompt."""
 
 

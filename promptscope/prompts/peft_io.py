@@ -1,9 +1,237 @@
+"""PEFT adapters: prompt tuning, P-tuning and prefix tuning, read and written.
+
+An adapter is `adapter_config.json` and one tensor, `prompt_embeddings`:
+
+- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors in front of the text (of P-tuning's encoder only the output is
+  stored). Encoder-decoders store `[2k, d_model]`, of which PEFT uses the first k.
+- PREFIX_TUNING: `[k, L x 2 x d_kv]`, layer by layer, key then value, heads inside; the keys as they stand in a cache,
+  that is after the rotary embedding.
+"""
+
+from __future__ import annotations
+
+import os
 from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from promptscope.errors import PromptError
+from promptscope.files import read_json, write_json, write_tensors
+from promptscope.models import HookedModel
+from promptscope.prompts.deep import DeepPrompt
+from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.rotary import after_rotary
+from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.tensors import read_tensors
+
+_CONFIG = "adapter_config.json"
+_TENSORS = "adapter_model.safetensors"
+_TENSOR = "prompt_embeddings"
+_INPUT_LEVEL = ("PROMPT_TUNING", "P_TUNING")
+_PREFIX = "PREFIX_TUNING"
+_TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
 
 
 def is_peft_folder(folder: Path) -> bool:
-    return (folder / "adapter_config.json").is_file()
+    """Whether *folder* looks like an adapter written by PEFT."""
+    return (folder / _CONFIG).is_file()
 
 
-def read_peft(folder): ...
-def write_peft(prompt, folder, model): ...
+def read_peft(folder: str | os.PathLike[str]) -> Prompt:
+    """Read a `prompt_tuning`, `p_tuning` or `prefix_tuning` adapter.
+
+    The prompt has its parameters but no model yet: an adapter does not say which embeddings it was trained on, so it
+    is bound to the first model that it fits.
+
+    Raises:
+        PromptError: another kind of adapter, a classifier head, a pickle, or a damaged file.
+    """
+    folder = Path(folder)
+    config = _read_config(folder)
+    embeddings = _read_embeddings(folder)
+    k, seq2seq = config["num_virtual_tokens"], config["task_type"] == "SEQ_2_SEQ_LM"
+    rows = 2 * k if seq2seq and config["peft_type"] in _INPUT_LEVEL and len(embeddings) != k else k
+    if embeddings.ndim != 2 or len(embeddings) != rows:
+        raise PromptError(
+            f"{_TENSOR} in {str(folder / _TENSORS)!r} has shape {tuple(embeddings.shape)}, but {_CONFIG} says "
+            f"num_virtual_tokens={k}: the adapter is damaged"
+        )
+    prompt: Prompt
+    if config["peft_type"] in _INPUT_LEVEL:
+        prompt = SoftPrompt(length=k)
+        prompt.embedding = nn.Parameter(embeddings[:k].clone())
+    else:
+        prompt = _deep_prompt(embeddings, config, seq2seq, folder)
+    prompt.provenance = {
+        "peft": {
+            "type": config["peft_type"],
+            "version": config.get("peft_version"),
+            "base_model": config.get("base_model_name_or_path"),
+        }
+    }
+    return prompt
+
+
+def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedModel) -> None:
+    """Write *prompt* as an adapter that `peft.PeftModel.from_pretrained` loads on top of *model*.
+
+    Input-level prompts become `prompt_tuning`, deep prompts `prefix_tuning`; a tied deep prompt is written with its
+    vectors twice, once as keys and once as values.
+
+    Raises:
+        PromptError: PEFT cannot express the prompt (masked models, some layers only, T5's encoder or cross-attention),
+            or the folder holds a prompt of promptscope.
+    """
+    folder = Path(folder)
+    if (folder / "prompt.json").exists():
+        raise PromptError(f"{str(folder)!r} holds a prompt of promptscope: write the PEFT adapter to another folder")
+    if model.family.kind not in _TASKS:
+        raise PromptError(
+            f"PEFT has no task type for masked language models, so a prompt for {model.name!r} ({model.family.name}) "
+            "cannot be written as an adapter; prompt.save(folder) keeps it"
+        )
+    prompt.bind(model)
+    seq2seq = model.family.kind == "seq2seq"
+    config: dict[str, Any] = {
+        "peft_type": "PROMPT_TUNING",
+        "task_type": _TASKS[model.family.kind],
+        "base_model_name_or_path": model.name,
+        "inference_mode": True,
+        "num_virtual_tokens": prompt.length,
+        "token_dim": model.shape.d_model,
+        "num_transformer_submodules": 2 if seq2seq else 1,
+        "num_attention_heads": model.shape.n_heads,
+        "num_layers": model.shape.n_layers,
+    }
+    if isinstance(prompt, SoftPrompt):
+        config["prompt_tuning_init"] = "RANDOM"
+        embeddings = prompt.vectors().detach()
+        if seq2seq:  # PEFT's file has k more rows, which nothing reads
+            embeddings = torch.cat([embeddings, torch.zeros_like(embeddings)])
+    elif isinstance(prompt, DeepPrompt):
+        config |= {
+            "peft_type": _PREFIX,
+            "token_dim": model.shape.n_kv_heads * model.shape.d_head,
+            "num_attention_heads": model.shape.n_kv_heads,
+            "prefix_projection": False,
+        }
+        embeddings = _prefix_rows(prompt, model)
+    else:
+        raise PromptError(f"PEFT has no counterpart of {type(prompt).__name__}")
+    write_tensors(folder / _TENSORS, {_TENSOR: embeddings.float()}, metadata={"format": "pt"})
+    write_json(folder / _CONFIG, config)  # last: a folder with one is whole
+
+
+def _deep_prompt(
+    embeddings: Float[Tensor, "k columns"], config: dict[str, Any], seq2seq: bool, folder: Path
+) -> DeepPrompt:
+    n_layers = config.get("num_layers")
+    if not isinstance(n_layers, int) or n_layers < 1 or embeddings.shape[1] % (2 * n_layers):
+        raise PromptError(
+            f"{_TENSOR} in {str(folder / _TENSORS)!r} has {embeddings.shape[1]} columns, which are not keys and values "
+            f"of the num_layers={n_layers!r} of {_CONFIG}: the adapter is damaged"
+        )
+    if seq2seq and config.get("num_transformer_submodules") not in (None, 2):
+        raise PromptError(
+            f"{str(folder)!r}: prefix tuning of an encoder-decoder with num_transformer_submodules="
+            f"{config['num_transformer_submodules']!r} does not run in PEFT itself; expected 2"
+        )
+    part = "decoder" if seq2seq else "self"
+    layers = embeddings.unflatten(1, (n_layers, 2, -1)).permute(2, 1, 0, 3)  # (key or value, L, k, d_kv)
+    if seq2seq:
+        layers = layers[:, _seq2seq_rows(n_layers)]
+    prompt = DeepPrompt(length=len(embeddings), parts=(part,))
+    prompt.numbers[f"{part}_keys"] = nn.Parameter(layers[0].clone())
+    prompt.numbers[f"{part}_values"] = nn.Parameter(layers[1].clone())
+    prompt.keys_after_rotary = not seq2seq
+    return prompt
+
+
+def _prefix_rows(prompt: DeepPrompt, model: HookedModel) -> Float[Tensor, "k columns"]:
+    n_layers = model.shape.n_layers
+    if prompt.chosen_layers(model) != tuple(range(n_layers)):
+        raise PromptError(
+            f"PEFT's prefix tuning reaches all {n_layers} layers, this prompt only {list(prompt.chosen_layers(model))}"
+            "; prompt.save(folder) keeps it"
+        )
+    part = "decoder" if model.family.kind == "seq2seq" else "self"
+    if prompt.chosen_parts(model) != (part,):
+        raise PromptError(
+            f"PEFT's prefix tuning of encoder-decoders reaches the decoder's self-attention only, this prompt "
+            f"{list(prompt.chosen_parts(model))}: use DeepPrompt(parts=('decoder',)), or keep it with "
+            "prompt.save(folder)"
+        )
+    heads = (model.shape.n_kv_heads, model.shape.d_head)
+    keys = prompt.keys(part).detach().unflatten(-1, heads).transpose(1, 2)
+    if not prompt.keys_after_rotary:
+        keys = after_rotary(keys, model)
+    keys = keys.transpose(1, 2).flatten(-2)
+    layers = torch.stack([keys, prompt.values(part).detach()])  # (key or value, L, k, d_kv)
+    if part == "decoder":
+        layers = _spread(layers, _seq2seq_rows(n_layers))
+    return layers.permute(2, 1, 0, 3).flatten(1)
+
+
+def _seq2seq_rows(n_layers: int) -> list[int]:
+    """Return which layer of the file PEFT gives to each layer of a decoder.
+
+    PEFT repeats the file's layers, for self- and cross-attention, and deals the 2L out in pairs; then it drops the
+    pairs' second halves. Decoder layer i thus gets layer 2i modulo L.
+    """
+    return [2 * layer % n_layers for layer in range(n_layers)]
+
+
+def _spread(layers: Float[Tensor, "2 L k d_kv"], rows: list[int]) -> Float[Tensor, "2 L k d_kv"]:
+    spread = torch.zeros_like(layers)
+    spread[:, rows] = layers
+    for layer, row in enumerate(rows):
+        if not torch.equal(spread[:, row], layers[:, layer]):
+            raise PromptError(
+                f"PEFT gives decoder layers {layer} and {layer + len(rows) // 2} of an encoder-decoder with "
+                f"{len(rows)} layers the same prefix (layer {row} of its file), and this prompt's differ; "
+                "prompt.save(folder) keeps it"
+            )
+    return spread
+
+
+def _read_config(folder: Path) -> dict[str, Any]:
+    path = folder / _CONFIG
+    try:
+        config = read_json(path)
+    except (OSError, ValueError) as error:
+        raise PromptError(f"{str(path)!r} cannot be read as JSON ({error}): it is missing or damaged") from error
+    if not isinstance(config, dict) or "peft_type" not in config:
+        raise PromptError(f"{str(path)!r} names no peft_type: it is not the configuration of a PEFT adapter")
+    if config["peft_type"] not in (*_INPUT_LEVEL, _PREFIX):
+        raise PromptError(
+            f"PEFT adapters of type {config['peft_type']!r} cannot be read as a prompt, only "
+            f"{', '.join((*_INPUT_LEVEL, _PREFIX))}"
+        )
+    if config.get("task_type") not in _TASKS.values():
+        raise PromptError(
+            f"the adapter in {str(folder)!r} has task_type {config.get('task_type')!r}: only CAUSAL_LM and "
+            "SEQ_2_SEQ_LM can be read. Others carry a classifier head; classification runs through a verbalizer here"
+        )
+    k = config.get("num_virtual_tokens")
+    if not isinstance(k, int) or k < 1:
+        raise PromptError(f"{str(path)!r} has num_virtual_tokens={k!r}: expected a positive number")
+    return config
+
+
+def _read_embeddings(folder: Path) -> Tensor:
+    path = folder / _TENSORS
+    if not path.is_file() and (folder / "adapter_model.bin").is_file():
+        raise PromptError(
+            f"{str(folder)!r} holds adapter_model.bin, a pickle, which can run any code and is not opened: load it "
+            "with PEFT where you trust it and save it again with save_pretrained(folder, safe_serialization=True)"
+        )
+    tensors = read_tensors(path)
+    if set(tensors) != {_TENSOR}:
+        raise PromptError(
+            f"{str(path)!r} must hold one tensor, {_TENSOR!r}, and holds {sorted(tensors)}: heads and other trained "
+            "weights (modules_to_save, saved embedding layers) are not part of a prompt"
+        )
+    return tensors[_TENSOR].float()

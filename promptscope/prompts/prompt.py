@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import os
 from abc import ABC, abstractmethod
-from typing import Any, Self
+from typing import Any, TypeVar
 
 import torch
 from torch import nn
@@ -14,6 +14,9 @@ from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Prefix
 from promptscope.prompts.initialisation import Initialisation, parse_init
+
+# Not typing.Self: beartype cannot check it on single methods, which is how jaxtyping applies it in tests.
+P = TypeVar("P", bound="Prompt")
 
 
 class Prompt(nn.Module, ABC):
@@ -44,7 +47,7 @@ class Prompt(nn.Module, ABC):
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
-    def bind(self, model: HookedModel, strict: bool | None = None) -> Self:
+    def bind(self: P, model: HookedModel, strict: bool | None = None) -> P:
         """Create the parameters for *model*, or check that they were made for it. Returns the prompt itself.
 
         Raises:
@@ -89,7 +92,7 @@ class Prompt(nn.Module, ABC):
         tensors = {name: tensor_hash(parameter) for name, parameter in self.named_parameters()}
         return content_hash({"type": type(self).__name__, "settings": self.settings(), "tensors": tensors})
 
-    def copy(self) -> Self:
+    def copy(self: P) -> P:
         """Return an independent prompt with the same parameters and provenance."""
         return copy.deepcopy(self)
 

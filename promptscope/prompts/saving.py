@@ -7,9 +7,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import nn
 
 from promptscope.errors import PromptError
@@ -19,6 +16,7 @@ from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.tensors import read_tensors
 
 _FORMAT = "promptscope.prompt.v1"
 _KINDS: dict[str, type[Prompt]] = {"SoftPrompt": SoftPrompt, "DeepPrompt": DeepPrompt}
@@ -58,21 +56,11 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
     folder = Path(folder)
     if not folder.is_dir():
         raise PromptError(f"no prompt folder {str(folder)!r}")
-    prompt = read_peft(folder) if is_peft_folder(folder) else _read(folder)
+    # A prompt saved into the adapter's folder it came from is the newer one.
+    ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
+    prompt = _read(folder) if ours else read_peft(folder)
     prompt.strict = strict
     return prompt.bind(model) if model is not None else prompt
-
-
-def read_tensors(path: Path) -> dict[str, torch.Tensor]:
-    """Read a safetensors file of finite numbers."""
-    try:
-        tensors = load_file(str(path))
-    except (OSError, SafetensorError) as error:
-        raise PromptError(f"{str(path)!r} cannot be read as safetensors ({error}): it is missing or damaged") from error
-    for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
-            raise PromptError(f"{name} in {str(path)!r} holds NaN or infinite numbers")
-    return tensors
 
 
 def _read(folder: Path) -> Prompt:
@@ -81,7 +69,13 @@ def _read(folder: Path) -> Prompt:
     tensors = read_tensors(tensors_path)
     if sha256_file(tensors_path) != description["sha256"]:
         raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
-    prompt = _KINDS[description["type"]](**_constructor_arguments(description["settings"]))
+    try:
+        prompt = _KINDS[description["type"]](**_constructor_arguments(description["settings"]))
+    except TypeError as error:
+        raise PromptError(
+            f"the settings {description['settings']} in {str(folder / 'prompt.json')!r} are not those of a "
+            f"{description['type']}: the folder is damaged or was written by another version"
+        ) from error
     if isinstance(prompt, DeepPrompt):
         prompt.keys_after_rotary = bool(description["settings"].get("keys_after_rotary"))
         for name, tensor in tensors.items():

@@ -84,8 +84,8 @@ class SoftPrompt(Prompt):
     def _from_prompt(self, source: Prompt) -> Tensor:
         if not isinstance(source, SoftPrompt) or source.length != self.length:
             raise PromptError(
-                f"an input-level prompt of length {self.length} can start from an input-level prompt of the same length, "
-                f"not from {source!r}"
+                f"an input-level prompt of length {self.length} can start from an input-level prompt of the same "
+                f"length, not from {source!r}"
             )
         return source.vectors().detach().clone()
 
@@ -93,6 +93,6 @@ class SoftPrompt(Prompt):
         width = self.embedding.shape[1]
         if width != model.shape.d_model:
             raise PromptError(
-                f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} {model.shape.d_model}: "
-                "a prompt fits models of its own width only"
+                f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} {model.shape.d_model}"
+                ": a prompt fits models of its own width only"
             )

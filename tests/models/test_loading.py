@@ -1,0 +1,252 @@
+"""From a folder, a name or a model object to a hooked model; what was given stays as it was."""
+
+import json
+import warnings
+from pathlib import Path
+
+import jaxtyping
+import pytest
+import torch
+from transformers import (
+    BertForSequenceClassification,
+    DistilBertConfig,
+    DistilBertForMaskedLM,
+    GPT2ForSequenceClassification,
+)
+
+from promptscope.errors import ModelError, PromptError
+from promptscope.models import HookedModel, load_model
+from promptscope.prompts import DeepPrompt, SoftPrompt
+from tests.batches import ragged
+from tests.tiny_models import CAUSAL, FAMILIES, bare, hooked, tiny_hf_model
+from tests.tiny_tokenizer import tiny_tokenizer
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("gpt2")
+    tiny_hf_model("gpt2").save_pretrained(path)
+    return path
+
+
+def copy_of(folder: Path, target: Path) -> Path:
+    target.mkdir(exist_ok=True)
+    for file in folder.iterdir():
+        (target / file.name).write_bytes(file.read_bytes())
+    return target
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_from_a_folder_without_a_tokenizer(family: str, tmp_path: Path) -> None:
+    tiny_hf_model(family).save_pretrained(tmp_path)
+    model = load_model(tmp_path)
+    assert model.name == str(tmp_path) and model.family.name == family and model.dtype == torch.float32
+    assert not model.has_tokenizer
+    with pytest.raises(ModelError, match=r"has no tokenizer.*tokenizer=AutoTokenizer"):
+        _ = model.tokenizer
+    ids = ragged(family).input_ids
+    torch.testing.assert_close(model.logits(ids), hooked(family).logits(ids), rtol=0, atol=0)
+
+
+def test_from_a_folder_with_a_tokenizer(folder: Path, tmp_path: Path) -> None:
+    tiny_tokenizer().save_pretrained(copy_of(folder, tmp_path))
+    model = load_model(str(tmp_path))
+    assert model.tokenizer("the film")["input_ids"] == [5, 6]
+    other = tiny_tokenizer(("film", "the"))
+    assert load_model(tmp_path, tokenizer=other).tokenizer is other
+
+
+def test_shape() -> None:
+    shape = hooked("llama").shape
+    assert (shape.n_layers, shape.d_model, shape.n_heads, shape.n_kv_heads, shape.d_head) == (3, 32, 4, 2, 8)
+    assert (shape.vocab_size, shape.context) == (200, 64)
+    assert hooked("gpt2").shape.context == 64
+    assert hooked("t5").shape.context is None
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_one_set_of_weights(family: str) -> None:
+    """Bridge, twin and the caller's model read the same memory, but for GPT-NeoX's fused projections."""
+    given = tiny_hf_model(family)
+    model = load_model(given)
+    bridge = {p.untyped_storage().data_ptr() for p in model.bridge.parameters()}
+    for name, parameter in given.named_parameters():
+        assert model.twin.get_parameter(name).data_ptr() == parameter.data_ptr()
+        if not (family == "gpt_neox" and "query_key_value" in name):
+            assert parameter.untyped_storage().data_ptr() in bridge, name
+    assert not any(p.requires_grad for p in (*model.bridge.parameters(), *model.twin.parameters()))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_callers_model_is_left_alone(family: str, tmp_path: Path) -> None:
+    given = tiny_hf_model(family)
+    keys, attention, training = list(given.state_dict()), given.config._attn_implementation, given.training
+    ids = ragged(family).input_ids
+    extra = {"decoder_input_ids": ids} if family == "t5" else {}
+    given.requires_grad_(False)  # weights that need a gradient run through other kernels, with other rounding
+    before = given(input_ids=ids, **extra).logits
+    model = load_model(given)
+    model.logits(ids, prompt=DeepPrompt(2), via="hooks", **extra)
+    assert list(given.state_dict()) == keys
+    assert given.config._attn_implementation == attention and given.training == training
+    assert torch.equal(given(input_ids=ids, **extra).logits, before)
+    given.save_pretrained(tmp_path)
+    assert type(given).from_pretrained(tmp_path).state_dict().keys() == given.state_dict().keys()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_use_does_not_change_a_weight(family: str) -> None:
+    """Hashes before and after; the hash itself is checked by changing one weight."""
+    model, batch = load_model(tiny_hf_model(family)), ragged(family)
+
+    def weights_hash(model: HookedModel) -> str:
+        model.__dict__.pop("weights_hash", None)  # it is computed once per model
+        return model.weights_hash
+
+    before = weights_hash(model)
+    for prompt in (SoftPrompt(3), DeepPrompt(3)):
+        logits = model.logits(batch.input_ids, batch.attention_mask, prompt, decoder_input_ids=batch.decoder_input_ids)
+        logits.sum().backward()
+        torch.optim.AdamW(prompt.parameters(), lr=0.1).step()
+    assert weights_hash(model) == before == hooked(family).weights_hash
+    for name, weight in bare(family).state_dict().items():
+        assert torch.equal(model.twin.state_dict()[name], weight)
+    with torch.no_grad():
+        next(model.twin.parameters()).view(-1)[0] += 1
+    assert weights_hash(model) != before
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_half_precision(family: str) -> None:
+    model = load_model(tiny_hf_model(family), dtype="bfloat16")
+    assert model.dtype == torch.bfloat16
+    batch = ragged(family)
+    prompt = DeepPrompt(2).bind(model)
+    assert next(prompt.parameters()).dtype == torch.float32
+    logits = model.logits(batch.input_ids, batch.attention_mask, prompt, decoder_input_ids=batch.decoder_input_ids)
+    logits.float().sum().backward()
+    assert all(number.grad.isfinite().all() for number in prompt.parameters())
+
+
+def test_a_model_in_training_stays_in_training() -> None:
+    given = tiny_hf_model("gpt2").train()
+    model = load_model(given)
+    assert given.training and not model.twin.training and not model.bridge.training
+
+
+def test_moving_a_model_object_copies_it() -> None:
+    given = tiny_hf_model("gpt2")
+    model = load_model(given, dtype=torch.float64)
+    assert model.dtype == torch.float64 and given.dtype == torch.float32
+
+
+def test_embedding_hash_names_the_embeddings(folder: Path) -> None:
+    assert load_model(folder).embedding_hash == hooked("gpt2").embedding_hash
+    assert load_model(folder, dtype="float64").embedding_hash == hooked("gpt2").embedding_hash
+    assert hooked("gpt2", seed=1).embedding_hash != hooked("gpt2").embedding_hash
+
+
+# --- bad input ---------------------------------------------------------------------------------------
+
+
+def test_unknown_name() -> None:
+    with pytest.raises(ModelError, match=r"no model 'embeded-causal'.*Did you mean 'embedded-causal'\?"):
+        load_model("embeded-causal")
+
+
+def test_folder_without_config(tmp_path: Path) -> None:
+    with pytest.raises(ModelError, match=r"holds no config\.json"):
+        load_model(tmp_path)
+
+
+def test_a_file_is_no_model(folder: Path) -> None:
+    with pytest.raises(ModelError, match="is a file: expected the folder"):
+        load_model(folder / "config.json")
+
+
+def test_unsupported_architecture(tmp_path: Path) -> None:
+    model = DistilBertForMaskedLM(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=16))
+    supported = "'DistilBertForMaskedLM' is not supported.*GPT2LMHeadModel.*T5ForConditionalGeneration"
+    with pytest.raises(ModelError, match=supported):
+        load_model(model)
+    model.save_pretrained(tmp_path)
+    with pytest.raises(ModelError, match=supported):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("family", "head"), [("gpt2", GPT2ForSequenceClassification), ("bert", BertForSequenceClassification)]
+)
+def test_classification_head(family: str, head: type) -> None:
+    with pytest.raises(ModelError, match=f"{head.__name__}.*verbalizer"):
+        load_model(head(tiny_hf_model(family).config))
+
+
+def test_config_without_architecture(folder: Path, tmp_path: Path) -> None:
+    copy_of(folder, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    del config["architectures"]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="names no architecture"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("keep", [0, 5, 1000, -100])
+def test_truncated_weights(keep: int, folder: Path, tmp_path: Path) -> None:
+    file = copy_of(folder, tmp_path) / "model.safetensors"
+    file.write_bytes(file.read_bytes()[:keep])
+    with pytest.raises(ModelError, match=r"cannot be read.*interrupted"):
+        load_model(tmp_path)
+
+
+def test_missing_weights(folder: Path, tmp_path: Path) -> None:
+    (copy_of(folder, tmp_path) / "model.safetensors").unlink()
+    with pytest.raises(ModelError, match="cannot be read"):
+        load_model(tmp_path)
+
+
+def test_weights_that_lack_a_tensor(folder: Path, tmp_path: Path) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = copy_of(folder, tmp_path) / "model.safetensors"
+    tensors = load_file(file)
+    tensors.pop("transformer.h.1.mlp.c_fc.weight")
+    save_file(tensors, file, metadata={"format": "pt"})
+    with warnings.catch_warnings(), pytest.raises(ModelError, match=r"lack .*h\.1\.mlp\.c_fc\.weight"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("dtype", ["int8", "float33", "long"])
+def test_wrong_dtype(dtype: str, folder: Path) -> None:
+    with pytest.raises(ModelError, match="dtype must be float32"):
+        load_model(folder, dtype=dtype)
+
+
+def test_wrong_device(folder: Path) -> None:
+    with pytest.raises(ModelError, match="no device 'gpu' here"):
+        load_model(folder, device="gpu")
+    with pytest.raises(ModelError, match="no device 'cuda:99' here"):
+        load_model(folder, device="cuda:99")
+
+
+def test_wrong_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = hooked("gpt2")
+    ids = torch.tensor([[1, 2, 3]])
+    with pytest.raises(ModelError, match=r"0\.\.199, got 1\.\.200.*another model's tokenizer"):
+        model.logits(torch.tensor([[1, 200]]))
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the shape checks of tests would come first
+    with pytest.raises(ModelError, match=r"attention_mask must have the shape of input_ids, \(1, 3\), not \(1, 5\)"):
+        model.logits(ids, torch.ones(1, 5, dtype=torch.long), SoftPrompt(2))
+    with pytest.raises(ModelError, match="via must be 'auto', 'hooks' or 'prefix', not 'twin'"):
+        model.resolve_via(None, "twin")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("family", [*CAUSAL, "bert"])
+@pytest.mark.parametrize("via", ["hooks", "auto"])
+def test_longer_than_the_context(family: str, via: str) -> None:
+    model = hooked(family)
+    with pytest.raises(PromptError, match=r"70 prompt positions \+ 1 tokens = 71 positions, but .* only 64"):
+        SoftPrompt(70).bind(model)
+    with pytest.raises(PromptError, match=r"4 prompt positions \+ 61 tokens = 65.*max_length=60"):
+        model.logits(torch.ones(1, 61, dtype=torch.long), prompt=SoftPrompt(4), via=via)  # type: ignore[arg-type]
+    model.logits(torch.ones(1, 60, dtype=torch.long), prompt=SoftPrompt(4), via=via)  # type: ignore[arg-type]

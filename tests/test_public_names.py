@@ -1,0 +1,40 @@
+"""`promptscope/__init__.py` lists its names twice, for type checkers and for Python: they must agree."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import promptscope as ps
+
+
+def names_for_type_checkers() -> dict[str, str]:
+    """Return name -> module of the imports under `if TYPE_CHECKING`."""
+    tree = ast.parse(Path(ps.__file__).read_text(encoding="utf-8"))
+    block = next(node for node in tree.body if isinstance(node, ast.If))
+    return {
+        alias.name: str(node.module) for node in block.body if isinstance(node, ast.ImportFrom) for alias in node.names
+    }
+
+
+def test_both_tables_agree() -> None:
+    assert sorted(names_for_type_checkers()) == ps.__all__
+
+
+@pytest.mark.parametrize(("name", "module"), sorted(names_for_type_checkers().items()))
+def test_every_name_is_there(name: str, module: str) -> None:
+    value = getattr(ps, name)
+    expected = getattr(sys.modules[module], name) if module != "promptscope" else sys.modules[f"promptscope.{name}"]
+    assert value is expected
+
+
+def test_an_unknown_name_is_an_attribute_error() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'lod_model'"):
+        _ = ps.lod_model
+
+
+def test_help_does_not_wait_for_torch() -> None:
+    code = "import sys, promptscope.cli; print([m for m in ('torch', 'transformers', 'plotly') if m in sys.modules])"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "[]\n"
