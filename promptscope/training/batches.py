@@ -2,21 +2,12 @@
 
 from collections.abc import Iterator, Sequence
 
-from promptscope.errors import PromptError
-from promptscope.models import HookedModel
+from tqdm.auto import tqdm
+
+from promptscope.errors import PromptError, TaskError
+from promptscope.models import HookedModel, Prefix
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Encoded, EncodedSplit, Task, collate
-
-
-def room_for_text(model: HookedModel, task: Task, prompt: Prompt | None, max_length: int | None) -> int | None:
-    """Return how many tokens a record may have: *max_length* (default: the task's), within what the prompt leaves."""
-    max_length = task.max_length if max_length is None else max_length
-    k = prompt.length if prompt is not None else 0
-    context = model.shape.context
-    if context is not None and context <= k:
-        raise PromptError(f"a prompt of {k} positions leaves no room in the {context} positions of {model.name!r}")
-    limits = [limit for limit in (max_length, None if context is None else context - k) if limit is not None]
-    return min(limits, default=None)
 
 
 def encode_split(
@@ -27,25 +18,48 @@ def encode_split(
     max_length: int | None = None,
     with_label: bool = True,
     limit: int | None = None,
+    reserve: int = 0,
 ) -> EncodedSplit:
-    """Tokenise a split of *task* for *model*, leaving room for *prompt*."""
+    """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens behind the text."""
     return task.encode(
         model.tokenizer,
         model.family.kind,
         split,
         with_label=with_label,
-        max_length=room_for_text(model, task, prompt, max_length),
+        max_length=_room(model, task, prompt, max_length, reserve),
         limit=limit,
         decoder_start_id=model.decoder_start_id,
     )
 
 
-def pad_id(model: HookedModel) -> int:
-    """Return the id that fills up batches; it is masked, so any would do."""
-    return model.tokenizer.pad_token_id or 0
+def _room(model: HookedModel, task: Task, prompt: Prompt | None, max_length: int | None, reserve: int) -> int | None:
+    """Return how many tokens a record may have: *max_length* (default: the task's), within what the prompt leaves."""
+    max_length = task.max_length if max_length is None else max_length
+    k = prompt.length if prompt is not None else 0
+    context = model.shape.context
+    if context is not None and context <= k:
+        raise PromptError(f"a prompt of {k} positions leaves no room in the {context} positions of {model.name!r}")
+    limits = [limit for limit in (max_length, None if context is None else context - k) if limit is not None]
+    if not limits:
+        return None
+    if min(limits) <= reserve:
+        raise TaskError(
+            f"{reserve} new tokens leave no room for the text: max_length is {max_length}, {model.name!r} has "
+            f"{context} positions and the prompt takes {k}. Pass a smaller max_new_tokens"
+        )
+    return min(limits) - reserve
 
 
-def batches(model: HookedModel, examples: Sequence[Encoded], batch_size: int) -> Iterator[Batch]:
-    """Yield batches in the given order."""
-    for start in range(0, len(examples), batch_size):
-        yield collate(list(examples[start : start + batch_size]), pad_id(model)).to(model.device)
+def batches(
+    model: HookedModel, examples: Sequence[Encoded], batch_size: int, label: str = "", progress: bool = False
+) -> Iterator[Batch]:
+    """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
+    pad_id = model.tokenizer.pad_token_id or 0  # it is masked, so any id would do
+    starts = range(0, len(examples), batch_size)
+    for start in tqdm(starts, desc=label, unit="batch", disable=not progress):
+        yield collate(list(examples[start : start + batch_size]), pad_id).to(model.device)
+
+
+def shared_prefix(model: HookedModel, prompt: Prompt | None) -> Prefix | None:
+    """Compute the prefix of a causal model once for many batches; None where there is none."""
+    return prompt.bind(model).prefix(model) if prompt is not None and model.family.kind == "causal" else None

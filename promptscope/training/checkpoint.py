@@ -21,6 +21,9 @@ def write_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer, progre
     # Training itself draws nothing at random (the order of records follows from seed and step, the model is in
     # evaluation mode); torch's state is kept for hooks of the user's that do.
     tensors["rng/torch"] = torch.get_rng_state()
+    device = next(prompt.parameters()).device
+    if device.type == "cuda":
+        tensors["rng/cuda"] = torch.cuda.get_rng_state(device)
     write_tensors(path, tensors, {"progress": json.dumps(progress)})
 
 
@@ -49,4 +52,7 @@ def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict
             state.setdefault(int(rest[0]), {})[rest[1]] = tensor
     optimizer.load_state_dict({"state": state, "param_groups": optimizer.state_dict()["param_groups"]})
     torch.set_rng_state(tensors["rng/torch"])
+    device = next(prompt.parameters()).device
+    if device.type == "cuda" and "rng/cuda" in tensors:
+        torch.cuda.set_rng_state(tensors["rng/cuda"], device)
     return progress

@@ -12,7 +12,7 @@ class TrainConfig:
 
     Args:
         steps: optimiser steps; or give `epochs` instead.
-        epochs: passes over the training split.
+        epochs: passes over the training split, rounded to steps.
         batch_size: records per forward pass.
         accumulation: forward passes per optimiser step; the loss is the mean over all their target tokens, so that
             (batch_size=4, accumulation=2) trains exactly as (8, 1).
@@ -23,7 +23,7 @@ class TrainConfig:
         evaluate_every: steps between evaluations on `validation`; also at the end. None: never.
         evaluate_limit: use only the first so many validation records.
         snapshot_every: steps between snapshots of the prompt, step 0 included. None: none.
-        checkpoint_every: steps between checkpoints, from which an interrupted run goes on.
+        checkpoint_every: steps between checkpoints, from which an interrupted run goes on; also before the first.
         seed: of the order of the records. The prompt has a seed of its own.
 
     >>> TrainConfig(steps=100, learning_rate=0.01).schedule
@@ -31,16 +31,16 @@ class TrainConfig:
     """
 
     steps: int | None = None
-    epochs: float | None = None
+    epochs: int | float | None = None
     batch_size: int = 16
     accumulation: int = 1
-    learning_rate: float = 1e-2
+    learning_rate: int | float = 1e-2
     optimizer: Literal["adamw", "adam"] = "adamw"
-    weight_decay: float = 0.0
-    betas: tuple[float, float] = (0.9, 0.999)
+    weight_decay: int | float = 0.0
+    betas: tuple[int | float, int | float] = (0.9, 0.999)
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
-    max_grad_norm: float | None = None
+    max_grad_norm: int | float | None = None
     max_length: int | None = None
     evaluate_every: int | None = None
     evaluate_limit: int | None = None
@@ -65,10 +65,18 @@ class TrainConfig:
             "checkpoint_every",
         ):
             value = getattr(self, name)
-            if value is not None and not value > 0:
+            if value is not None and not 0 < value < float("inf"):
                 raise RunError(f"{name} must be positive, got {value}")
-        if self.warmup_steps < 0 or self.weight_decay < 0:
-            raise RunError("warmup_steps and weight_decay must not be negative")
+            if value is not None and name not in ("epochs", "learning_rate", "max_grad_norm") and value != int(value):
+                raise RunError(f"{name} must be a whole number, got {value}")
+        if not 0 <= self.weight_decay < float("inf"):
+            raise RunError(f"weight_decay must not be negative, got {self.weight_decay}")
+        if self.warmup_steps < 0 or self.warmup_steps != int(self.warmup_steps):
+            raise RunError(f"warmup_steps must be a whole number that is not negative, got {self.warmup_steps}")
+        if not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
+            raise RunError(f"betas must be two numbers in [0, 1), got {self.betas}")
+        if not 0 <= self.seed < 2**32:
+            raise RunError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
         for name, known in (("optimizer", ("adamw", "adam")), ("schedule", ("constant", "linear", "cosine"))):
             if getattr(self, name) not in known:
                 raise RunError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")

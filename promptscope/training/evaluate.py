@@ -1,19 +1,19 @@
 """How well a task is solved, with a prompt or without one."""
 
+from collections.abc import Sequence
+
 import torch
-from tqdm.auto import tqdm
 
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Task
 from promptscope.tasks.specials import Specials
-from promptscope.training.batches import batches, encode_split
+from promptscope.training.batches import batches, encode_split, shared_prefix
 from promptscope.training.generate import generate
-from promptscope.training.objective import target_losses
-from promptscope.training.scoring import score_labels
+from promptscope.training.objective import target_logits, target_losses
+from promptscope.training.scoring import score_batch, score_labels
 
 
-@torch.no_grad()
 def evaluate(
     model: HookedModel,
     task: Task,
@@ -28,20 +28,17 @@ def evaluate(
     """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
 
     Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
-    as many as the longest reference has). `loss` is the mean cross-entropy (nats) over label and end tokens; lower is
-    better. All metrics: higher is better. Without a prompt: the frozen model.
+    as many as the longest label has, end token included). `loss` is the mean cross-entropy (nats) over label and end
+    tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
 
     >>> scores = evaluate(load_model("embedded-causal"), load_task("continent_en"), limit=8, progress=False)
     >>> list(scores)
     ['accuracy', 'macro_f1', 'loss', 'n']
     """
-    predictions = predict(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens, progress)
-    scores = task.score(predictions, split)
-    loss = _loss(model, task, prompt, split, batch_size, limit, max_length)
-    return scores | {"loss": loss, "n": float(len(predictions))}
+    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
+    return evaluator.scores(progress)
 
 
-@torch.no_grad()
 def predict(
     model: HookedModel,
     task: Task,
@@ -53,45 +50,83 @@ def predict(
     max_new_tokens: int | None = None,
     progress: bool = True,
 ) -> list[str]:
-    """Return one prediction per record: a label of the verbalizer, or generated text."""
+    """Return one prediction per record: a label of the verbalizer, or generated text; see `evaluate`."""
     if task.verbalizer is not None:
-        scores = score_labels(model, task, prompt, split, batch_size, limit, max_length, progress)
-        labels = task.verbalizer.labels
-        return [labels[i] for i in scores.argmax(dim=1).tolist()]
-    if max_new_tokens is None:
-        full = encode_split(model, task, split, prompt, max_length, limit=limit)
-        max_new_tokens = max(sum(target != -100 for target in example.targets) for example in full)
-    room = room_for_text(model, task, prompt, max_length)
-    if room is not None and model.family.kind == "causal":
-        room -= max_new_tokens
-    examples = encode_split(model, task, split, prompt, room, with_label=False, limit=limit)
-    stop = _end_ids(model, task)
-    texts: list[str] = []
-    every = batches(model, examples.examples, batch_size)
-    for batch in tqdm(every, desc="generate", total=-(-len(examples) // batch_size), disable=not progress):
-        new = generate(model, batch.input_ids, batch.attention_mask, prompt, max_new_tokens, stop)
-        texts += [str(model.tokenizer.decode(row, skip_special_tokens=True)).strip() for row in new]
-    return texts
+        return _best_labels(
+            task, score_labels(model, task, prompt, split, batch_size, limit, max_length, progress=progress)
+        )
+    return Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens).texts(progress)
+
+
+class Evaluator:
+    """A split encoded once for one model and prompt, to be scored as often as the prompt changes."""
+
+    def __init__(
+        self,
+        model: HookedModel,
+        task: Task,
+        prompt: Prompt | None = None,
+        split: str = "test",
+        batch_size: int = 16,
+        limit: int | None = None,
+        max_length: int | None = None,
+        max_new_tokens: int | None = None,
+    ) -> None:
+        self.model, self.task, self.prompt, self.split, self.batch_size = model, task, prompt, split, batch_size
+        self.examples = encode_split(model, task, split, prompt, max_length, limit=limit)
+        if task.verbalizer is not None:
+            self.words = list(task.label_ids(model.tokenizer, model.family.kind).values())
+            return
+        longest = max(sum(target != -100 for target in example.targets) for example in self.examples)
+        self.max_new_tokens = longest if max_new_tokens is None else max_new_tokens
+        reserve = self.max_new_tokens if model.family.kind == "causal" else 0
+        self.sources = encode_split(
+            model, task, split, prompt, max_length, with_label=False, limit=limit, reserve=reserve
+        )
+        self.end = _end_ids(model, task)
+
+    @torch.no_grad()
+    def scores(self, progress: bool = True) -> dict[str, float]:
+        """Return what `evaluate` returns, for the prompt as it is now."""
+        prefix = shared_prefix(self.model, self.prompt)
+        losses, label_scores = [], []
+        for batch in batches(self.model, self.examples, self.batch_size, "evaluate", progress):
+            logits = target_logits(self.model, batch, self.prompt, prefix)
+            losses.append(target_losses(batch, logits))
+            if self.task.verbalizer is not None:
+                label_scores.append(score_batch(self.model, batch, self.words, self.prompt, prefix, logits))
+        predictions = _best_labels(self.task, torch.cat(label_scores)) if label_scores else self.texts(progress)
+        loss = torch.cat(losses).mean().item()
+        return self.task.score(predictions, self.split) | {"loss": loss, "n": float(len(predictions))}
+
+    @torch.no_grad()
+    def texts(self, progress: bool = True) -> list[str]:
+        """Return greedy text for every record, up to the template's end."""
+        # An end of several tokens is searched afterwards: none of them alone ends the text.
+        stop = self.end if len(self.end) == 1 else []
+        texts: list[str] = []
+        for batch in batches(self.model, self.sources, self.batch_size, "generate", progress):
+            new = generate(self.model, batch.input_ids, batch.attention_mask, self.prompt, self.max_new_tokens, stop)
+            for row in new:
+                row = row[: _find(row, self.end)]
+                texts.append(str(self.model.tokenizer.decode(row, skip_special_tokens=True)).strip())
+        return texts
+
+
+def _best_labels(task: Task, scores: torch.Tensor) -> list[str]:
+    assert task.verbalizer is not None
+    return [task.verbalizer.labels[i] for i in scores.argmax(dim=1).tolist()]
 
 
 def _end_ids(model: HookedModel, task: Task) -> list[int]:
-    """Return the tokens that end an answer; none where the template ends with the label."""
+    """Return the special tokens after the label; none where the template ends with it."""
     template = task.template_for(model.family.kind)
-    if not any(part.kind == "special" and part.text == "eos" for part in template.target_parts):
-        return []
-    return Specials(model.tokenizer).ids("eos", template.specials)
+    specials = Specials(model.tokenizer)
+    roles = [part.text for part in template.target_parts if part.kind == "special"]
+    return [token for role in roles for token in specials.ids(role, template.specials)]
 
 
-def _loss(
-    model: HookedModel,
-    task: Task,
-    prompt: Prompt | None,
-    split: str,
-    batch_size: int,
-    limit: int | None,
-    max_length: int | None,
-) -> float:
-    examples = encode_split(model, task, split, prompt, max_length, limit=limit)
-    prefix = prompt.bind(model).prefix(model) if prompt is not None and model.family.kind == "causal" else None
-    losses = [target_losses(model, batch, prompt, prefix) for batch in batches(model, examples.examples, batch_size)]
-    return torch.cat(losses).mean().item()
+def _find(row: Sequence[int], end: Sequence[int]) -> int:
+    """Return where *end* begins in *row*, or the length of *row*."""
+    starts = range(len(row) - len(end) + 1) if end else ()
+    return next((i for i in starts if list(row[i : i + len(end)]) == list(end)), len(row))

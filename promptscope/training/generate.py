@@ -1,17 +1,20 @@
 """Greedy generation behind a soft prompt."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
+from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
-from transformers import GenerationConfig
+from transformers import DynamicCache
 
 from promptscope.errors import TaskError
 from promptscope.models import HookedModel
 from promptscope.models.layout import prepend_slots, to_right_padding
 from promptscope.models.prefix import attend_with
 from promptscope.prompts import Prompt
+from promptscope.training.batches import shared_prefix
 
 
 @torch.no_grad()
@@ -26,77 +29,84 @@ def generate(
     """Return each row's greedy continuation, without the stop token.
 
     A padded batch gives every row the tokens that it gets alone: rows keep their own positions, on either side of
-    padding (PEFT's batched generation does not).
+    padding (PEFT's batched generation does not). It is plain argmax: unlike Hugging Face's `generate`, no repetition
+    penalty or end token of the model's `generation_config.json` comes in.
 
     Raises:
-        TaskError: masked language models do not generate.
+        TaskError: masked language models do not generate; a row without a token.
+        PromptError: prompt, text and new tokens exceed the context.
     """
-    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
-    input_ids, mask = input_ids.to(model.device), mask.to(model.device)
     if model.family.kind == "masked":
         raise TaskError(f"{model.name!r} is a masked language model and does not generate: use a verbalizer")
-    if model.family.kind == "causal":
-        new = _causal(model, input_ids, mask, prompt, max_new_tokens, stop_ids)
-    else:
-        new = _seq2seq(model, input_ids, mask, prompt, max_new_tokens, stop_ids)
+    mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
+    if not mask.any(dim=1).all():
+        raise TaskError("a row without a token has nothing to go on from: give each at least one")
+    order = to_right_padding(mask)
+    input_ids, mask = input_ids.gather(1, order).to(model.device), mask.gather(1, order).to(model.device)
+    write = _write_causal if model.family.kind == "causal" else _write_seq2seq
+    new = write(model, input_ids, mask, prompt, max_new_tokens, stop_ids)
     return [_until_stop(row, stop_ids) for row in new.tolist()]
 
 
-def _causal(
+def _write_causal(
     model: HookedModel, ids: Tensor, mask: Tensor, prompt: Prompt | None, n_new: int, stop_ids: Sequence[int]
-) -> Tensor:
-    # generate() appends at the right end, so padding goes left: the reverse of the right-padding order.
-    order = to_right_padding(1 - mask)
-    ids, mask = ids.gather(1, order), mask.gather(1, order)
-    k = prompt.length if prompt is not None else 0
-    model.check_context(ids.shape[1] + n_new, k)
-    settings = GenerationConfig(
-        max_new_tokens=n_new,
-        do_sample=False,
-        use_cache=True,
-        eos_token_id=list(stop_ids) or None,
-        pad_token_id=stop_ids[0] if stop_ids else 0,
-    )
-    if prompt is None:
-        out = model.twin.generate(input_ids=ids, attention_mask=mask, generation_config=settings)
-        return out[:, ids.shape[1] :]
-    prefix = prompt.bind(model).prefix(model)
-    with attend_with(prefix, model.twin):
-        # The placeholders stand for what is in the cache: generate() skips them and counts positions from the mask.
-        out = model.twin.generate(
-            input_ids=prepend_slots(ids, k, fill=0),
-            attention_mask=prepend_slots(mask, k, fill=1),
-            past_key_values=prefix.cache(len(ids)),
-            generation_config=settings,
-        )
-    return out[:, k + ids.shape[1] :]
+) -> Int[Tensor, "B m"]:
+    prefix = shared_prefix(model, prompt)
+    k = prefix.length if prefix is not None else 0
+    lengths = mask.sum(dim=1)
+    model.check_context(int(lengths.max()) + n_new, k)
+    cache = prefix.cache(len(ids)) if prefix is not None else DynamicCache()
+    seen = prepend_slots(mask, k, fill=1)
+
+    def read(ids: Tensor, positions: Tensor) -> Float[Tensor, "B n d_model"]:
+        # The cache keeps the padding between a row's text and its new tokens; mask and positions pass over it.
+        with attend_with(prefix, model.twin) if prefix is not None else nullcontext():
+            return model.twin.base_model(
+                input_ids=ids, attention_mask=seen, position_ids=positions, past_key_values=cache, use_cache=True
+            ).last_hidden_state
+
+    hidden = read(ids, torch.arange(k, k + ids.shape[1], device=ids.device).expand(ids.shape))
+    last = hidden[torch.arange(len(ids), device=ids.device), lengths - 1]
+
+    def next_logits(new: Int[Tensor, "B m"]) -> Float[Tensor, "B V"]:
+        nonlocal seen
+        m = new.shape[1]
+        if m == 0:
+            return model.unembed(last)
+        seen = torch.cat([seen, seen.new_ones(len(new), 1)], dim=1)
+        return model.unembed(read(new[:, -1:], (k + lengths + m - 1)[:, None])[:, 0])
+
+    return _greedy(next_logits, ids.new_empty(len(ids), 0), n_new, stop_ids)
 
 
-def _seq2seq(
+def _write_seq2seq(
     model: HookedModel, ids: Tensor, mask: Tensor, prompt: Prompt | None, n_new: int, stop_ids: Sequence[int]
-) -> Tensor:
-    order = to_right_padding(mask)
-    ids, mask = ids.gather(1, order), mask.gather(1, order)
+) -> Int[Tensor, "B m"]:
     slots = prompt.bind(model).slots(model) if prompt is not None else {}
     ids = prepend_slots(ids, slots.get("encoder", 0), fill=0)
     mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
-    inner = model.bridge.original_model
+    inner: Any = model.bridge.original_model if prompt is not None else model.twin
     # Without a cache: a deep prompt is written into the decoder's keys at every step. Targets are a few tokens.
     with model.hooks(prompt.hooks(model) if prompt is not None else []):
         encoded = inner.encoder(input_ids=ids, attention_mask=mask)
-        new = torch.full((len(ids), 1), model.decoder_start_id, device=model.device)
-        done = torch.zeros(len(ids), dtype=torch.bool, device=model.device)
-        for _ in range(n_new):
-            decoder_ids = prepend_slots(new, slots.get("decoder", 0), fill=0)
-            logits = inner(
-                encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False
-            ).logits
-            token = logits[:, -1].argmax(-1)
-            new = torch.cat([new, token[:, None]], dim=1)
-            done |= torch.isin(token, torch.tensor(list(stop_ids), device=model.device))
-            if done.all():
-                break
-    return new[:, 1:]
+        start = ids.new_full((len(ids), 1), inner.config.decoder_start_token_id)
+
+        def next_logits(new: Int[Tensor, "B m"]) -> Float[Tensor, "B V"]:
+            decoder_ids = prepend_slots(torch.cat([start, new], dim=1), slots.get("decoder", 0), fill=0)
+            out = inner(encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False)
+            return out.logits[:, -1]
+
+        return _greedy(next_logits, ids.new_empty(len(ids), 0), n_new, stop_ids)
+
+
+def _greedy(
+    next_logits: Callable[[Tensor], Tensor], new: Int[Tensor, "B m"], n_new: int, stop_ids: Sequence[int]
+) -> Int[Tensor, "B new"]:
+    """Append the likeliest token until every row has stopped; rows that stopped earlier go on and are cut later."""
+    stop = torch.tensor(list(stop_ids), dtype=new.dtype, device=new.device)
+    while new.shape[1] < n_new and not torch.isin(new, stop).any(dim=1).all():
+        new = torch.cat([new, next_logits(new).argmax(-1, keepdim=True)], dim=1)
+    return new
 
 
 def _until_stop(row: list[int], stop_ids: Sequence[int]) -> list[int]:

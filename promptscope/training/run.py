@@ -11,6 +11,8 @@ from promptscope.errors import RunError
 from promptscope.files import read_json
 from promptscope.prompts import Prompt, load_prompt
 from promptscope.training.config import TrainConfig
+from promptscope.training.folder import is_finished, read_description
+from promptscope.training.history import read_rows
 
 
 class Run:
@@ -23,13 +25,15 @@ class Run:
     prompts/last, prompts/best, prompts/step-000000, ...
     result.json              written last: a folder without it is not a finished run
     ```
+
+    Raises RunError for a folder that is not a run, or whose run is not finished.
     """
 
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
-        if not (self.folder / "config.json").is_file():
-            raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
-        if not (self.folder / "result.json").is_file():
+        self.description: dict[str, Any] = read_description(self.folder)
+        """What `config.json` says: settings, model, prompt and task."""
+        if not is_finished(self.folder):
             raise RunError(
                 f"the run in {str(folder)!r} is not finished: call ps.train with the same settings and out folder "
                 "(or the same `promptscope train` command) and it goes on where it stopped"
@@ -39,11 +43,6 @@ class Run:
         result = self.result
         return f"Run({str(self.folder)!r}, steps={result['steps']}, final_loss={result['final_loss']:.4g})"
 
-    @cached_property
-    def description(self) -> dict[str, Any]:
-        """What `config.json` says: settings, model, prompt and task."""
-        return read_json(self.folder / "config.json")
-
     @property
     def config(self) -> TrainConfig:
         """The settings."""
@@ -52,12 +51,20 @@ class Run:
     @cached_property
     def result(self) -> dict[str, Any]:
         """What `result.json` says: steps, final loss, best metric, seconds, versions, truncated records."""
-        return read_json(self.folder / "result.json")
+        try:
+            return read_json(self.folder / "result.json")
+        except ValueError as error:
+            raise RunError(f"result.json in {str(self.folder)!r} is damaged ({error}): train again") from error
 
     @cached_property
     def history(self) -> pd.DataFrame:
-        """One row per step; evaluation columns are NaN where nothing was evaluated."""
-        return pd.read_csv(self.folder / "history.csv", float_precision="round_trip")
+        """One row per step; evaluation columns are NaN where nothing was evaluated.
+
+        `step` (counted from 1), `epoch`, `loss` (nats per target token, before the update), `learning_rate`,
+        `grad_norm` (L2, before clipping), `prompt_norm` (mean L2 norm of the prompt's vectors, after the update),
+        `seconds` since the start, and `validation_*`.
+        """
+        return pd.DataFrame(read_rows(self.folder / "history.csv"))
 
     @property
     def prompt(self) -> Prompt:
@@ -66,7 +73,7 @@ class Run:
 
     @property
     def best_prompt(self) -> Prompt:
-        """The prompt with the best validation metric; needs `evaluate_every`."""
+        """The prompt with the best first metric on `validation`, the earliest of equals; needs `evaluate_every`."""
         folder = self.folder / "prompts" / "best"
         if not folder.is_dir():
             raise RunError("this run was not evaluated along the way: train with evaluate_every to get a best prompt")

@@ -1,15 +1,17 @@
 """Verbalizer scoring: how likely each label's words are."""
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from tqdm.auto import tqdm
+from torch.nn.functional import pad
 
-from promptscope.errors import TaskError
 from promptscope.models import HookedModel, Prefix
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Task
-from promptscope.training.batches import batches, encode_split
+from promptscope.training.batches import batches, encode_split, shared_prefix
+from promptscope.training.objective import target_logits
 
 
 @torch.no_grad()
@@ -25,66 +27,59 @@ def score_labels(
 ) -> Float[Tensor, "records labels"]:
     """Return `log p(words of label | text)` in nats, one column for each label of the verbalizer, in its order.
 
-    The words of a label of several tokens are scored together: the sum of their log-probabilities. At most 0; higher is
-    more likely.
+    The words of a label of several tokens are scored together: the sum of their log-probabilities, without the end
+    token. At most 0; higher is more likely.
 
     Raises:
         TaskError: the task has no verbalizer.
     """
-    if task.verbalizer is None:
-        raise TaskError(
-            f"task {task.name!r} has no verbalizer: score labels of a classification task, generate otherwise"
-        )
     words = list(task.label_ids(model.tokenizer, model.family.kind).values())
-    examples = encode_split(model, task, split, prompt, max_length, with_label=False, limit=limit)
-    prefix = _prefix(model, prompt)
-    rows = []
-    total = -(-len(examples) // batch_size)
-    for batch in tqdm(batches(model, examples.examples, batch_size), desc="score", total=total, disable=not progress):
-        rows.append(_score(model, batch, words, prompt, prefix))
-    return torch.cat(rows)
+    examples = encode_split(model, task, split, prompt, max_length, limit=limit)
+    prefix = shared_prefix(model, prompt)
+    every = batches(model, examples, batch_size, "score", progress)
+    return torch.cat([score_batch(model, batch, words, prompt, prefix) for batch in every])
 
 
-def _prefix(model: HookedModel, prompt: Prompt | None) -> Prefix | None:
-    """Compute a causal model's prefix once for all batches."""
-    return prompt.bind(model).prefix(model) if prompt is not None and model.family.kind == "causal" else None
-
-
-def _score(
-    model: HookedModel, batch: Batch, words: list[list[int]], prompt: Prompt | None, prefix: Prefix | None
+def score_batch(
+    model: HookedModel,
+    batch: Batch,
+    words: Sequence[Sequence[int]],
+    prompt: Prompt | None = None,
+    prefix: Prefix | None = None,
+    logits: Float[Tensor, "targets V"] | None = None,
 ) -> Float[Tensor, "B labels"]:
-    assert batch.label_start is not None
-    if max(map(len, words)) == 1:  # one prediction holds the score of every label
-        start = batch.label_start - (model.family.kind == "causal")
-        width = batch.input_ids.shape[1] if batch.decoder_input_ids is None else batch.decoder_input_ids.shape[1]
-        where = torch.arange(width, device=start.device)[None] == start[:, None]
-        logits = model.logits_where(
-            where, batch.input_ids, batch.attention_mask, prompt, batch.decoder_input_ids, prefix
-        )
-        first = torch.tensor([word[0] for word in words], device=logits.device)
-        return logits.float().log_softmax(-1)[:, first].cpu()
-    columns = [_score_word(model, batch, word, prompt, prefix) for word in words]
-    return torch.stack(columns, dim=1).cpu()
+    """Score the token lists *words* as the labels of an encoded batch, whatever its own labels are.
+
+    *logits* are the batch's `target_logits`, if they are known already: they hold the scores of all one-token words,
+    because no model looks at the label before it predicts the first token of it.
+    """
+    if max(map(len, words)) > 1:
+        return torch.stack([_score_word(model, batch, word, prompt, prefix) for word in words], dim=1).cpu()
+    if logits is None:
+        logits = target_logits(model, batch, prompt, prefix)
+    n_targets = (batch.targets != -100).sum(dim=1)
+    first = n_targets.cumsum(dim=0) - n_targets
+    return logits[first].log_softmax(-1)[:, [word[0] for word in words]].cpu()
 
 
 def _score_word(
-    model: HookedModel, batch: Batch, word: list[int], prompt: Prompt | None, prefix: Prefix | None
+    model: HookedModel, batch: Batch, word: Sequence[int], prompt: Prompt | None, prefix: Prefix | None
 ) -> Float[Tensor, "B"]:
-    """Sum the log-probabilities of *word*, written after each record's text."""
+    """Write *word* after each record's text, over the record's own label, and sum its log-probabilities."""
     assert batch.label_start is not None
-    tokens = torch.tensor(word, device=batch.input_ids.device)
+    tokens = torch.tensor(word, device=batch.input_ids.device).expand(len(batch), -1)
     ids, mask, decoder_ids = batch.input_ids, batch.attention_mask, batch.decoder_input_ids
     if decoder_ids is not None:
-        decoder_ids = torch.cat([decoder_ids[:, :1], tokens[:-1].expand(len(ids), -1)], dim=1)
+        decoder_ids = torch.cat([decoder_ids[:, :1], tokens[:, :-1]], dim=1)
         where = torch.ones_like(decoder_ids, dtype=torch.bool)
     else:
-        n = ids.shape[1]
-        ids = torch.nn.functional.pad(ids, (0, len(word)))
-        mask = torch.nn.functional.pad(mask, (0, len(word)))
         at = batch.label_start[:, None] + torch.arange(len(word), device=ids.device)
-        ids = ids.scatter(1, at, tokens.expand(len(ids), -1))
-        mask = mask.scatter(1, at, 1)
-        where = torch.zeros(len(ids), n + len(word), dtype=torch.bool, device=ids.device).scatter(1, at - 1, True)
+        width = int(at.max()) + 1
+        ids = pad(ids, (0, len(word)))[:, :width].scatter(1, at, tokens)
+        positions = torch.arange(width, device=ids.device)
+        mask = (positions <= at[:, -1:]).long()
+        where = torch.zeros_like(mask, dtype=torch.bool).scatter(1, at - 1, True)
     logits = model.logits_where(where, ids, mask, prompt, decoder_ids, prefix)
-    scores = logits.float().log_softmax(-1).unflatten(0, (len(ids), len(word)))
-    return scores.gather(2, tokens.expand(len(ids), -1)[..., None]).sum(dim=(1, 2))
+    logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+    scores = logits.log_softmax(-1).unflatten(0, tokens.shape)  # (B, tokens of the word, V)
+    return scores.gather(2, tokens[..., None]).sum(dim=(1, 2))

@@ -1,0 +1,89 @@
+"""A run's folder while it is being trained: whose it is, and who may write to it."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from promptscope.errors import RunError
+from promptscope.files import read_json, write_json
+
+FORMAT = "promptscope.run.v1"
+_LOCK = ".lock"
+
+
+@contextmanager
+def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
+    """Begin a run in *folder*, or go on with the same one; no other process can meanwhile.
+
+    Raises:
+        RunError: something else is in there, a run with other settings, or another process trains it.
+    """
+    check_same(folder, description)
+    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        lock = FileLock(folder / _LOCK).acquire(timeout=0)
+    except Timeout as error:
+        raise RunError(
+            f"another process is training in {str(folder)!r}: wait for it, or name another folder"
+        ) from error
+    with lock:
+        check_same(folder, description)  # it may have been begun since
+        for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
+            leftover.unlink()
+        if not (folder / "config.json").is_file():
+            write_json(folder / "config.json", {"format": FORMAT, **description})
+        yield
+
+
+def is_finished(folder: Path) -> bool:
+    """Whether *folder* holds a run that came to its end: the result is written last."""
+    return (folder / "result.json").is_file()
+
+
+def read_description(folder: Path) -> dict[str, Any]:
+    """Return what `config.json` says of the run in *folder*.
+
+    Raises:
+        RunError: there is none, or it is damaged or not a run's.
+    """
+    path = folder / "config.json"
+    if not path.is_file():
+        raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
+    try:
+        description = read_json(path)
+    except ValueError as error:
+        raise RunError(f"{str(path)!r} is damaged ({error}): delete the folder and train again") from error
+    if not isinstance(description, dict) or description.get("format") != FORMAT:
+        raise RunError(f"{str(folder)!r} is not a run: its config.json is not of the format {FORMAT!r}")
+    return description
+
+
+def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise RunError unless *folder* is free, or holds a run with this description.
+
+    `source` may differ: the same model and records may lie elsewhere now; their hashes are compared.
+    """
+    if not (folder / "config.json").is_file():
+        if folder.exists() and (not folder.is_dir() or any(not _ours(path) for path in folder.iterdir())):
+            raise RunError(f"{str(folder)!r} exists and is not a run: name a new or empty folder")
+        return
+    before = read_description(folder)
+    differences = [
+        f"{part}.{name}: {before.get(part, {}).get(name)!r} there, {value!r} now"
+        for part, values in description.items()
+        for name, value in values.items()
+        if name != "source" and before.get(part, {}).get(name) != value
+    ]
+    if differences:
+        raise RunError(
+            f"{str(folder)!r} holds a run with other settings ({'; '.join(differences)}): name another folder, or "
+            "delete it"
+        )
+
+
+def _ours(path: Path) -> bool:
+    """Whether a run that was killed before it wrote its config can have left *path*."""
+    return path.name == _LOCK or (path.name.startswith(".config.json.") and path.suffix == ".tmp")
