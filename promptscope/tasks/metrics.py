@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from promptscope.errors import TaskError, nearest
@@ -83,11 +84,20 @@ def _matthews(predictions: Sequence[Any], references: References) -> Scores:
 
 
 def _pearson(predictions: Sequence[Any], references: References) -> Scores:
-    x, y = np.asarray(predictions, dtype=float), np.asarray(_first(references), dtype=float)
-    x, y = x - x.mean(), y - y.mean()
+    x, y = _numbers(predictions), np.asarray(_first(references), dtype=float)
+    # A generated text may be no number: how many were is part of the result.
+    read = np.isfinite(x)
+    x, y = x[read], y[read]
+    if len(x):
+        x, y = x - x.mean(), y - y.mean()
     norm = np.sqrt((x @ x) * (y @ y))
     # undefined for constant values: report that rather than a number
-    return {"pearson": float(x @ y / norm) if norm > 0 else float("nan")}
+    return {"pearson": float(x @ y / norm) if norm > 0 else float("nan"), "pearson_read": float(read.mean())}
+
+
+def _numbers(predictions: Sequence[Any]) -> np.ndarray:
+    """Read predictions as numbers, NaN for what is none."""
+    return np.asarray(pd.to_numeric(pd.Series(list(predictions)), errors="coerce"), dtype=float)
 
 
 def _mean(values: Iterable[float]) -> float:

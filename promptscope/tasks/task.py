@@ -13,6 +13,7 @@ from promptscope.tasks.encoding import EncodedSplit, encode_records
 from promptscope.tasks.metrics import METRICS, get_metrics
 from promptscope.tasks.records import Record, to_records
 from promptscope.tasks.sources import read_source
+from promptscope.tasks.specials import Specials
 from promptscope.tasks.template import Kind, Template, as_template
 from promptscope.tasks.verbalizer import Verbalizer, as_verbalizer
 
@@ -161,6 +162,32 @@ class Task:
                 "by generation."
             )
         return self.verbalizer.token_ids(tokenizer, kind, self.template_for(kind).before_label)
+
+    def end_ids(self, tokenizer: Any, kind: Kind) -> list[int]:
+        """Return the special tokens that the template writes after the label; none where it ends with it."""
+        template = self.template_for(kind)
+        specials = Specials(tokenizer)
+        roles = [part.text for part in template.target_parts if part.kind == "special"]
+        return [token for role in roles for token in specials.ids(role, template.specials)]
+
+    def scored_ids(self, tokenizer: Any, kind: Kind) -> dict[str, list[int]]:
+        """Return label -> the token ids by whose log-probability labels are compared.
+
+        The label's words; and the end of the answer too if one label's tokens begin another's, which could otherwise
+        never be the likelier of the two. Raises TaskError if the template writes no end in that case.
+        """
+        words = self.label_ids(tokenizer, kind)
+        for label, ids in words.items():
+            for other, longer in words.items():
+                if label != other and longer[: len(ids)] == ids:
+                    end = self.end_ids(tokenizer, kind)
+                    if not end:
+                        raise TaskError(
+                            f"The tokens of label {label!r} begin those of {other!r}, and the template writes no end "
+                            "by which to tell them apart. End its target with {eos}, or choose other words."
+                        )
+                    return {name: [*word, *end] for name, word in words.items()}
+        return words
 
     def encode(
         self,

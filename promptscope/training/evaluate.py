@@ -7,7 +7,6 @@ import torch
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Task
-from promptscope.tasks.specials import Specials
 from promptscope.training.batches import batches, encode_split, shared_prefix
 from promptscope.training.generate import generate
 from promptscope.training.objective import target_logits, target_losses
@@ -75,7 +74,7 @@ class Evaluator:
         self.model, self.task, self.prompt, self.split, self.batch_size = model, task, prompt, split, batch_size
         self.examples = encode_split(model, task, split, prompt, max_length, limit=limit)
         if task.verbalizer is not None:
-            self.words = list(task.label_ids(model.tokenizer, model.family.kind).values())
+            self.words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
             return
         longest = max(sum(target != -100 for target in example.targets) for example in self.examples)
         self.max_new_tokens = longest if max_new_tokens is None else max_new_tokens
@@ -83,7 +82,7 @@ class Evaluator:
         self.sources = encode_split(
             model, task, split, prompt, max_length, with_label=False, limit=limit, reserve=reserve
         )
-        self.end = _end_ids(model, task)
+        self.end = task.end_ids(model.tokenizer, model.family.kind)
 
     @torch.no_grad()
     def scores(self, progress: bool = True) -> dict[str, float]:
@@ -116,14 +115,6 @@ class Evaluator:
 def _best_labels(task: Task, scores: torch.Tensor) -> list[str]:
     assert task.verbalizer is not None
     return [task.verbalizer.labels[i] for i in scores.argmax(dim=1).tolist()]
-
-
-def _end_ids(model: HookedModel, task: Task) -> list[int]:
-    """Return the special tokens after the label; none where the template ends with it."""
-    template = task.template_for(model.family.kind)
-    specials = Specials(model.tokenizer)
-    roles = [part.text for part in template.target_parts if part.kind == "special"]
-    return [token for role in roles for token in specials.ids(role, template.specials)]
 
 
 def _find(row: Sequence[int], end: Sequence[int]) -> int:

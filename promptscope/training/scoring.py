@@ -28,12 +28,12 @@ def score_labels(
     """Return `log p(words of label | text)` in nats, one column for each label of the verbalizer, in its order.
 
     The words of a label of several tokens are scored together: the sum of their log-probabilities, without the end
-    token. At most 0; higher is more likely.
+    token (with it, if one label's tokens begin another's). At most 0; higher is more likely.
 
     Raises:
         TaskError: the task has no verbalizer.
     """
-    words = list(task.label_ids(model.tokenizer, model.family.kind).values())
+    words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
     examples = encode_split(model, task, split, prompt, max_length, limit=limit)
     prefix = shared_prefix(model, prompt)
     every = batches(model, examples, batch_size, "score", progress)

@@ -40,6 +40,12 @@ def test_pearson_is_scipys_and_undefined_for_constants() -> None:
     assert math.isnan(ask("pearson", [1.0, 1.0], [("1",), ("2",)])["pearson"])
 
 
+def test_pearson_leaves_texts_that_are_no_numbers_out_and_says_how_many_were_read() -> None:
+    scores = ask("pearson", ["1", "a lot", "2.5", "4"], [("1",), ("5",), ("2",), ("3",)])
+    assert scores["pearson"] == pytest.approx(pearsonr([1, 2.5, 4], [1, 2, 3]).statistic)
+    assert scores["pearson_read"] == 0.75
+
+
 @pytest.mark.parametrize(
     ("text", "expected"),
     [

@@ -3,8 +3,9 @@
 import pytest
 
 from promptscope.errors import TaskError
-from promptscope.tasks import Verbalizer
+from promptscope.tasks import Task, Verbalizer
 from promptscope.tasks.verbalizer import as_verbalizer
+from tests.tiny_tokenizer import tiny_tokenizer
 
 
 def test_words_and_labels() -> None:
@@ -65,3 +66,19 @@ def test_bad_words_are_refused() -> None:
     with pytest.raises(TaskError, match="Expected a Verbalizer"):
         as_verbalizer(["a", "b"], ["a"])
     assert as_verbalizer("labels", ["b", "a", "b"]) == Verbalizer({"a": "a", "b": "b"})
+
+
+def test_a_label_that_begins_another_is_scored_with_the_end_of_the_answer() -> None:
+    tokenizer = tiny_tokenizer()
+    rows = [{"text": "a film", "label": "a"}, {"text": "a story", "label": "b"}]
+    words = {"a": "very", "b": "very film"}
+    task = Task.from_records(rows, verbalizer=words)
+    plain, scored = task.label_ids(tokenizer, "causal"), task.scored_ids(tokenizer, "causal")
+    assert plain["b"][: len(plain["a"])] == plain["a"]
+    end = task.end_ids(tokenizer, "causal")
+    assert scored == {label: [*ids, *end] for label, ids in plain.items()}
+    apart = Task.from_records(rows, verbalizer={"a": "very", "b": "film very"})
+    assert apart.scored_ids(tokenizer, "causal") == apart.label_ids(tokenizer, "causal")
+    endless = Task.from_records(rows, template=("{bos}{text}{sep}", "{label}"), verbalizer=words)
+    with pytest.raises(TaskError, match=r"'a' begin those of 'b'.*\{eos\}"):
+        endless.scored_ids(tokenizer, "causal")
