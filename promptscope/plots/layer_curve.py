@@ -1,0 +1,64 @@
+"""A number along the layers, one line per prompt, with its interval as a band."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from promptscope.plots.facets import facets
+from promptscope.plots.theme import CATEGORICAL, index_ticks, new_figure, with_alpha
+from promptscope.probes import ProbeResult
+
+_GRID = "#ECEEF1"
+_DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+def layer_curve(result: ProbeResult) -> go.Figure:
+    """Draw the mean over heads along the layers, one line per prompt; the band is the 95 % interval over inputs.
+
+    Raises:
+        ProbeError: the result has no layers.
+    """
+    curve = result.layer_curve()
+    lines = facets(curve, ("layer",))
+    layers = curve.data["layer"].values
+    figure = new_figure(720, 340, curve)
+    for number, (label, data) in enumerate(lines):
+        colour = CATEGORICAL[number % len(CATEGORICAL)]
+        name = label or curve.title
+        values, low, high = (np.asarray(data[v].values, dtype=float) for v in ("values", "low", "high"))
+        if np.isfinite(low).all():
+            figure.add_trace(
+                go.Scatter(
+                    x=np.concatenate([layers, layers[::-1]]),
+                    y=np.concatenate([high, low[::-1]]),
+                    fill="toself",
+                    fillcolor=with_alpha(colour, 0.16),
+                    line={"width": 0},
+                    hoverinfo="skip",
+                    showlegend=False,
+                    legendgroup=name,
+                )
+            )
+        figure.add_trace(
+            go.Scatter(
+                x=layers,
+                y=values,
+                name=name,
+                legendgroup=name,
+                mode="lines+markers",
+                line={"color": colour, "width": 2, "dash": _DASHES[number // len(CATEGORICAL) % len(_DASHES)]},
+                marker={"size": 6, "color": colour, "line": {"width": 1, "color": "white"}},
+                customdata=np.stack([low, high], axis=1),
+                hovertemplate=f"<b>{name}</b><br>layer %{{x}}<br>%{{y:.4g}} "
+                "[%{customdata[0]:.4g}, %{customdata[1]:.4g}]<extra></extra>",
+            )
+        )
+    figure.update_layout(showlegend=len(lines) > 1)
+    figure.update_xaxes(
+        title_text="layer", tickmode="array", tickvals=index_ticks(layers), ticks="outside", tickcolor=_GRID
+    )
+    figure.update_yaxes(title_text=curve.units, showgrid=True, gridcolor=_GRID)
+    if curve.range[0] == 0:
+        figure.update_yaxes(rangemode="tozero")
+    else:
+        figure.update_yaxes(zeroline=True, zerolinecolor="#9AA1AC", zerolinewidth=1)
+    return figure

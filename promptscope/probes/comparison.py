@@ -1,0 +1,32 @@
+"""One prompt against another over the same inputs: is the difference more than chance?"""
+
+from dataclasses import replace
+
+from promptscope.errors import ProbeError, nearest
+from promptscope.probes.result import ProbeResult
+from promptscope.statistics import paired_permutation_test
+
+
+def compare_prompts(result: ProbeResult, first: str, second: str) -> ProbeResult:
+    """Return `first - second`: mean, interval and p-value of the paired permutation test. See `ProbeResult.compare`."""
+    known = [str(name) for name in result.data["prompt"].values] if "prompt" in result.dims else []
+    for name in (first, second):
+        if name not in known:
+            raise ProbeError(f"no prompt {name!r} in result {result.name!r}, which has {known}.{nearest(name, known)}")
+    if "per_example" not in result.data:
+        raise ProbeError(f"result {result.name!r} keeps no numbers per input, which a comparison needs")
+    dims = tuple(dim for dim in result.dims if dim != "prompt")
+    a, b = (result.data["per_example"].sel(prompt=name).transpose("example", *dims).values for name in (first, second))
+    difference = ProbeResult.from_examples(
+        a - b,
+        dims,
+        {dim: result.data[dim].values.tolist() for dim in (*dims, "example")},
+        name=f"{result.name}_difference",
+        title=f"{result.title}: {first} − {second}",
+        units=result.units,
+        direction=f"positive = larger under {first}",
+        n_skipped=result.n_skipped,
+        provenance=result.provenance,
+    )
+    _, p_value = paired_permutation_test(a, b)
+    return replace(difference, data=difference.data.assign(p_value=(dims, p_value)))

@@ -1,0 +1,82 @@
+"""What a probe computes from: its captures, wherever they came from."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from promptscope.models import HookedModel
+from promptscope.probes.result import ProbeResult
+from promptscope.store import Entry
+from promptscope.tasks import Encoded, Task
+
+Shard = dict[str, np.ndarray]
+
+
+class Entries:
+    """The captures of one probe, read from the store part by part.
+
+    A part is a dict: `values (X, layer, ...)`, `lengths (X,)` and `special (X, n)`, with the inputs in the order of
+    `examples`. Token dimensions are padded to the longest input of the part.
+    """
+
+    def __init__(
+        self,
+        probe: Any,
+        model: HookedModel,
+        task: Task | None,
+        examples: Sequence[Encoded],
+        prompts: Sequence[str],
+        plain: Mapping[tuple[str, str | None], Entry],
+        prompted: Mapping[tuple[str, str], Entry],
+        provenance: dict[str, Any],
+    ) -> None:
+        self.probe = probe
+        self.model = model
+        self.task = task
+        self.examples = examples
+        self.prompts = tuple(prompts)
+        self.provenance = provenance
+        self._plain = plain
+        self._prompted = prompted
+
+    def plain(self, capture: str, beside: str | None = None) -> Iterator[Shard]:
+        """Read a capture of the pass without a prompt; *beside* names the prompt whose positions it shares."""
+        return self._plain[capture, beside].read()
+
+    def prompted(self, capture: str, prompt: str) -> Iterator[Shard]:
+        """Read a capture of the pass with a prompt. Of a `PairedCapture`: what `compare` made of both passes."""
+        return self._prompted[capture, prompt].read()
+
+    def pairs(self, capture: str, prompt: str) -> Iterator[tuple[Shard, Shard]]:
+        """Read a capture of both passes side by side: (with the prompt, without)."""
+        yield from zip(self.prompted(capture, prompt), self.plain(capture, beside=prompt), strict=True)
+
+    def paired(self, capture: str, prompt: str, function: Callable[[Shard, Shard], np.ndarray]) -> np.ndarray:
+        """Apply *function* to each pair of parts and join what it returns along the inputs."""
+        return np.concatenate([function(prompted, plain) for prompted, plain in self.pairs(capture, prompt)])
+
+    def layers(self, capture: str) -> tuple[int, ...]:
+        """Return the layer of each entry of a capture's layer dimension (-1 outside the layers)."""
+        for (name, _), entry in (*self._prompted.items(), *self._plain.items()):
+            if name == capture:
+                return entry.layers
+        raise KeyError(capture)
+
+    def result(
+        self,
+        per_example: Mapping[str, np.ndarray] | np.ndarray,
+        dims: Sequence[str] = ("layer", "head"),
+        **about: Any,
+    ) -> ProbeResult:
+        """Average over inputs, with intervals; see `ProbeResult.from_examples`. Adds names and provenance."""
+        coords = {"layer": self.layers(next(iter(self.probe.captures()))), **about.pop("coords", {})}
+        coords.setdefault("example", [example.id for example in self.examples])
+        return ProbeResult.from_examples(per_example, dims, coords, **(self.about() | about))
+
+    def about(self) -> dict[str, Any]:
+        """Return the fields of the result that do not depend on its numbers."""
+        name = self.probe.name
+        return {"name": name, "title": self.probe.title or name, "provenance": self.provenance}

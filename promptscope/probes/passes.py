@@ -1,0 +1,203 @@
+"""Running the passes: one forward per pass and batch serves every capture that is missing."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from promptscope.errors import ProbeError
+from promptscope.models import Hook, HookedModel
+from promptscope.probes.plan import Pass, Plan, Request
+from promptscope.prompts import Prompt
+from promptscope.store import ActivationStore, PairedCapture, View
+from promptscope.tasks import Batch, collate
+
+Found = dict[tuple[Any, ...], Tensor]
+"""What passes over a batch left: `("keep", entry, i)` to be stored, `("hold", capture, pass, i)` to compare with."""
+
+
+def fill(
+    model: HookedModel,
+    prompts: Mapping[str, Prompt],
+    plan: Plan,
+    store: ActivationStore,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> None:
+    """Compute and store whatever the entries of *plan* lack; nothing runs if they lack nothing."""
+    if all(request.entry.complete for request in plan.requests):
+        return
+    incomplete = [request for request in plan.requests if not request.entry.complete]
+    with store.writing(request.entry for request in incomplete), torch.no_grad():
+        # Another process may have completed some of them while we waited.
+        requests = [request for request in incomplete if not request.entry.complete]
+        if not requests:
+            return
+        shards = range(requests[0].entry.n_shards)
+        missing = {shard: [request for request in requests if shard not in request.entry] for shard in shards}
+        forwards = sum(
+            len(_passes(wanted)) * len(requests[0].entry.examples_of(shard)) for shard, wanted in missing.items()
+        )
+        with tqdm(total=forwards, unit="input", desc="probing", delay=1, disable=not progress) as bar:
+            for shard, wanted in missing.items():
+                if wanted:
+                    _fill_shard(model, prompts, plan, shard, wanted, batch_size, bar)
+
+
+def _fill_shard(
+    model: HookedModel,
+    prompts: Mapping[str, Prompt],
+    plan: Plan,
+    shard: int,
+    wanted: Sequence[Request],
+    batch_size: int,
+    bar: Any,
+) -> None:
+    indices = wanted[0].entry.examples_of(shard)
+    examples = [plan.examples[i] for i in indices]
+    pad = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0
+    parts: dict[Request, list[Tensor]] = {request: [] for request in wanted}
+    for start in range(0, len(examples), batch_size):
+        batch = collate(examples[start : start + batch_size], pad).to(model.device)
+        found: Found = {}
+        for of in _passes(wanted):
+            _run(model, prompts, of, batch, wanted, found)
+            for request in wanted:
+                if request.of == of:
+                    layers = [found.pop(("keep", request.entry.folder, i)) for i in range(len(request.hooks))]
+                    parts[request].append(torch.stack(layers, dim=1).to("cpu"))  # once per batch, all layers together
+            bar.update(len(batch))
+    whole = collate(examples, pad)
+    lengths = whole.attention_mask.sum(dim=1)
+    for request in wanted:
+        values = _join(parts[request], request.entry.ragged_dim, whole.input_ids.shape[1])
+        _check_finite(values, request, [example.id for example in examples])
+        request.entry.write(shard, values, lengths, whole.special, request.layers)
+
+
+def _passes(requests: Sequence[Request]) -> list[Pass]:
+    """The passes that *requests* need, those without a prompt first: comparisons need them."""
+    needed = dict.fromkeys(one for request in requests for one in (request.beside, request.of) if one is not None)
+    return sorted(needed, key=lambda one: one.prompt is not None)
+
+
+def _run(
+    model: HookedModel, prompts: Mapping[str, Prompt], of: Pass, batch: Batch, wanted: Sequence[Request], found: Found
+) -> None:
+    """Run one pass over one batch, with every hook that some request has in it."""
+    prompt = prompts[of.prompt] if of.prompt is not None else None
+    slots = prompt.slots(model) if prompt is not None else {}
+    hooks: dict[tuple[Any, ...], Hook] = {}
+    for request in wanted:
+        for i, name in enumerate(request.hooks):
+            view = _view(batch, name, slots, model)
+            if request.of == of:
+                hooks["keep", request.entry.folder, i] = (name, _keep(request, i, view, found))
+            elif request.beside == of:  # held once for all prompts that are compared with it
+                hooks[_held(request, i)] = (name, _hold(request, i, view, found))
+    model.forward_hooked(
+        batch.input_ids,
+        batch.attention_mask,
+        prompt,
+        hooks=[*hooks.values(), *_skip_unembedding(model, [name for name, _ in hooks.values()])],
+        decoder_input_ids=batch.decoder_input_ids,
+        position_offset=of.offset,
+    )
+    silent = [name for key, (name, _) in hooks.items() if key not in found]
+    if silent:
+        raise ProbeError(f"hook points that did not fire in the forward pass: {', '.join(silent)}")
+
+
+def _held(request: Request, i: int) -> tuple[Any, ...]:
+    return "hold", str(request.capture.spec()), request.beside, i
+
+
+def _hold(request: Request, i: int, view: View, found: Found) -> Callable[..., None]:
+    """Return the hook function of a pass without prompt that is compared with: reduce, and wait."""
+
+    def hook_function(x: Tensor, hook: object) -> None:
+        found[_held(request, i)] = _alone(request.capture.reduce(x.detach(), request.layers[i], view))
+
+    return hook_function
+
+
+def _keep(request: Request, i: int, view: View, found: Found) -> Callable[..., None]:
+    """Return the hook function that reduces one activation to what is stored."""
+    capture, layer = request.capture, request.layers[i]
+
+    def hook_function(x: Tensor, hook: object) -> None:
+        kept = capture.reduce(x.detach(), layer, view)
+        if isinstance(capture, PairedCapture):
+            kept = capture.compare(kept, found[_held(request, i)], layer, view)
+        _check_shape(kept, request, view)
+        half = kept.dtype in (torch.bfloat16, torch.float16)  # NumPy has no bfloat16
+        found["keep", request.entry.folder, i] = _alone(kept.float() if half else kept)
+
+    return hook_function
+
+
+def _alone(kept: Tensor) -> Tensor:
+    """Copy a view out: it would keep the whole activation alive until the end of the batch."""
+    whole = kept.untyped_storage().nbytes() <= kept.numel() * kept.element_size()
+    return kept if whole else kept.clone()
+
+
+def _view(batch: Batch, hook: str, slots: Mapping[str, int], model: HookedModel) -> View:
+    answer = batch.label_start
+    if answer is None:
+        raise ProbeError("the batch does not say where labels start: make it with promptscope.tasks.collate")
+    if hook.startswith("decoder"):
+        assert batch.decoder_input_ids is not None and batch.decoder_attention_mask is not None
+        tokens = batch.decoder_attention_mask.bool()
+        first = torch.arange(tokens.shape[1], device=tokens.device) == 0  # the start token
+        return View(slots.get("decoder", 0), tokens, ~tokens | first, answer)
+    if model.family.kind == "causal":
+        answer = answer - 1  # the label is predicted one position before it stands
+    return View(slots.get("encoder", 0), batch.attention_mask.bool(), batch.special, answer)
+
+
+def _skip_unembedding(model: HookedModel, read: Sequence[str]) -> list[Hook]:
+    """Let logits be computed at one position only, where no capture reads them: nobody does."""
+    point = "unembed.hook_in"
+    if model.family.kind == "seq2seq" or any(name.startswith("unembed") for name in read):
+        return []
+    return [(point, lambda x, hook: x[:, -1:])]
+
+
+def _check_shape(reduced: Tensor, request: Request, view: View) -> None:
+    capture = request.capture
+    size, ragged = len(view.tokens), capture.ragged_dim
+    fits = reduced.ndim > 0 and len(reduced) == size
+    if fits and ragged is not None:
+        fits = reduced.ndim > ragged and reduced.shape[ragged] == view.n
+    if not fits:
+        expected = f"{size} in dimension 0" + ("" if ragged is None else f" and {view.n} in dimension {ragged}")
+        raise ProbeError(
+            f"{type(capture).__name__} must keep one row per input: expected {expected}, got shape "
+            f"{tuple(reduced.shape)} at {request.hooks[0]} and its like"
+        )
+
+
+def _join(parts: Sequence[Tensor], ragged_dim: int | None, n: int) -> Tensor:
+    if ragged_dim is not None:
+        parts = [_pad(part, ragged_dim, n) for part in parts]
+    return torch.cat(list(parts))
+
+
+def _pad(values: Tensor, dim: int, n: int) -> Tensor:
+    missing = list(values.shape)
+    missing[dim] = n - values.shape[dim]
+    return torch.cat([values, values.new_zeros(missing)], dim=dim)
+
+
+def _check_finite(values: Tensor, request: Request, ids: Sequence[str]) -> None:
+    if values.is_floating_point() and not bool(torch.isfinite(values).all()):
+        row, layer = (~torch.isfinite(values)).nonzero()[0, :2].tolist()
+        raise ProbeError(
+            f"{type(request.capture).__name__} gave a number that is not finite at {request.hooks[layer]} for input "
+            f"{ids[row]!r}: the activations overflow (half precision?) or the capture divides by zero"
+        )

@@ -1,0 +1,147 @@
+"""Which forward passes the probes need, and which of their captures the store has already."""
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from promptscope.errors import ProbeError
+from promptscope.files import content_hash
+from promptscope.models import HookedModel
+from promptscope.probes.base import Probe
+from promptscope.prompts import Prompt
+from promptscope.store import ActivationStore, Capture, Entry, PairedCapture
+from promptscope.tasks import Encoded
+
+_NOT_MATHS = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache")
+
+
+@dataclass(frozen=True)
+class Pass:
+    """One forward pass over all inputs: under a prompt, or without one from a first position on."""
+
+    prompt: str | None
+    offset: int = 0
+
+
+@dataclass(frozen=True, eq=False)
+class Request:
+    """One entry to fill: the capture, at which hook points, in which pass, compared with which other."""
+
+    capture: Capture
+    entry: Entry
+    hooks: tuple[str, ...]
+    layers: tuple[int, ...]
+    of: Pass
+    beside: Pass | None = None  # of a paired capture: the pass without the prompt
+
+
+@dataclass(frozen=True, eq=False)
+class Plan:
+    """The requests of some probes over one list of inputs, and where each probe finds its entries."""
+
+    examples: Sequence[Encoded]
+    requests: tuple[Request, ...]
+    plain: Mapping[tuple[str, str, str | None], Entry]  # (probe, capture, prompt whose positions it shares)
+    prompted: Mapping[tuple[str, str, str], Entry]  # (probe, capture, prompt)
+
+
+def make_plans(
+    model: HookedModel,
+    probes: Sequence[Probe],
+    prompts: Mapping[str, Prompt],
+    examples: Sequence[Encoded],
+    store: ActivationStore,
+) -> dict[str, Plan]:
+    """Plan the passes of *probes*; those that run on the same inputs share a plan. Probe name -> plan."""
+    groups: dict[str, list[tuple[Probe, Sequence[Encoded]]]] = {}
+    for probe in probes:
+        inputs = probe.inputs(examples)
+        if not inputs:
+            raise ProbeError(f"probe {probe.name!r} has no inputs: the split, or what the probe makes of it, is empty")
+        probe.check(inputs, tuple(prompts))
+        groups.setdefault(data_hash(inputs), []).append((probe, inputs))
+    plans: dict[str, Plan] = {}
+    for data, members in groups.items():
+        plan = _plan(model, [probe for probe, _ in members], prompts, members[0][1], data, store)
+        plans |= {probe.name: plan for probe, _ in members}
+    return plans
+
+
+def data_hash(examples: Sequence[Encoded]) -> str:
+    """Return the SHA-256 of the tokens of *examples*, and of which of them are special."""
+    return content_hash(
+        [
+            [example.input_ids, list(map(int, example.special)), example.decoder_input_ids, example.label_start]
+            for example in examples
+        ]
+    )
+
+
+def model_identity(model: HookedModel) -> dict[str, Any]:
+    """Return what decides a model's activations: weights, dtype and configuration, but not its name or path."""
+    config = json.loads(model.twin.config.to_json_string(use_diff=False))
+    return {
+        "weights_hash": model.weights_hash,
+        "embedding_hash": model.embedding_hash,
+        "dtype": str(model.dtype),
+        "family": model.family.name,
+        "config": content_hash({name: value for name, value in config.items() if name not in _NOT_MATHS}),
+    }
+
+
+def _plan(
+    model: HookedModel,
+    probes: Sequence[Probe],
+    prompts: Mapping[str, Prompt],
+    examples: Sequence[Encoded],
+    data: str,
+    store: ActivationStore,
+) -> Plan:
+    identity = model_identity(model)
+    hashes = {name: prompt.content_hash() for name, prompt in prompts.items()}
+    requests: dict[str, Request] = {}
+
+    def request(capture: Capture, of: Pass, beside: Pass | None = None) -> Entry:
+        prompt = None if of.prompt is None else hashes[of.prompt]
+        offset = (beside or of).offset
+        entry = store.entry(capture, identity, prompt, data, len(examples), offset)
+        hooks = tuple(model.site(capture.site))
+        layers = tuple(_layer(hook) for hook in hooks)
+        # The first of several equal requests serves all: probes that share a capture, prompts with the same numbers.
+        return requests.setdefault(entry.folder.name, Request(capture, entry, hooks, layers, of, beside)).entry
+
+    plain: dict[tuple[str, str, str | None], Entry] = {}
+    prompted: dict[tuple[str, str, str], Entry] = {}
+    for probe in probes:
+        for name, capture in probe.captures().items():
+            condition = "both" if isinstance(capture, PairedCapture) else probe.condition(name)
+            if condition not in ("plain", "prompted", "both"):
+                raise ProbeError(f"condition of capture {name!r} must be plain, prompted or both, not {condition!r}")
+            if condition == "plain":
+                plain[probe.name, name, None] = request(capture, Pass(None))
+                continue
+            if not prompts:
+                raise ProbeError(
+                    f"probe {probe.name!r} compares with a prompt, and none is given: prompts={{'v2': prompt}}"
+                )
+            for prompt, module in prompts.items():
+                offset = _shared_offset(model, module) if probe.positions == "shared" else 0
+                if isinstance(capture, PairedCapture):
+                    entry = request(capture, Pass(prompt), Pass(None, offset))
+                else:
+                    entry = request(capture, Pass(prompt))
+                    if condition == "both":
+                        plain[probe.name, name, prompt] = request(capture, Pass(None, offset))
+                prompted[probe.name, name, prompt] = entry
+    return Plan(examples, tuple(requests.values()), plain, prompted)
+
+
+def _shared_offset(model: HookedModel, prompt: Prompt) -> int:
+    """Position of the first text token behind the prompt; 0 where positions are relative, and it changes nothing."""
+    return 0 if model.family.kind == "seq2seq" else prompt.slots(model).get("encoder", 0)
+
+
+def _layer(hook: str) -> int:
+    """Return the layer in `blocks.3.attn.hook_pattern`, -1 for a hook point outside the layers."""
+    return next((int(part) for part in hook.split(".") if part.isdigit()), -1)

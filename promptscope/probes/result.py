@@ -1,0 +1,172 @@
+"""What a probe returns: labelled numbers with units, direction, uncertainty and provenance."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from promptscope.errors import ProbeError
+from promptscope.probes.averages import average
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class ProbeResult:
+    """Labelled numbers: `data` is an `xarray.Dataset` with these variables.
+
+    - `values`, `low`, `high`: the number and its 95 % interval over inputs (bootstrap, unless the probe says
+      otherwise); dimensions such as `prompt`, `layer`, `head`;
+    - `per_example` (optional): the number for each input, with the dimension `example` after `prompt`;
+    - `curve`, `curve_low`, `curve_high` (optional): mean over heads, for `layer_curve()`;
+    - anything else that a probe adds.
+
+    `units` and `direction` say what the numbers are and which way is more; `range` is what they cannot leave
+    (None: open). `n_skipped` inputs were left out because the number is not defined for them.
+
+    Raises:
+        ProbeError: on construction, if variables, dimensions or range do not fit together.
+
+    >>> result = ProbeResult.from_examples({"v1": np.ones((5, 2, 3)), "v2": np.zeros((5, 2, 3))}, name="demo")
+    >>> result.dims, result.n_examples
+    (('prompt', 'layer', 'head'), 5)
+    >>> result.to_dataframe().columns.tolist()
+    ['prompt', 'layer', 'head', 'value', 'low', 'high']
+    """
+
+    name: str
+    data: xr.Dataset
+    title: str = ""
+    units: str = ""
+    direction: str = ""
+    range: tuple[float | None, float | None] = (None, None)
+    n_examples: int = 0
+    n_skipped: int = 0
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if "values" not in self.data:
+            raise ProbeError(f"result {self.name!r} needs a variable 'values', got {sorted(map(str, self.data))}")
+        for dim in self.dims:
+            if dim not in self.data.coords:
+                raise ProbeError(f"dimension {dim!r} of result {self.name!r} has no coordinate")
+        for name in ("low", "high"):
+            if name in self.data and self.data[name].dims != self.data["values"].dims:
+                raise ProbeError(
+                    f"{name!r} of result {self.name!r} has dimensions {self.data[name].dims}, 'values' has {self.dims}"
+                )
+        values = self.values.values
+        low = -np.inf if self.range[0] is None else self.range[0]
+        high = np.inf if self.range[1] is None else self.range[1]
+        if np.any(values < low - 1e-9) or np.any(values > high + 1e-9):
+            raise ProbeError(
+                f"result {self.name!r} lies in [{np.nanmin(values):g}, {np.nanmax(values):g}], outside its range "
+                f"[{low:g}, {high:g}]: the probe's formula or its declared range is wrong"
+            )
+
+    @classmethod
+    def from_examples(
+        cls,
+        per_example: Mapping[str, np.ndarray] | np.ndarray,
+        dims: Sequence[str] = ("layer", "head"),
+        coords: Mapping[str, Sequence[Any]] | None = None,
+        name: str = "result",
+        n_skipped: int = 0,
+        **about: Any,
+    ) -> ProbeResult:
+        """Average numbers `(X, *dims)` over X inputs, with bootstrap 95 % intervals.
+
+        A dict gives a dimension `prompt`. An input with a NaN, for any prompt, is left out everywhere, and counted
+        in `n_skipped`. *coords* names the entries of a dimension (default 0, 1, ...), of `example` too. *about* takes
+        the other fields of the result.
+
+        Raises:
+            ProbeError: no input is left, or prompts have different shapes.
+        """
+        data, left_out = average(per_example, dims, coords or {}, name)
+        return cls(name, data, n_examples=data.sizes["example"], n_skipped=n_skipped + left_out, **about)
+
+    @property
+    def dims(self) -> tuple[str, ...]:
+        """Dimensions of the values."""
+        return tuple(map(str, self.data["values"].dims))
+
+    @property
+    def values(self) -> xr.DataArray:
+        """The numbers: `result.values.sel(prompt="v2", layer=3)`."""
+        return self.data["values"]
+
+    def layer_curve(self) -> ProbeResult:
+        """Return the mean over heads for each layer, with its own interval over inputs.
+
+        Raises:
+            ProbeError: the result has no layers, or no curve over them.
+        """
+        if "layer" not in self.dims:
+            raise ProbeError(f"result {self.name!r} has no layers: its dimensions are {', '.join(self.dims)}")
+        if "curve" not in self.data:
+            if set(self.dims) <= {"prompt", "layer"}:
+                return self
+            raise ProbeError(f"result {self.name!r} holds no layer curve: take result.values.mean(...) yourself")
+        names = {"curve": "values", "curve_low": "low", "curve_high": "high"}
+        return replace(self, data=self.data[list(names)].rename(names), title=f"{self.title}, mean over heads")
+
+    def compare(self, first: str, second: str) -> ProbeResult:
+        """Return `first - second` of two prompts over the same inputs, with interval and `p_value`.
+
+        The p-value is of the paired permutation test over inputs, two-sided, not corrected for the number of heads.
+        With a random prompt of the same norm as *second*, this is the result against its null.
+
+        Raises:
+            ProbeError: unknown prompt, or a result without numbers per input.
+        """
+        from promptscope.probes.comparison import compare_prompts
+
+        return compare_prompts(self, first, second)
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return a tidy table: one row per cell, with its coordinates, `value`, `low`, `high` and the like."""
+        columns = [name for name, array in self.data.data_vars.items() if array.dims == self.values.dims]
+        table = self.data[columns].to_dataframe(dim_order=list(self.dims)).reset_index()
+        return table[[*self.dims, *columns]].rename(columns={"values": "value"})
+
+    def plot(self) -> go.Figure:
+        """Draw a heat map of layers and heads, or a curve along the layers; one facet or line per prompt."""
+        from promptscope.plots import plot  # views stand above probes; this is the user's shortcut to them
+
+        return plot(self)
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write `result.safetensors` and `result.json` to *folder*; `load_result` reads them back."""
+        from promptscope.probes.saving import save_result
+
+        save_result(self, folder)
+
+    def __repr__(self) -> str:
+        shape = ", ".join(f"{dim} {size}" for dim, size in self.values.sizes.items())
+        skipped = f" ({self.n_skipped} skipped)" if self.n_skipped else ""
+        meaning = ", ".join(text for text in (self.units, self.direction) if text)
+        lines = [
+            f"ProbeResult {self.name!r}: {self.title or self.name} [{shape}]",
+            f"  {meaning}; over {self.n_examples} inputs{skipped}",
+        ]
+        per_prompt = self.values if "prompt" in self.dims else self.values.expand_dims(prompt=[""])
+        for prompt, values in zip(per_prompt["prompt"].values, per_prompt.transpose("prompt", ...), strict=True):
+            lines.append(f"  {f'{prompt}: ' if prompt else ''}mean {float(values.mean()):.4g}{_largest(values)}")
+        return "\n".join(lines)
+
+
+def _largest(values: xr.DataArray) -> str:
+    if values.ndim == 0 or values.isnull().all():
+        return ""
+    size = abs(values)
+    top = values.where(size == size.max(), drop=True)
+    place = ", ".join(f"{dim} {top[dim].values[0]}" for dim in values.dims)
+    return f", largest {float(values.sel({dim: top[dim].values[0] for dim in values.dims})):.4g} at {place}"

@@ -1,0 +1,157 @@
+"""`ps.probe`: from a model, prompts and a task to results, by way of the store."""
+
+import os
+import tempfile
+from collections.abc import Iterable, Mapping, Sequence
+from importlib.metadata import version
+from typing import Any
+
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.probes.base import Probe
+from promptscope.probes.entries import Entries
+from promptscope.probes.passes import fill
+from promptscope.probes.plan import data_hash, make_plans, model_identity
+from promptscope.probes.registry import get_probes
+from promptscope.probes.result import ProbeResult
+from promptscope.prompts import Prompt
+from promptscope.store import ActivationStore
+from promptscope.tasks import Encoded, Task
+from promptscope.training.batches import encode_split
+
+_PACKAGES = ("torch", "transformers", "transformer-lens", "numpy")
+
+
+def probe(
+    model: HookedModel,
+    probes: Probe | str | Iterable[Probe | str],
+    prompts: Mapping[str, Prompt] | Prompt | None = None,
+    task: Task | Sequence[Encoded] | None = None,
+    store: ActivationStore | str | os.PathLike[str] | None = None,
+    split: str = "test",
+    limit: int | None = None,
+    batch_size: int = 8,
+    progress: bool = True,
+) -> dict[str, ProbeResult]:
+    """Run probes on a model with and without prompts, over the inputs of a task.
+
+    All probes share the forward passes: one for each prompt and one without, over each batch. What they keep lands
+    in *store*, from which a second call with the same model, prompts and inputs takes it without any pass, and
+    an interrupted one goes on. Results do not depend on the batch size.
+
+    Args:
+        model: a hooked model.
+        probes: probes or their names (`ps.probes.PROBES`).
+        prompts: name -> prompt, names of your own; they become the dimension `prompt` of results. Probes of the
+            plain model need none.
+        task: inputs are `[prompt] source`, without labels; or a list of encoded records (without labels too).
+        store: folder; None for one that is thrown away.
+        split, limit: which records of the task: the first *limit* of *split*.
+        batch_size: inputs per forward pass.
+        progress: show a bar when it takes more than a second.
+
+    Returns:
+        Probe name -> result.
+
+    Raises:
+        ProbeError: unknown probe, nothing to probe, inputs that a probe cannot use.
+        PromptError: a prompt that was made for another model, or is too long.
+        ModelError: a capture names an unknown hook point.
+        StoreError: a damaged store; TaskError: unknown split.
+    """
+    chosen = get_probes([probes] if isinstance(probes, Probe | str) else probes)
+    named = _named(prompts)
+    for prompt in named.values():
+        prompt.bind(model)
+    if batch_size < 1:
+        raise ProbeError(f"batch_size must be at least 1, got {batch_size}")
+    if task is None or isinstance(task, str):
+        raise ProbeError(
+            f"nothing to probe on: give task=ps.load_task(...), or a list of encoded records, not {task!r}"
+        )
+    examples: Sequence[Encoded]
+    if isinstance(task, Task):
+        longest = max(named.values(), key=lambda prompt: prompt.length, default=None)
+        examples = encode_split(model, task, split, prompt=longest, with_label=False, limit=limit)
+    else:
+        examples = task[:limit]
+    if not examples:
+        raise ProbeError(f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty: nothing to probe on")
+    longest_input = max(len(example.input_ids) for example in examples)
+    for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
+        model.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
+    if store is None:
+        with tempfile.TemporaryDirectory(prefix="promptscope-") as folder:
+            return _probe(model, chosen, named, task, examples, ActivationStore(folder), split, batch_size, progress)
+    if not isinstance(store, ActivationStore):
+        store = ActivationStore(store)
+    return _probe(model, chosen, named, task, examples, store, split, batch_size, progress)
+
+
+def _probe(
+    model: HookedModel,
+    probes: Sequence[Probe],
+    prompts: Mapping[str, Prompt],
+    task: Task | Sequence[Encoded],
+    examples: Sequence[Encoded],
+    store: ActivationStore,
+    split: str,
+    batch_size: int,
+    progress: bool,
+) -> dict[str, ProbeResult]:
+    plans = make_plans(model, probes, prompts, examples, store)
+    for plan in dict.fromkeys(plans.values()):
+        fill(model, prompts, plan, store, batch_size, progress)
+    shared = _provenance(model, prompts, task, examples, split)
+    results = {}
+    for one in probes:
+        plan = plans[one.name]
+        entries = Entries(
+            one,
+            model,
+            task if isinstance(task, Task) else None,
+            plan.examples,
+            tuple(prompts),
+            {(name, prompt): entry for (probe, name, prompt), entry in plan.plain.items() if probe == one.name},
+            {(name, prompt): entry for (probe, name, prompt), entry in plan.prompted.items() if probe == one.name},
+            shared | {"probe": {"type": type(one).__name__} | one.parameters()},
+        )
+        results[one.name] = one.compute(entries)
+    return results
+
+
+def _named(prompts: Any) -> dict[str, Prompt]:
+    if prompts is None:
+        return {}
+    if isinstance(prompts, Prompt):
+        return {"prompt": prompts}
+    for name, prompt in prompts.items():
+        if not isinstance(name, str) or not name or not isinstance(prompt, Prompt):
+            raise ProbeError(
+                f"prompts must be a dict name -> prompt, such as {{'v2': prompt}}; got {name!r}: {prompt!r}"
+            )
+    return dict(prompts)
+
+
+def _provenance(
+    model: HookedModel,
+    prompts: Mapping[str, Prompt],
+    task: Task | Sequence[Encoded],
+    examples: Sequence[Encoded],
+    split: str,
+) -> dict[str, Any]:
+    inputs: dict[str, Any] = {
+        "n": len(examples),
+        "n_truncated": sum(example.truncated for example in examples),
+        "data_hash": data_hash(examples),
+    }
+    if isinstance(task, Task):
+        inputs |= {"task": task.name, "split": split, "language": task.language}
+    return {
+        "model": {"name": model.name, "revision": model.revision} | model_identity(model),
+        "prompts": {
+            name: {"prompt": repr(prompt), "content_hash": prompt.content_hash()} for name, prompt in prompts.items()
+        },
+        "inputs": inputs,
+        "versions": {name: version(name) for name in ("promptscope", *_PACKAGES)},
+    }

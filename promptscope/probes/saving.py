@@ -1,0 +1,56 @@
+"""Probe results on disk: numbers as safetensors, the rest as JSON."""
+
+import json
+import os
+from pathlib import Path
+
+import numpy as np
+import torch
+import xarray as xr
+from safetensors import SafetensorError
+from safetensors.numpy import load as load_safetensors
+
+from promptscope.errors import ProbeError
+from promptscope.files import read_json, sha256_file, write_json, write_tensors
+from promptscope.probes.result import ProbeResult
+
+_TENSORS, _ABOUT = "result.safetensors", "result.json"
+_FIELDS = ("name", "title", "units", "direction", "range", "n_examples", "n_skipped", "provenance")
+
+
+def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
+    """Write *result* to *folder*; the JSON comes last, so a folder that has it is whole."""
+    folder = Path(folder)
+    data = result.data
+    write_tensors(
+        folder / _TENSORS,
+        {str(name): torch.from_numpy(np.array(array.values)) for name, array in data.data_vars.items()},
+    )
+    about = {name: getattr(result, name) for name in _FIELDS}
+    about["dims"] = {str(name): list(map(str, array.dims)) for name, array in data.data_vars.items()}
+    about["coords"] = {str(name): array.values.tolist() for name, array in data.coords.items()}
+    about["sha256"] = sha256_file(folder / _TENSORS)
+    write_json(folder / _ABOUT, about)
+
+
+def load_result(folder: str | os.PathLike[str]) -> ProbeResult:
+    """Read a result that `result.save(folder)` wrote.
+
+    Raises:
+        ProbeError: *folder* holds no result, or one that is incomplete or altered (naming the file).
+    """
+    folder = Path(folder)
+    if not (folder / _ABOUT).is_file():
+        raise ProbeError(f"{folder} holds no probe result: expected {_ABOUT} and {_TENSORS}, as result.save() writes")
+    try:
+        about = read_json(folder / _ABOUT)
+        content = (folder / _TENSORS).read_bytes()
+        if sha256_file(folder / _TENSORS) != about["sha256"]:
+            raise ProbeError(f"{folder / _TENSORS} is truncated or altered: save the result again")
+        tensors = load_safetensors(content)
+        variables = {name: (tuple(dims), tensors[name]) for name, dims in about["dims"].items()}
+        fields = {name: about[name] for name in _FIELDS}
+        data = xr.Dataset(variables, coords=about["coords"])
+    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError, SafetensorError) as error:
+        raise ProbeError(f"the probe result in {folder} is damaged ({error!r}): save it again") from error
+    return ProbeResult(data=data, **(fields | {"range": tuple(fields["range"])}))

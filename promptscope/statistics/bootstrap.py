@@ -1,0 +1,58 @@
+"""Intervals over examples: what would the number be had we drawn other inputs?"""
+
+from collections.abc import Callable
+
+import numpy as np
+from jaxtyping import Float
+
+_CELLS_AT_ONCE = 4_000_000  # 32 MB of fp64 weights
+
+
+def bootstrap_interval(
+    estimate: Callable[[Float[np.ndarray, "R X"]], Float[np.ndarray, "R *shape"]],
+    n_examples: int,
+    level: float = 0.95,
+    n_resamples: int = 1000,
+    seed: int = 0,
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+    """Return the percentile bootstrap interval of a number that is computed from *n_examples* examples.
+
+    A resample of X examples with replacement is a row of weights `w_x >= 0`, `sum_x w_x = 1` (how often
+    each example was drawn, over X). *estimate* maps R such rows to R values of the number, so that a mean
+    is `lambda w: w @ values` and a ratio of sums `lambda w: (w @ a) / (w @ b)`.
+
+    Returns:
+        (low, high): the (1 - level)/2 and (1 + level)/2 quantiles over resamples; NaN for one example,
+        which says nothing about others.
+
+    Reference: Efron & Tibshirani 1993, chapter 13.
+    """
+    generator = np.random.default_rng(seed)
+    rows = max(1, _CELLS_AT_ONCE // max(n_examples, 1))
+    samples = []
+    for start in range(0, n_resamples, rows):
+        size = min(rows, n_resamples - start)
+        counts = generator.multinomial(n_examples, np.full(n_examples, 1 / n_examples), size=size)
+        samples.append(estimate(counts / n_examples))
+    interval = np.quantile(np.concatenate(samples), [(1 - level) / 2, (1 + level) / 2], axis=0)
+    if n_examples < 2:
+        interval = np.full_like(interval, np.nan)
+    return np.asarray(interval[0]), np.asarray(interval[1])
+
+
+def mean_interval(
+    values: Float[np.ndarray, "X *shape"], level: float = 0.95, n_resamples: int = 1000, seed: int = 0
+) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
+    """Return the percentile bootstrap interval of the mean over the first axis.
+
+    >>> low, high = mean_interval(np.arange(100.0))
+    >>> bool(43 < low < 45 and 54 < high < 56)  # 49.5 +- 1.96 * 28.9 / 10
+    True
+    """
+    return bootstrap_interval(
+        lambda weights: np.tensordot(weights, values.astype(np.float64), axes=1),
+        len(values),
+        level,
+        n_resamples,
+        seed,
+    )

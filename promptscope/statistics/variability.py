@@ -1,0 +1,55 @@
+"""How much a head's attention depends on what the input says rather than where the token stands."""
+
+import numpy as np
+from jaxtyping import Bool, Float
+
+
+def attention_variability(
+    blocks: Float[np.ndarray, "X *heads N N"], causal: bool = True
+) -> Float[np.ndarray, "*heads"]:
+    """Return the attention variability of each head over *X* inputs.
+
+    `V = sum_x sum_i sum_j |a_ij(x) - mean_x a_ij| / (2 sum_x sum_i sum_j a_ij(x))`
+
+    *blocks* holds `a_ij(x)`, query i to key j, of the first N tokens. Key j = 0 and query i = 0 are left out
+    (the first token draws attention whatever it is); the sum runs over j <= i in a causal model and over
+    all j of the block in a bidirectional one.
+
+    Returns:
+        In [0, 1]: 0 = the pattern depends on position alone, higher = on content. A head that gives
+        nothing to the keys of the block is 0/0, read as 0.
+
+    Reference: *attention and neurons* (S0), eq. 3; Vig & Belinkov 2019.
+
+    >>> position_only = np.broadcast_to(np.tril(np.full((3, 3), 0.25)), (5, 3, 3))
+    >>> float(attention_variability(position_only))
+    0.0
+    """
+    return variability_ratio(*variability_sums(blocks, np.asarray(blocks.mean(axis=0, dtype=np.float64)), causal))
+
+
+def variability_sums(
+    blocks: Float[np.ndarray, "X *heads N N"], mean: Float[np.ndarray, "*heads N N"], causal: bool = True
+) -> tuple[Float[np.ndarray, "*heads"], Float[np.ndarray, "*heads"]]:
+    """Return the two sums in V over these inputs: (deviation from *mean*, mass).
+
+    Inputs may come in parts, as long as *mean* is the mean over all of them: add up the parts' sums, then take
+    `variability_ratio`.
+    """
+    counted = _counted(blocks.shape[-1], causal)
+    kept = blocks[..., counted].astype(np.float64)
+    deviation = np.abs(kept - mean[..., counted]).sum(axis=(0, -1))
+    return np.asarray(deviation), np.asarray(kept.sum(axis=(0, -1)))
+
+
+def variability_ratio(
+    deviation: Float[np.ndarray, "*shape"], mass: Float[np.ndarray, "*shape"]
+) -> Float[np.ndarray, "*shape"]:
+    """Return `deviation / (2 mass)`, and 0 where there is no mass."""
+    return np.asarray(np.where(mass > 0, deviation / np.where(mass > 0, 2 * mass, 1.0), 0.0))
+
+
+def _counted(n: int, causal: bool) -> Bool[np.ndarray, "N N"]:
+    counted = np.tril(np.ones((n, n), dtype=bool)) if causal else np.ones((n, n), dtype=bool)
+    counted[0, :] = counted[:, 0] = False
+    return counted

@@ -1,0 +1,79 @@
+"""What is kept of a hook point for every input: the activation, already reduced."""
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from types import CodeType, FunctionType
+from typing import Any, ClassVar
+
+from torch import Tensor
+
+from promptscope.errors import StoreError
+from promptscope.files import content_hash
+from promptscope.store.view import View
+
+
+@dataclass(frozen=True)
+class Capture(ABC):
+    """One hook point and the reduction that runs inside the hook, so that no full activation is kept.
+
+    Subclasses are frozen dataclasses whose fields are the reduction's parameters: plain JSON values, because
+    they are part of the key under which the result is stored. A class written outside promptscope is keyed
+    by its code as well, so that editing `reduce` in a notebook never serves the old numbers (functions that
+    it calls are not looked into).
+
+    `site` is a hook point with or without its layer (`"attn.hook_pattern"` is every layer). `ragged_dim`
+    names the dimension of what `reduce` returns that counts text tokens, if there is one: it is padded to
+    n there, and stored without padding. `version` is raised when `reduce` comes to keep something else.
+    """
+
+    site: str
+    ragged_dim: ClassVar[int | None] = None
+    version: ClassVar[int] = 1
+
+    @abstractmethod
+    def reduce(self, x: Tensor, layer: int, view: View) -> Tensor:
+        """Reduce the activation `x (B, ...)` of one layer to what is kept, `(B, ...)`; no gradients here."""
+
+    def spec(self) -> dict[str, Any]:
+        """Return what the stored result depends on besides model, prompt and inputs."""
+        spec: dict[str, Any] = {"capture": type(self).__name__, "version": self.version, **asdict(self)}
+        code = [digest for cls in type(self).__mro__ for digest in _foreign_code(cls)]
+        if code:
+            spec["code"] = content_hash(code)
+        try:
+            content_hash(spec)
+        except TypeError as error:
+            raise StoreError(
+                f"the fields of capture {type(self).__name__} must be JSON values (numbers, strings, lists), "
+                f"because they are part of its key in the store: {error}"
+            ) from error
+        return spec
+
+
+@dataclass(frozen=True)
+class PairedCapture(Capture):
+    """A capture that needs the pass with and the pass without the prompt at the same time.
+
+    `reduce` runs in both passes and what it returns lives for one batch only (for all layers at once, in the
+    pass without the prompt); `compare` makes of the two what is kept.
+    """
+
+    @abstractmethod
+    def compare(self, prompted: Tensor, plain: Tensor, layer: int, view: View) -> Tensor:
+        """Reduce the two passes' tensors to what is kept, `(B, ...)`. *view* is the prompted pass'."""
+
+
+def _foreign_code(cls: type) -> Iterator[str]:
+    """Hash the methods of a class that is not part of promptscope or Python."""
+    if cls.__module__.partition(".")[0] in ("promptscope", "builtins", "abc"):
+        return
+    for name, member in sorted(vars(cls).items()):
+        if isinstance(member, FunctionType) and not name.startswith("__"):
+            yield content_hash([name, _code(member.__code__)])
+
+
+def _code(code: CodeType) -> list[Any]:
+    # Not marshal or co_filename: moving a cell or a line must not change the hash.
+    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
+    return [code.co_code.hex(), list(code.co_names), list(code.co_varnames), constants]

@@ -1,0 +1,139 @@
+"""One entry of the store: one capture under one condition over one list of inputs, in shards."""
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from filelock import FileLock, Timeout
+from torch import Tensor
+
+from promptscope.errors import StoreError
+from promptscope.files import read_json, write_json
+from promptscope.store.shard import ShardRecord, read_shard, write_shard
+
+FORMAT = 1
+
+
+class Entry:
+    """Captures of *n_examples* inputs in a folder: `index.json` and one safetensors file per shard.
+
+    Shard s holds the examples `s * shard_size` up to `(s+1) * shard_size`, in the order of the inputs. The index is
+    rewritten, atomically, after each shard; what it lists is whole. An entry without an index is empty.
+    """
+
+    def __init__(
+        self, folder: Path, key: dict[str, Any], n_examples: int, shard_size: int, ragged_dim: int | None
+    ) -> None:
+        self.folder = folder
+        self.key = key
+        self.n_examples = n_examples
+        self.shard_size = shard_size
+        self.ragged_dim = ragged_dim
+        self.layers: tuple[int, ...] = ()
+        self._shards: dict[int, ShardRecord] = {}
+        self._lock: FileLock | None = None
+        self.refresh()
+
+    @property
+    def n_shards(self) -> int:
+        """Number of shards when complete."""
+        return -(-self.n_examples // self.shard_size)
+
+    @property
+    def complete(self) -> bool:
+        """Whether all shards are there."""
+        return len(self._shards) == self.n_shards
+
+    def __contains__(self, shard: int) -> bool:
+        return shard in self._shards
+
+    def examples_of(self, shard: int) -> range:
+        """Return the indices of a shard's examples."""
+        return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n_examples))
+
+    def refresh(self) -> None:
+        """Read the index again: another process may have gone on. Shards whose file is gone do not count.
+
+        Raises:
+            StoreError: the index is damaged, of another format, or of other content under the same name.
+        """
+        path = self.folder / "index.json"
+        if not path.exists():
+            self._shards = {}
+            return
+        try:
+            index = read_json(path)
+            found, layers = index["format"], tuple(index["layers"])
+            shards = {int(number): ShardRecord(**record) for number, record in index["shards"].items()}
+            key = index["key"]
+        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
+            raise StoreError(
+                f"{path} is damaged ({error!r}). Delete the folder {self.folder} and run the same probe again"
+            ) from error
+        if found != FORMAT:
+            raise StoreError(f"{path} has format {found}, this promptscope reads {FORMAT}: use another store folder")
+        if key != self.key:
+            raise StoreError(
+                f"{self.folder} holds captures of something else than its name says (the key in index.json was "
+                "altered). Delete the folder and run the same probe again"
+            )
+        self.layers = layers
+        self._shards = {s: record for s, record in shards.items() if (self.folder / record.file).exists()}
+
+    def write(self, shard: int, values: Tensor, lengths: Tensor, special: Tensor, layers: tuple[int, ...]) -> None:
+        """Add one shard: `values (X, layer, ...)`. The caller holds the lock."""
+        if self._lock is None or not self._lock.is_locked:
+            raise StoreError(f"entry {self.folder} must be locked while it is written")
+        file = self.folder / f"shard-{shard:05d}.safetensors"
+        self._shards[shard] = write_shard(file, values, lengths, special, self.ragged_dim)
+        self.layers = layers
+        index = {
+            "format": FORMAT,
+            "key": self.key,
+            "n_examples": self.n_examples,
+            "layers": list(layers),
+            "complete": self.complete,
+            "shards": {str(number): asdict(record) for number, record in sorted(self._shards.items())},
+        }
+        write_json(self.folder / "index.json", index)
+
+    def read(self) -> Iterator[dict[str, np.ndarray]]:
+        """Give shard after shard: `values (X, layer, ...)`, `lengths (X,)`, `special (X, n)`.
+
+        Raises:
+            StoreError: the entry is not complete, or a file is missing, truncated or altered (naming it).
+        """
+        if not self.complete:
+            raise StoreError(
+                f"{self.folder} holds {len(self._shards)} of {self.n_shards} shards: run the probe again to complete it"
+            )
+        for shard in range(self.n_shards):
+            yield read_shard(self.folder, self._shards[shard], self.ragged_dim)
+
+    def lock(self, timeout: float = -1.0) -> None:
+        """Take the entry for writing; wait for another process that has it, up to *timeout* seconds.
+
+        Afterwards the entry is up to date with what the other process wrote.
+
+        Raises:
+            TimeoutError: the other process did not finish in time.
+        """
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self._lock = FileLock(self.folder / ".lock")
+        try:
+            self._lock.acquire(timeout=timeout)
+        except Timeout as error:
+            self._lock = None
+            raise TimeoutError(f"another process is writing {self.folder}") from error
+        for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed mid-write
+            leftover.unlink(missing_ok=True)
+        self.refresh()
+
+    def unlock(self) -> None:
+        """Let others write."""
+        if self._lock is not None:
+            self._lock.release()
+            self._lock = None
