@@ -4,17 +4,57 @@ A prompt is a list of hooks, a probe is a list of hooks, both run over one hooke
 lands in a store. Results are computed from the store and drawn from the results.
 """
 
-from promptscope import prompts
-from promptscope.errors import (
-    ModelError,
-    ProbeError,
-    PromptError,
-    PromptscopeError,
-    RunError,
-    StoreError,
-    TaskError,
-)
-from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
-from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt, init, load_prompt, write_peft
-from promptscope.tasks import Task, Template, Verbalizer
-from promptscope.training import Run, TrainConfig, evaluate, generate, predict, score_labels, train
+# ruff: noqa: F401 - the imports below are the table of contents
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promptscope import plots, probes, prompts, report, statistics
+    from promptscope.errors import (
+        ModelError,
+        ProbeError,
+        PromptError,
+        PromptscopeError,
+        RunError,
+        StoreError,
+        TaskError,
+    )
+    from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
+    from promptscope.probes import ProbeResult, load_result, probe
+    from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt, init, load_prompt, random_like, write_peft
+    from promptscope.report import Report
+    from promptscope.store import ActivationStore
+    from promptscope.tasks import Task, Template, Verbalizer, list_tasks, load_task
+    from promptscope.training import Run, TrainConfig, evaluate, generate, predict, score_labels, train
+
+# The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
+# import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
+_HOMES = {
+    "errors": "ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
+    "models": "EMBEDDED_MODELS HookedModel load_model",
+    "probes": "ProbeResult load_result probe",
+    "prompts": "DeepPrompt Prompt SoftPrompt init load_prompt random_like write_peft",
+    "report": "Report",
+    "store": "ActivationStore",
+    "tasks": "Task Template Verbalizer list_tasks load_task",
+    "training": "Run TrainConfig evaluate generate predict score_labels train",
+}
+_MODULES = ("plots", "probes", "prompts", "report", "statistics")
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
+
+__all__ = sorted([*_HOME_OF, *_MODULES])
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOME_OF:
+        value = getattr(import_module(f"promptscope.{_HOME_OF[name]}"), name)
+    elif name in _MODULES:
+        value = import_module(f"promptscope.{name}")
+    else:
+        raise AttributeError(f"module 'promptscope' has no attribute {name!r}")
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return [*globals(), *__all__]

@@ -1,0 +1,6 @@
+"""Reports: results as one self-contained HTML page."""
+
+from promptscope.report.report import Report
+from promptscope.report.run_report import run_report
+
+__all__ = ["Report", "run_report"]

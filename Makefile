@@ -1,0 +1,30 @@
+# The two commands are `make demo` and `make test`; each sets .venv up by itself.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+
+.PHONY: demo test test-all clean
+
+# Everything is in the package: nothing is fetched from a model hub.
+demo: $(INSTALLED)
+	HF_HUB_OFFLINE=1 $(BIN)/python recipes/demo/run.py --out demo
+
+test: $(INSTALLED)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/pytest -n 2 -m "not slow"
+
+test-all: $(INSTALLED)
+	$(BIN)/pytest -n 2
+
+clean:
+	rm -rf $(VENV) demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(INSTALLED): pyproject.toml constraints.txt
+	@echo "Setting up $(VENV): a few minutes, the first time only."
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable ".[dev]"
+	@touch $@

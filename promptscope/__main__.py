@@ -1,0 +1,5 @@
+"""`python -m promptscope`: the command line."""
+
+from promptscope.cli import main
+
+main()

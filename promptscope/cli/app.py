@@ -1,0 +1,63 @@
+"""The `promptscope` command: its subcommands, and what a user sees of an error."""
+
+import sys
+from importlib.metadata import version
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from promptscope.cli import evaluate, inspect, probe, report, train
+from promptscope.errors import PromptscopeError
+
+
+class Commands(TyperGroup):
+    """Subcommands whose errors are one line for people, not a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        """Run a subcommand; what promptscope refuses ends with exit code 2, an interruption with 130."""
+        try:
+            return super().invoke(ctx)
+        except (PromptscopeError, OSError) as error:
+            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+        except KeyboardInterrupt:
+            typer.echo("interrupted. A training run goes on where it stopped: repeat the command", err=True)
+            sys.exit(130)
+
+
+app = typer.Typer(
+    name="promptscope",
+    cls=Commands,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_show_locals=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+for name, module in (("train", train), ("eval", evaluate), ("probe", probe), ("inspect", inspect), ("report", report)):
+    app.command(name, epilog=module.EXAMPLE)(getattr(module, name if name != "eval" else "evaluate"))
+
+
+def _print_version(wanted: bool) -> bool:
+    if wanted:
+        typer.echo(version("promptscope"))
+        raise typer.Exit
+    return wanted
+
+
+@app.callback()
+def about(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
+    ] = False,
+) -> None:
+    """Train soft prompts on frozen transformers, and show what they do inside.
+
+    First [bold]train[/bold] makes a run: a folder with one trained prompt. [bold]eval[/bold], [bold]probe[/bold],
+    [bold]inspect[/bold] and [bold]report[/bold] look at runs.
+    """
+
+
+def main() -> None:
+    """Run the command line."""
+    app()

@@ -1,0 +1,34 @@
+"""Runs, and what they were trained with, for the commands that look at them."""
+
+from pathlib import Path
+from typing import Any
+
+from promptscope.errors import RunError, nearest
+
+
+def load_run_parts(
+    folder: Path,
+    model: str | None,
+    task: str | None,
+    task_path: Path | None,
+    device: str | None,
+    dtype: str | None,
+) -> tuple[Any, Any, Any]:
+    """Return (run, model, task), the latter two as the run names them unless given."""
+    import promptscope as ps
+    from promptscope.training.reload import reload_model, reload_task
+
+    run = ps.Run(folder)
+    if task is None and task_path is not None:
+        raise RunError("--task-path goes with --task NAME")
+    loaded = reload_task(run) if task is None else ps.load_task(task, path=task_path)
+    return run, reload_model(run, model, device, dtype), loaded
+
+
+def choose_prompt(run: Any, which: str) -> Any:
+    """Return the run's `last` or `best` prompt, or None for `none`."""
+    if which == "none":
+        return None
+    if which not in ("last", "best"):
+        raise RunError(f"--prompt must be last, best or none, not {which!r}.{nearest(which, ('last', 'best', 'none'))}")
+    return run.prompt if which == "last" else run.best_prompt

@@ -1,0 +1,46 @@
+"""Option values that are more than a number or a name."""
+
+from promptscope.errors import PromptError, TaskError
+
+
+def parse_layers(text: str | None) -> list[int] | None:
+    """Read `0,1,5` or `0-3,8`.
+
+    >>> parse_layers("0-2,5")
+    [0, 1, 2, 5]
+    """
+    if text is None:
+        return None
+    layers: list[int] = []
+    for part in text.split(","):
+        first, dash, last = part.strip().partition("-")
+        if not first.isdigit() or (dash and not last.isdigit()):
+            raise PromptError(f"--layers takes numbers and ranges such as 0,1,5 or 0-3, not {text!r}")
+        layers += range(int(first), int(last or first) + 1)
+    return layers
+
+
+def parse_template(text: str | None) -> str | tuple[str, str] | None:
+    r"""Read a template's name, or `SOURCE=>TARGET` with `\n` for a new line.
+
+    >>> parse_template(r"Review: {text}\nLabel:=> {label}{eos}")
+    ('Review: {text}\nLabel:', ' {label}{eos}')
+    """
+    if text is None or "=>" not in text:
+        return text
+    source, target = text.replace("\\n", "\n").split("=>", 1)
+    return source, target
+
+
+def parse_verbalizer(text: str | None) -> str | dict[str, str] | None:
+    """Read `labels`, or `LABEL=WORD,LABEL=WORD`.
+
+    >>> parse_verbalizer("0=negative,1=positive")
+    {'0': 'negative', '1': 'positive'}
+    """
+    if text is None or text == "labels":
+        return text
+    pairs = [part.partition("=") for part in text.split(",")]
+    if not all(label and equals and word for label, equals, word in pairs):
+        raise TaskError(f"--verbalizer takes 'labels' or LABEL=WORD,LABEL=WORD, not {text!r}")
+    return {label.strip(): word for label, _, word in pairs}

@@ -1,0 +1,110 @@
+"""`promptscope probe`: what a run's prompt does inside the model."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptscope.cli.loading import choose_prompt, load_run_parts
+from promptscope.cli.options import (
+    BatchSize,
+    Device,
+    Dtype,
+    Json,
+    Limit,
+    MovedModel,
+    OtherTask,
+    RunFolder,
+    Split,
+    TaskPath,
+)
+from promptscope.cli.output import only_results_on_stdout, print_json
+
+EXAMPLE = (
+    "Example: promptscope probe runs/capital --probes attention_kl,attention_variability --limit 200 "
+    "--out probes/capital"
+)
+
+
+def probe(
+    run: RunFolder,
+    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for results, figures and tables.")],
+    probes: Annotated[
+        str, typer.Option(help="Names with commas. There are: attention_kl, attention_variability.")
+    ] = "attention_kl,attention_variability",
+    split: Split = "test",
+    prompt: Annotated[str, typer.Option(metavar="last|best", help="Which prompt of the run.")] = "last",
+    null: Annotated[
+        bool, typer.Option("--null/--no-null", help="Also probe a random prompt of the same norms, to compare with.")
+    ] = True,
+    limit: Limit = None,
+    batch_size: BatchSize = 8,
+    task: OtherTask = None,
+    task_path: TaskPath = None,
+    model: MovedModel = None,
+    device: Device = None,
+    dtype: Dtype = None,
+    json: Json = False,
+) -> None:
+    """Run probes on a run's prompt; write each result as numbers, CSV and an HTML page.
+
+    Captures are kept in DIR/store: the same probe on the same inputs costs no forward pass again.
+    """
+    with only_results_on_stdout():
+        import promptscope as ps
+
+        trained, loaded, data = load_run_parts(run, model, task, task_path, device, dtype)
+        chosen = choose_prompt(trained, prompt)
+        if chosen is None:
+            raise ps.ProbeError("a probe needs a prompt: --prompt last or best")
+        prompts = {prompt: chosen.bind(loaded)} | ({"random": ps.random_like(chosen)} if null else {})
+        results = ps.probe(
+            loaded,
+            probes.split(","),
+            prompts=prompts,
+            task=data,
+            store=out / "store",
+            split=split,
+            limit=limit,
+            batch_size=batch_size,
+        )
+        _write(results, out, f"{data.name}: {trained.folder.name}")
+    if json:
+        print_json(
+            {"run": str(run), "split": split, "out": str(out), "probes": {n: _summary(r) for n, r in results.items()}}
+        )
+        return
+    for result in results.values():
+        typer.echo(repr(result))
+    typer.echo(f"figures: {out / 'probes.html'}")
+
+
+def _write(results: dict[str, Any], out: Path, title: str) -> None:
+    from promptscope.files import write_text
+    from promptscope.report import Report
+
+    page = Report(f"Probes of {title}")
+    for name, result in results.items():
+        result.save(out / name)
+        write_text(out / f"{name}.csv", result.to_dataframe().to_csv(index=False))
+        page.section(result.title or name)
+        page.text(f"{result.units}; {result.direction}. Over {result.n_examples} inputs, {result.n_skipped} skipped.")
+        page.figure(result.plot())
+        page.provenance({name: result.provenance})
+    page.write(out / "probes.html")
+
+
+def _summary(result: Any) -> dict[str, Any]:
+    """Return what a machine wants at a glance; the CSV holds every cell."""
+    per_prompt = result.values if "prompt" in result.dims else result.values.expand_dims(prompt=[""])
+    means = {
+        str(name): float(values.mean()) for name, values in zip(per_prompt["prompt"].values, per_prompt, strict=True)
+    }
+    return {
+        "units": result.units,
+        "direction": result.direction,
+        "dims": dict(zip(result.dims, result.values.shape, strict=True)),
+        "mean": means if "prompt" in result.dims else means[""],
+        "n_examples": result.n_examples,
+        "n_skipped": result.n_skipped,
+    }

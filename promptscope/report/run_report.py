@@ -1,0 +1,128 @@
+"""`promptscope report`: what became of training runs."""
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from promptscope.errors import PromptscopeError
+from promptscope.models import HookedModel
+from promptscope.report.report import Report
+from promptscope.report.run_figures import learning_curves, norm_curves, validation_curves
+from promptscope.training import Run, evaluate
+from promptscope.training.reload import reload_model, reload_task
+
+
+def run_report(
+    runs: Sequence[Run | str | os.PathLike[str]],
+    title: str = "Runs",
+    split: str | None = "test",
+    limit: int | None = None,
+) -> Report:
+    """Make a page about runs: settings, learning curves, scores beside the frozen model's, prompt norms.
+
+    *split* None leaves the scores out; a run whose model or task is not there any more is named in the text.
+
+    Raises:
+        RunError: a folder is no finished run.
+    """
+    named = _named([run if isinstance(run, Run) else Run(run) for run in runs])
+    histories = {name: run.history for name, run in named.items()}
+    page = Report(title, f"{len(named)} soft prompt{'' if len(named) == 1 else 's'}, trained on frozen models.")
+    if split is not None:
+        _scores(page, named, split, limit)
+    page.section("Learning").figure(learning_curves(histories))
+    validation = validation_curves(histories)
+    if validation is not None:
+        page.figure(validation)
+    page.section("Norms").text(
+        "The mean length of the prompt's vectors over positions, layers and roles, after each step."
+    ).figure(norm_curves(histories))
+    page.section("Settings").table(_settings(named))
+    for name, run in named.items():
+        there = run.description
+        page.provenance(
+            {
+                name: {
+                    "model": there["model"],
+                    "task": {key: there["task"][key] for key in ("name", "data_hash")},
+                    "seeds": {"prompt": run.prompt.provenance.get("seed"), "training": run.config.seed},
+                    "prompt": run.prompt.content_hash(),
+                    "versions": run.result["versions"],
+                }
+            }
+        )
+    return page
+
+
+def _named(runs: Sequence[Run]) -> dict[str, Run]:
+    """Name runs by their folders, with as many parents as it takes to tell them apart."""
+    paths = [run.folder.resolve() for run in runs]
+    depth = 1
+    while len({path.parts[-depth:] for path in paths}) < len(set(paths)):
+        depth += 1
+    return {str(Path(*path.parts[-depth:])): run for path, run in zip(paths, runs, strict=True)}
+
+
+def _scores(page: Report, runs: dict[str, Run], split: str, limit: int | None) -> None:
+    models: dict[str, HookedModel] = {}
+    frozen: dict[tuple[str, str], dict[str, float]] = {}
+    rows: list[dict[str, Any]] = []
+    missing: list[str] = []
+    for name, run in runs.items():
+        about = run.description
+        try:
+            task = reload_task(run)
+            key = f"{about['model']['source']} {about['model']['dtype']}"
+            model = models[key] = models.get(key) or reload_model(run)
+            options: dict[str, Any] = {"split": split, "limit": limit, "max_length": run.config.max_length}
+            score = evaluate(model, task, run.prompt, **options)
+            pair = (key, f"{about['task']} {run.config.max_length}")
+            frozen[pair] = plain = frozen.get(pair) or evaluate(model, task, **options)
+        except PromptscopeError as error:
+            missing.append(f"{name} was not scored: {error}")
+            continue
+        metric = next(iter(score))
+        rows.append(
+            {
+                "run": name,
+                "task": task.name,
+                "records": int(score["n"]),
+                "metric": metric,
+                "frozen model": plain[metric],
+                "prompt": score[metric],
+                "gain": f"{score[metric] - plain[metric]:+.3f}",
+                "loss, frozen": plain["loss"],
+                "loss, prompt": score["loss"],
+            }
+        )
+    page.section(f"Scores on {split}")
+    if rows:
+        first = f"the first {limit} records of {split}" if limit else f"all records of {split}"
+        page.table(pd.DataFrame(rows), f"Over {first}. Metrics: higher is better; loss: lower is better.")
+    if missing:
+        page.bullets(*missing)
+
+
+def _settings(runs: dict[str, Run]) -> pd.DataFrame:
+    rows = []
+    for name, run in runs.items():
+        about, result = run.description, run.result
+        rows.append(
+            {
+                "run": name,
+                "model": about["model"]["name"],
+                "task": about["task"]["name"],
+                "prompt": about["prompt"]["type"],
+                "length": about["prompt"]["settings"]["length"],
+                "parameters": result["n_parameters"],
+                "steps": result["steps"],
+                "learning rate": f"{run.config.learning_rate:g}",
+                "seed": run.config.seed,
+                "final loss": result["final_loss"],
+                "seconds": round(result["seconds"]),
+            }
+        )
+    return pd.DataFrame(rows)

@@ -1,0 +1,51 @@
+"""Data frames as rows of text, numbers to the right."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import pandas as pd
+
+_NUMBER = re.compile(r"^[-+−]?[\d.,]")
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the template needs of a table."""
+
+    columns: tuple[str, ...]
+    numeric: tuple[bool, ...]
+    rows: tuple[tuple[str, ...], ...]
+    caption: str
+
+
+def make_table(table: pd.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> Table:
+    """Write every cell as text; a column is numeric if all its filled cells look like numbers (`0.81 (0.75–0.86)`).
+
+    >>> make_table(pd.DataFrame({"n": [1200], "share": [0.5], "name": ["x"]})).rows
+    (('1,200', '0.500', 'x'),)
+    """
+    formats = formats or {}
+    columns = [[cell_text(value, formats.get(str(name))) for value in table[name]] for name in table.columns]
+    return Table(
+        columns=tuple(map(str, table.columns)),
+        numeric=tuple(any(cells) and all(_NUMBER.match(cell) for cell in cells if cell) for cells in columns),
+        rows=tuple(zip(*columns, strict=True)),
+        caption=caption,
+    )
+
+
+def cell_text(value: Any, spec: str | None = None) -> str:
+    """Write one value: floats with three decimals, tiny and huge ones with three digits, nothing for NaN and None."""
+    if value is None or (isinstance(value, float) and value != value):
+        return ""
+    if spec is not None and not isinstance(value, str):
+        return format(value, spec)
+    if isinstance(value, bool) or pd.api.types.is_bool(value):
+        return "yes" if value else "no"
+    if pd.api.types.is_integer(value):
+        return f"{value:,}"
+    if pd.api.types.is_float(value):
+        return f"{value:.3f}" if value == 0 or 1e-3 <= abs(value) < 1e5 else f"{value:.3g}"
+    return str(value)
