@@ -1,0 +1,25 @@
+"""The README's Python runs, and its links lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[1]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+
+
+def test_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (block,) = re.findall(r"```python\n(.*?)```", TEXT, flags=re.DOTALL)
+    assert "steps=200" in block  # two steps here: that it runs, not how well it learns
+    monkeypatch.chdir(tmp_path)
+    names: dict[str, object] = {}
+    exec(compile(block.replace("steps=200", "steps=2"), "README.md", "exec"), names)
+    table = names["kl"].to_dataframe()  # type: ignore[attr-defined]
+    assert set(table["prompt"]) == {"v2", "random"}
+    assert {"layer", "head", "value", "low", "high"} <= set(table)
+
+
+def test_links_lead_somewhere() -> None:
+    for target in re.findall(r"\]\((?!http)([^)]+)\)", TEXT):
+        assert (ROOT / target).exists(), target
