@@ -28,7 +28,7 @@ EXAMPLE = (
 
 def probe(
     run: RunFolder,
-    out: Annotated[Path, typer.Option(metavar="DIR", help="Folder for results, figures and tables.")],
+    out: Annotated[Path, typer.Option(metavar="DIR", file_okay=False, help="Folder for results, figures and tables.")],
     probes: Annotated[
         str, typer.Option(help="Names with commas. There are: attention_kl, attention_variability.")
     ] = "attention_kl,attention_variability",

@@ -307,16 +307,24 @@ class HookedModel:
     def check_context(self, n: int, k: int = 0) -> None:
         """Raise PromptError if *k* prompt positions and *n* tokens do not fit the model's context."""
         if self.shape.context is not None and n + k > self.shape.context:
+            room = self.shape.context - k
+            truncate = f", or let the task truncate its text (max_length={room})" if room > 0 else ""
             raise PromptError(
                 f"{k} prompt positions + {n} tokens = {n + k} positions, but {self.name!r} has only "
-                f"{self.shape.context}: use a shorter prompt, or let the task truncate its text "
-                f"(max_length={max(self.shape.context - k, 0)})"
+                f"{self.shape.context}: use a shorter prompt{truncate}"
             )
 
     def _check_inputs(
         self, input_ids: Int[Tensor, "B n"], attention_mask: Int[Tensor, "B n"] | None
     ) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
-        if input_ids.numel() and not 0 <= int(input_ids.min()) <= int(input_ids.max()) < self.shape.vocab_size:
+        whole = isinstance(input_ids, Tensor) and not (input_ids.is_floating_point() or input_ids.dtype == torch.bool)
+        if not whole or input_ids.ndim != 2 or not input_ids.numel():
+            got = f"{input_ids.dtype} {tuple(input_ids.shape)}" if isinstance(input_ids, Tensor) else repr(input_ids)
+            raise ModelError(
+                f"input_ids must be a tensor of whole numbers [B, n] with at least one token, got {got[:80]}: "
+                "use tokenizer(texts, padding=True, return_tensors='pt').input_ids"
+            )
+        if not 0 <= int(input_ids.min()) <= int(input_ids.max()) < self.shape.vocab_size:
             raise ModelError(
                 f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(input_ids.min())}.."
                 f"{int(input_ids.max())}: were they made with another model's tokenizer?"

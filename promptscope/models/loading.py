@@ -139,7 +139,9 @@ def _from_pretrained(
             f"the weights of {name!r} lack {sorted(report['missing_keys'])}: the checkpoint is damaged, or it is not "
             f"of a {family.architecture}"
         )
-    return model.to(device)
+    # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
+    nn.Module.to(model, device=device, dtype=model.dtype)
+    return model
 
 
 def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase | None:

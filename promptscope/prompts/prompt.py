@@ -29,8 +29,8 @@ class Prompt(nn.Module, ABC):
 
     def __init__(self, length: int, init: str | Initialisation = "uniform", seed: int = 0) -> None:
         super().__init__()
-        if length < 1:
-            raise PromptError(f"a prompt needs at least one position, got length={length}")
+        if not isinstance(length, int) or length < 1:
+            raise PromptError(f"a prompt needs a whole number of positions, at least one, got length={length!r}")
         self.length = length
         self.init = parse_init(init)
         self.seed = seed

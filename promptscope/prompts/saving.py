@@ -32,6 +32,8 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
     folder = Path(folder)
+    if folder.exists() and not folder.is_dir():
+        raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: name another place")
     tensors = folder / "prompt.safetensors"
     write_tensors(tensors, dict(prompt.named_parameters()))
     description = {

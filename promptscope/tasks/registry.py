@@ -70,7 +70,7 @@ def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides:
         return _custom(read_source(_load_dataset(name, name)), name, overrides)
     raise TaskError(
         f"There is no task, file or folder called {name!r}."
-        + (nearest(name, [*_embedded(), *KNOWN]) or " promptscope.tasks.list_tasks() shows the names.")
+        + (nearest(name, [*_embedded(), *KNOWN]) or " ps.list_tasks() shows the names.")
     )
 
 

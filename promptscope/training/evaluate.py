@@ -30,7 +30,9 @@ def evaluate(
     as many as the longest label has, end token included). `loss` is the mean cross-entropy (nats) over label and end
     tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
 
-    >>> scores = evaluate(load_model("embedded-causal"), load_task("continent_en"), limit=8, progress=False)
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> scores = ps.evaluate(model, ps.load_task("continent_en"), limit=8, progress=False)
     >>> list(scores)
     ['accuracy', 'macro_f1', 'loss', 'n']
     """

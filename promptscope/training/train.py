@@ -42,9 +42,10 @@ def train(
         PromptError: the prompt does not fit the model.
         TaskError: the task cannot be encoded for the model, or lacks the split `validation` for `evaluate_every`.
 
-    >>> model = load_model("embedded-causal")
-    >>> prompt = DeepPrompt(length=4)
-    >>> run = train(model, prompt, load_task("continent_en"), TrainConfig(steps=2), progress=False)
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompt = ps.DeepPrompt(length=4)
+    >>> run = ps.train(model, prompt, ps.load_task("continent_en"), ps.TrainConfig(steps=2), progress=False)
     >>> len(run.history)
     2
     """

@@ -128,6 +128,18 @@ def test_half_precision(family: str) -> None:
     assert all(number.grad.isfinite().all() for number in prompt.parameters())
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_checkpoint_in_float16_has_one_type(family: str, tmp_path: Path) -> None:
+    tiny_hf_model(family).save_pretrained(tmp_path)  # transformers would keep T5's `wo` in float32
+    model = load_model(tmp_path, dtype="float16")
+    assert {weight.dtype for weight in model.twin.parameters()} == {torch.float16}
+    batch = ragged(family)
+    logits = model.logits(
+        batch.input_ids, batch.attention_mask, DeepPrompt(2), decoder_input_ids=batch.decoder_input_ids
+    )
+    assert logits.isfinite().all()
+
+
 def test_a_model_in_training_stays_in_training() -> None:
     given = tiny_hf_model("gpt2").train()
     model = load_model(given)
@@ -237,6 +249,9 @@ def test_wrong_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the shape checks of tests would come first
     with pytest.raises(ModelError, match=r"attention_mask must have the shape of input_ids, \(1, 3\), not \(1, 5\)"):
         model.logits(ids, torch.ones(1, 5, dtype=torch.long), SoftPrompt(2))
+    for wrong in (ids.float(), ids.bool(), ids[0], ids[:0], ids[:, :0], [[1, 2]], "the film"):
+        with pytest.raises(ModelError, match=r"input_ids must be a tensor of whole numbers \[B, n\] with at least one"):
+            model.logits(wrong, prompt=SoftPrompt(2))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="via must be 'auto', 'hooks' or 'prefix', not 'twin'"):
         model.resolve_via(None, "twin")  # type: ignore[arg-type]
 
@@ -245,7 +260,7 @@ def test_wrong_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("via", ["hooks", "auto"])
 def test_longer_than_the_context(family: str, via: str) -> None:
     model = hooked(family)
-    with pytest.raises(PromptError, match=r"70 prompt positions \+ 1 tokens = 71 positions, but .* only 64"):
+    with pytest.raises(PromptError, match=r"70 prompt positions \+ 1 tokens = 71 .* only 64: use a shorter prompt$"):
         SoftPrompt(70).bind(model)
     with pytest.raises(PromptError, match=r"4 prompt positions \+ 61 tokens = 65.*max_length=60"):
         model.logits(torch.ones(1, 61, dtype=torch.long), prompt=SoftPrompt(4), via=via)  # type: ignore[arg-type]

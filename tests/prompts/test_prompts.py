@@ -1,5 +1,6 @@
 """Parameter counts, binding, and prompts together with the user's own hooks."""
 
+import jaxtyping
 import pytest
 import torch
 from torch import Tensor
@@ -80,8 +81,15 @@ def test_layers_and_parts_that_do_not_exist(family: str, prompt: Prompt, message
 
 @pytest.mark.parametrize("length", [0, -3])
 def test_no_positions(length: int) -> None:
-    with pytest.raises(PromptError, match=f"at least one position, got length={length}"):
+    with pytest.raises(PromptError, match=f"at least one, got length={length}"):
         SoftPrompt(length)
+
+
+@pytest.mark.parametrize("length", [2.5, "20"])
+def test_length_is_a_whole_number(length: object, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the type checks of tests would come first
+    with pytest.raises(PromptError, match=f"a whole number of positions.*got length={length!r}"):
+        SoftPrompt(length)  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("family", FAMILIES)

@@ -54,6 +54,13 @@ def test_an_unbound_prompt_is_not_saved(tmp_path: Path) -> None:
     assert not (tmp_path / "prompt").exists()
 
 
+def test_a_file_in_the_way(tmp_path: Path) -> None:
+    (tmp_path / "prompt").write_text("mine")
+    with pytest.raises(PromptError, match=r"saved as a folder, and .* is a file"):
+        SoftPrompt(2).bind(hooked("gpt2")).save(tmp_path / "prompt")
+    assert (tmp_path / "prompt").read_text() == "mine"
+
+
 @pytest.fixture
 def saved(tmp_path: Path) -> Path:
     SoftPrompt(3).bind(hooked("gpt2")).save(tmp_path)
