@@ -86,6 +86,14 @@ def _resolve(name: str) -> str:
         return str(path)
     if path.is_file():
         raise ModelError(f"{name!r} is a file: expected the folder that holds config.json and the weights")
+    # Names that no Hub model can have: without a network, asking would take half a minute to fail.
+    if name.startswith("embedded-"):
+        known = ", ".join(EMBEDDED_MODELS)
+        raise ModelError(f"no embedded model {name!r}.{nearest(name, EMBEDDED_MODELS)} There are: {known}")
+    if name.startswith(("/", ".", "~")) or name.count("/") > 1:
+        raise ModelError(
+            f"no folder {name!r}: expected one written by save_pretrained, with config.json and the weights"
+        )
     return name
 
 

@@ -265,3 +265,15 @@ def test_longer_than_the_context(family: str, via: str) -> None:
     with pytest.raises(PromptError, match=r"4 prompt positions \+ 61 tokens = 65.*max_length=60"):
         model.logits(torch.ones(1, 61, dtype=torch.long), prompt=SoftPrompt(4), via=via)  # type: ignore[arg-type]
     model.logits(torch.ones(1, 60, dtype=torch.long), prompt=SoftPrompt(4), via=via)  # type: ignore[arg-type]
+
+
+def test_names_that_no_hub_has_are_refused_without_asking_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    def ask(*_: object, **__: object) -> None:
+        raise AssertionError("the Hub was asked")
+
+    monkeypatch.setattr("promptscope.models.loading.AutoConfig.from_pretrained", ask)
+    with pytest.raises(ModelError, match=r"no embedded model 'embedded-causl'.*Did you mean 'embedded-causal'"):
+        load_model("embedded-causl")
+    for path in ("./nowhere", "/nowhere/at/all", "runs/a/b"):
+        with pytest.raises(ModelError, match=r"no folder.*save_pretrained"):
+            load_model(path)
