@@ -184,7 +184,7 @@ def loss_of(family: str, model: PreTrainedModel, rows: list[tuple[list, list]]) 
 
 
 def batches(
-    family: str, examples: list[Example], seed: int, vocab_size: int, short_steps: int
+    family: str, examples: list[Example], seed: int, vocab_size: int
 ) -> Iterator[list[list[tuple[list, list]]]]:
     """Yield batches without end, each of a few packs of rows of similar length; the same seed gives the same ones."""
     make = {"causal": causal_row, "masked": masked_row, "seq2seq": seq2seq_row}[family]
@@ -197,7 +197,7 @@ def batches(
             order += rng.sample(range(len(examples)), len(examples))
         pool, order = order[:POOL], order[POOL:]
         rows = [make(examples[i], rng, vocab_size) for i in pool]
-        longest = SHORT_ROW if step < short_steps else limit
+        longest = SHORT_ROW if step < SHORT_STEPS[family] else limit
         rows = sorted((row for row in rows if len(row[0]) <= longest), key=lambda row: len(row[0]))
         packs: list[list] = [[]]
         for row in rows:
@@ -253,8 +253,6 @@ def train(args: argparse.Namespace) -> None:
     vocab_size = tokenizer.get_vocab_size()
     examples = load_examples(args.family, args.corpus, tokenizer)
     model = new_model(args.family, vocab_size)
-    if args.start:  # a second stage: the weights of an earlier run, a new optimiser and schedule
-        model.load_state_dict(type(model).from_pretrained(args.start).float().state_dict())
     model.set_attn_implementation("eager")  # for rows of 40 tokens on a CPU, faster than the fused kernel
     model.train()
     matrices = [p for p in model.parameters() if p.ndim > 1]
@@ -271,8 +269,7 @@ def train(args: argparse.Namespace) -> None:
         first, tokens, seconds = state["step"], state["tokens"], state["seconds"]
     args.out.mkdir(parents=True, exist_ok=True)
     started, running = time.perf_counter() - seconds, math.nan
-    short_steps = 0 if args.start else SHORT_STEPS[args.family]
-    for step, packs in enumerate(batches(args.family, examples, args.seed, vocab_size, short_steps)):
+    for step, packs in enumerate(batches(args.family, examples, args.seed, vocab_size)):
         if step >= args.steps:
             break
         if step < first:  # replay the batch order up to the checkpoint
@@ -312,7 +309,6 @@ def main() -> None:
     parser.add_argument("--steps", type=int, required=True)
     parser.add_argument("--corpus", type=Path, required=True)
     parser.add_argument("--tokenizer", type=Path, required=True, help="folder written by tokenizer.py")
-    parser.add_argument("--start", type=Path, help="folder of a trained model to go on from")
     parser.add_argument("--out", type=Path, required=True)
     train(parser.parse_args())
 
