@@ -53,6 +53,12 @@ def test_differences_are_coloured_about_zero_and_carry_p_values():
     assert "p = " in figure.data[0].text[0][0]
 
 
+def test_magnitudes_are_coloured_from_zero_by_the_sequential_scale():
+    axis = heatmap(make(range=(0.0, None))).layout.coloraxis
+    assert tuple(colour for _, colour in axis.colorscale) == tuple(SEQUENTIAL)
+    assert axis.cmin == 0.0
+
+
 def test_layer_curve_shows_mean_and_band():
     result = make()
     curve = result.layer_curve()
