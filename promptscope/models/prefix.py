@@ -22,11 +22,12 @@ _current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default
 class Prefix:
     """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
 
-    `layers` holds the layers that see the prefix; the others attend to the text alone.
+    Of one prompt; of several where texts of different prompts run together (`promptscope.fast`). `layers` holds the
+    layers that see the prefix; the others attend to the text alone.
     """
 
-    keys: tuple[Float[Tensor, "1 kv_head k d_head"], ...]
-    values: tuple[Float[Tensor, "1 kv_head k d_head"], ...]
+    keys: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
+    values: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
     layers: frozenset[int]
 
     @property

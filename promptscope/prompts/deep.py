@@ -125,21 +125,28 @@ class DeepPrompt(Prompt):
     def prefix(self, model: HookedModel) -> Prefix:
         """Return keys (after the rotary embedding) and values; layers that are not chosen hold zeros, unseen."""
         self._need_causal(model)
+        return self.prefixes(model)["self"]
+
+    def prefixes(self, model: HookedModel) -> dict[str, Prefix]:
+        """Return keys (after the rotary embedding) and values of every part; `prefix` is that of causal models."""
         self.bind(model)
         layers = self.chosen_layers(model)
         heads = (model.shape.n_kv_heads, model.shape.d_head)
-        keys = self.keys().to(model.dtype).unflatten(-1, heads).transpose(1, 2)  # (L, kv_head, k, d_head)
-        values = self.values().to(model.dtype).unflatten(-1, heads).transpose(1, 2)
-        if not self.keys_after_rotary:
-            keys = after_rotary(keys, model)
-        unseen = torch.zeros_like(keys[:1])
         rows = {layer: slice(row, row + 1) for row, layer in enumerate(layers)}
-        every = range(model.shape.n_layers)
-        return Prefix(
-            tuple(keys[rows[i]] if i in rows else unseen for i in every),
-            tuple(values[rows[i]] if i in rows else unseen for i in every),
-            frozenset(layers),
-        )
+        found = {}
+        for part in self.chosen_parts(model):
+            keys = self.keys(part).to(model.dtype).unflatten(-1, heads).transpose(1, 2)  # (L, kv_head, k, d_head)
+            values = self.values(part).to(model.dtype).unflatten(-1, heads).transpose(1, 2)
+            if not self.keys_after_rotary:
+                keys = after_rotary(keys, model)
+            unseen = torch.zeros_like(keys[:1])
+            every = range(model.layers[model.family.attentions[part].stack])
+            found[part] = Prefix(
+                tuple(keys[rows[i]] if i in rows else unseen for i in every),
+                tuple(values[rows[i]] if i in rows else unseen for i in every),
+                frozenset(layers),
+            )
+        return found
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
         layers, parts = self.chosen_layers(model), self.chosen_parts(model)

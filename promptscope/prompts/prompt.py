@@ -8,7 +8,8 @@ from abc import ABC, abstractmethod
 from typing import Any, TypeVar
 
 import torch
-from torch import nn
+from jaxtyping import Float
+from torch import Tensor, nn
 
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
@@ -122,6 +123,14 @@ class Prompt(nn.Module, ABC):
     @abstractmethod
     def prefix(self, model: HookedModel) -> Prefix:
         """Return the prompt as keys and values in front of every layer (causal models)."""
+
+    def rows(self, model: HookedModel) -> Float[Tensor, "k d_model"] | None:
+        """Return the embeddings that the prompt puts in front of the text, None if it is not made of embeddings."""
+        return None
+
+    def prefixes(self, model: HookedModel) -> dict[str, Prefix]:
+        """Return the keys and values that are the prompt's own parameters, by attention (`parts` of a deep prompt)."""
+        return {}
 
     @abstractmethod
     def _create(self, model: HookedModel, generator: torch.Generator) -> None: ...

@@ -38,6 +38,10 @@ class SoftPrompt(Prompt):
         """Return the k embeddings that the model sees."""
         return self.embedding
 
+    def rows(self, model: HookedModel) -> Float[Tensor, "k d_model"]:
+        """Return the k embeddings."""
+        return self.vectors()
+
     def slots(self, model: HookedModel) -> dict[str, int]:
         """Take k positions in front of the (encoder's) text."""
         return {"encoder": self.length}

@@ -1,5 +1,6 @@
 """Tasks: data, templates, verbalizers, metrics."""
 
+from promptscope.tasks.encoded import IGNORED, concatenate
 from promptscope.tasks.encoding import Batch, Encoded, EncodedSplit, collate
 from promptscope.tasks.metrics import METRICS, Metric
 from promptscope.tasks.records import Record
@@ -9,6 +10,7 @@ from promptscope.tasks.template import TEMPLATES, Kind, Template
 from promptscope.tasks.verbalizer import Verbalizer
 
 __all__ = [
+    "IGNORED",
     "METRICS",
     "TEMPLATES",
     "Batch",
@@ -21,6 +23,7 @@ __all__ = [
     "Template",
     "Verbalizer",
     "collate",
+    "concatenate",
     "list_tasks",
     "load_task",
 ]

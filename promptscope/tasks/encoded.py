@@ -7,6 +7,7 @@ from typing import Any, overload
 import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
+from torch.nn.functional import pad
 
 from promptscope.errors import TaskError
 
@@ -108,6 +109,23 @@ def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
         decoder_attention_mask=_pad([[1] * len(ids) for ids in decoders], 0) if decoders else None,
         label_start=torch.tensor([example.label_start for example in examples]),
     )
+
+
+def concatenate(batches: Sequence[Batch]) -> Batch:
+    """Put batches of one kind below each other, padded on the right to the widest."""
+    if len(batches) == 1:
+        return batches[0]
+    fill = {"input_ids": 0, "attention_mask": 0, "special": True, "targets": IGNORED}
+    fill |= {"decoder_input_ids": 0, "decoder_attention_mask": 0}
+    joined: dict[str, Any] = {"ids": tuple(name for batch in batches for name in batch.ids)}
+    for name, value in fill.items():
+        parts = [getattr(batch, name) for batch in batches]
+        if parts[0] is not None:
+            width = max(part.shape[1] for part in parts)
+            joined[name] = torch.cat([pad(part, (0, width - part.shape[1]), value=value) for part in parts])
+    if batches[0].label_start is not None:
+        joined["label_start"] = torch.cat([batch.label_start for batch in batches if batch.label_start is not None])
+    return Batch(**joined)
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "B n"]:

@@ -5,7 +5,8 @@ from collections.abc import Iterator, Sequence
 from tqdm.auto import tqdm
 
 from promptscope.errors import PromptError, TaskError
-from promptscope.models import HookedModel, Prefix
+from promptscope.fast import Shared, share
+from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Encoded, EncodedSplit, Task, collate
 
@@ -60,6 +61,11 @@ def batches(
         yield collate(list(examples[start : start + batch_size]), pad_id).to(model.device)
 
 
-def shared_prefix(model: HookedModel, prompt: Prompt | None) -> Prefix | None:
-    """Compute the prefix of a causal model once for many batches; None where there is none."""
-    return prompt.bind(model).prefix(model) if prompt is not None and model.family.kind == "causal" else None
+def share_over(
+    model: HookedModel, prompt: Prompt | None, examples: Sequence[Encoded], with_label: bool = True
+) -> Shared | None:
+    """Compute once what stands in front of all *examples*: the prompt, and tokens that all of them begin with."""
+    # The token before the label (before the first new token, without labels) predicts: it stays with its text.
+    ends = [example.label_start if with_label else len(example.input_ids) for example in examples]
+    texts = [example.input_ids[: end - 1] for example, end in zip(examples, ends, strict=True)]
+    return share(model, [] if prompt is None else [prompt], texts)

@@ -7,8 +7,8 @@ import torch
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Task
-from promptscope.training.batches import batches, encode_split, shared_prefix
-from promptscope.training.generate import generate
+from promptscope.training.batches import batches, encode_split, share_over
+from promptscope.training.generate import write
 from promptscope.training.objective import target_logits, target_losses
 from promptscope.training.scoring import score_batch, score_labels
 
@@ -89,13 +89,13 @@ class Evaluator:
     @torch.no_grad()
     def scores(self, progress: bool = True) -> dict[str, float]:
         """Return what `evaluate` returns, for the prompt as it is now."""
-        prefix = shared_prefix(self.model, self.prompt)
+        shared = share_over(self.model, self.prompt, self.examples)
         losses, label_scores = [], []
         for batch in batches(self.model, self.examples, self.batch_size, "evaluate", progress):
-            logits = target_logits(self.model, batch, self.prompt, prefix)
+            logits = target_logits(self.model, batch, self.prompt, shared)
             losses.append(target_losses(batch, logits))
             if self.task.verbalizer is not None:
-                label_scores.append(score_batch(self.model, batch, self.words, self.prompt, prefix, logits))
+                label_scores.append(score_batch(self.model, batch, self.words, self.prompt, shared, logits))
         predictions = _best_labels(self.task, torch.cat(label_scores)) if label_scores else self.texts(progress)
         loss = torch.cat(losses).mean().item()
         return self.task.score(predictions, self.split) | {"loss": loss, "n": float(len(predictions))}
@@ -106,8 +106,11 @@ class Evaluator:
         # An end of several tokens is searched afterwards: none of them alone ends the text.
         stop = self.end if len(self.end) == 1 else []
         texts: list[str] = []
+        shared = share_over(self.model, self.prompt, self.sources, with_label=False)
         for batch in batches(self.model, self.sources, self.batch_size, "generate", progress):
-            new = generate(self.model, batch.input_ids, batch.attention_mask, self.prompt, self.max_new_tokens, stop)
+            new = write(
+                self.model, batch.input_ids, batch.attention_mask, self.prompt, self.max_new_tokens, stop, shared
+            )
             for row in new:
                 row = row[: _find(row, self.end)]
                 texts.append(str(self.model.tokenizer.decode(row, skip_special_tokens=True)).strip())

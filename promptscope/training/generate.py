@@ -10,11 +10,11 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from promptscope.errors import TaskError
+from promptscope.fast import Shared, continue_texts, is_packed, share
 from promptscope.models import HookedModel
 from promptscope.models.layout import prepend_slots, to_right_padding
 from promptscope.models.prefix import attend_with
 from promptscope.prompts import Prompt
-from promptscope.training.batches import shared_prefix
 
 
 @torch.no_grad()
@@ -43,15 +43,56 @@ def generate(
         raise TaskError("a row without a token has nothing to go on from: give each at least one")
     order = to_right_padding(mask)
     input_ids, mask = input_ids.gather(1, order).to(model.device), mask.gather(1, order).to(model.device)
-    write = _write_causal if model.family.kind == "causal" else _write_seq2seq
-    new = write(model, input_ids, mask, prompt, max_new_tokens, stop_ids)
+    shared = share(model, [] if prompt is None else [prompt])
+    return write(model, input_ids, mask, prompt, max_new_tokens, stop_ids, shared)
+
+
+def write(
+    model: HookedModel,
+    input_ids: Int[Tensor, "B n"],
+    attention_mask: Int[Tensor, "B n"],
+    prompt: Prompt | None,
+    max_new_tokens: int,
+    stop_ids: Sequence[int],
+    shared: Shared | None,
+) -> list[list[int]]:
+    """Do as `generate` says for right-padded rows, behind what was `share`d of all of them (causal models)."""
+    prompts = [] if prompt is None else [prompt]
+    if is_packed(model, prompts):
+        way = _write_packed
+    else:
+        way = _write_causal if model.family.kind == "causal" else _write_seq2seq
+    new = way(model, input_ids, attention_mask, prompt, max_new_tokens, stop_ids, shared)
     return [_until_stop(row, stop_ids) for row in new.tolist()]
 
 
-def _write_causal(
-    model: HookedModel, ids: Tensor, mask: Tensor, prompt: Prompt | None, n_new: int, stop_ids: Sequence[int]
+def _write_packed(
+    model: HookedModel,
+    ids: Tensor,
+    mask: Tensor,
+    prompt: Prompt | None,
+    n_new: int,
+    stop_ids: Sequence[int],
+    shared: Shared | None,
 ) -> Int[Tensor, "B m"]:
-    prefix = shared_prefix(model, prompt)
+    texts = continue_texts(model, [] if prompt is None else [prompt], ids, mask, n_new, shared)
+
+    def next_logits(new: Int[Tensor, "B m"]) -> Float[Tensor, "B V"]:
+        return texts.read(new[:, -1:])[:, 0] if new.shape[1] else texts.last
+
+    return _greedy(next_logits, ids.new_empty(len(ids), 0), n_new, stop_ids)
+
+
+def _write_causal(
+    model: HookedModel,
+    ids: Tensor,
+    mask: Tensor,
+    prompt: Prompt | None,
+    n_new: int,
+    stop_ids: Sequence[int],
+    shared: Shared | None,
+) -> Int[Tensor, "B m"]:
+    prefix = shared.prefix if shared is not None else None
     k = prefix.length if prefix is not None else 0
     lengths = mask.sum(dim=1)
     model.check_context(int(lengths.max()) + n_new, k)
@@ -80,7 +121,13 @@ def _write_causal(
 
 
 def _write_seq2seq(
-    model: HookedModel, ids: Tensor, mask: Tensor, prompt: Prompt | None, n_new: int, stop_ids: Sequence[int]
+    model: HookedModel,
+    ids: Tensor,
+    mask: Tensor,
+    prompt: Prompt | None,
+    n_new: int,
+    stop_ids: Sequence[int],
+    shared: Shared | None,
 ) -> Int[Tensor, "B m"]:
     slots = prompt.bind(model).slots(model) if prompt is not None else {}
     ids = prepend_slots(ids, slots.get("encoder", 0), fill=0)
