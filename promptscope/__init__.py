@@ -19,25 +19,37 @@ if TYPE_CHECKING:
         StoreError,
         TaskError,
     )
+    from promptscope.fast import PackingWarning, execution
     from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
     from promptscope.probes import ProbeResult, load_result, probe
     from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt, init, load_prompt, random_like, write_peft
     from promptscope.report import Report
     from promptscope.store import ActivationStore
     from promptscope.tasks import Task, Template, Verbalizer, list_tasks, load_task
-    from promptscope.training import Run, TrainConfig, evaluate, generate, predict, score_labels, train
+    from promptscope.training import (
+        GridRun,
+        Run,
+        TrainConfig,
+        evaluate,
+        generate,
+        predict,
+        score_labels,
+        train,
+        train_grid,
+    )
 
 # The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
     "errors": "ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
+    "fast": "PackingWarning execution",
     "models": "EMBEDDED_MODELS HookedModel load_model",
     "probes": "ProbeResult load_result probe",
     "prompts": "DeepPrompt Prompt SoftPrompt init load_prompt random_like write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",
-    "training": "Run TrainConfig evaluate generate predict score_labels train",
+    "training": "GridRun Run TrainConfig evaluate generate predict score_labels train train_grid",
 }
 _MODULES = ("plots", "probes", "prompts", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -11,7 +11,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from promptscope.errors import RunError
 from promptscope.fast.attention import current_pass, running
-from promptscope.fast.execution import kernel
+from promptscope.fast.choice import kernel
 from promptscope.models import HookedModel
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from promptscope.fast.attention import running, sdpa
 from promptscope.fast.causal import behind, hidden_rows
-from promptscope.fast.execution import kernel
+from promptscope.fast.choice import kernel
 from promptscope.fast.shared import Shared
 from promptscope.models import HookedModel
 

@@ -6,8 +6,8 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from promptscope.fast.causal import computed, hidden_rows
+from promptscope.fast.choice import is_packed, kernel
 from promptscope.fast.encoder import encoder_logits
-from promptscope.fast.execution import is_packed, kernel
 from promptscope.fast.seq2seq import seq2seq_logits
 from promptscope.fast.shared import Shared, sees_everywhere
 from promptscope.fast.template import common_prefix, common_template

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from promptscope.fast.causal import computed
-from promptscope.fast.execution import is_packed, kernel
+from promptscope.fast.choice import is_packed, kernel
 from promptscope.fast.shared import Shared, sees_everywhere
 from promptscope.fast.template import common_template
 from promptscope.models import HookedModel

@@ -11,7 +11,7 @@ from torch import Tensor
 from promptscope.fast.attention import running, sdpa
 from promptscope.fast.both_ways import attend_all
 from promptscope.fast.causal import behind, in_front
-from promptscope.fast.execution import kernel
+from promptscope.fast.choice import kernel
 from promptscope.fast.rows import Rows
 from promptscope.fast.seq2seq import Sources, read_sources, relative_bias, run_decoder
 from promptscope.models import HookedModel

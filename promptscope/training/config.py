@@ -22,6 +22,9 @@ class TrainConfig:
         max_length: truncate text so that a record has at most so many tokens; the model's context bounds it too.
         evaluate_every: steps between evaluations on `validation`; also at the end. None: never.
         evaluate_limit: use only the first so many validation records.
+        patience: stop after so many evaluations in a row without a better one; None: never.
+        gradient_checkpointing: keep only each layer's input and run layers again on the way back: less memory, a
+            third more time, the same numbers.
         snapshot_every: steps between snapshots of the prompt, step 0 included. None: none.
         checkpoint_every: steps between checkpoints, from which an interrupted run goes on; also before the first.
         seed: of the order of the records. The prompt has a seed of its own.
@@ -44,6 +47,8 @@ class TrainConfig:
     max_length: int | None = None
     evaluate_every: int | None = None
     evaluate_limit: int | None = None
+    patience: int | None = None
+    gradient_checkpointing: bool = False
     snapshot_every: int | None = None
     checkpoint_every: int = 100
     seed: int = 0
@@ -61,6 +66,7 @@ class TrainConfig:
             "max_length",
             "evaluate_every",
             "evaluate_limit",
+            "patience",
             "snapshot_every",
             "checkpoint_every",
         ):
@@ -69,6 +75,8 @@ class TrainConfig:
                 raise RunError(f"{name} must be positive, got {value}")
             if value is not None and name not in ("epochs", "learning_rate", "max_grad_norm") and value != int(value):
                 raise RunError(f"{name} must be a whole number, got {value}")
+        if self.patience is not None and self.evaluate_every is None:
+            raise RunError("patience counts evaluations: give evaluate_every too")
         if not 0 <= self.weight_decay < float("inf"):
             raise RunError(f"weight_decay must not be negative, got {self.weight_decay}")
         if self.warmup_steps < 0 or self.warmup_steps != int(self.warmup_steps):

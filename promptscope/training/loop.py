@@ -11,6 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from promptscope.errors import RunError
+from promptscope.fast import can_prepack, execution, uses_prepacked
 from promptscope.files import write_json
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
@@ -27,7 +28,11 @@ from promptscope.training.schedule import learning_rate_factor
 
 
 class Loop:
-    """One run in its folder. What changes from step to step is what the checkpoint carries, and nothing else."""
+    """One run in its folder. What changes from step to step is what the checkpoint carries, and nothing else.
+
+    A step has two halves, so that the gradients of several runs can be computed together between them: `prepare`
+    gives the records, `update` takes the loss, when the gradient stands in the prompt.
+    """
 
     def __init__(
         self,
@@ -49,7 +54,11 @@ class Loop:
         )
         self.history: list[Row] = []
         self.best: float | None = None
+        self.stale = 0  # evaluations since the best one
         self.seconds = 0.0
+        self.prepacked = uses_prepacked(model)
+        self.step = 0
+        self.parts: list[Batch] = []
         self.good: list[Tensor] | None = None  # the numbers with which loss and gradient were last finite
 
     def run(self, label: str, progress: bool) -> None:
@@ -58,36 +67,45 @@ class Loop:
         Raises:
             RunError: loss, gradient or prompt are not finite.
         """
-        start = self._resume()
+        self.resume()
         shown: dict[str, str] = {}
-        with tqdm(total=self.total, initial=start, desc=label, unit="step", disable=not progress) as bar:
-            for step in range(start, self.total):
+        with (
+            tqdm(total=self.total, initial=self.step, desc=label, unit="step", disable=not progress) as bar,
+            execution(prepacked=self.prepacked),
+        ):
+            while not self.done:
                 begun = time.perf_counter()
-                row = self._step(step)
-                self.history.append(row)
-                self._snapshot(step + 1)
-                row |= self._evaluate(step + 1)
-                self.seconds += time.perf_counter() - begun
-                row["seconds"] = self.seconds
-                if (step + 1) % self.config.checkpoint_every == 0:
-                    self._checkpoint(step + 1)
-                shown |= _shown(row)
+                parts = self.prepare()
+                loss = accumulate_gradient(self.model, self.prompt, parts, self.config.gradient_checkpointing)
+                shown |= self.update(loss, begun)
                 bar.set_postfix(shown, refresh=False)
                 bar.update()
-        self._describe_history(self.total)
+        self.close()
+
+    @property
+    def done(self) -> bool:
+        """Whether all steps are done, or patience is at its end."""
+        patience = self.config.patience
+        return self.step >= self.total or (patience is not None and self.stale >= patience)
+
+    def close(self) -> None:
+        """Save the prompt as it is at the end."""
+        self._describe_history(self.step)
         self.prompt.save(self._prompts("last"))
-        self._checkpoint(self.total)
+        self._checkpoint(self.step)
 
     def write_result(self, counts: dict[str, int]) -> None:
         """Write `result.json`, which makes the folder a finished run."""
         result: dict[str, Any] = {
-            "steps": self.total,
+            "steps": self.step,
+            "stopped_early": self.step < self.total,
             "final_loss": self.history[-1]["loss"],
             "best_validation": self.best,
             "n_parameters": self.prompt.n_parameters,
             "seconds": self.seconds,
             "device": str(self.model.device),
             "threads": torch.get_num_threads(),
+            "prepacked": self.prepacked,
             "versions": versions(),
             **counts,
         }
@@ -95,25 +113,44 @@ class Loop:
 
     # --- one step ------------------------------------------------------------------------------------
 
-    def _step(self, step: int) -> Row:
-        config = self.config
+    def prepare(self) -> list[Batch]:
+        """Return the records of the next step, and empty the gradient."""
+        # The order is that of the whole batch: (batch_size, accumulation) = (4, 2) then trains as (8, 1) does.
+        indices = batch_indices(len(self.examples), self.batch_size, self.config.seed, self.step)
+        self.parts = list(batches(self.model, [self.examples[i] for i in indices], self.config.batch_size))
+        self.optimizer.zero_grad(set_to_none=True)
+        return self.parts
+
+    def update(self, loss: float, begun: float) -> dict[str, str]:
+        """Take the step, given the loss and the gradient; evaluate and save what is due. Returns what a bar shows.
+
+        *begun*: when the step began, on `time.perf_counter`.
+        """
+        row = self._descend(loss)
+        self.history.append(row)
+        self.step += 1
+        self._snapshot(self.step)
+        row |= self._evaluate(self.step)
+        self.seconds += time.perf_counter() - begun
+        row["seconds"] = self.seconds
+        if self.step % self.config.checkpoint_every == 0:
+            self._checkpoint(self.step)
+        return _shown(row)
+
+    def _descend(self, loss: float) -> Row:
+        step, config = self.step, self.config
         rate = config.learning_rate * learning_rate_factor(step, self.total, config.warmup_steps, config.schedule)
         for group in self.optimizer.param_groups:
             group["lr"] = rate
-        # The order is that of the whole batch: (batch_size, accumulation) = (4, 2) then trains as (8, 1) does.
-        chosen = [self.examples[i] for i in batch_indices(len(self.examples), self.batch_size, config.seed, step)]
-        parts = list(batches(self.model, chosen, config.batch_size))
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = accumulate_gradient(self.model, self.prompt, parts)
         limit = math.inf if config.max_grad_norm is None else config.max_grad_norm
         gradient = torch.nn.utils.clip_grad_norm_(self.prompt.parameters(), limit).item()
         if not (math.isfinite(loss) and math.isfinite(gradient)):
-            self._stop(step, f"loss {loss}, gradient norm {gradient}", rate, parts)
+            self._stop(step, f"loss {loss}, gradient norm {gradient}", rate, self.parts)
         self.good = [parameter.detach().clone() for parameter in self.prompt.parameters()]
         self.optimizer.step()
         norm = _norm(self.prompt)
         if not math.isfinite(norm):
-            self._stop(step, f"loss {loss}, but the prompt's norm is not finite after the update", rate, parts)
+            self._stop(step, f"loss {loss}, but the prompt's norm is not finite after the update", rate, self.parts)
         return {
             "step": step + 1,
             "epoch": (step + 1) / self.per_epoch,
@@ -149,8 +186,9 @@ class Loop:
             return {}
         scores = self.validation.scores(progress=False)
         score = next(iter(scores.values()))
+        self.stale += 1
         if math.isfinite(score) and (self.best is None or score > self.best):
-            self.best = score
+            self.best, self.stale = score, 0
             self._describe_history(done)
             self.prompt.save(self._prompts("best"))
         return {f"validation_{name}": value for name, value in scores.items()}
@@ -176,20 +214,24 @@ class Loop:
     def _checkpoint(self, done: int) -> None:
         # History first: rows beyond the checkpoint are dropped on resuming, missing ones could not be made up.
         write_history(self.folder / "history.csv", self.history)
-        progress = {"step": done, "best": self.best, "seconds": self.seconds}
+        progress = {"step": done, "best": self.best, "stale": self.stale, "seconds": self.seconds}
+        progress["prepacked"] = self.prepacked
         write_checkpoint(self.folder / "checkpoint.safetensors", self.prompt, self.optimizer, progress)
 
-    def _resume(self) -> int:
+    def resume(self) -> None:
+        """Go on from the last checkpoint; without one, write the first."""
         path = self.folder / "checkpoint.safetensors"
         if not path.is_file():
             self._snapshot(0)
             # The caller's prompt changes from here on: an interrupted call must find its start again.
             self._checkpoint(0)
-            return 0
+            return
         progress = read_checkpoint(path, self.prompt, self.optimizer)
-        self.best, self.seconds = progress["best"], progress["seconds"]
-        self.history = read_rows(self.folder / "history.csv")[: progress["step"]]
-        return progress["step"]
+        self.best, self.stale, self.seconds = progress["best"], progress["stale"], progress["seconds"]
+        # Not measured again: with another kernel the last bits would differ. Another machine may not have it.
+        self.prepacked = progress["prepacked"] and can_prepack(self.model.twin)
+        self.step = progress["step"]
+        self.history = read_rows(self.folder / "history.csv")[: self.step]
 
 
 @torch.no_grad()

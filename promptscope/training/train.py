@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -50,29 +52,55 @@ def train(
     2
     """
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-run-"))
-    prompt = _bind(prompt, model, task)
-    description = _describe(model, prompt, task, config)
-    _recognise(folder, prompt, description)
-    check_same(folder, description)
-    if not is_finished(folder):
-        # All that can be wrong with the data is found before a folder is made.
-        examples = encode_split(model, task, "train", prompt, config.max_length)
-        validation = _evaluator(model, prompt, task, config)
-        with claim(folder, description):
-            prompt.provenance |= {
-                "task": task.name,
-                "data_hash": description["task"]["data_hash"],
-                "train_seed": config.seed,
-                "start": description["prompt"]["start"],
-            }
-            loop = Loop(model, prompt, examples, validation, config, folder)
+    job = Job(model, prompt, task, config, folder)
+    if not job.finished:
+        with job.loop() as loop:
             loop.run(f"train {task.name}", progress)
-            loop.write_result({"n_train": len(examples), "n_truncated": examples.n_truncated})
-    run = Run(folder)
-    finished = run.prompt
-    prompt.load_state_dict(finished.state_dict())
-    prompt.provenance = finished.provenance
-    return run
+            job.finish(loop)
+    return job.result()
+
+
+class Job:
+    """One run to be trained: checked and described before anything is written."""
+
+    def __init__(self, model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig, folder: Path) -> None:
+        self.model, self.task, self.config, self.folder = model, task, config, folder
+        self.prompt = _bind(prompt, model, task)
+        self.description = _describe(model, self.prompt, task, config)
+        _recognise(folder, self.prompt, self.description)
+        check_same(folder, self.description)
+
+    @property
+    def finished(self) -> bool:
+        """Whether the folder holds the run's end already."""
+        return is_finished(self.folder)
+
+    @contextmanager
+    def loop(self) -> Iterator[Loop]:
+        """Encode the data, claim the folder, and give the loop that trains in it."""
+        # All that can be wrong with the data is found before a folder is made.
+        self.examples = encode_split(self.model, self.task, "train", self.prompt, self.config.max_length)
+        validation = _evaluator(self.model, self.prompt, self.task, self.config)
+        with claim(self.folder, self.description):
+            self.prompt.provenance |= {
+                "task": self.task.name,
+                "data_hash": self.description["task"]["data_hash"],
+                "train_seed": self.config.seed,
+                "start": self.description["prompt"]["start"],
+            }
+            yield Loop(self.model, self.prompt, self.examples, validation, self.config, self.folder)
+
+    def finish(self, loop: Loop) -> None:
+        """Mark the run as finished."""
+        loop.write_result({"n_train": len(self.examples), "n_truncated": self.examples.n_truncated})
+
+    def result(self) -> Run:
+        """Return the finished run; the caller's prompt becomes its last one."""
+        run = Run(self.folder)
+        finished = run.prompt
+        self.prompt.load_state_dict(finished.state_dict())
+        self.prompt.provenance = finished.provenance
+        return run
 
 
 def _bind(prompt: Prompt, model: HookedModel, task: Task) -> Prompt:

@@ -210,7 +210,7 @@ def poisoned_at(step: int) -> Any:
     """Return `accumulate_gradient` with a loss of NaN in *step* (from 0)."""
     calls = 0
 
-    def poisoned(*args: Any) -> float:
+    def poisoned(*args: Any, **options: Any) -> float:
         nonlocal calls
         calls += 1
         return accumulate_gradient(*args) * (float("nan") if calls == step + 1 else 1)
@@ -260,7 +260,7 @@ def test_a_learning_rate_far_too_high_is_undone(tmp_path: Path) -> None:
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def poisoned(model: ps.HookedModel, prompt: ps.SoftPrompt, batches: Any) -> float:
+    def poisoned(model: ps.HookedModel, prompt: ps.SoftPrompt, batches: Any, checkpointing: bool) -> float:
         loss = accumulate_gradient(model, prompt, batches)
         gradient: Tensor = prompt.embedding.grad
         gradient[0, 0] = float("inf")

@@ -1,0 +1,143 @@
+"""Many soft prompts trained at once over one copy of the model."""
+
+import json
+import os
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from tqdm.auto import tqdm
+
+from promptscope.errors import RunError
+from promptscope.fast import execution
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import Batch, Task
+from promptscope.training.config import TrainConfig
+from promptscope.training.loop import Loop
+from promptscope.training.objective import Portion, accumulate_gradients
+from promptscope.training.run import Run
+from promptscope.training.train import Job
+
+
+@dataclass(frozen=True)
+class GridRun:
+    """One run of a grid: what `ps.train` takes."""
+
+    prompt: Prompt
+    task: Task
+    config: TrainConfig
+
+
+def train_grid(
+    model: HookedModel,
+    runs: Mapping[str, GridRun],
+    out: str | os.PathLike[str] | None = None,
+    rows_per_pass: int = 64,
+    progress: bool = True,
+) -> dict[str, Run]:
+    """Train many prompts (tasks, initialisations, seeds, learning rates) together, each exactly as if alone.
+
+    A pass over the model holds records of several runs, at most *rows_per_pass* of them, and the sum over runs of
+    each run's own mean loss goes backward. Optimiser, clipping, schedule, early stop, best prompt and order of records
+    are each run's own. Prompts of one kind and length share passes. Numbers are those of `ps.train` up to rounding.
+
+    With *out*, run `name` is kept in `out/name`, as `ps.train(..., out=out/name)` would: finished runs are not
+    repeated, interrupted ones go on.
+
+    Raises:
+        RunError: some runs failed; the message names them, the others are finished. A name that is no folder name.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> config = ps.TrainConfig(steps=2, batch_size=4)
+    >>> runs = {f"seed {i}": ps.GridRun(ps.SoftPrompt(4, seed=i), task, config) for i in range(3)}
+    >>> [len(run.history) for run in ps.train_grid(model, runs, progress=False).values()]
+    [2, 2, 2]
+    """
+    if rows_per_pass < 1:
+        raise RunError(f"rows_per_pass must be at least 1, got {rows_per_pass}")
+    if len({id(run.prompt) for run in runs.values()}) < len(runs):
+        raise RunError("two runs of the grid train the same prompt object: give each its own, prompt.copy()")
+    wrong = [name for name in runs if not name or name != Path(name).name]
+    if wrong:
+        raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-grid-"))
+    jobs = {name: Job(model, run.prompt, run.task, run.config, folder / name) for name, run in runs.items()}
+    failed: dict[str, RunError] = {}
+    with ExitStack() as stack:
+        loops = {name: stack.enter_context(job.loop()) for name, job in jobs.items() if not job.finished}
+        for loop in loops.values():
+            loop.resume()
+        total, begun = (sum(get(loop) for loop in loops.values()) for get in (_total, _step))
+        bar = stack.enter_context(tqdm(total=total, initial=begun, desc="grid", unit="step", disable=not progress))
+        active = dict(loops)
+        while active:
+            kernel = next(iter(active.values())).prepacked
+            with execution(prepacked=kernel):
+                failed |= _step_together(model, active, rows_per_pass)
+            bar.update(len(active))
+            bar.set_postfix(runs=len(active), failed=len(failed), refresh=False)
+            for name in [name for name, loop in active.items() if loop.done or name in failed]:
+                loop = active.pop(name)
+                bar.total -= loop.total - loop.step
+                if name not in failed:
+                    loop.close()
+                    jobs[name].finish(loop)
+    if failed:
+        reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
+        raise RunError(
+            f"{len(failed)} of {len(runs)} runs failed, the others are finished in {str(folder)!r}. {reasons}"
+        )
+    return {name: job.result() for name, job in jobs.items()}
+
+
+def _total(loop: Loop) -> int:
+    return loop.total
+
+
+def _step(loop: Loop) -> int:
+    return loop.step
+
+
+def _step_together(model: HookedModel, loops: Mapping[str, Loop], rows_per_pass: int) -> dict[str, RunError]:
+    """Take one step of every run; return those that failed."""
+    failed: dict[str, RunError] = {}
+    for members in _alike(loops).values():
+        begun = time.perf_counter()
+        group = [loops[name] for name in members]
+        passes = fill_passes([loop.prepare() for loop in group], rows_per_pass)
+        checkpointing = group[0].config.gradient_checkpointing
+        losses = accumulate_gradients(model, [loop.prompt for loop in group], passes, checkpointing)
+        for name, loop, loss in zip(members, group, losses, strict=True):
+            try:
+                loop.update(loss, begun)
+            except RunError as error:
+                failed[name] = error
+    return failed
+
+
+def _alike(loops: Mapping[str, Loop]) -> dict[str, list[str]]:
+    """Group runs whose prompts can share a pass: one kind, length, layers."""
+    groups: dict[str, list[str]] = {}
+    for name, loop in loops.items():
+        settings = {"type": type(loop.prompt).__name__, **loop.prompt.settings()}
+        settings["gradient_checkpointing"] = loop.config.gradient_checkpointing
+        groups.setdefault(json.dumps(settings, sort_keys=True), []).append(name)
+    return groups
+
+
+def fill_passes(parts: Sequence[Sequence[Batch]], rows_per_pass: int) -> list[list[Portion]]:
+    """Put the batches of several runs into passes of at most *rows_per_pass* records; a batch is never divided."""
+    passes: list[list[Portion]] = []
+    rows = rows_per_pass
+    for number, batch in [(number, batch) for number, mine in enumerate(parts) for batch in mine]:
+        if rows + len(batch) > rows_per_pass or not passes:
+            passes.append([])
+            rows = 0
+        passes[-1].append((number, batch))
+        rows += len(batch)
+    return passes
