@@ -81,11 +81,12 @@ def hidden_rows(
     mask: Bool[Tensor, "R n"],
     which: Int[Tensor, "R"] | None = None,
     keep: bool = False,
+    kind: type[CausalPass] = CausalPass,
 ) -> tuple[Float[Tensor, "T d_model"], CausalPass]:
     """Run right-padded texts (without their template) behind *shared*; return the hidden states of their tokens."""
     texts = Rows.of(mask)
     model.check_context(texts.width, shared.p + shared.s)
-    current = CausalPass(shared, texts, which if shared.n_prompts > 1 else None, keep)
+    current = kind(shared, texts, which if shared.n_prompts > 1 else None, keep)
     positions = shared.p + shared.s + texts.positions
     x = model.embed(texts.flatten(ids))
     if shared.rows is not None:

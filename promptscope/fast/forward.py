@@ -8,6 +8,7 @@ from torch import Tensor
 from promptscope.fast.causal import computed, hidden_rows
 from promptscope.fast.choice import is_packed, kernel
 from promptscope.fast.encoder import encoder_logits
+from promptscope.fast.gpu import fastest_pass
 from promptscope.fast.seq2seq import seq2seq_logits
 from promptscope.fast.shared import Shared, sees_everywhere
 from promptscope.fast.template import common_prefix, common_template
@@ -72,7 +73,7 @@ def packed_logits(
         if shared is None:
             shared = Shared.of(model, prompts, common_template(ids, real, where, which, len(prompts)))
         c = shared.n_template
-        hidden, ran = hidden_rows(model, shared, ids[:, c:], real[:, c:], which)
+        hidden, ran = hidden_rows(model, shared, ids[:, c:], real[:, c:], which, kind=fastest_pass(model))
         return model.unembed(hidden[ran.texts.flatten(where[:, c:])])
 
 

@@ -10,11 +10,11 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import linear
+from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.pytorch_utils import Conv1D
 
 WORTH = 1.2  # measured gain from which packing pays for two more copies of the weights
@@ -23,27 +23,26 @@ WORTH = 1.2  # measured gain from which packing pays for two more copies of the 
 class PackedWeight:
     """A frozen weight `(d_out, d_in)` packed for `y = x W^T` and for its gradient `dx = dy W`."""
 
-    def __init__(self, weight: Tensor, bias: Tensor | None) -> None:
+    def __init__(self, weight: Tensor) -> None:
         self.forward = _pack(weight)
         self.backward = _pack(weight.t())
-        self.bias = bias
         self.version = weight._version
 
-    def __call__(self, x: Tensor) -> Tensor:
+    def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return `x W^T + b`."""
         flat = x.reshape(-1, x.shape[-1])
-        return _FrozenLinear.apply(flat, self).unflatten(0, x.shape[:-1])
+        return _FrozenLinear.apply(flat, self, bias).unflatten(0, x.shape[:-1])
 
 
 class _FrozenLinear(torch.autograd.Function):
     @staticmethod
-    def forward(ctx: Any, x: Tensor, packed: PackedWeight) -> Tensor:
+    def forward(ctx: Any, x: Tensor, packed: PackedWeight, bias: Tensor | None) -> Tensor:
         ctx.packed = packed
-        return _multiply(x, packed.forward, packed.bias)
+        return _multiply(x, packed.forward, bias)
 
     @staticmethod
-    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None]:
-        return _multiply(grads[0].contiguous(), ctx.packed.backward, None), None
+    def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
+        return _multiply(grads[0].contiguous(), ctx.packed.backward, None), None, None
 
 
 def _pack(weight: Tensor) -> Tensor:
@@ -54,7 +53,7 @@ def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
     return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
 
 
-_packed: WeakKeyDictionary[nn.Module, PackedWeight] = WeakKeyDictionary()
+_packed = WeakTensorKeyDictionary()  # weight -> PackedWeight: modules that share a weight share it packed
 
 
 @contextmanager
@@ -66,20 +65,16 @@ def prepacked(model: nn.Module) -> Iterator[None]:
     """
     layers = _linear_layers(model)
     for layer in layers:
-        if layer not in _packed or _packed[layer].version != layer.weight._version:
-            _packed[layer] = PackedWeight(weight_of(layer), layer.bias)
+        if layer.weight not in _packed or _packed[layer.weight].version != layer.weight._version:
+            _packed[layer.weight] = PackedWeight(weight_of(layer))
     mine = [layer for layer in layers if "forward" not in layer.__dict__]  # the blocks may be nested
     for layer in mine:
-        layer.__dict__["forward"] = partial(_run, _packed[layer])
+        layer.__dict__["forward"] = partial(_packed[layer.weight], bias=layer.bias)
     try:
         yield
     finally:
         for layer in mine:
             del layer.__dict__["forward"]
-
-
-def _run(packed: PackedWeight, x: Tensor) -> Tensor:
-    return packed(x)
 
 
 def weight_of(layer: Any) -> Tensor:
@@ -118,7 +113,7 @@ def _gain(d_out: int, d_in: int, rows: int = 256, rounds: int = 7) -> float:
     generator = torch.Generator().manual_seed(0)
     weight = torch.randn(d_out, d_in, generator=generator)
     x = torch.randn(rows, d_in, generator=generator).requires_grad_()
-    packed = PackedWeight(weight, None)
+    packed = PackedWeight(weight)
     repeats = max(1, 100_000_000 // (rows * d_out * d_in))
     plain, fast = partial(linear, weight=weight), packed
     with torch.enable_grad():

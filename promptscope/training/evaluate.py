@@ -10,7 +10,7 @@ from promptscope.tasks import Task
 from promptscope.training.batches import batches, encode_split, share_over
 from promptscope.training.generate import write
 from promptscope.training.objective import target_logits, target_losses
-from promptscope.training.scoring import score_batch, score_labels
+from promptscope.training.scoring import score_batch, word_logits
 
 
 def evaluate(
@@ -52,11 +52,8 @@ def predict(
     progress: bool = True,
 ) -> list[str]:
     """Return one prediction per record: a label of the verbalizer, or generated text; see `evaluate`."""
-    if task.verbalizer is not None:
-        return _best_labels(
-            task, score_labels(model, task, prompt, split, batch_size, limit, max_length, progress=progress)
-        )
-    return Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens).texts(progress)
+    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
+    return evaluator.texts(progress) if task.verbalizer is None else evaluator.labels(progress)
 
 
 class Evaluator:
@@ -99,6 +96,19 @@ class Evaluator:
         predictions = _best_labels(self.task, torch.cat(label_scores)) if label_scores else self.texts(progress)
         loss = torch.cat(losses).mean().item()
         return self.task.score(predictions, self.split) | {"loss": loss, "n": float(len(predictions))}
+
+    @torch.no_grad()
+    def labels(self, progress: bool = True) -> list[str]:
+        """Return the likeliest label of every record."""
+        shared = share_over(self.model, self.prompt, self.examples)
+        scores = []
+        for batch in batches(self.model, self.examples, self.batch_size, "predict", progress):
+            if max(map(len, self.words)) > 1:
+                scores.append(score_batch(self.model, batch, self.words, self.prompt, shared))
+            else:  # which is likeliest, their logits alone say
+                tokens = [word[0] for word in self.words]
+                scores.append(word_logits(self.model, batch, tokens, self.prompt, shared))
+        return _best_labels(self.task, torch.cat(scores))
 
     @torch.no_grad()
     def texts(self, progress: bool = True) -> list[str]:
