@@ -18,8 +18,13 @@ class Commands(TyperGroup):
         """Run a subcommand; what promptscope refuses ends with exit code 2, an interruption with 130."""
         try:
             return super().invoke(ctx)
-        except (PromptscopeError, OSError) as error:
+        except PromptscopeError as error:
             typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            sys.exit(2)
+        except OSError as error:
+            where = f" {str(error.filename)!r}" if error.filename else ""
+            what = f"cannot read or write{where}: {error.strerror or error}"
+            typer.echo(f"error: {what}. Check the path and your rights, or name another folder", err=True)
             sys.exit(2)
         except KeyboardInterrupt:
             typer.echo("interrupted. A training run goes on where it stopped: repeat the command", err=True)

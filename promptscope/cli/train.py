@@ -44,6 +44,13 @@ def train(
     max_length: Annotated[
         int | None, typer.Option(help="Cut text so that a record has at most so many tokens.", rich_help_panel=_TASK)
     ] = None,
+    test_share: Annotated[
+        float,
+        typer.Option(help="Keep this share of the records as split test, of data without one.", rich_help_panel=_TASK),
+    ] = 0.0,
+    validation_share: Annotated[
+        float, typer.Option(help="The same for split validation.", rich_help_panel=_TASK)
+    ] = 0.0,
     prompt: Annotated[
         Literal["v1", "v2"],
         typer.Option(
@@ -91,6 +98,16 @@ def train(
     evaluate_limit: Annotated[
         int | None, typer.Option(help="Use only so many validation records.", rich_help_panel=_TRAINING)
     ] = None,
+    patience: Annotated[
+        int | None,
+        typer.Option(help="Stop after so many evaluations without a better one.", rich_help_panel=_TRAINING),
+    ] = None,
+    gradient_checkpointing: Annotated[
+        bool,
+        typer.Option(
+            "--gradient-checkpointing", help="Less memory, a third more time, same numbers.", rich_help_panel=_TRAINING
+        ),
+    ] = False,
     snapshot_every: Annotated[
         int | None, typer.Option(help="Steps between copies of the prompt.", rich_help_panel=_TRAINING)
     ] = None,
@@ -137,6 +154,8 @@ def _train(settings: dict[str, Any]) -> Any:
         verbalizer=parse_verbalizer(settings["verbalizer"]),
         metric=settings["metric"].split(",") if settings["metric"] else None,
     )
+    if settings["test_share"] or settings["validation_share"]:
+        task = task.with_splits(settings["validation_share"], settings["test_share"])
     model = ps.load_model(settings["model"], device=settings["device"], dtype=settings["dtype"])
     return ps.train(model, prompt, task, config, out=settings["out"])
 

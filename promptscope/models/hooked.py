@@ -183,6 +183,8 @@ class HookedModel:
         Raises:
             PromptError: the prompt does not fit this model, or prompt and text exceed its context.
         """
+        if prompt is not None and not isinstance(prompt, PromptLike):
+            raise PromptError(f"prompt must be a soft prompt, such as ps.SoftPrompt(20), not {prompt!r}")
         input_ids, mask = self._check_inputs(input_ids, attention_mask)
         order = to_right_padding(mask)
         input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)

@@ -148,7 +148,9 @@ class Task:
             splits[name], records = tuple(records[:count]), records[count:]
         rest = "train" if source == "all" else source
         splits.pop(source)
-        return replace(self, splits={rest: tuple(records), **splits})
+        shares = {"validation": validation, "test": test, "seed": seed, "source": source}
+        made_from = None if self.source is None else {**self.source, "shares": [*self.source.get("shares", ()), shares]}
+        return replace(self, splits={rest: tuple(records), **splits}, source=made_from)
 
     def template_for(self, kind: Kind) -> Template:
         """Return the template for a kind of model; see `Template.for_kind`."""

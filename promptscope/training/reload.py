@@ -57,13 +57,17 @@ def reload_task(run: Run) -> Task:
             "are: pass the task (on the command line: --task FILE)"
         )
     verbalizer = there["verbalizer"]
+    source = dict(there["source"])
+    shares = source.pop("shares", ())
     task = load_task(
-        **there["source"],
+        **source,
         template=Template(**there["template"]),
         verbalizer=None if verbalizer is None else Verbalizer(**verbalizer),
         metric=there["metrics"],
         max_length=there["max_length"],
     )
+    for share in shares:
+        task = task.with_splits(**share)
     if task.data_hash("train") != there["data_hash"]:
         raise TaskError(
             f"task {there['name']!r} has other records now than when {str(run.folder)!r} was trained (data hash "

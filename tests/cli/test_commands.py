@@ -126,6 +126,15 @@ def test_layers_tied_and_init_reach_the_prompt(workplace: Path) -> None:
     assert ps.Run("second").prompt.keys().detach().numpy() == pytest.approx(prompt.keys().detach().numpy(), abs=1e-6)
 
 
+def test_one_file_without_splits_can_keep_a_share_for_the_test(workplace: Path) -> None:
+    file = workplace / "reviews" / "train.jsonl"
+    arguments = ["--model", workplace / "model", "--task", file, "--verbalizer", "labels", "--length", 2, "--steps", 1]
+    assert run_command("train", *arguments, "--test-share", 0.3, "--out", "run").exit_code == 0
+    value = json.loads(run_command("eval", "run", "--split", "test", "--json").stdout)
+    assert value["scores"]["n"] == 3
+    assert ps.Run("run").result["n_train"] == 7
+
+
 def test_help_of_probe_names_every_probe() -> None:
     text = " ".join(run_command("probe", "--help").stdout.split())
     assert all(name in text for name in ps.probes.PROBES)

@@ -80,6 +80,16 @@ def test_changed_data_are_noticed(workplace: Path, tmp_path: Path, monkeypatch: 
     assert run_command("eval", "run", "--task", "reviews").exit_code == 0
 
 
+def test_a_folder_that_cannot_be_written(workplace: Path, tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("not a folder")
+    changed = {"--model": str(workplace / "model"), "--task": str(workplace / "reviews")}
+    options = [word for pair in (GOOD | changed).items() for word in pair]
+    done = run_command("train", *options, "--out", tmp_path / "file" / "run")
+    assert done.exit_code == 2
+    assert "cannot read or write" in done.stderr
+    assert "name another folder" in done.stderr
+
+
 def test_a_real_process_has_no_traceback(tmp_path: Path) -> None:
     command = [sys.executable, "-m", "promptscope", "eval", str(tmp_path / "nowhere")]
     done = subprocess.run(command, capture_output=True, text=True)

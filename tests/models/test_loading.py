@@ -247,6 +247,8 @@ def test_wrong_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ModelError, match=r"0\.\.199, got 1\.\.200.*another model's tokenizer"):
         model.logits(torch.tensor([[1, 200]]))
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the shape checks of tests would come first
+    with pytest.raises(PromptError, match=r"soft prompt, such as ps.SoftPrompt\(20\), not 'a text'"):
+        model.logits(torch.ones(1, 3, dtype=torch.long), prompt="a text")  # type: ignore[arg-type]
     with pytest.raises(ModelError, match=r"attention_mask must have the shape of input_ids, \(1, 3\), not \(1, 5\)"):
         model.logits(ids, torch.ones(1, 5, dtype=torch.long), SoftPrompt(2))
     for wrong in (ids.float(), ids.bool(), ids[0], ids[:0], ids[:, :0], [[1, 2]], "the film"):
