@@ -1,0 +1,41 @@
+"""Pearson correlation over the heads of groups of layers."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from jaxtyping import Float
+from scipy.stats import pearsonr
+
+
+def layer_quarters(n_layers: int, n_groups: int = 4) -> list[list[int]]:
+    """Cut the layers into groups by depth, as equal as can be, the larger ones first; 24 layers: 0-5, 6-11, ...
+
+    >>> layer_quarters(6)
+    [[0, 1], [2, 3], [4], [5]]
+    """
+    groups = np.array_split(np.arange(n_layers), min(n_groups, n_layers))
+    return [group.tolist() for group in groups]
+
+
+def grouped_pearson(
+    x: Float[np.ndarray, "L H"], y: Float[np.ndarray, "L H"], groups: Sequence[Sequence[int]]
+) -> Float[np.ndarray, "4 G"]:
+    """Return r, two-sided p-value and the 95 % interval (low, high) of r over the heads of each group of rows.
+
+    SciPy's `pearsonr` (p-value by the t-test, interval by Fisher's z), which take heads as independent. NaN for fewer
+    than three heads, or where x or y is the same for all.
+
+    >>> x = np.arange(8.0).reshape(2, 4)
+    >>> r, p, low, high = grouped_pearson(x, x**2, [[0, 1]])
+    >>> round(r[0], 3), bool(p[0] < 0.001), bool(low[0] < r[0] < high[0])
+    (0.959, True, True)
+    """
+    return np.array([_pearson(x[list(rows)].ravel(), y[list(rows)].ravel()) for rows in groups]).T
+
+
+def _pearson(x: np.ndarray, y: np.ndarray) -> tuple[float, float, float, float]:
+    if len(x) < 3 or np.ptp(x) == 0 or np.ptp(y) == 0:
+        return (np.nan,) * 4
+    found = pearsonr(x, y)
+    low, high = found.confidence_interval(0.95) if len(x) > 3 else (np.nan, np.nan)
+    return float(found.statistic), float(found.pvalue), float(low), float(high)

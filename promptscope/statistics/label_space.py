@@ -1,0 +1,49 @@
+"""How close a hidden state is to label words."""
+
+import numpy as np
+from jaxtyping import Float, Int
+
+
+def label_cosines(
+    hidden: Float[np.ndarray, "X L d"], labels: Float[np.ndarray, "C L d"], centred: bool = False
+) -> Float[np.ndarray, "X L C"]:
+    """Return `cos(h_xl, w_cl)` of X hidden states with C label words in each of L layers.
+
+    With *centred*, `w_cl - mean_c w_cl` takes the place of `w_cl`: what all words share, which in an anisotropic space
+    is most of them, no longer counts.
+
+    Returns:
+        In [-1, 1], higher = closer to the word; 0 for a vector of length zero.
+
+    >>> words = np.array([[[1.0, 0.1]], [[1.0, -0.1]]])
+    >>> label_cosines(np.array([[[1.0, 0.5]]]), words).round(2).tolist()
+    [[[0.93, 0.85]]]
+    >>> label_cosines(np.array([[[1.0, 0.5]]]), words, centred=True).round(2).tolist()
+    [[[0.45, -0.45]]]
+    """
+    hidden, labels = hidden.astype(np.float64), labels.astype(np.float64)
+    if centred:
+        labels = labels - labels.mean(axis=0)
+    return np.asarray(np.einsum("xld,cld->xlc", _unit(hidden), _unit(labels)))
+
+
+def gold_and_other(
+    cosines: Float[np.ndarray, "X L C"], gold: Int[np.ndarray, "X"], drawn: Int[np.ndarray, "X"] | None = None
+) -> Float[np.ndarray, "X 2 L"]:
+    """Return the cosine with the gold label word, and with a non-gold one: *drawn*, or the mean over all of them.
+
+    *gold* and *drawn* are indices of labels; a drawn index is never the gold one.
+
+    >>> gold_and_other(np.array([[[0.5, 0.1, 0.3]]]), np.array([0])).tolist()
+    [[[0.5], [0.2]]]
+    """
+    rows = np.arange(len(cosines))
+    right = cosines[rows, :, gold]  # (X, L)
+    if drawn is not None:
+        return np.stack([right, cosines[rows, :, drawn]], axis=1)
+    return np.stack([right, (cosines.sum(axis=-1) - right) / (cosines.shape[-1] - 1)], axis=1)
+
+
+def _unit(vectors: np.ndarray) -> np.ndarray:
+    norms = np.linalg.norm(vectors, axis=-1, keepdims=True)
+    return vectors / np.where(norms > 0, norms, 1.0)

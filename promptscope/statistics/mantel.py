@@ -1,0 +1,98 @@
+"""Do two sets of distances agree? Pearson's correlation with a p-value that knows what the distances share."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from jaxtyping import Float, Int
+from scipy import stats
+
+
+@dataclass(frozen=True)
+class MantelTest:
+    """Correlation of two distance matrices over the same n things, and two p-values.
+
+    `p_value` is the permutation's; `naive_p_value` treats all distances as independent observations, which they are
+    not: n vectors give n(n - 1)/2 distances, and moving one vector moves n - 1 of them.
+    """
+
+    correlation: float
+    p_value: float
+    naive_p_value: float
+    n_vectors: int
+    n_distances: int
+    n_permutations: int
+
+
+def mantel_test(
+    x: Float[np.ndarray, "n n"],
+    y: Float[np.ndarray, "n n"],
+    n_permutations: int = 999,
+    seed: int = 0,
+    pairs: Literal["once", "all"] = "once",
+    strata: Sequence[Any] | None = None,
+) -> MantelTest:
+    """Return Pearson's r of two distance matrices with the Mantel permutation p-value, two-sided.
+
+    Null: which vector of *y* goes with which of *x* is chance. Rows and columns of *y* are reordered together:
+    `p = (1 + #{|r_permuted| >= |r|}) / (1 + n_permutations)`, never 0. r lies in [-1, 1]; higher = same geometry.
+
+    Args:
+        x, y: symmetric distances between vector i and vector j of one set, and of the other, in the same order.
+        n_permutations, seed: random reorderings.
+        pairs: `"once"` takes each pair once, i < j; `"all"` takes all n^2 entries, the zeros of the diagonal too, as
+            the authors of S1 did: it counts each distance twice, and the shared zeros alone push r up.
+        strata: one label for each vector; vectors change places only within a label. With the position as label and
+            tasks as vectors, agreement due to the position alone is part of the null.
+
+    Reference: Mantel 1967; S1 (prompt geometry), section 3.1, which gives the naive p-value.
+
+    >>> points = np.random.default_rng(0).normal(size=(12, 3))
+    >>> d = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    >>> test = mantel_test(d, 2 * d)
+    >>> round(test.correlation, 6), test.p_value, test.n_distances
+    (1.0, 0.001, 66)
+    """
+    n = len(x)
+    if x.shape != y.shape or n < 3:
+        raise ValueError(f"two matrices over the same n >= 3 vectors are needed, got {x.shape} and {y.shape}")
+    if pairs not in ("once", "all"):
+        raise ValueError(f"pairs must be 'once' or 'all', not {pairs!r}")
+    if not (np.allclose(x, x.T) and np.allclose(y, y.T)):
+        raise ValueError("distances must be symmetric: from vector i to j as from j to i")
+    rows, columns = np.triu_indices(n, 1) if pairs == "once" else np.indices((n, n)).reshape(2, -1)
+    chosen_x, chosen_y = x[rows, columns], y[rows, columns]
+    a = _standardise(chosen_x, chosen_x)
+    b = _standardise(y, chosen_y)  # reordering keeps mean and deviation, so that r is a dot product
+    observed = float(a @ b[rows, columns])
+    null = np.array([a @ b[order[rows], order[columns]] for order in _orders(n, n_permutations, seed, strata)])
+    extreme = int(np.sum(np.abs(null) >= abs(observed) - 1e-12))
+    return MantelTest(
+        correlation=observed,
+        p_value=(1 + extreme) / (1 + n_permutations),
+        naive_p_value=float(stats.pearsonr(chosen_x, chosen_y).pvalue),
+        n_vectors=n,
+        n_distances=len(rows),
+        n_permutations=n_permutations,
+    )
+
+
+def _standardise(values: Float[np.ndarray, "*shape"], by: Float[np.ndarray, "m"]) -> Float[np.ndarray, "*shape"]:
+    length = np.linalg.norm(by - by.mean())
+    if length <= 1e-12 * max(1.0, float(np.abs(by).max())):
+        raise ValueError("all distances are equal: a correlation is not defined")
+    return (values.astype(np.float64) - by.mean()) / length
+
+
+def _orders(n: int, n_permutations: int, seed: int, strata: Sequence[Any] | None) -> Iterator[Int[np.ndarray, "n"]]:
+    generator = np.random.default_rng(seed)
+    labels = [0] * n if strata is None else list(strata)
+    if len(labels) != n:
+        raise ValueError(f"strata need one label for each of {n} vectors, got {len(labels)}")
+    members = [np.array([i for i in range(n) if labels[i] == label]) for label in dict.fromkeys(labels)]
+    for _ in range(n_permutations):
+        order = np.arange(n)
+        for at in members:
+            order[at] = generator.permutation(at)
+        yield order

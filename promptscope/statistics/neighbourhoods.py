@@ -1,0 +1,85 @@
+"""What lies around a vector: epsilon-neighbourhoods, how many, and of which kind."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from promptscope.statistics.distances import Metric, distance_matrix
+
+_BLOCK_BYTES = 64_000_000
+
+
+def epsilon_neighbours(
+    queries: Float[np.ndarray, "Q d"],
+    table: Float[np.ndarray, "V d"] | None = None,
+    epsilon: float = 0.7,
+    metric: Metric = "cosine",
+    self_pairs: bool = False,
+) -> list[Int[np.ndarray, "_"]]:
+    """Return for each query the rows of *table* at a distance below *epsilon*, nearest first.
+
+    Without *table* the queries are looked for among themselves, and a query counts as its own neighbour only with
+    *self_pairs* (as in the counts that the authors of S1 print). *table* is read in blocks of 64 MB.
+
+    Reference: S1 (prompt geometry), section 3.2.1; epsilon is 0.7 in the text and 0.5 in what was run for Table 3.
+
+    >>> points = np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0]])
+    >>> [rows.tolist() for rows in epsilon_neighbours(points, epsilon=0.5)]
+    [[1], [0], []]
+    """
+    among_themselves = table is None
+    table = queries if table is None else table
+    rows_per_block = max(1, _BLOCK_BYTES // (8 * max(table.shape[1], len(queries))))
+    found: list[list[np.ndarray]] = [[] for _ in queries]
+    distances: list[list[np.ndarray]] = [[] for _ in queries]
+    for start in range(0, len(table), rows_per_block):
+        near = distance_matrix(queries, table[start : start + rows_per_block], metric)
+        if among_themselves:
+            own = np.arange(start, min(start + rows_per_block, len(table)))
+            near[own, own - start] = 0.0 if self_pairs else np.inf
+        for query, row in enumerate(near):
+            columns = np.flatnonzero(row < epsilon)
+            found[query].append(columns + start)
+            distances[query].append(row[columns])
+    return [
+        np.concatenate(rows)[np.argsort(np.concatenate(values), kind="stable")]
+        for rows, values in zip(found, distances, strict=True)
+    ]
+
+
+def neighbours_alike(
+    neighbours: Sequence[Int[np.ndarray, "_"]], labels: Sequence[Any], table_labels: Sequence[Any] | None = None
+) -> Int[np.ndarray, "Q"]:
+    """Return for each query how many of its neighbours have its label (word, task, position, ...).
+
+    *table_labels* are those of the rows that the neighbours were looked for in; by default the queries' own.
+
+    >>> neighbours_alike([np.array([1, 2]), np.array([0]), np.array([0])], ["a", "a", "b"]).tolist()
+    [1, 1, 0]
+    """
+    others = labels if table_labels is None else table_labels
+    return np.array(
+        [sum(others[row] == label for row in rows.tolist()) for rows, label in zip(neighbours, labels, strict=True)],
+        dtype=np.int64,
+    )
+
+
+def neighbour_counts_by_group(
+    neighbours: Sequence[Int[np.ndarray, "_"]], labels: Sequence[Any], table_labels: Sequence[Any] | None = None
+) -> tuple[list[Any], list[Any], Int[np.ndarray, "G H"]]:
+    """Return (groups of queries, groups of rows, counts): how often rows of group h lie around queries of group g.
+
+    Reference: S1 (prompt geometry), Table 3, whose diagonal holds one self-match for each vector.
+
+    >>> neighbour_counts_by_group([np.array([1, 2]), np.array([0]), np.array([0])], ["a", "a", "b"])[2].tolist()
+    [[2, 1], [1, 0]]
+    """
+    others = labels if table_labels is None else table_labels
+    row_groups, column_groups = (list(dict.fromkeys(names)) for names in (labels, others))
+    counts = np.zeros((len(row_groups), len(column_groups)), dtype=np.int64)
+    for rows, label in zip(neighbours, labels, strict=True):
+        for row in rows.tolist():
+            counts[row_groups.index(label), column_groups.index(others[row])] += 1
+    return row_groups, column_groups, counts

@@ -1,0 +1,51 @@
+"""The six ways in which the paper compares two soft prompts."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float
+
+from promptscope.statistics.distances import distance_matrix
+
+
+@dataclass(frozen=True)
+class PromptSimilarities:
+    """Cosines are in [-1, 1], higher = more alike; distances are L2, >= 0, lower = more alike."""
+
+    average_cosine: float
+    average_distance: float
+    pairwise_cosine: float
+    pairwise_distance: float
+    per_token_cosine: float
+    per_token_distance: float
+
+
+def prompt_similarities(p: Float[np.ndarray, "k d"], q: Float[np.ndarray, "k d"]) -> PromptSimilarities:
+    """Compare two prompts with k tokens `p_i`, `q_i` of width d.
+
+    With `s` the cosine or the L2 distance of two vectors:
+
+    - average: `s(mean_i p_i, mean_i q_i)`;
+    - pairwise: `mean_i s(p_i, q_i)`, which sees the order of the tokens;
+    - per token: `mean_ij s(p_i, q_j)`, which does not; compared with itself a prompt gives its "inner complexity",
+      in which the k pairs i = j count too (cosine 1, distance 0).
+
+    A zero vector (a masked token) has no direction: a cosine it takes part in is NaN.
+
+    Reference: *token splitting* (S2), section 3.1; Vu et al. 2022. Their code adds 1e-6 to every difference, so that
+    its distance of a prompt to itself is 2.8e-5 (d = 768), and its docstring has pairwise and per token exchanged.
+
+    >>> p = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> prompt_similarities(p, p[::-1]).pairwise_cosine, prompt_similarities(p, p[::-1]).per_token_cosine
+    (0.0, 0.5)
+    """
+    means = p.mean(axis=0, keepdims=True, dtype=np.float64), q.mean(axis=0, keepdims=True, dtype=np.float64)
+    cosines, distances = 1 - distance_matrix(p, q), distance_matrix(p, q, "l2")
+    return PromptSimilarities(
+        average_cosine=float(1 - distance_matrix(*means).item()),
+        average_distance=float(distance_matrix(*means, "l2").item()),
+        pairwise_cosine=float(np.diagonal(cosines).mean()),
+        pairwise_distance=float(np.diagonal(distances).mean()),
+        per_token_cosine=float(cosines.mean()),
+        per_token_distance=float(distances.mean()),
+    )

@@ -1,0 +1,120 @@
+"""The folder that the authors published: which run is where, and what could not be read."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+
+from promptscope.errors import PromptscopeError, RunError
+from recipes.token_splitting.prompt_files import read_prompt_file
+from recipes.token_splitting.result_files import (
+    Evaluation,
+    MaskedLosses,
+    TransferLosses,
+    read_evaluation,
+    read_masked_losses,
+    read_one_losses,
+    read_transfer_losses,
+)
+
+RUNS = Path("logs") / "explainable-soft-prompts"
+N_RUNS = {"IMDb": 5, "emotion": 3, "mnli": 3}
+DATASETS = tuple(N_RUNS)
+
+
+class AbsentError(PromptscopeError):
+    """A run or file that a cell needs is not in the folder, or was refused."""
+
+
+class Artifacts:
+    """The published folder; a file is read when it is asked for, once.
+
+    A damaged file is refused: `refused` maps it to the reason, and what needs it is absent.
+
+    Raises:
+        RunError: the folder is not the authors'.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        if not (folder / RUNS).is_dir():
+            raise RunError(
+                f"{folder}: expected the authors' folder, with {RUNS.as_posix()}/<run>/checkpoints and cfgs inside; "
+                "the README beside this script says where to get it"
+            )
+        self.refused: dict[Path, str] = {}
+        self._known: dict[Path, Any] = {}
+
+    def runs(self) -> list[str]:
+        """Return the names of all runs in the folder."""
+        names = (path.name for path in (self.folder / RUNS).iterdir() if path.is_dir())
+        return sorted(names, key=lambda name: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)])
+
+    def prompt(self, run: str, name: str = "soft_prompt") -> Float[np.ndarray, "k d"]:
+        """Return a run's trained prompt, or its `init_soft_prompt`."""
+        return self._file_of(run, f"{name}.pt", read_prompt_file)
+
+    def masked_losses(self, run: str) -> MaskedLosses:
+        """Return the test losses of a run with each token masked."""
+        return self._of_all_models(run, self._file_of(run, "*_token_drop_out_test.csv", read_masked_losses))
+
+    def evaluation(self, run: str) -> Evaluation:
+        """Return a run's votes and test losses."""
+        return self._of_all_models(run, self._file_of(run, "*_evaluation_with_k_7_test.csv", read_evaluation))
+
+    def transfer_losses(self, run: str) -> TransferLosses:
+        """Return the test losses on all 25 models."""
+        return self._file_of(run, "val_losses_test.csv", read_transfer_losses)
+
+    def one_losses(self, dataset: str, folder: str = "1_models") -> Float[np.ndarray, "M"]:
+        """Return the test losses of the 25 prompts that were each trained on one model."""
+        return self._read(self.folder / "cfgs" / dataset.lower() / folder / "one_losses.csv", read_one_losses)
+
+    def _of_all_models(self, run: str, found: Any) -> Any:
+        """Return *found* if it is about as many models as the run is named after."""
+        n = re.search(r"(\d+)_model", run)
+        if n and len(found.models) != int(n[1]):
+            folder = self.folder / RUNS / run
+            self.refused[folder] = f"{folder}: expected results for {n[1]} models, got {list(found.models)}"
+            raise AbsentError(f"the results of {run} were refused")
+        return found
+
+    def _file_of(self, run: str, pattern: str, read: Callable[[Path], Any]) -> Any:
+        folder = self.folder / RUNS / run
+        if not folder.is_dir():
+            raise AbsentError(f"the run {run} is not in the folder")
+        found = sorted((folder / "checkpoints").glob(pattern))
+        if len(found) > 1:
+            raise AbsentError(f"{run} has several files {pattern}: {', '.join(path.name for path in found)}")
+        return self._read(found[0] if found else folder / "checkpoints" / pattern, read)
+
+    def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
+        name = path.relative_to(self.folder)
+        if path in self.refused:
+            raise AbsentError(f"{name} was refused")
+        if not path.is_file():
+            raise AbsentError(f"{name} is not in the folder")
+        if path not in self._known:
+            try:
+                self._known[path] = read(path)
+            except PromptscopeError as error:
+                self.refused[path] = str(error)
+                raise AbsentError(f"{name} was refused") from error
+        return self._known[path]
+
+
+def runs_of(dataset: str, kind: str) -> Sequence[str]:
+    """Return the runs of a class: *kind* is 2, 5, 10 (models), init, train (seeds) or e2, e10, e20 (epochs).
+
+    The classes `init` and `train` have their first run in common with 5.
+    """
+    before = "" if dataset == "IMDb" else f"{dataset}_"
+    numbers = range(N_RUNS[dataset])
+    if kind in ("init", "train"):
+        return [f"{before}5_model_0", *(f"{before}5_model_{kind}_{i}" for i in numbers[1:])]
+    if kind.startswith("e"):
+        return [f"{before}5_model_{i}_{kind}" for i in numbers]
+    return [f"{before}{kind}_model_{i}" for i in numbers]
