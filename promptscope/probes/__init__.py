@@ -1,10 +1,22 @@
 """Probes: what to keep of forward passes, and what to make of it."""
 
+from promptscope.probes.attention_bias import AttentionBias, HeadOutputParts
 from promptscope.probes.attention_kl import AttentionKL, PerQueryKL, ReceivedAttention
+from promptscope.probes.attention_mass import AttentionMass, PromptMass
 from promptscope.probes.attention_variability import AttentionBlock, AttentionVariability
 from promptscope.probes.base import Probe
+from promptscope.probes.correlation import correlate
+from promptscope.probes.curves import layer_curves, stack_tasks
 from promptscope.probes.entries import Entries
+from promptscope.probes.joint import JointCapture, SummedCapture
+from promptscope.probes.label_cosine import LabelCosine, UnembeddingCosines
+from promptscope.probes.layer_groups import LayerGroups, layer_groups
+from promptscope.probes.neurons import NeuronStates
+from promptscope.probes.on_score import on_scores
+from promptscope.probes.prompt_pca import prompt_pca
 from promptscope.probes.registry import PROBES, get_probes
+from promptscope.probes.residual import ResidualAt
+from promptscope.probes.residual_pca import ResidualPCA
 from promptscope.probes.result import ProbeResult
 from promptscope.probes.run import probe
 from promptscope.probes.saving import load_result
@@ -13,18 +25,36 @@ from promptscope.store import ActivationStore, Capture, PairedCapture, View
 __all__ = [
     "PROBES",
     "ActivationStore",
+    "AttentionBias",
     "AttentionBlock",
     "AttentionKL",
+    "AttentionMass",
     "AttentionVariability",
     "Capture",
     "Entries",
+    "HeadOutputParts",
+    "JointCapture",
+    "LabelCosine",
+    "LayerGroups",
+    "NeuronStates",
     "PairedCapture",
     "PerQueryKL",
     "Probe",
     "ProbeResult",
+    "PromptMass",
     "ReceivedAttention",
+    "ResidualAt",
+    "ResidualPCA",
+    "SummedCapture",
+    "UnembeddingCosines",
     "View",
+    "correlate",
     "get_probes",
+    "layer_curves",
+    "layer_groups",
     "load_result",
+    "on_scores",
     "probe",
+    "prompt_pca",
+    "stack_tasks",
 ]

@@ -31,6 +31,11 @@ class AttentionBlock(Capture):
     site: str = "attn.hook_pattern"
     first_n: int = 10
 
+    @property
+    def reach(self) -> int:
+        """The block is all that is read."""
+        return self.first_n
+
     def reduce(self, x: Float[Tensor, "B H T S"], layer: int, view: View) -> Float[Tensor, "B H N N"]:
         """Cut the block out."""
         block = view.without_prompt(x, 2, 3)[:, :, : self.first_n, : self.first_n]

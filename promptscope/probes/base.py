@@ -6,9 +6,11 @@ from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
+from promptscope.models import HookedModel
 from promptscope.probes.result import ProbeResult
+from promptscope.prompts import Prompt
 from promptscope.store import Capture
-from promptscope.tasks import Encoded
+from promptscope.tasks import Encoded, Task
 
 if TYPE_CHECKING:
     from promptscope.probes.entries import Entries
@@ -60,6 +62,13 @@ class Probe(ABC):
     @abstractmethod
     def compute(self, entries: Entries) -> ProbeResult:
         """Make the result of what was captured. Streams: no more than a shard of captures in memory at a time."""
+
+    def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
+        """Return the probe as it runs on this model, task and prompts: by default itself.
+
+        Called first. Raise ProbeError where they cannot serve it; return a copy that knows what `captures` needs.
+        """
+        return self
 
     def check(self, examples: Sequence[Encoded], prompts: Sequence[str]) -> None:  # noqa: B027 (nothing to check is fine)
         """Raise ProbeError where inputs or prompts cannot serve this probe; called before any forward pass."""

@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 from promptscope.errors import ProbeError, nearest
+from promptscope.probes.agreement import check_lengths
 from promptscope.probes.result import ProbeResult
 from promptscope.statistics import paired_permutation_test
 
@@ -13,6 +14,7 @@ def compare_prompts(result: ProbeResult, first: str, second: str) -> ProbeResult
     for name in (first, second):
         if name not in known:
             raise ProbeError(f"no prompt {name!r} in result {result.name!r}, which has {known}.{nearest(name, known)}")
+    check_lengths(result, [first, second])
     if "per_example" not in result.data:
         raise ProbeError(f"result {result.name!r} keeps no numbers per input, which a comparison needs")
     dims = tuple(dim for dim in result.dims if dim != "prompt")

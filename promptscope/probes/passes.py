@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -10,7 +11,9 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from promptscope.errors import ProbeError
+from promptscope.fast import kernel
 from promptscope.models import Hook, HookedModel
+from promptscope.probes.joint import JointCapture, SummedCapture
 from promptscope.probes.plan import Pass, Plan, Request
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, PairedCapture, View
@@ -32,7 +35,8 @@ def fill(
     if all(request.entry.complete for request in plan.requests):
         return
     incomplete = [request for request in plan.requests if not request.entry.complete]
-    with store.writing(request.entry for request in incomplete), torch.no_grad():
+    fast = kernel(model, model.bridge.original_model)
+    with store.writing(request.entry for request in incomplete), torch.no_grad(), fast:
         # Another process may have completed some of them while we waited.
         requests = [request for request in incomplete if not request.entry.complete]
         if not requests:
@@ -76,6 +80,8 @@ def _fill_shard(
     for request in wanted:
         values = _join(parts[request], request.entry.ragged_dim, whole.input_ids.shape[1])
         _check_finite(values, request, [example.id for example in examples])
+        if isinstance(request.capture, SummedCapture):
+            values = values.double().sum(dim=0, keepdim=True).float()
         request.entry.write(shard, values, lengths, whole.special, request.layers)
 
 
@@ -90,12 +96,16 @@ def _run(
 ) -> None:
     """Run one pass over one batch, with every hook that some request has in it."""
     prompt = prompts[of.prompt] if of.prompt is not None else None
+    batch = _within_reach(model, of, batch, wanted)
     slots = prompt.slots(model) if prompt is not None else {}
     hooks: dict[tuple[Any, ...], Hook] = {}
     for request in wanted:
         for i, name in enumerate(request.hooks):
             view = _view(batch, name, slots, model)
             if request.of == of:
+                for point, names in request.further.items():
+                    further = _view(batch, names[i], slots, model)
+                    hooks[_taken(request, i, point)] = (names[i], _take(request, i, point, further, found))
                 hooks["keep", request.entry.folder, i] = (name, _keep(request, i, view, found))
             elif request.beside == of:  # held once for all prompts that are compared with it
                 hooks[_held(request, i)] = (name, _hold(request, i, view, found))
@@ -107,9 +117,25 @@ def _run(
         decoder_input_ids=batch.decoder_input_ids,
         position_offset=of.offset,
     )
-    silent = [name for key, (name, _) in hooks.items() if key not in found]
+    silent = [name for key, (name, _) in hooks.items() if key not in found and key[0] != "take"]
     if silent:
         raise ProbeError(f"hook points that did not fire in the forward pass: {', '.join(silent)}")
+
+
+def _within_reach(model: HookedModel, of: Pass, batch: Batch, wanted: Sequence[Request]) -> Batch:
+    """Cut off what no capture of this pass reads: on a causal model, nothing before it depends on it."""
+    reaches = [request.capture.reach for request in wanted if of in (request.of, request.beside)]
+    known = [reach for reach in reaches if reach is not None]
+    if model.family.kind != "causal" or len(known) < len(reaches):
+        return batch
+    n = max(known)
+    return replace(
+        batch,
+        input_ids=batch.input_ids[:, :n],
+        attention_mask=batch.attention_mask[:, :n],
+        special=batch.special[:, :n],
+        targets=batch.targets[:, :n],
+    )
 
 
 def _held(request: Request, i: int) -> tuple[Any, ...]:
@@ -125,12 +151,38 @@ def _hold(request: Request, i: int, view: View, found: Found) -> Callable[..., N
     return hook_function
 
 
+def _taken(request: Request, i: int, point: str) -> tuple[Any, ...]:
+    return "take", request.entry.folder, i, point
+
+
+def _take(request: Request, i: int, point: str, view: View, found: Found) -> Callable[..., None]:
+    """Return the hook function of a further hook point of a joint capture: reduce, and wait for its site."""
+    capture = request.capture
+    assert isinstance(capture, JointCapture)
+
+    def hook_function(x: Tensor, hook: object) -> None:
+        found[_taken(request, i, point)] = _alone(capture.take(point, x.detach(), request.layers[i], view))
+
+    return hook_function
+
+
+def _merge(request: Request, i: int, x: Tensor, view: View, found: Found) -> Tensor:
+    capture = request.capture
+    assert isinstance(capture, JointCapture)
+    late = [names[i] for point, names in request.further.items() if _taken(request, i, point) not in found]
+    if late:
+        raise ProbeError(f"hook points that did not fire before {request.hooks[i]}: {', '.join(late)}")
+    taken = {point: found.pop(_taken(request, i, point)) for point in request.further}
+    return capture.merge(x, taken, request.layers[i], view)
+
+
 def _keep(request: Request, i: int, view: View, found: Found) -> Callable[..., None]:
     """Return the hook function that reduces one activation to what is stored."""
     capture, layer = request.capture, request.layers[i]
 
     def hook_function(x: Tensor, hook: object) -> None:
-        kept = capture.reduce(x.detach(), layer, view)
+        joint = isinstance(capture, JointCapture)
+        kept = _merge(request, i, x.detach(), view, found) if joint else capture.reduce(x.detach(), layer, view)
         if isinstance(capture, PairedCapture):
             kept = capture.compare(kept, found[_held(request, i)], layer, view)
         _check_shape(kept, request, view)

@@ -2,13 +2,14 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from promptscope.errors import ProbeError
 from promptscope.files import content_hash
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
+from promptscope.probes.joint import JointCapture
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, Capture, Entry, PairedCapture
 from promptscope.tasks import Encoded
@@ -34,6 +35,7 @@ class Request:
     layers: tuple[int, ...]
     of: Pass
     beside: Pass | None = None  # of a paired capture: the pass without the prompt
+    further: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # of a joint capture: its further hook points
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,8 +110,12 @@ def _plan(
         entry = store.entry(capture, identity, prompt, data, len(examples), offset)
         hooks = tuple(model.site(capture.site))
         layers = tuple(_layer(hook) for hook in hooks)
+        further = {
+            point: tuple(model.site(point)) for point in (capture.further if isinstance(capture, JointCapture) else ())
+        }
         # The first of several equal requests serves all: probes that share a capture, prompts with the same numbers.
-        return requests.setdefault(entry.folder.name, Request(capture, entry, hooks, layers, of, beside)).entry
+        wanted = Request(capture, entry, hooks, layers, of, beside, further)
+        return requests.setdefault(entry.folder.name, wanted).entry
 
     plain: dict[tuple[str, str, str | None], Entry] = {}
     prompted: dict[tuple[str, str, str], Entry] = {}

@@ -4,13 +4,23 @@ from collections.abc import Iterable
 from typing import Any
 
 from promptscope.errors import ProbeError, nearest
+from promptscope.probes.attention_bias import AttentionBias
 from promptscope.probes.attention_kl import AttentionKL
+from promptscope.probes.attention_mass import AttentionMass
 from promptscope.probes.attention_variability import AttentionVariability
 from promptscope.probes.base import Probe
+from promptscope.probes.label_cosine import LabelCosine
+from promptscope.probes.neurons import NeuronStates
+from promptscope.probes.residual_pca import ResidualPCA
 
 PROBES: dict[str, type[Probe]] = {
+    "attention_bias": AttentionBias,
     "attention_kl": AttentionKL,
+    "attention_mass": AttentionMass,
     "attention_variability": AttentionVariability,
+    "label_cosine": LabelCosine,
+    "neuron_states": NeuronStates,
+    "residual_pca": ResidualPCA,
 }
 """Name -> probe with its default settings."""
 

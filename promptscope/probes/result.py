@@ -112,11 +112,12 @@ class ProbeResult:
         if "layer" not in self.dims:
             raise ProbeError(f"result {self.name!r} has no layers: its dimensions are {', '.join(self.dims)}")
         if "curve" not in self.data:
-            if set(self.dims) <= {"prompt", "layer"}:
+            if set(self.dims) <= {"layer", *_LINES}:
                 return self
             raise ProbeError(f"result {self.name!r} holds no layer curve: take result.values.mean(...) yourself")
+        averaged = next((plural for dim, plural in _AVERAGED.items() if dim in self.dims), "all else")
         names = {"curve": "values", "curve_low": "low", "curve_high": "high"}
-        return replace(self, data=self.data[list(names)].rename(names), title=f"{self.title}, mean over heads")
+        return replace(self, data=self.data[list(names)].rename(names), title=f"{self.title}, mean over {averaged}")
 
     def compare(self, first: str, second: str) -> ProbeResult:
         """Return `first - second` of two prompts over the same inputs, with interval and `p_value`.
@@ -125,7 +126,7 @@ class ProbeResult:
         With a random prompt of the same norm as *second*, this is the result against its null.
 
         Raises:
-            ProbeError: unknown prompt, or a result without numbers per input.
+            ProbeError: unknown prompt, prompts of different lengths, or a result without numbers per input.
         """
         from promptscope.probes.comparison import compare_prompts
 
@@ -161,6 +162,10 @@ class ProbeResult:
         for prompt, values in zip(per_prompt["prompt"].values, per_prompt.transpose("prompt", ...), strict=True):
             lines.append(f"  {f'{prompt}: ' if prompt else ''}mean {float(values.mean()):.4g}{_largest(values)}")
         return "\n".join(lines)
+
+
+_LINES = ("prompt", "word", "pairs", "group")  # dimensions of which a figure draws one line each
+_AVERAGED = {"head": "heads", "other": "pairs of tasks", "neuron": "neurons"}
 
 
 def _largest(values: xr.DataArray) -> str:

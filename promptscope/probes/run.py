@@ -80,6 +80,7 @@ def probe(
     longest_input = max(len(example.input_ids) for example in examples)
     for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
         model.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
+    chosen = [one.ready(model, task if isinstance(task, Task) else None, named) for one in chosen]
     if store is None:
         with tempfile.TemporaryDirectory(prefix="promptscope-") as folder:
             return _probe(model, chosen, named, task, examples, ActivationStore(folder), split, batch_size, progress)
@@ -146,11 +147,12 @@ def _provenance(
         "data_hash": data_hash(examples),
     }
     if isinstance(task, Task):
-        inputs |= {"task": task.name, "split": split, "language": task.language}
+        inputs |= {"task": task.name, "split": split, "language": task.language, "fields": list(task.template.fields)}
     return {
         "model": {"name": model.name, "revision": model.revision} | model_identity(model),
         "prompts": {
-            name: {"prompt": repr(prompt), "content_hash": prompt.content_hash()} for name, prompt in prompts.items()
+            name: {"prompt": repr(prompt), "length": prompt.length, "content_hash": prompt.content_hash()}
+            for name, prompt in prompts.items()
         },
         "inputs": inputs,
         "versions": {name: version(name) for name in ("promptscope", *_PACKAGES)},

@@ -28,7 +28,12 @@ def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
     )
     about = {name: getattr(result, name) for name in _FIELDS}
     about["dims"] = {str(name): list(map(str, array.dims)) for name, array in data.data_vars.items()}
-    about["coords"] = {str(name): array.values.tolist() for name, array in data.coords.items()}
+    about["coords"] = {str(name): array.values.tolist() for name, array in data.indexes.items()}
+    about["labels"] = {  # coordinates along another's dimension, such as each prompt's task
+        str(name): [list(map(str, array.dims)), array.values.tolist()]
+        for name, array in data.coords.items()
+        if name not in data.indexes
+    }
     about["sha256"] = sha256_file(folder / _TENSORS)
     write_json(folder / _ABOUT, about)
 
@@ -50,7 +55,8 @@ def load_result(folder: str | os.PathLike[str]) -> ProbeResult:
         tensors = load_safetensors(content)
         variables = {name: (tuple(dims), tensors[name]) for name, dims in about["dims"].items()}
         fields = {name: about[name] for name in _FIELDS}
-        data = xr.Dataset(variables, coords=about["coords"])
+        labels = {name: (tuple(dims), values) for name, (dims, values) in about.get("labels", {}).items()}
+        data = xr.Dataset(variables, coords=about["coords"] | labels)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise ProbeError(f"the probe result in {folder} is damaged ({error!r}): save it again") from error
     return ProbeResult(data=data, **(fields | {"range": tuple(fields["range"])}))

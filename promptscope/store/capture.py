@@ -31,6 +31,14 @@ class Capture(ABC):
     ragged_dim: ClassVar[int | None] = None
     version: ClassVar[int] = 1
 
+    @property
+    def reach(self) -> int | None:
+        """How many leading tokens of an input the capture reads; None: all.
+
+        Causal models do not run what lies behind, if no other capture of the pass reads it.
+        """
+        return None
+
     @abstractmethod
     def reduce(self, x: Tensor, layer: int, view: View) -> Tensor:
         """Reduce the activation `x (B, ...)` of one layer to what is kept, `(B, ...)`; no gradients here."""

@@ -1,0 +1,113 @@
+"""The attention-bias decomposition: what a head writes is what it wrote before, made smaller, plus the prompt's."""
+
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.errors import ProbeError
+from promptscope.probes.base import Probe
+from promptscope.probes.entries import Entries
+from promptscope.probes.joint import JointCapture
+from promptscope.probes.result import ProbeResult
+from promptscope.store import Capture, View
+
+_PARTS = ("text_part", "prompt_part")
+
+
+@dataclass(frozen=True)
+class HeadOutputParts(JointCapture):
+    """Sums over text queries of `|z|^2`, `|(1-m) z0|^2`, `|m z_prompt|^2` and of the rest's `|.|^2`: (B, H, 4)."""
+
+    site: str = "attn.hook_z"
+    further: ClassVar[tuple[str, ...]] = ("attn.hook_v", "attn.hook_pattern")
+
+    def take(self, point: str, x: Tensor, layer: int, view: View) -> Tensor:
+        """Keep the prompt's values (B, k, kv_head, dh), and what the text gives to the prompt's keys (B, H, n, k)."""
+        return x[:, : view.k] if point.endswith("hook_v") else view.without_prompt(x, 2)[..., : view.k]
+
+    def reduce(self, x: Float[Tensor, "B T H dh"], layer: int, view: View) -> Float[Tensor, "B n H dh"]:
+        """Cut the prompt slots off."""
+        return view.without_prompt(x)
+
+    def merge(
+        self, x: Float[Tensor, "B T H dh"], taken: dict[str, Tensor], layer: int, view: View
+    ) -> Float[Tensor, "B n H parts"]:
+        """Put z, `m z_prompt` and m of every text query side by side: dh + dh + 1 numbers."""
+        values, pattern = (_exact(taken[point]) for point in self.further)
+        values = values.repeat_interleave(x.shape[2] // values.shape[2], dim=2)  # grouped-query attention
+        from_prompt = torch.einsum("bhnk,bkhd->bnhd", pattern, values)
+        mass = pattern.sum(dim=-1).transpose(1, 2)[..., None]
+        return torch.cat([_exact(view.without_prompt(x)), from_prompt, mass], dim=-1)
+
+    def compare(
+        self, prompted: Float[Tensor, "B n H parts"], plain: Float[Tensor, "B n H dh"], layer: int, view: View
+    ) -> Float[Tensor, "B H 4"]:
+        """Take `(1-m) z0` and `m z_prompt` off z."""
+        z, from_prompt, mass = prompted.split([plain.shape[-1], plain.shape[-1], 1], dim=-1)
+        from_text = (1 - mass) * _exact(plain)
+        parts = torch.stack([z, from_text, from_prompt, z - from_text - from_prompt], dim=3)  # (B, n, H, 4, dh)
+        return torch.einsum("bnhpd,bn->bhp", parts.square(), view.tokens.to(parts))
+
+
+def _exact(x: Tensor) -> Tensor:
+    return x if x.dtype == torch.float64 else x.float()
+
+
+class AttentionBias(Probe):
+    """Residual of the attention-bias decomposition `z = (1-m) z0 + m z_prompt`, for each head.
+
+    z_i is what a head writes at text query i under the prompt, z0_i what it writes without, `m_i` the attention mass on
+    the prompt, and `m_i z_prompt_i = sum over prompt keys j of a_ij v_j`. If the prompt only biased attention, nothing
+    else would be left; the residual is what the changed text below adds:
+    `rho = sqrt(sum_i |z_i - (1-m_i) z0_i - m_i z_prompt_i|^2 / sum_i |z_i|^2)` over the real tokens of an input.
+
+    In layer 0 it is 0 up to rounding, because queries, keys and values of the text are those of the plain model
+    (with `positions="shared"`, the default: z0 is measured with the text where it stands behind the prompt; with
+    `"own"`, learned positions alone leave a residual). Above, the difference is a finding: higher = more than a bias.
+    In `result.data` stand beside it the relative sizes of the two parts, `text_part` and `prompt_part`.
+
+    >= 0, relative to z. Dimensions: prompt, layer, head. With encoder-decoders it is the encoder's self-attention.
+
+    Raises:
+        ProbeError: no prompt is given.
+
+    Reference: He et al. 2022, eq. 4; Petrov et al. 2024, *When do prompting and prefix-tuning work?*, section 4.
+
+    >>> AttentionBias().name
+    'attention_bias'
+    """
+
+    title = "What attention bias does not explain"
+
+    def __init__(self, positions: Literal["own", "shared"] = "shared", name: str | None = None) -> None:
+        if positions not in ("own", "shared"):
+            raise ProbeError(f"positions must be 'own' or 'shared', not {positions!r}")
+        self.positions = positions
+        self.name = name or "attention_bias" + ("_own_positions" if positions == "own" else "")
+
+    def captures(self) -> dict[str, Capture]:
+        """Compare on the spot: heads' outputs are as large as the residual stream."""
+        return {"parts": HeadOutputParts()}
+
+    def compute(self, entries: Entries) -> ProbeResult:
+        """Take roots of the shares, per input."""
+        shares = {prompt: self._shares(entries, prompt) for prompt in entries.prompts}
+        result = entries.result(
+            {prompt: share[..., 2] for prompt, share in shares.items()},
+            units="relative to |z|",
+            direction="0 = the prompt only biases attention, higher = more than that",
+            range=(0.0, None),
+        )
+        for i, name in enumerate(_PARTS):
+            means = np.stack([np.nanmean(share[..., i], axis=0) for share in shares.values()])
+            result.data[name] = (("prompt", "layer", "head"), means)
+        return result
+
+    def _shares(self, entries: Entries, prompt: str) -> Float[np.ndarray, "X L H 3"]:
+        sums = np.concatenate([part["values"].astype(np.float64) for part in entries.prompted("parts", prompt)])
+        whole = sums[..., :1]
+        return np.sqrt(sums[..., 1:] / np.where(whole > 0, whole, np.nan))

@@ -1,0 +1,95 @@
+"""Layer curves of several tasks in one result, by task, language or type of input."""
+
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+
+from promptscope.errors import ProbeError
+from promptscope.probes.agreement import check_alike
+from promptscope.probes.result import ProbeResult
+
+By = Literal["task", "language", "input_type"]
+_BOUNDS = ("low", "high")
+
+
+def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] = "task") -> ProbeResult:
+    """Return the layer curves of several tasks' results, averaged within groups: dimension `group` before `layer`.
+
+    `by="task"` gives one curve for each task; `"language"` and `"input_type"` (`single` or `pair`: the fields of the
+    template) the mean over the tasks that are alike, as the results know them; a dict task -> group any other grouping.
+
+    The interval of a mean of T tasks is over inputs, with the tasks as they are: its distance from the mean is
+    `sqrt(sum_t d_t^2) / T` of the tasks' own distances d_t, which are of different inputs.
+
+    Raises:
+        ProbeError: results of different models, probes, prompts or layers, prompts of different lengths, or a task
+            whose group is unknown.
+
+    Reference: *attention and neurons* (S0), Figures 5 and 15.
+    """
+    check_alike(results)
+    groups: dict[str, list[str]] = {}
+    for task in results:
+        groups.setdefault(_group(task, results[task], by), []).append(task)
+    curves = {task: result.layer_curve() for task, result in results.items()}
+    means = [_mean([curves[task].data for task in tasks]) for tasks in groups.values()]
+    data = xr.concat(means, dim="group", join="exact").assign_coords(group=list(groups))
+    reference = next(iter(curves.values()))
+    what = by if isinstance(by, str) else "group"
+    return replace(
+        reference,
+        data=data.transpose(..., "group", "layer"),
+        title=f"{reference.title}, by {what.replace('_', ' ')}",
+        n_examples=sum(result.n_examples for result in results.values()),
+        n_skipped=sum(result.n_skipped for result in results.values()),
+        provenance=reference.provenance | {"inputs": {task: r.provenance.get("inputs") for task, r in results.items()}},
+    )
+
+
+def stack_tasks(results: Mapping[str, ProbeResult]) -> ProbeResult:
+    """Return the results of several tasks as one, with the dimension `task` in front; numbers per input are left out.
+
+    Raises:
+        ProbeError: results of different models, probes, prompts or layers, or prompts of different lengths.
+    """
+    check_alike(results)
+    reference = next(iter(results.values()))
+    parts = [result.data.drop_dims("example", errors="ignore") for result in results.values()]
+    return replace(
+        reference,
+        data=xr.concat(parts, dim="task", join="exact").assign_coords(task=list(results)),
+        n_examples=sum(result.n_examples for result in results.values()),
+        n_skipped=sum(result.n_skipped for result in results.values()),
+        provenance=reference.provenance | {"inputs": {task: r.provenance.get("inputs") for task, r in results.items()}},
+    )
+
+
+def _group(task: str, result: ProbeResult, by: By | Mapping[str, str]) -> str:
+    inputs = result.provenance.get("inputs", {})
+    if not isinstance(by, str):
+        found = by.get(task)
+    elif by == "task":
+        found = task
+    elif by == "language":
+        found = inputs.get("language")
+    else:
+        fields = inputs.get("fields")
+        found = None if fields is None else "pair" if len(fields) > 1 else "single"
+    if found is None:
+        named = "the dict" if not isinstance(by, str) else f"the result (its {by.replace('_', ' ')})"
+        raise ProbeError(f"{named} does not say which group {task!r} is in: pass by={{{task!r}: 'its group', ...}}")
+    return found
+
+
+def _mean(curves: list[xr.Dataset]) -> xr.Dataset:
+    values = np.mean([curve["values"].values for curve in curves], axis=0)
+    dims = curves[0]["values"].dims
+    variables = {"values": (dims, values)}
+    for name, sign in zip(_BOUNDS, (-1, 1), strict=True):
+        if all(name in curve for curve in curves):
+            distances = np.array([curve[name].values - curve["values"].values for curve in curves])
+            variables[name] = (dims, values + sign * np.sqrt(np.square(distances).sum(axis=0)) / len(curves))
+    return xr.Dataset(variables, coords={dim: curves[0][dim] for dim in dims})

@@ -1,0 +1,37 @@
+"""Captures that need more than one hook point of a layer, or no more than a sum over inputs."""
+
+from abc import abstractmethod
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from promptscope.store import Capture, PairedCapture, View
+
+
+@dataclass(frozen=True)
+class JointCapture(PairedCapture):
+    """A paired capture that needs, in the pass with the prompt, further hook points of the same layer.
+
+    `take` reduces each hook point of `further` when it fires; what it returns lives until `site`, which must fire
+    after them, does. Then `merge` replaces `reduce`, and `compare` gets what it returned beside the plain pass'.
+    """
+
+    further: ClassVar[tuple[str, ...]]
+
+    @abstractmethod
+    def take(self, point: str, x: Tensor, layer: int, view: View) -> Tensor:
+        """Reduce the activation at one of `further`."""
+
+    @abstractmethod
+    def merge(self, x: Tensor, taken: dict[str, Tensor], layer: int, view: View) -> Tensor:
+        """Put the activation at `site` and what was taken together."""
+
+
+@dataclass(frozen=True)
+class SummedCapture(Capture):
+    """A capture of which only the sum over inputs is kept: one row for each shard of the store, whatever the batches.
+
+    For numbers of which every input has too many, such as all neurons. In a part, `values` has one row and `lengths`
+    still one entry for each input of the shard.
+    """

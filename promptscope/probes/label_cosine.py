@@ -1,0 +1,195 @@
+"""Label-space cosine: how close the decoding position is to the gold label word, and to another."""
+
+import copy
+import random
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.probes.base import Probe
+from promptscope.probes.entries import Entries, Shard
+from promptscope.probes.label_words import LabelWords, label_words, unembedding_directions
+from promptscope.probes.residual import ResidualAt
+from promptscope.probes.result import ProbeResult
+from promptscope.prompts import Prompt
+from promptscope.statistics import gold_and_other, label_cosines, mean_interval
+from promptscope.store import Capture, View
+from promptscope.tasks import Encoded, Task
+
+WORDS = ("gold", "non-gold")
+
+
+@dataclass(frozen=True)
+class UnembeddingCosines(Capture):
+    """Cosines of the residual stream where the label is predicted with rows of W_U, plain and centred: (B, 2, C)."""
+
+    site: str = "hook_resid_post"
+    tokens: tuple[int, ...] = ()
+    directions: Tensor | None = field(default=None, compare=False, repr=False)
+
+    def reduce(self, x: Float[Tensor, "B T d_model"], layer: int, view: View) -> Float[Tensor, "B 2 C"]:
+        """Two small matrix products at one position."""
+        assert self.directions is not None
+        state = torch.nn.functional.normalize(view.at(x, view.answer).float(), dim=-1)
+        return torch.einsum("bd,scd->bsc", state, self.directions.to(x.device))
+
+    def spec(self) -> dict[str, Any]:
+        """Name the tokens; their directions belong to the model."""
+        return {"capture": type(self).__name__, "version": self.version, "site": self.site, "tokens": self.tokens}
+
+
+class LabelCosine(Probe):
+    """Cosine of the residual stream where the label is predicted with the gold and with a non-gold label word.
+
+    `c_w = cos(h_l, v_w)`, where h_l is the residual stream leaving layer l at the position that predicts the label (the
+    paper's decoding token `</s>`; a masked model's `{mask}`; the first position of a decoder) and v_w the vector of the
+    first token of label word w.
+
+    `reference="unembedding"` (default): v_w is the token's row of W_U, the same in all layers; norms and biases between
+    h and the logits are left out. `"residual"` (causal models): v_w is the residual stream of the word itself at layer
+    l, measured behind the prompt in `{prompt, last token of the input, word}`.
+
+    `non_gold="drawn"` takes one of the other words at random for each input (by *seed* and the input's id), as the
+    paper does; `"mean"` averages over all of them. `centred=True` corrects for anisotropy: it subtracts the mean of the
+    reference set from v_w, which is the mean row of W_U (unembedding), or the mean over the label words (residual).
+
+    Classification tasks only. In [-1, 1]; gold above non-gold = the layer leans to the right label, which is `gap` in
+    `result.data` (with `gap_low`, `gap_high`). Dimensions: prompt, word, layer; without prompts: word, layer.
+
+    The text names the vectors "label words" and no reference: both readings are given.
+
+    Raises:
+        ProbeError: no task, a generation task, one label only, label words that begin with the same token, or
+            `reference="residual"` on a model that is not causal.
+
+    Reference: *attention and neurons* (S0), section 4.4 and Figure 8.
+
+    >>> LabelCosine().name, LabelCosine("residual", centred=True).name
+    ('label_cosine', 'label_cosine_residual_centred')
+    """
+
+    def __init__(
+        self,
+        reference: Literal["unembedding", "residual"] = "unembedding",
+        non_gold: Literal["drawn", "mean"] = "drawn",
+        centred: bool = False,
+        seed: int = 0,
+        name: str | None = None,
+    ) -> None:
+        if reference not in ("unembedding", "residual"):
+            raise ProbeError(f"reference must be 'unembedding' or 'residual', not {reference!r}")
+        if non_gold not in ("drawn", "mean"):
+            raise ProbeError(f"non_gold must be 'drawn' or 'mean', not {non_gold!r}")
+        self.reference = reference
+        self.non_gold = non_gold
+        self.centred = centred
+        self.seed = seed
+        marks = ((reference, "unembedding"), (non_gold, "drawn"), ("centred" if centred else "", ""))
+        self.name = name or "_".join(["label_cosine", *(mark for mark, usual in marks if mark != usual)])
+        self.title = "Cosine with label words" + (", centred" if centred else "")
+        self._words: LabelWords | None = None
+        self._directions: Tensor | None = None
+        self._kind = "causal"
+
+    def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
+        """Look the label words up; run the plain model if there is no prompt."""
+        made = copy.copy(self)
+        made._kind = model.family.kind
+        if self.reference == "residual" and made._kind != "causal":
+            raise ProbeError(
+                f"reference='residual' feeds label words behind the prompt, which needs a causal model, and "
+                f"{model.name!r} is {made._kind}: use reference='unembedding'"
+            )
+        made._words = label_words(model, task, "the label-space cosine")
+        if self.reference == "unembedding":
+            made._directions = unembedding_directions(model, made._words)
+        made.conditions = "prompted" if prompts else "plain"
+        return made
+
+    def captures(self) -> dict[str, Capture]:
+        """A few cosines, or the residual stream at one position."""
+        if self.reference == "residual":
+            return {"state": ResidualAt()}
+        assert self._words is not None
+        site = "decoder_blocks.{i}.hook_resid_post" if self._kind == "seq2seq" else "hook_resid_post"
+        return {"state": UnembeddingCosines(site, self._words.tokens, self._directions)}
+
+    def inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+        """Put the label words' own inputs in front, for the residual reference."""
+        if self.reference == "unembedding" or not examples:
+            return examples
+        assert self._words is not None
+        return [*self._words.inputs(examples), *examples]
+
+    def compute(self, entries: Entries) -> ProbeResult:
+        """Choose the gold and a non-gold word of each input."""
+        assert self._words is not None and entries.task is not None
+        ids = [example.id for example in entries.examples][self._n_extra :]
+        records = entries.task.split(entries.provenance["inputs"]["split"])
+        labels = {record.id: record.label for record in records}
+        gold = np.array([self._words.labels.index(str(labels[id])) for id in ids])
+        drawn = np.array([self._draw(id, int(index)) for id, index in zip(ids, gold, strict=True)])
+        chosen = drawn if self.non_gold == "drawn" else None
+        numbers: dict[str, np.ndarray] | np.ndarray
+        if entries.prompts:
+            numbers = {
+                prompt: gold_and_other(self._cosines(entries.prompted("state", prompt)), gold, chosen)
+                for prompt in entries.prompts
+            }
+        else:
+            numbers = gold_and_other(self._cosines(entries.plain("state")), gold, chosen)
+        result = entries.result(
+            numbers,
+            dims=("word", "layer"),
+            coords={"word": list(WORDS), "example": ids},
+            units="cosine",
+            direction="gold above non-gold = the layer leans to the right label",
+            range=(-1.0, 1.0),
+            provenance=entries.provenance | {"labels": dict(zip(self._words.labels, self._words.tokens, strict=True))},
+        )
+        _add_gap(result, numbers)
+        return result
+
+    @property
+    def _n_extra(self) -> int:
+        return len(self._words.labels) if self.reference == "residual" and self._words is not None else 0
+
+    def _draw(self, id: str, gold: int) -> int:
+        """Draw a label other than *gold*: the same for an input wherever it stands among the others."""
+        assert self._words is not None
+        other = random.Random(f"{self.seed} {id}").randrange(len(self._words.labels) - 1)
+        return other + (other >= gold)
+
+    def _cosines(self, parts: Iterator[Shard]) -> Float[np.ndarray, "X L C"]:
+        if self.reference == "unembedding":
+            kept = [part["values"][:, :, int(self.centred)] for part in parts]
+            return np.clip(np.concatenate(kept).astype(np.float64), -1.0, 1.0)
+        words: list[np.ndarray] = []
+        cosines: list[np.ndarray] = []
+        for part in parts:  # the words come first, maybe in several shards
+            missing = self._n_extra - sum(map(len, words))
+            words.append(part["values"][:missing])
+            states = part["values"][missing:]
+            if len(states):
+                cosines.append(label_cosines(states, np.concatenate(words), self.centred))
+        return np.clip(np.concatenate(cosines), -1.0, 1.0)
+
+
+def _add_gap(result: ProbeResult, numbers: Mapping[str, np.ndarray] | np.ndarray) -> None:
+    """Add gold less non-gold, with its own interval; the two words' mean, which averaging gave, says nothing."""
+    for name in ("curve", "curve_low", "curve_high"):
+        del result.data[name]
+    arrays = list(numbers.values()) if isinstance(numbers, Mapping) else [numbers]
+    gaps = np.stack([array[:, 0] - array[:, 1] for array in arrays], axis=1)  # (X, prompt, layer)
+    dims: tuple[str, ...] = ("prompt", "layer")
+    if not isinstance(numbers, Mapping):
+        gaps, dims = gaps[:, 0], ("layer",)
+    for name, array in zip(("gap", "gap_low", "gap_high"), (gaps.mean(axis=0), *mean_interval(gaps)), strict=True):
+        result.data[name] = (dims, array)

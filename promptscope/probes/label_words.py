@@ -1,0 +1,75 @@
+"""The label words of a classification task in a model: tokens, inputs and unembedding vectors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.tasks import Encoded, Task
+
+
+@dataclass(frozen=True)
+class LabelWords:
+    """Labels in the order of the verbalizer, and the first token of each one's word."""
+
+    labels: tuple[str, ...]
+    tokens: tuple[int, ...]
+
+    def inputs(self, examples: Sequence[Encoded]) -> list[Encoded]:
+        """Make one input of each word: `{the token before the label, word}`, as a causal model reads it."""
+        before = examples[0].input_ids[examples[0].label_start - 1]
+        special = examples[0].special[examples[0].label_start - 1]
+        return [
+            Encoded(
+                f"label {label}",
+                [before, token],
+                ["special" if special else "text", "label"],
+                [special, False],
+                [-100, -100],
+                None,
+                2,
+                False,
+            )
+            for label, token in zip(self.labels, self.tokens, strict=True)
+        ]
+
+
+def label_words(model: HookedModel, task: Task | None, probe: str) -> LabelWords:
+    """Return the label words of *task*.
+
+    Raises:
+        ProbeError: no task, a generation task, fewer than two labels, or words that begin with the same token.
+    """
+    if task is None:
+        raise ProbeError(f"{probe} needs label words: give task=ps.load_task(...), not a list of encoded records")
+    if task.verbalizer is None:
+        raise ProbeError(
+            f"{probe} compares label words, and {task.name!r} is a generation task, which has none. Leave the probe "
+            "out, or give the task a verbalizer: ps.load_task(..., verbalizer={label: word})"
+        )
+    firsts = {label: ids[0] for label, ids in task.label_ids(model.tokenizer, model.family.kind).items()}
+    if len(firsts) < 2:
+        raise ProbeError(f"{probe} needs a gold and a non-gold label, and {task.name!r} has one: {list(firsts)}")
+    owners: dict[int, str] = {}
+    for label, token in firsts.items():
+        if token in owners:
+            piece = model.tokenizer.convert_ids_to_tokens(token)
+            raise ProbeError(
+                f"the words of labels {owners[token]!r} and {label!r} of {task.name!r} both begin with the token "
+                f"{piece!r}, so {probe} cannot tell gold from non-gold: choose words that differ in their first token"
+            )
+        owners[token] = label
+    return LabelWords(tuple(firsts), tuple(firsts.values()))
+
+
+def unembedding_directions(model: HookedModel, words: LabelWords) -> Float[Tensor, "2 C d_model"]:
+    """Return unit vectors of the words' rows of W_U, and of these rows less the mean of all rows."""
+    head = model.twin.get_output_embeddings()
+    assert head is not None
+    weight = head.weight.detach().float()
+    rows = weight[list(words.tokens)]
+    return torch.nn.functional.normalize(torch.stack([rows, rows - weight.mean(dim=0)]), dim=-1)

@@ -1,0 +1,59 @@
+"""From a layer curve to the layers that a deep prompt is written to."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from promptscope.errors import ProbeError
+from promptscope.probes.result import ProbeResult
+from promptscope.statistics import peak_and_trough_groups, peaks_and_troughs
+
+
+@dataclass(frozen=True)
+class LayerGroups:
+    """Peaks and troughs of a layer curve; `peak_group` and `trough_group` are for `ps.DeepPrompt(layers=...)`."""
+
+    peaks: tuple[int, ...]
+    troughs: tuple[int, ...]
+    peak_group: tuple[int, ...]
+    trough_group: tuple[int, ...]
+
+
+def layer_groups(
+    result: ProbeResult, first: int = 1, last: int = 4, tolerance: float = 0.0, **select: str
+) -> LayerGroups:
+    """Return peak and trough layers of *result*'s layer curve, and the two groups of layers for deep prompts.
+
+    Both groups have the *first* layer and the *last* four besides. *select* chooses one curve of several, such as
+    `prompt="v2"`; *tolerance* is the share of the curve's range below which a step counts as flat.
+
+    Raises:
+        ProbeError: several curves and none chosen, too few layers, or groups that are the same.
+
+    Reference: *attention and neurons* (S0), section 5; see `ps.statistics.peaks_and_troughs`.
+    """
+    values = result.layer_curve().values
+    for dim, label in select.items():
+        if dim not in values.dims or label not in values[dim].values.tolist():
+            raise ProbeError(f"the layer curve of {result.name!r} has no {dim} {label!r}: {_choices(values)}")
+        values = values.sel({dim: label})
+    if values.dims != ("layer",):
+        raise ProbeError(f"choose one of the curves of {result.name!r}: {_choices(values)}")
+    layers, curve = values["layer"].values, np.asarray(values.values, dtype=np.float64)
+    try:
+        peaks, troughs = peaks_and_troughs(curve, tolerance)
+        peak_group, trough_group = peak_and_trough_groups(curve, first, last, tolerance)
+    except ValueError as error:
+        raise ProbeError(f"no peaks or troughs in {result.name!r}: {error}") from error
+    if peak_group == trough_group:
+        raise ProbeError(
+            f"the peak and the trough group of {result.name!r} are the same layers {list(peak_group)}: with "
+            f"first={first} and last={last} of {len(layers)} layers nothing is left to choose. Use a smaller last"
+        )
+    named = (tuple(int(layers[i]) for i in group) for group in (peaks, troughs, peak_group, trough_group))
+    return LayerGroups(*named)
+
+
+def _choices(values: object) -> str:
+    dims = {dim: values[dim].values.tolist() for dim in values.dims if dim != "layer"}  # type: ignore[attr-defined,index]
+    return "; ".join(f"{dim}={labels}" for dim, labels in dims.items()) or "there is only one"

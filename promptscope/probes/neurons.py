@@ -1,0 +1,189 @@
+"""FFN neurons under a prompt: the activation states that ON scores compare."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import ClassVar, Literal
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.probes.base import Probe
+from promptscope.probes.entries import Entries, Shard
+from promptscope.probes.joint import SummedCapture
+from promptscope.probes.result import ProbeResult
+from promptscope.prompts import DeepPrompt, Prompt
+from promptscope.store import Capture, View
+from promptscope.tasks import Encoded, Task
+
+State = Literal["pre", "post", "binary"]
+Place = Literal["separator", "prompt", "last"]
+_SITES = {"pre": "mlp.hook_pre", "post": "mlp.hook_post", "binary": "mlp.hook_post"}
+
+
+@dataclass(frozen=True)
+class FirstTokenNeurons(Capture):
+    """Neurons at the first text token, (B, 1, F)."""
+
+    site: str = "mlp.hook_post"
+
+    def reduce(self, x: Float[Tensor, "B T F"], layer: int, view: View) -> Float[Tensor, "B 1 F"]:
+        """Pick the position behind the prompt."""
+        return view.without_prompt(x)[:, :1]
+
+
+@dataclass(frozen=True)
+class PromptNeurons(Capture):
+    """Neurons at the k prompt positions, (B, k, F)."""
+
+    site: str = "mlp.hook_post"
+
+    def reduce(self, x: Float[Tensor, "B T F"], layer: int, view: View) -> Float[Tensor, "B k F"]:
+        """Cut the text off."""
+        return x[:, : view.k]
+
+
+@dataclass(frozen=True)
+class LastTokenNeurons(SummedCapture):
+    """Neurons at the last token of each input, summed over inputs; with `active`, how many inputs activate them."""
+
+    site: str = "mlp.hook_post"
+    active: bool = False
+    ragged_dim: ClassVar[int | None] = None
+
+    def reduce(self, x: Float[Tensor, "B T F"], layer: int, view: View) -> Float[Tensor, "B 1 F"]:
+        """Pick the last real position."""
+        picked = view.at(x, view.lengths - 1)[:, None]
+        return (picked > 0).float() if self.active else picked.float()
+
+
+class NeuronStates(Probe):
+    """Activation state of the FFN neurons of each layer under a prompt; `on_scores` compares states of tasks.
+
+    `state`: `"post"` (default) is the FFN after its non-linearity, `a = f(W x)` (gated FFN: `f(gate) * up`); `"pre"`
+    before it, `W x` (gated FFN: the gate); `"binary"` the set of active neurons, `post > 0`.
+
+    `at`: `"separator"` (default) feeds the input `{prompt, </s>}` alone and takes the state at `</s>`, so that a state
+    belongs to a task and not to an input; `"prompt"` feeds the same and takes the states at the k prompt positions,
+    which only input-level prompts have (what stands at a deep prompt's positions reaches nothing); `"last"` is the mean
+    over the task's inputs of the state at their last token (for `binary`, the share of inputs that activate a neuron).
+
+    `</s>` is the special token that ends every input of the task; *separator* gives another token id, for templates
+    without one. Dimensions: prompt, layer, position, neuron. Only the sum over inputs is stored.
+
+    The paper's text does not say which of the three states it compares: `"post"` is the reading of its own figures.
+
+    Raises:
+        ProbeError: no prompt, a deep prompt with `at="prompt"`, or inputs that do not end with one special token.
+
+    Reference: *attention and neurons* (S0), section 3.3 and eq. 7; Su et al. 2022.
+
+    >>> NeuronStates().name, NeuronStates(state="binary", at="last").name
+    ('neuron_states', 'neuron_states_binary_last')
+    """
+
+    conditions = "prompted"
+
+    def __init__(
+        self, state: State = "post", at: Place = "separator", separator: int | None = None, name: str | None = None
+    ) -> None:
+        if state not in _SITES:
+            raise ProbeError(f"state must be 'pre', 'post' or 'binary', not {state!r}")
+        if at not in ("separator", "prompt", "last"):
+            raise ProbeError(f"at must be 'separator', 'prompt' or 'last', not {at!r}")
+        self.state = state
+        self.at = at
+        self.separator = separator
+        default = [part for part, usual in ((state, "post"), (at, "separator")) if part != usual]
+        self.name = name or "_".join(["neuron_states", *default])
+        self.title = f"FFN neurons, {state}, at {at}"
+
+    def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
+        """Only input-level prompts have neurons of their own."""
+        deep = [name for name, prompt in prompts.items() if isinstance(prompt, DeepPrompt)]
+        if self.at == "prompt" and deep:
+            raise ProbeError(
+                f"prompt {deep[0]!r} is a deep prompt: keys and values, which pass through no FFN. "
+                "Use at='separator' or at='last' for it"
+            )
+        return self
+
+    def captures(self) -> dict[str, Capture]:
+        """One state per input; of many inputs, their sum."""
+        site = _SITES[self.state]
+        if self.at == "last":
+            return {"neurons": LastTokenNeurons(site, active=self.state == "binary")}
+        return {"neurons": FirstTokenNeurons(site) if self.at == "separator" else PromptNeurons(site)}
+
+    def inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+        """Feed the separator alone, or the task's inputs."""
+        if self.at == "last" or not examples:
+            return examples
+        token = separator_of(examples) if self.separator is None else self.separator
+        first = examples[0]
+        behind = first.label_start >= len(first.input_ids)  # a causal model's label stands behind its input
+        decoder = None if first.decoder_input_ids is None else first.decoder_input_ids[:1]
+        targets = [-100]
+        return [Encoded("separator", [token], ["special"], [True], targets, decoder, int(behind), False)]
+
+    def compute(self, entries: Entries) -> ProbeResult:
+        """Average the sums."""
+        states = {prompt: self._mean(entries.prompted("neurons", prompt)) for prompt in entries.prompts}
+        sizes = {state.shape[1] for state in states.values()}
+        if len(sizes) > 1:
+            raise ProbeError(f"prompts of different lengths, {sorted(sizes)}, cannot be compared at='prompt'")
+        values = np.stack(list(states.values()))  # (prompt, layer, position, neuron)
+        curve = values.mean(axis=(2, 3), dtype=np.float64)
+        dims = ("prompt", "layer", "position", "neuron")
+        unknown = np.full_like(curve, np.nan)
+        data = xr.Dataset(
+            {
+                "values": (dims, values),
+                "curve": (dims[:2], curve),
+                "curve_low": (dims[:2], unknown),
+                "curve_high": (dims[:2], unknown),
+            },
+            coords={
+                "prompt": list(states),
+                "layer": list(entries.layers("neurons")),
+                "position": np.arange(values.shape[2]),
+                "neuron": np.arange(values.shape[3]),
+            },
+        )
+        binary = self.state == "binary"
+        return ProbeResult(
+            data=data,
+            units="share of inputs" if binary else "activation",
+            direction="higher = active in more inputs" if binary else "higher = more active",
+            range=(0.0, 1.0) if binary else (None, None),
+            n_examples=len(entries.examples),
+            **entries.about(),
+        )
+
+    def _mean(self, parts: Iterable[Shard]) -> Float[np.ndarray, "L P F"]:
+        total: np.ndarray | float = 0.0
+        n = 0
+        for part in parts:
+            values = part["values"] > 0 if self.state == "binary" and self.at != "last" else part["values"]
+            total = total + values.swapaxes(0, 1).sum(axis=1, dtype=np.float64)
+            n += len(part["lengths"])
+        return np.asarray(total / n, dtype=np.float32)
+
+
+def separator_of(examples: Sequence[Encoded]) -> int:
+    """Return the special token that ends all *examples*.
+
+    Raises:
+        ProbeError: they end with different tokens, or with one that is not special.
+    """
+    ends = {(example.input_ids[-1], example.special[-1]) for example in examples}
+    if len(ends) > 1 or not next(iter(ends))[1]:
+        raise ProbeError(
+            "the inputs do not all end with the same special token, which at='separator' and at='prompt' feed behind "
+            "the prompt: end the template's source with {sep}, name a token, separator=tokenizer.eos_token_id, or use "
+            "at='last'"
+        )
+    return next(iter(ends))[0]

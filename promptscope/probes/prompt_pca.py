@@ -1,0 +1,147 @@
+"""PCA of prompts: do the vectors of one task, or of one language, lie together?"""
+
+from collections.abc import Mapping, Sequence
+from typing import Literal
+
+import numpy as np
+import xarray as xr
+from sklearn.metrics import pairwise_distances, silhouette_score
+
+from promptscope.errors import ProbeError
+from promptscope.probes.result import ProbeResult
+from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
+from promptscope.statistics import principal_components
+
+Role = Literal["both", "keys", "values"]
+
+
+def prompt_pca(
+    prompts: Mapping[str, Prompt],
+    tasks: Mapping[str, str] | None = None,
+    languages: Mapping[str, str] | None = None,
+    role: Role = "both",
+    part: str = "self",
+    n_components: int = 2,
+    n_permutations: int = 200,
+    seed: int = 0,
+) -> ProbeResult:
+    """Fit the vectors of all prompts together, layer by layer, and score how far they cluster by task and language.
+
+    Values are coordinates, dimensions (prompt, layer, position, component); input-level prompts have one layer, -1. In
+    `result.data` stand `explained_variance` (layer, component), and for `task` and `language`, over the full vectors
+    with Euclidean distance, the mean `silhouette_*` (layer): 1 = tight clusters, 0 = none, below 0 = nearer to others;
+    beside it `silhouette_*_null`, its mean when the labels are dealt to the prompts at random (a prompt's k vectors
+    stay together), and `silhouette_*_p`, how often that is as high: `(1 + #) / (1 + n_permutations)`.
+
+    Args:
+        prompts: name -> bound prompt, all of one kind, length and model.
+        tasks: prompt -> task; by default what the prompt was trained on, or else its name.
+        languages: prompt -> language; without it there is no score by language.
+        role: of untied deep prompts, keys and values side by side, or one of them.
+        part: of encoder-decoders, whose attention's keys and values.
+
+    Raises:
+        ProbeError: fewer than two prompts, unbound ones, or prompts of different kinds, lengths, layers or models.
+
+    Reference: *attention and neurons* (S0), section 4.2, Figures 1, 2, 9-11.
+    """
+    vectors, layers = _vectors(prompts, role, part)  # (prompt, layer, k, d)
+    n, _, k, _ = vectors.shape
+    points, shares = zip(
+        *(principal_components(vectors[:, i].reshape(n * k, -1), n_components) for i in range(len(layers))), strict=True
+    )
+    coordinates = np.stack(points, axis=1).reshape(n, k, len(layers), n_components).transpose(0, 2, 1, 3)
+    names = list(prompts)
+    labels = {"task": [(tasks or {}).get(name) or str(prompts[name].provenance.get("task", name)) for name in names]}
+    if languages is not None:
+        missing = [name for name in names if name not in languages]
+        if missing:
+            raise ProbeError(f"languages does not say which language {missing[0]!r} is in; it knows {list(languages)}")
+        labels["language"] = [languages[name] for name in names]
+    variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
+        "values": (("prompt", "layer", "position", "component"), coordinates),
+        "explained_variance": (("layer", "component"), np.stack(shares)),
+    }
+    for label, of_prompts in labels.items():
+        scores = np.array(
+            [_clustering(vectors[:, i], of_prompts, n_permutations, seed) for i in range(len(layers))]
+        )  # (layer, 3)
+        for name, column in zip(("", "_null", "_p"), scores.T, strict=True):
+            variables[f"silhouette_{label}{name}"] = (("layer",), column)
+    coords: dict[str, object] = {
+        "prompt": names,
+        "layer": list(layers),
+        "position": np.arange(k),
+        "component": np.arange(n_components),
+    }
+    coords |= {label: ("prompt", of_prompts) for label, of_prompts in labels.items()}
+    first = next(iter(prompts.values()))
+    return ProbeResult(
+        name="prompt_pca",
+        data=xr.Dataset(variables, coords=coords),
+        title="Prompts, principal components",
+        units="coordinate",
+        direction="near = alike",
+        n_examples=n * k,
+        provenance={
+            "model": {key: first.provenance.get(key) for key in ("model", "embedding_hash")},
+            "prompts": {name: {"prompt": repr(p), "content_hash": p.content_hash()} for name, p in prompts.items()},
+        },
+    )
+
+
+def _vectors(prompts: Mapping[str, Prompt], role: Role, part: str) -> tuple[np.ndarray, Sequence[int]]:
+    if len(prompts) < 2:
+        raise ProbeError(f"a PCA of prompts sets several beside each other, got {list(prompts)}")
+    unbound = [name for name, prompt in prompts.items() if not prompt.is_bound]
+    if unbound:
+        raise ProbeError(f"prompt {unbound[0]!r} has no numbers yet: bind it to a model, load or train it first")
+    for what, read in _MUST_AGREE.items():
+        found = {name: read(prompt) for name, prompt in prompts.items()}
+        if len(set(found.values())) > 1:
+            raise ProbeError(f"prompts of different {what} cannot be set beside each other: {found}")
+    arrays = [_of_one(prompt, role, part) for prompt in prompts.values()]
+    if len({array.shape for array in arrays}) > 1:
+        raise ProbeError(f"prompts of different layers or widths: {[array.shape for array in arrays]} (layer, k, d)")
+    first = next(iter(prompts.values()))
+    layers = (first.layers or range(len(arrays[0]))) if isinstance(first, DeepPrompt) else (-1,)
+    return np.stack(arrays), tuple(layers)
+
+
+_MUST_AGREE = {
+    "kinds": lambda prompt: type(prompt).__name__ + (" tied" if getattr(prompt, "tied", False) else ""),
+    "lengths": lambda prompt: prompt.length,
+    "layers": lambda prompt: getattr(prompt, "layers", None),
+    "models (by embedding hash)": lambda prompt: prompt.provenance.get("embedding_hash"),
+}
+
+
+def _of_one(prompt: Prompt, role: Role, part: str) -> np.ndarray:
+    """(layer, k, d) of one prompt."""
+    if isinstance(prompt, SoftPrompt):
+        return prompt.vectors().detach().float().cpu().numpy()[None]
+    assert isinstance(prompt, DeepPrompt)
+    keys, values = (tensor.detach().float().cpu().numpy() for tensor in (prompt.keys(part), prompt.values(part)))
+    if prompt.tied or role == "keys":
+        return keys
+    return values if role == "values" else np.concatenate([keys, values], axis=-1)
+
+
+def _clustering(
+    vectors: np.ndarray, of_prompts: Sequence[str], n_permutations: int, seed: int
+) -> tuple[float, float, float]:
+    """Silhouette of vectors (prompt, k, d) under the prompts' labels, its null's mean, and p."""
+    n, k, _ = vectors.shape
+    if not 1 < len(set(of_prompts)) < n * k:
+        return np.nan, np.nan, np.nan
+    distances = pairwise_distances(vectors.reshape(n * k, -1).astype(np.float64))
+    codes = np.unique(np.array(of_prompts), return_inverse=True)[1]
+    generator = np.random.default_rng(seed)
+
+    def score(codes: np.ndarray) -> float:
+        return float(silhouette_score(distances, np.repeat(codes, k), metric="precomputed"))
+
+    observed = score(codes)
+    null = np.array([score(generator.permutation(codes)) for _ in range(n_permutations)])
+    p_value = (1 + int(np.sum(null >= observed - 1e-12))) / (1 + n_permutations)
+    return observed, float(null.mean()) if n_permutations else np.nan, p_value

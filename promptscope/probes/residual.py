@@ -1,0 +1,30 @@
+"""The residual stream at one chosen position of each input."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.store import Capture, View
+
+
+@dataclass(frozen=True)
+class ResidualAt(Capture):
+    """The residual stream leaving each layer at one position, (B, d_model).
+
+    `at`: `"answer"`, where the label is predicted; `"last"`, the last real token; or a text position, counted from 0
+    (negative: from the end). Inputs that are shorter give zeros.
+    """
+
+    site: str = "hook_resid_post"
+    at: int | str = "answer"
+
+    def reduce(self, x: Float[Tensor, "B T d_model"], layer: int, view: View) -> Float[Tensor, "B d_model"]:
+        """Pick the position."""
+        if self.at == "answer":
+            return view.at(x, view.answer)
+        position = -1 if self.at == "last" else int(self.at)
+        positions = position + view.lengths if position < 0 else torch.full_like(view.lengths, position)
+        there = (positions >= 0) & (positions < view.lengths)
+        return view.at(x, positions.where(there, 0)) * there[:, None]
