@@ -1,0 +1,1 @@
+"""What promptscope is measured against."""

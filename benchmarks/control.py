@@ -1,0 +1,33 @@
+"""The control: the same session with MKL on AVX-512, which it leaves unused on processors that are not Intel's.
+
+What promptscope gains from oneDNN's AVX-512 kernels must not pass for a gain of method: with the control everybody has
+them. MKL asks one function whether the processor is Intel's; a library that is loaded before it answers yes.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.results import Results
+from promptscope.files import read_json
+
+_SHIM = "int mkl_serv_intel_cpu_true(void) { return 1; }\n"
+
+
+def run_control(arguments: Sequence[str], folder: Path) -> Results | str:
+    """Run `python -m benchmarks` with *arguments* in another process; return its results, or why it was not run."""
+    compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
+    if sys.platform != "linux" or compiler is None:
+        return "not run: needs Linux and a C compiler"
+    source, library, out = folder / "shim.c", folder / "shim.so", folder / "control.json"
+    source.write_text(_SHIM)
+    subprocess.run([compiler, "-shared", "-fPIC", "-o", str(library), str(source)], check=True)
+    preload = " ".join(filter(None, [str(library), os.environ.get("LD_PRELOAD")]))
+    command = [sys.executable, "-m", "benchmarks", *arguments, "--out", str(out)]
+    done = subprocess.run(command, env={**os.environ, "LD_PRELOAD": preload}, check=False)
+    if not out.is_file():
+        return f"not run: the process ended with code {done.returncode} and left no results"
+    return Results.from_json(read_json(out))

@@ -1,0 +1,101 @@
+"""Greedy generation in ragged batches; the truth is every row alone, without padding."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.baselines import plain
+from benchmarks.baselines.peft import PeftPrompt
+from benchmarks.equality import Outcome
+from benchmarks.flops import LinearWeights, Work, padded_rows, text_rows
+from benchmarks.inputs import Lengths, random_batches, row_lengths
+from benchmarks.models import Models, Subject
+from benchmarks.training import make_prompt
+from benchmarks.ways import in_every_way
+from benchmarks.workload import Variant, Workload
+from promptscope.fast import share
+from promptscope.prompts import SoftPrompt
+from promptscope.tasks import Batch
+from promptscope.training.generate import write
+
+
+@dataclass(frozen=True)
+class Generation:
+    """`new` greedy tokens behind `rows` rows, `batch` at a time, and an input-level prompt.
+
+    PEFT's batched `generate` is fast at writing other tokens than its rows get alone (padding moves their positions):
+    it is the baseline in time, and its own distance from the truth is shown.
+    """
+
+    model: str
+    k: int
+    lengths: Lengths
+    rows: int
+    batch: int = 16
+    new: int = 5
+
+    @property
+    def name(self) -> str:
+        """`generation/MODEL/v1/k20-ragged14-40-48rows-5new`."""
+        return f"generation/{self.model}/v1/k{self.k}-{self.lengths}-{self.rows}rows-{self.new}new"
+
+    def workload(self, models: Models) -> Workload:
+        """Prepare the prompt, PEFT with the same numbers, the batches on both sides of padding, and the truth."""
+        subject = models.get(self.model)
+        batches = random_batches(subject, self.lengths, self.batch, self.rows // self.batch)
+        prompt = make_prompt(subject, "v1", self.k)
+        assert isinstance(prompt, SoftPrompt)
+        theirs, left = PeftPrompt(subject, prompt), [_left_padded(batch) for batch in batches]
+        rows = [
+            ids[mask.bool()]
+            for batch in batches
+            for ids, mask in zip(batch.input_ids, batch.attention_mask, strict=True)
+        ]
+
+        def peft() -> Outcome:
+            return {"tokens": torch.cat([theirs.generate(ids, mask, self.new) for ids, mask in left]).cpu()}
+
+        def peft_alone() -> Outcome:
+            new = [theirs.generate(row[None], torch.ones_like(row)[None], self.new) for row in rows]
+            return {"tokens": torch.cat(new).cpu()}
+
+        @torch.no_grad()
+        def promptscope() -> Outcome:
+            shared = share(subject.hooked, [prompt])
+            new = [
+                write(subject.hooked, batch.input_ids, batch.attention_mask, prompt, self.new, (), shared)
+                for batch in batches
+            ]
+            return {"tokens": torch.tensor([row for part in new for row in part])}
+
+        vectors = prompt.vectors().detach().to(subject.bare.dtype)
+        truth = torch.stack([plain.greedy_alone(subject.bare, row, vectors, self.new) for row in rows]).cpu()
+        work = _work(subject, self.k, batches, self.new)
+        return Workload(
+            (
+                Variant("PEFT", peft, work),
+                Variant("PEFT, row by row", peft_alone, work, against="PEFT"),
+                *(
+                    Variant(name, run, work, against="PEFT")
+                    for name, run in in_every_way(subject.hooked, promptscope).items()
+                ),
+            ),
+            {"tokens": 0.0},
+            truths={"PEFT": {"tokens": truth}},
+        )
+
+
+def _left_padded(batch: Batch) -> tuple[Tensor, Tensor]:
+    order = torch.argsort(batch.attention_mask, dim=1, stable=True)
+    return batch.input_ids.gather(1, order), batch.attention_mask.gather(1, order)
+
+
+def _work(subject: Subject, k: int, batches: Sequence[Batch], new: int) -> Work:
+    """The prompt is needed once in all; the last new token is not read."""
+    lengths, n_rows = row_lengths(batches), sum(map(len, batches))
+    steps = n_rows * (new - 1)
+    rows = text_rows(lengths, k, causal=True) + steps
+    flops = LinearWeights.of(subject.bare).flops(rows, n_rows * new, training=False)
+    return Work(rows, padded_rows(lengths, k) + steps, flops)

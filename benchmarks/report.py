@@ -1,0 +1,91 @@
+"""Results as a Markdown table."""
+
+from collections.abc import Mapping, Sequence
+
+from benchmarks.results import CaseResult, Measurement, Proof, Results
+from benchmarks.timing import Spread
+
+COLUMNS = ("variant", "ms", "ratio", "differences", "GFLOP needed / done", "of GEMM peak", "peak MB", "growth")
+
+
+def page(results: Results) -> str:
+    """Return everything: machine, proofs, one table a case, and the control."""
+    parts = [_machine(results), *map(proof_line, results.proofs), *map(case_table, results.cases)]
+    if isinstance(results.control, Results):
+        parts += ["## Control: MKL on AVX-512 for everybody", page(results.control)]
+    elif results.control is not None:
+        parts.append(f"Control with MKL on AVX-512: {results.control}")
+    parts.append(verdict(results))
+    return "\n\n".join(parts)
+
+
+def case_table(case: CaseResult) -> str:
+    """Return a case as a table under its name."""
+    if case.not_run is not None:
+        return f"### {case.case}\n\nnot run: {case.not_run}"
+    rows = [_row(m, case.limits) for m in case.measurements]
+    about = "".join(f" · {name.replace('_', ' ')} {value:g}" for name, value in case.about.items())
+    first = case.measurements[0]
+    tokens = f"{first.tokens} tokens needed, {first.padded_tokens} padded{about}"
+    return f"### {case.case}\n\n{tokens}\n\n{_table(COLUMNS, rows)}"
+
+
+def proof_line(proof: Proof) -> str:
+    """Return a proof as a list item."""
+    return f"- {'**FAILED** ' if proof.failed else ''}{proof.name}: {_differences(proof.differences, proof.limits)}"
+
+
+def verdict(results: Results) -> str:
+    """Return whether all ratios count."""
+    if not results.failures:
+        return "All variants are equal within their limits."
+    return "FAILED, so that their ratios do not count: " + "; ".join(results.failures)
+
+
+def _machine(results: Results) -> str:
+    about = results.hardware
+    rates = ", ".join(f"{name} {rate:.0f}" for name, rate in results.gemm_gflops.items())
+    load = ", ".join(f"{x:.1f}" for x in about["load_average"])
+    return (
+        f"{results.date}, {results.rounds} rounds, {about.get('gpu') or about['cpu']} ({about['device']}), "
+        f"{about['threads']} thread(s), {about['clock']}, load average {load} at the start. "
+        f"GEMM in GFLOP/s: {rates}. {_prepacking(results)}"
+        + ", ".join(f"{name} {version}" for name, version in results.versions.items())
+        + "."
+    )
+
+
+def _prepacking(results: Results) -> str:
+    costs = [
+        f"{model} {cost['prepack_seconds']:.2g} s, {cost.get('prepack_mb', 0):.0f} MB"
+        for model, cost in results.prepacking.items()
+        if cost
+    ]
+    return f"Weights packed once: {'; '.join(costs)}. " if costs else ""
+
+
+def _row(m: Measurement, limits: Mapping[str, float]) -> list[str]:
+    ratio = "1" if m.ratio is None else f"{_spread(m.ratio)}{' **FAILED**' if m.failed else ''}"
+    return [
+        m.variant,
+        f"{m.milliseconds.median:.4g}",
+        ratio,
+        _differences(m.differences, limits),
+        f"{m.gflop_needed:.3g} / {m.gflop_done:.3g}",
+        f"{100 * m.share_of_peak:.0f} %",
+        "" if m.peak_mb is None else f"{m.peak_mb:.0f}",
+        "" if m.growth is None else f"x{_spread(m.growth)} time",
+    ]
+
+
+def _differences(found: Mapping[str, float], limits: Mapping[str, float]) -> str:
+    return "; ".join(f"{name} {value:.1e} (limit {limits.get(name, 0):.0e})" for name, value in found.items())
+
+
+def _spread(spread: Spread) -> str:
+    return f"{spread.median:.2f} [{spread.low:.2f}-{spread.high:.2f}]"
+
+
+def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    lines = [head, ["---"] * len(head), *rows]
+    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

@@ -1,0 +1,83 @@
+"""Evaluation by verbalizer: which of a few words is how likely behind every row."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from benchmarks.baselines.peft import PeftPrompt
+from benchmarks.equality import Outcome
+from benchmarks.flops import LinearWeights, Work, padded_rows, text_rows
+from benchmarks.inputs import Lengths, random_batches, row_lengths
+from benchmarks.models import Models, Subject
+from benchmarks.training import Level, make_prompt
+from benchmarks.ways import in_every_way
+from benchmarks.workload import Variant, Workload
+from promptscope.fast import share
+from promptscope.tasks import Batch
+from promptscope.training.scoring import word_logits
+
+
+@dataclass(frozen=True)
+class Scoring:
+    """Three words behind `rows` rows, `batch` at a time."""
+
+    model: str
+    level: Level
+    k: int
+    lengths: Lengths
+    rows: int
+    batch: int = 16
+    words: tuple[int, ...] = (17, 101, 411)
+
+    @property
+    def name(self) -> str:
+        """`scoring/MODEL/v1/k20-ragged14-40-48rows`."""
+        return f"scoring/{self.model}/{self.level}/k{self.k}-{self.lengths}-{self.rows}rows"
+
+    def workload(self, models: Models) -> Workload:
+        """Prepare the prompt, PEFT with the same numbers, and the batches."""
+        subject = models.get(self.model)
+        batches = random_batches(subject, self.lengths, self.batch, self.rows // self.batch)
+        prompt = make_prompt(subject, self.level, self.k)
+        theirs, words = PeftPrompt(subject, prompt), list(self.words)
+
+        @torch.no_grad()
+        def peft() -> Outcome:
+            return _outcome([theirs.logits(batch)[batch.targets != -100][:, words] for batch in batches])
+
+        @torch.no_grad()
+        def peft_label_only() -> Outcome:
+            return _outcome([theirs.logits_at(batch, batch.targets != -100)[:, words] for batch in batches])
+
+        @torch.no_grad()
+        def promptscope() -> Outcome:
+            shared = share(subject.hooked, [prompt])
+            return _outcome([word_logits(subject.hooked, batch, words, prompt, shared) for batch in batches])
+
+        work = _work(subject, self.level, self.k, batches, len(words))
+        return Workload(
+            (
+                Variant("PEFT", peft, work),
+                Variant("PEFT, label-only", peft_label_only, work, against="PEFT"),
+                *(
+                    Variant(name, run, work, against="PEFT")
+                    for name, run in in_every_way(subject.hooked, promptscope).items()
+                ),
+            ),
+            {"log_probabilities": 1e-4},
+        )
+
+
+def _outcome(logits: Sequence[Tensor]) -> Outcome:
+    """Return how likely each word is among the words."""
+    return {"log_probabilities": torch.cat(list(logits)).cpu().log_softmax(-1)}
+
+
+def _work(subject: Subject, level: Level, k: int, batches: Sequence[Batch], n_words: int) -> Work:
+    """The prompt is needed once in all, and of the unembedding the words' rows only."""
+    lengths, k = row_lengths(batches), k if level == "v1" else 0
+    rows = text_rows(lengths, k, causal=True)
+    head_rows = sum(map(len, batches)) * n_words / subject.vocab
+    return Work(rows, padded_rows(lengths, k), LinearWeights.of(subject.bare).flops(rows, head_rows, training=False))

@@ -1,0 +1,172 @@
+"""A training step on a frozen model: loss, prompt gradient, AdamW."""
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from benchmarks.baselines import plain
+from benchmarks.baselines.peft import PeftPrompt, peft_rows
+from benchmarks.equality import FP32_LIMITS, Outcome
+from benchmarks.flops import LinearWeights, Work, padded_rows, text_rows
+from benchmarks.inputs import Lengths, random_batches, row_lengths
+from benchmarks.models import Models, Subject
+from benchmarks.ways import in_every_way
+from benchmarks.workload import Variant, Workload
+from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
+from promptscope.prompts.rotary import after_rotary
+from promptscope.tasks import Batch
+from promptscope.training.objective import accumulate_gradient
+
+Level = Literal["v1", "v2"]
+
+
+@dataclass(frozen=True)
+class Training:
+    """Steps over `batches` batches of `rows` rows each behind `k` prompt positions; the loss is their mean."""
+
+    model: str
+    level: Level
+    k: int
+    lengths: Lengths
+    rows: int
+    batches: int = 1
+    targets: int = 1
+
+    @property
+    def name(self) -> str:
+        """`training/MODEL/v1/k20-n30-b16`."""
+        return f"training/{self.model}/{self.level}/k{self.k}-{self.lengths}-b{self.rows}"
+
+    def workload(self, models: Models) -> Workload:
+        """Prepare the prompt, PEFT with the same numbers, and the batches."""
+        subject = models.get(self.model)
+        batches = random_batches(subject, self.lengths, self.rows, self.batches, self.targets)
+        prompt = make_prompt(subject, self.level, self.k)
+        work = training_work(subject, self.level, self.k, batches)
+        lengths = [n for part in row_lengths(batches) for n in part]
+        return Workload(
+            training_variants(subject, prompt, batches, work),
+            FP32_LIMITS,
+            about={"mean_length": sum(lengths) / len(lengths), "longest": max(lengths)},
+        )
+
+
+def make_prompt(subject: Subject, level: Level, k: int, seed: int = 0) -> Prompt:
+    """Make a prompt of token vectors, or of the keys and values of such, in the form that PEFT can have too.
+
+    Numbers as large but no model's own make gradients that rounding alone moves by a hundred times as much.
+    """
+    if level == "v1":
+        return SoftPrompt(k, init="vocab", seed=seed).bind(subject.hooked)
+    prompt = DeepPrompt(k, init="vocab", seed=seed).bind(subject.hooked)
+    keys, heads = prompt.keys(), (subject.hooked.shape.n_kv_heads, subject.hooked.shape.d_head)
+    with torch.no_grad():
+        turned = after_rotary(keys.unflatten(-1, heads).transpose(1, 2), subject.hooked)
+        keys.copy_(turned.transpose(1, 2).flatten(2))
+    prompt.keys_after_rotary = True  # as PEFT has them: numbers and gradients then mean the same
+    return prompt
+
+
+def training_work(subject: Subject, level: Level, k: int, batches: Sequence[Batch]) -> Work:
+    """Count what a step needs; a deep prompt has no rows of its own.
+
+    A deep prompt's gradient ends at the first layer's keys and values, so that a run may do a little less.
+    """
+    lengths, rows = row_lengths(batches), k if level == "v1" else 0
+    tokens = text_rows(lengths, rows, causal=subject.hooked.family.kind == "causal")
+    n_targets = sum(int((batch.targets != -100).sum()) for batch in batches)
+    decoder_rows = n_targets if subject.hooked.family.kind == "seq2seq" else 0
+    flops = LinearWeights.of(subject.bare).flops(tokens, n_targets, decoder_rows)
+    return Work(tokens, padded_rows(lengths, rows), flops)
+
+
+def training_variants(
+    subject: Subject, prompt: Prompt, batches: Sequence[Batch], work: Work, suffix: str = "", first: str | None = None
+) -> tuple[Variant, ...]:
+    """Return the baseline, its label-only form where there is one, and promptscope.
+
+    *suffix* tells sizes of one case apart, and *first* is the suffix of the smallest.
+    """
+    runs = _masked_runs(subject, prompt, batches)
+    if runs is None:
+        runs = _peft_runs(subject, prompt, batches)
+    runs |= in_every_way(subject.hooked, _promptscope_run(subject, prompt, batches))
+    baseline = next(iter(runs)) + suffix
+    return tuple(
+        Variant(
+            name + suffix,
+            run,
+            work,
+            against=None if name + suffix == baseline else baseline,
+            grows_from=None if first is None else name + first,
+        )
+        for name, run in runs.items()
+    )
+
+
+def _masked_runs(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> dict[str, Callable[[], Outcome]] | None:
+    """PEFT has no class for masked language models: the loop is written by hand."""
+    if subject.hooked.family.kind != "masked":
+        return None
+    assert isinstance(prompt, SoftPrompt)
+    vectors = prompt.embedding.detach().clone().requires_grad_()
+    step = _Step([vectors])
+    return {
+        "plain loop": lambda: step(plain.masked_losses(subject.bare, batches, vectors), len(batches), vectors),
+        "plain loop, label-only": lambda: step(
+            plain.label_only_masked_losses(subject.bare, batches, vectors), len(batches), vectors
+        ),
+    }
+
+
+def _peft_runs(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> dict[str, Callable[[], Outcome]]:
+    theirs = PeftPrompt(subject, prompt)
+    step = _Step([theirs.weight])
+
+    def outcome(losses: Iterable[Tensor]) -> Outcome:
+        return {**step(losses, len(batches), theirs.weight), "gradient": theirs.gradient()}
+
+    runs: dict[str, Callable[[], Outcome]] = {"PEFT": lambda: outcome(theirs.losses(batches))}
+    if subject.hooked.family.kind == "causal":
+        runs["PEFT, label-only"] = lambda: outcome(theirs.label_only_losses(batches))
+    return runs
+
+
+def _promptscope_run(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> Callable[[], Outcome]:
+    optimizer = _optimizer(prompt.parameters())
+
+    def run() -> Outcome:
+        optimizer.zero_grad(set_to_none=True)
+        loss = accumulate_gradient(subject.hooked, prompt, batches)
+        optimizer.step()
+        return {
+            "loss": torch.tensor(loss, dtype=torch.float64),
+            "gradient": peft_rows(prompt, lambda number: number.grad),
+        }
+
+    return run
+
+
+class _Step:
+    """A baseline's step; labels are as many in every batch, so that the mean of means is the mean."""
+
+    def __init__(self, parameters: Sequence[Tensor]) -> None:
+        self.optimizer = _optimizer(parameters)
+
+    def __call__(self, losses: Iterable[Tensor], n: int, parameter: Tensor) -> dict[str, Tensor]:
+        self.optimizer.zero_grad(set_to_none=True)
+        total = 0.0
+        for loss in losses:
+            (loss / n).backward()
+            total += loss.item() / n
+        self.optimizer.step()
+        assert parameter.grad is not None
+        return {"loss": torch.tensor(total, dtype=torch.float64), "gradient": parameter.grad}
+
+
+def _optimizer(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
+    # The step is paid for, but every round is to see the same numbers.
+    return torch.optim.AdamW(list(parameters), lr=0.0, weight_decay=0.0)
