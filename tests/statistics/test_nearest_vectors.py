@@ -7,6 +7,7 @@ import jaxtyping
 import numpy as np
 import pytest
 from scipy import stats
+from scipy.spatial.distance import cdist
 from sklearn.neighbors import NearestNeighbors
 
 from promptscope.statistics import nearest_vectors, own_nearest_distances, percentile_of
@@ -49,14 +50,27 @@ def test_a_row_is_its_own_neighbour_at_distance_exactly_zero(metric):
     assert (distances == 0).all()
 
 
-def test_close_calls_are_decided_in_double_precision():
-    table = np.tile(np.float32([1000.0, 2000.0]), (6, 1))
-    table[4] += np.float32([0.0, 0.001])
-    table[2] += np.float32([0.0, 0.002])
-    rows, _ = nearest_vectors(table[4:5], table, n=2, metric="l2", exclude=np.array([4]))
-    distances = np.linalg.norm(table.astype(np.float64) - table[4].astype(np.float64), axis=1)
-    distances[4] = np.inf
-    assert distances[rows[0, 0]] == distances.min()
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("centres", [[1000.0], [1000.0, -1000.0]])
+def test_clusters_that_are_small_beside_their_place(metric, centres):
+    """Rounded to fp32, the expanded squares of rows at 1000 are off by more than the rows are apart."""
+    generator = np.random.default_rng(4)
+    rows = np.concatenate([centre + 0.3 * generator.normal(size=(9, 64)) for centre in centres]).astype(np.float32)
+    wide = rows.astype(np.float64)
+    expected = cdist(wide, wide, {"l2": "euclidean"}.get(metric, metric))
+    np.fill_diagonal(expected, np.inf)
+    found, distances = nearest_vectors(rows, rows, n=1, metric=metric, exclude=np.arange(len(rows)))
+    np.testing.assert_array_equal(found[:, 0], expected.argmin(axis=1))
+    np.testing.assert_allclose(distances[:, 0], expected.min(axis=1), rtol=1e-6)
+
+
+def test_a_large_table_far_from_the_origin():
+    generator = np.random.default_rng(5)
+    table = (1000.0 + generator.normal(size=(400, 64))).astype(np.float32)
+    queries = table[:50] + np.float32(0.01)
+    rows, _ = nearest_vectors(queries, table, n=5, metric="l2")
+    expected = cdist(queries.astype(np.float64), table.astype(np.float64))
+    np.testing.assert_array_equal(rows, np.argsort(expected, axis=1)[:, :5])
 
 
 def test_a_query_can_be_left_out_of_its_own_neighbours(monkeypatch):
@@ -84,6 +98,9 @@ def test_unused_rows_of_zeros_are_nobodys_neighbour():
     rows, distances = nearest_vectors(np.array([[1.0, 0.2]]), table, n=3)
     assert rows[0, :2].tolist() == [0, 2] and np.isinf(distances[0, 2])
     assert len(own_nearest_distances(table)) == 2
+    for own in (0, 2):  # neither is the row that is left out
+        _, distances = nearest_vectors(table[own : own + 1], table, n=2, exclude=np.array([own]))
+        assert distances.tolist() == [[1.0, np.inf]]
 
 
 def test_bad_input(monkeypatch):

@@ -1,0 +1,60 @@
+"""Average distances within groups, side by side, with a line for vectors at large."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from promptscope.plots.theme import CATEGORICAL
+from promptscope.plots.titled import titled_figure
+
+
+def group_distances_figure(
+    groups: Mapping[str, Mapping[Any, float]],
+    references: Mapping[str, float],
+    units: str = "cosine distance",
+    title: str = "Average distance within groups",
+) -> go.Figure:
+    """Draw one facet for each way to group (position, task, word), one bar for each group; lower = closer together.
+
+    *groups* is facet -> `ps.statistics.group_mean_distances`; *references* are lines through all facets, such as the
+    mean distance of random vocabulary tokens.
+
+    Reference: S1 (prompt geometry), Figures 3 and 5.
+
+    >>> figure = group_distances_figure({"task": {"a": 0.5, "b": 0.6}}, {"random tokens": 0.9})
+    >>> list(figure.data[0].y)
+    [0.5, 0.6]
+    """
+    columns = len(groups)
+    widths = [max(len(means), 2) for means in groups.values()]
+    figure = make_subplots(
+        1, columns, shared_yaxes=True, column_widths=widths, subplot_titles=[f"by {g}" for g in groups]
+    )
+    lines = ", ".join(f"{name} {value:.3g}" for name, value in references.items())
+    figure = titled_figure(
+        120 + 34 * sum(widths) + 40 * columns, 320, title, f"lower = closer together · {lines}", figure
+    )
+    for number, means in enumerate(groups.values()):
+        figure.add_trace(
+            go.Bar(
+                x=[str(label) for label in means],
+                y=list(means.values()),
+                marker={"color": CATEGORICAL[number % len(CATEGORICAL)]},
+                showlegend=False,
+                hovertemplate="%{x}: %{y:.4g}<extra></extra>",
+            ),
+            row=1,
+            col=number + 1,
+        )
+    for number, (name, value) in enumerate(references.items()):
+        line = {"color": CATEGORICAL[-1 - number % len(CATEGORICAL)], "dash": "dash", "width": 1.5}
+        figure.add_hline(y=value, line=line, annotation_text=name, annotation_position="top left", col=1)
+        for column in range(2, columns + 1):
+            figure.add_hline(y=value, line=line, col=column)
+    figure.update_xaxes(type="category", tickangle=45)
+    figure.update_yaxes(showgrid=True, gridcolor="#ECEEF1", rangemode="tozero")
+    figure.update_yaxes(title_text=units, col=1)
+    figure.update_annotations(font={"size": 12})
+    return figure

@@ -1,0 +1,46 @@
+"""What the logit lens says in words: layers by positions, the likeliest token in each cell."""
+
+import plotly.graph_objects as go
+
+from promptscope.plots.theme import SEQUENTIAL
+from promptscope.plots.titled import titled_figure
+from promptscope.readings.logit_lens import LogitLens
+
+
+def lens_tokens_figure(lens: LogitLens, of: str = "prompt") -> go.Figure:
+    """Draw the prompt's likeliest tokens (*of* names a null instead: `"random 0"`), the last layer on top.
+
+    The colour is the token's probability; hovering lists the runners-up.
+    """
+    own = lens.top[lens.top["of"] == of]
+    cells = own.assign(shown=[f"{t!r} {p:.3f}" for t, p in zip(own["token"], own["probability"], strict=True)])
+    hover = cells.groupby(["layer", "position"])["shown"].apply("<br>".join).unstack()
+    first = own[own["rank"] == 1].pivot(index="layer", columns="position")
+    layers, positions = first.index.tolist(), first["token"].columns.tolist()
+    figure = titled_figure(
+        100 + 74 * len(positions),
+        40 + 19 * len(layers),
+        f"Logit lens at the positions of the {of if of == 'prompt' else of + ' prompt'}",
+        "likeliest next token after each layer (−1: what enters layer 0)",
+    )
+    figure.add_trace(
+        go.Heatmap(
+            z=first["probability"].values,
+            x=positions,
+            y=layers,
+            text=first["token"].map(lambda token: repr(token)[1:-1][:10]).values,
+            texttemplate="%{text}",
+            textfont={"size": 11},
+            customdata=hover.values,
+            hovertemplate="layer %{y}, position %{x}<br>%{customdata}<extra></extra>",
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+        )
+    )
+    figure.update_layout(
+        coloraxis={"colorscale": list(SEQUENTIAL), "cmin": 0.0, "cmax": 1.0, "colorbar_title_text": "probability"}
+    )
+    figure.update_xaxes(title_text="prompt position", type="category")
+    figure.update_yaxes(title_text="layer", type="category")
+    return figure

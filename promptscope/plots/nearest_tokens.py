@@ -1,0 +1,53 @@
+"""How far prompt vectors are from the nearest token, beside random vectors and the vocabulary itself."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from promptscope.plots.null_bands import KIND_COLOURS, KIND_NAMES
+from promptscope.plots.titled import titled_figure
+from promptscope.readings import NearestTokens
+
+_UNITS = {"cosine": "cosine distance", "l2": "L2 distance", "dot": "minus the dot product"}
+
+
+def nearest_tokens_figure(reading: NearestTokens) -> go.Figure:
+    """Draw one column for each kind of prompt and one for the vocabulary: a point for each vector.
+
+    Hovering names the nearest tokens of a vector.
+    """
+    table = reading.table
+    kinds = [kind for kind in KIND_NAMES if kind in set(table["kind"])]
+    figure = titled_figure(
+        140 + 110 * (len(kinds) + 1),
+        340,
+        "Distance to the nearest token",
+        f"{_UNITS[reading.metric]}, lower = nearer · right: {len(reading.reference)} tokens and their nearest other",
+    )
+    for kind in kinds:
+        rows = table[table["kind"] == kind]
+        names = rows.groupby(["of", "position"], sort=False)["token"].apply(lambda tokens: ", ".join(map(repr, tokens)))
+        first = rows[rows["rank"] == 1]
+        figure.add_trace(
+            go.Box(
+                y=first["distance"],
+                name=KIND_NAMES[kind],
+                boxpoints="all",
+                pointpos=0,
+                jitter=0.5,
+                fillcolor="rgba(0, 0, 0, 0)",
+                line={"color": KIND_COLOURS[kind], "width": 1},
+                marker={"color": KIND_COLOURS[kind], "size": 5, "opacity": 0.7},
+                text=names.loc[list(zip(first["of"], first["position"], strict=True))],
+                customdata=np.stack([first["position"], first["percentile"]], axis=1),
+                hovertemplate="position %{customdata[0]}: %{text}<br>%{y:.4g}, percentile %{customdata[1]:.1f}"
+                "<extra></extra>",
+            )
+        )
+    figure.add_trace(
+        go.Violin(
+            y=reading.reference, name="vocabulary", line={"color": "#9AA1AC", "width": 1}, points=False, spanmode="hard"
+        )
+    )
+    figure.update_layout(showlegend=False)
+    figure.update_yaxes(title_text=_UNITS[reading.metric], showgrid=True, gridcolor="#ECEEF1")
+    return figure

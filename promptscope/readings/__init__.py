@@ -1,0 +1,29 @@
+"""Readings: a prompt put into words, with a null beside every word."""
+
+from promptscope.readings.comparison import compare_with_nulls
+from promptscope.readings.describe import DescribePrompt
+from promptscope.readings.logit_lens import LogitLens, read_logit_lens
+from promptscope.readings.nearest import NearestTokens, read_nearest_tokens
+from promptscope.readings.nulls import Nulls, Subject, subjects
+from promptscope.readings.patchscope import Patchscope, read_patchscope
+from promptscope.readings.residual import patch, prompt_residual
+from promptscope.readings.scores import Score, class_rate, word_f1
+
+__all__ = [
+    "DescribePrompt",
+    "LogitLens",
+    "NearestTokens",
+    "Nulls",
+    "Patchscope",
+    "Score",
+    "Subject",
+    "class_rate",
+    "compare_with_nulls",
+    "patch",
+    "prompt_residual",
+    "read_logit_lens",
+    "read_nearest_tokens",
+    "read_patchscope",
+    "subjects",
+    "word_f1",
+]

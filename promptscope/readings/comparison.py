@@ -1,0 +1,47 @@
+"""A reading's numbers beside what its nulls give for them."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+
+from promptscope.statistics import mean_interval, p_value_of_draws
+
+
+def compare_with_nulls(rows: pd.DataFrame, quantities: Mapping[str, bool]) -> pd.DataFrame:
+    """Return one line for each quantity: the prompt's mean, its interval, and the same of each null.
+
+    *rows* has the columns `of`, `kind` and the quantities, one row for each position (or other unit) of each prompt
+    that was read; *quantities* maps a column to whether higher is more of a finding.
+
+    Columns:
+        - `value`: mean over the prompt's positions; `low`, `high`: its 95 % bootstrap interval over positions (rough
+          for few of them; NaN for one).
+        - `random`: mean over the random prompts; `random_low`, `random_high`: the 2.5 % and 97.5 % quantiles of their
+          means; `p_value`: one-sided, how often a random prompt does as well.
+        - `untrained`, `wayward`: their means; NaN where there is none.
+
+    >>> rows = pd.DataFrame({"of": ["prompt", "random 0"], "kind": ["prompt", "random"], "score": [0.9, 0.2]})
+    >>> compare_with_nulls(rows, {"score": True})[["value", "random", "p_value"]].values.tolist()
+    [[0.9, 0.2, 0.5]]
+    """
+    lines = [_line(rows, quantity, higher) for quantity, higher in quantities.items()]
+    return pd.DataFrame(lines, columns=["quantity", "value", "low", "high", *_NULL_COLUMNS])
+
+
+_NULL_COLUMNS = ("random", "random_low", "random_high", "p_value", "untrained", "wayward")
+
+
+def _line(rows: pd.DataFrame, quantity: str, higher_is_more: bool) -> list:
+    own = rows.loc[rows["kind"] == "prompt", quantity].to_numpy(dtype=np.float64)
+    low, high = mean_interval(own)
+    means = rows.groupby(["kind", "of"], sort=False)[quantity].mean()
+    kinds = means.index.get_level_values("kind")
+    draws = means[kinds == "random"].to_numpy(dtype=np.float64)
+    random = [float(draws.mean()), *np.quantile(draws, [0.025, 0.975]).tolist()] if draws.size else [np.nan] * 3
+    p_value = p_value_of_draws(float(own.mean()), draws, higher_is_more) if draws.size else np.nan
+    others = [float(means[kinds == kind].mean()) if (kinds == kind).any() else np.nan for kind in _SINGLE]
+    return [quantity, float(own.mean()), float(low), float(high), *random, p_value, *others]
+
+
+_SINGLE = ("untrained", "wayward")

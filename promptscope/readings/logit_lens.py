@@ -1,0 +1,195 @@
+"""Reading by the logit lens: what the model would say at a prompt position, layer by layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+import torch
+import xarray as xr
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import log_softmax
+
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.readings.comparison import compare_with_nulls
+from promptscope.readings.nulls import Nulls, Subject, subjects
+from promptscope.readings.provenance import provenance
+from promptscope.readings.residual import need_causal, prompt_residual
+from promptscope.readings.vocabulary import label_token_ids, token_names
+
+if TYPE_CHECKING:
+    import plotly.graph_objects as go
+
+UNITS = {"entropy": "nats", "kl_to_last": "nats", "label_mass": "probability"}
+"""The quantities of a logit lens and their units."""
+
+_HIGHER_IS_MORE = {"entropy": False, "kl_to_last": False, "label_mass": True}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class LogitLens:
+    """Next-token distributions `q = softmax(W_U norm(h))` read off the residual stream h of prompt positions.
+
+    `data` has the dimensions `of` (the prompt and its nulls; coordinate `kind`), `layer` (-1 = what enters layer 0,
+    then after each layer) and `position`:
+
+    - `entropy` of q, in nats, in [0, ln V]; lower = more decided;
+    - `kl_to_last`: `KL(q || q_last)` to the last layer's distribution, in nats, >= 0; 0 at the last layer;
+    - `label_mass`: probability of the label words' tokens, in [0, 1]; where label words were given.
+
+    `top` has one row for each of the likeliest tokens: `of`, `kind`, `layer`, `position`, `rank`, `token`,
+    `token_id`, `probability`.
+
+    Where input and output embeddings are not tied (`provenance["tied_embeddings"]`), early layers read as nonsense.
+    """
+
+    data: xr.Dataset
+    top: pd.DataFrame
+    label_words: tuple[str, ...] = ()
+    provenance: dict[str, Any] = field(default_factory=dict)
+
+    @property
+    def quantities(self) -> tuple[str, ...]:
+        """The quantities that were read."""
+        return tuple(map(str, self.data.data_vars))
+
+    def against_null(self) -> pd.DataFrame:
+        """Return each quantity's mean over positions, layer by layer, beside the nulls'; see `compare_with_nulls`.
+
+        p-values are one-sided: lower entropy, lower KL, more mass on the labels than random prompts. They are not
+        corrected for the number of layers.
+        """
+        directions = {name: _HIGHER_IS_MORE[name] for name in self.quantities}
+        table = self.to_dataframe()
+        parts = [
+            compare_with_nulls(rows, directions).assign(layer=layer)
+            for layer, rows in table.groupby("layer", sort=True)
+        ]
+        both = pd.concat(parts, ignore_index=True)
+        return both[["layer", *(name for name in both.columns if name != "layer")]]
+
+    def to_dataframe(self) -> pd.DataFrame:
+        """Return one row for each prompt read, layer and position."""
+        return self.data.to_dataframe().reset_index()
+
+    def plot(self, quantity: str = "entropy") -> go.Figure:
+        """Draw a quantity along the layers, mean over positions, against the nulls.
+
+        Raises:
+            ProbeError: a quantity that was not read.
+        """
+        from promptscope.plots.logit_lens import logit_lens_figure
+
+        return logit_lens_figure(self, quantity)
+
+    def plot_tokens(self) -> go.Figure:
+        """Draw layers by positions, with the likeliest token in each cell."""
+        from promptscope.plots.lens_tokens import lens_tokens_figure
+
+        return lens_tokens_figure(self)
+
+    def __repr__(self) -> str:
+        own = self.top[(self.top["kind"] == "prompt") & (self.top["rank"] == 1)]
+        last = own[own["layer"] == own["layer"].max()].sort_values("position")
+        sizes = self.data.sizes
+        tokens = ", ".join(map(repr, last["token"]))
+        return f"LogitLens: {sizes['layer']} layers, {sizes['position']} positions\n  after the last layer: {tokens}"
+
+
+@torch.no_grad()
+def read_logit_lens(
+    prompt: Prompt,
+    model: HookedModel,
+    n: int = 5,
+    label_words: Sequence[str] = (),
+    nulls: Nulls | None = None,
+) -> LogitLens:
+    """Decode the residual stream at the prompt's positions after every layer, with the final norm and unembedding.
+
+    After the last layer this is what the model itself predicts at that position. No text is needed: a prompt position
+    of a causal model sees only the prompt. A random prompt's positions decode to *something* as well, so read
+    `against_null()` before the words.
+
+    Args:
+        prompt: an input-level prompt.
+        model: a causal model.
+        n: likeliest tokens to keep for each layer and position.
+        label_words: words of the task's classes, whose probability is followed.
+        nulls: see `Nulls`.
+
+    Raises:
+        ProbeError: not a causal model, or a label word without tokens.
+        PromptError: a deep prompt.
+
+    Reference: nostalgebraist 2020, *interpreting GPT: the logit lens*.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> lens = read_logit_lens(ps.SoftPrompt(length=2).bind(model), model, nulls=Nulls(random=2))
+    >>> lens.data["entropy"].dims, lens.data["of"].values.tolist()
+    (('of', 'layer', 'position'), ['prompt', 'random 0', 'random 1'])
+    """
+    need_causal(model, "the logit lens at prompt positions")
+    if n < 1:
+        raise ProbeError(f"n must be at least 1, got {n}")
+    read = subjects(prompt, model, nulls or Nulls())
+    labels = label_token_ids(model, label_words) if label_words else []
+    numbers: dict[str, list[np.ndarray]] = {}
+    tables = []
+    for subject in read:
+        log_q = lens_log_probabilities(prompt_residual(subject.prompt, model), model)
+        for name, values in _quantities(log_q, labels).items():
+            numbers.setdefault(name, []).append(values.cpu().numpy())
+        tables.append(_top(log_q, subject, model, n))
+    layers = list(range(-1, model.shape.n_layers))
+    data = xr.Dataset(
+        {name: (("of", "layer", "position"), np.stack(arrays)) for name, arrays in numbers.items()},
+        coords={
+            "of": [subject.of for subject in read],
+            "kind": ("of", [subject.kind for subject in read]),
+            "layer": layers,
+            "position": list(range(read[0].prompt.length)),
+        },
+    )
+    top = pd.concat(tables, ignore_index=True)
+    return LogitLens(data, top, tuple(label_words), provenance(model, prompt, read))
+
+
+def lens_log_probabilities(residual: Float[Tensor, "*rows d_model"], model: HookedModel) -> Float[Tensor, "*rows V"]:
+    """Return `log softmax(W_U norm(h))`, in float32 at least."""
+    logits = model.unembed(model.bridge.ln_final(residual))
+    return log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
+
+
+def _quantities(log_q: Float[Tensor, "layer k V"], labels: list[int]) -> dict[str, Float[Tensor, "layer k"]]:
+    q = log_q.exp()
+    found = {
+        "entropy": -(q * log_q).sum(-1),
+        # Rounding alone can take a divergence of zero below zero.
+        "kl_to_last": (q * (log_q - log_q[-1])).sum(-1).clamp(min=0),
+    }
+    return found | ({"label_mass": q[..., labels].sum(-1)} if labels else {})
+
+
+def _top(log_q: Float[Tensor, "layer k V"], subject: Subject, model: HookedModel, n: int) -> pd.DataFrame:
+    best = log_q.topk(min(n, log_q.shape[-1]), dim=-1)
+    n_layers, k, kept = best.indices.shape
+    ids = best.indices.reshape(-1).tolist()
+    return pd.DataFrame(
+        {
+            "of": subject.of,
+            "kind": subject.kind,
+            "layer": np.repeat(np.arange(-1, n_layers - 1), k * kept),
+            "position": np.tile(np.repeat(np.arange(k), kept), n_layers),
+            "rank": np.tile(np.arange(1, kept + 1), n_layers * k),
+            "token": token_names(model, ids),
+            "token_id": ids,
+            "probability": best.values.exp().reshape(-1).cpu().numpy().astype(np.float64),
+        }
+    )

@@ -1,0 +1,90 @@
+"""What a reading says of prompts in which there is nothing to read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+
+from promptscope.errors import PromptError
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt, SoftPrompt, random_like
+
+Kind = Literal["prompt", "random", "untrained", "wayward"]
+
+
+@dataclass(frozen=True)
+class Nulls:
+    """The prompts that every reading reads beside the prompt itself.
+
+    - `random`: how many draws of `random_like(prompt)`: the same norms, random directions. A p-value over R draws
+      cannot be less than 1/(R + 1).
+    - `untrained`: the prompt as it was before training, such as `run.snapshots[0]`. Without one it is made again from
+      the prompt's own initialisation and seed, if the prompt's provenance proves that this is where it started.
+    - `wayward`: a prompt that solves the task but was made to lie near an unrelated text (Khashabi et al. 2022). A
+      reading that finds that text reads the place in embedding space, not the task.
+    - `seed`: draw r is `random_like(prompt, seed + r)`.
+    """
+
+    random: int = 19
+    untrained: SoftPrompt | None = None
+    wayward: SoftPrompt | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.random < 0:
+            raise PromptError(f"the number of random prompts must not be negative, got random={self.random}")
+
+
+@dataclass(frozen=True)
+class Subject:
+    """A prompt to read: `of` is its name in results (`random 3`), `kind` what it is."""
+
+    of: str
+    kind: Kind
+    prompt: SoftPrompt
+
+    @property
+    def vectors(self) -> Float[np.ndarray, "k d_model"]:
+        """The k embeddings."""
+        return self.prompt.vectors().detach().float().cpu().numpy()
+
+
+def subjects(prompt: Prompt, model: HookedModel, nulls: Nulls) -> list[Subject]:
+    """Return the prompt and its nulls, bound to *model*.
+
+    Raises:
+        PromptError: a deep prompt, or a null of another length.
+    """
+    prompt = _input_level(prompt).bind(model)
+    found = [Subject("prompt", "prompt", prompt)]
+    found += [Subject(f"random {r}", "random", random_like(prompt, nulls.seed + r)) for r in range(nulls.random)]
+    untrained = nulls.untrained if nulls.untrained is not None else _start_of(prompt, model)
+    others: dict[Kind, SoftPrompt | None] = {"untrained": untrained, "wayward": nulls.wayward}
+    for kind, other in others.items():
+        if other is None:
+            continue
+        other = _input_level(other).bind(model)
+        if other.length != prompt.length:
+            raise PromptError(f"the {kind} prompt has {other.length} positions, the prompt to read {prompt.length}")
+        found.append(Subject(kind, kind, other))
+    return found
+
+
+def _input_level(prompt: Prompt) -> SoftPrompt:
+    if not isinstance(prompt, SoftPrompt):
+        raise PromptError(
+            f"only an input-level prompt (ps.SoftPrompt) can be read in language, not {prompt!r}: a deep prompt is "
+            "keys and values, with neither embeddings nor a residual stream at its positions"
+        )
+    return prompt
+
+
+def _start_of(prompt: SoftPrompt, model: HookedModel) -> SoftPrompt | None:
+    start = prompt.provenance.get("start")
+    if start is None:
+        return None
+    again = SoftPrompt(prompt.length, prompt.init, int(prompt.provenance.get("seed", prompt.seed)))
+    return again if again.bind(model).content_hash() == start else None

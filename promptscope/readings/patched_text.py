@@ -1,0 +1,87 @@
+"""Greedy continuations of a text whose placeholders carry somebody else's residual stream."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from promptscope.models import HookedModel, Prefix
+from promptscope.readings.residual import patch
+
+
+@torch.no_grad()
+def patched_continuations(
+    model: HookedModel,
+    head: Int[Tensor, "n"],
+    tail: Int[Tensor, "m"],
+    vectors: Float[Tensor, "B k d_model"],
+    layers: Int[Tensor, "B"],
+    max_new_tokens: int,
+    batch_size: int = 32,
+) -> list[list[int]]:
+    """Return, for each of B rows, the greedy continuation of `head + tail` with a patch at the start of *tail*.
+
+    Row b writes its k vectors over the residual stream of the first k tokens of *tail* after layer `layers[b]` (-1:
+    before the first). Text before the placeholders cannot see them, so its keys and values are computed once; new
+    tokens see the patch through the keys and values of the placeholders.
+    """
+    model.check_context(len(head) + len(tail) + max_new_tokens)
+    prefix = _prefix(model, head)
+    rows = range(0, len(vectors), batch_size)
+    return [
+        text
+        for start in rows
+        for text in _continue(
+            model,
+            prefix,
+            tail,
+            vectors[start : start + batch_size],
+            layers[start : start + batch_size],
+            max_new_tokens,
+        )
+    ]
+
+
+def _prefix(model: HookedModel, head: Int[Tensor, "n"]) -> Prefix:
+    cache = model.twin.base_model(input_ids=head[None].to(model.device), use_cache=True).past_key_values
+    layers = range(model.shape.n_layers)
+    return Prefix(
+        tuple(cache.layers[i].keys for i in layers), tuple(cache.layers[i].values for i in layers), frozenset(layers)
+    )
+
+
+def _continue(
+    model: HookedModel,
+    prefix: Prefix,
+    tail: Int[Tensor, "m"],
+    vectors: Float[Tensor, "B k d_model"],
+    layers: Int[Tensor, "B"],
+    n_new: int,
+) -> list[list[int]]:
+    size, n_seen = len(vectors), prefix.length + len(tail)
+    cache = prefix.cache(size)
+    device = model.device
+    hooks = []
+    for layer in layers.unique().tolist():
+        at = torch.nonzero(layers == layer)[:, 0]
+        hooks.append(patch(vectors[at], layer, 0, rows=at.to(device)))
+    positions = torch.arange(prefix.length, n_seen, device=device)
+    with model.hooks(hooks):
+        logits = model.bridge.original_model(
+            input_ids=tail.to(device).expand(size, -1),
+            attention_mask=torch.ones(size, n_seen, dtype=torch.long, device=device),
+            position_ids=positions.expand(size, -1),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits[:, -1]
+    new = logits.argmax(-1, keepdim=True)
+    while new.shape[1] < n_new:
+        n_seen += 1
+        hidden = model.twin.base_model(
+            input_ids=new[:, -1:],
+            attention_mask=torch.ones(size, n_seen, dtype=torch.long, device=device),
+            position_ids=torch.full((size, 1), n_seen - 1, device=device),
+            past_key_values=cache,
+            use_cache=True,
+        ).last_hidden_state
+        new = torch.cat([new, model.unembed(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)
+    return new.tolist()

@@ -1,0 +1,84 @@
+"""The residual stream of a prompt's tokens, and writing it somewhere else."""
+
+from typing import Literal
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.errors import ProbeError
+from promptscope.models import Hook, HookedModel
+from promptscope.prompts import SoftPrompt
+
+Entry = Literal["embeddings", "first_layer"]
+
+
+def need_causal(model: HookedModel, what: str) -> None:
+    """Raise ProbeError unless *model* is causal: elsewhere the residual at a prompt position depends on the text."""
+    if model.family.kind != "causal":
+        raise ProbeError(
+            f"{what} needs a causal model, and {model.name!r} is a {model.family.kind} model, in which prompt "
+            "positions see the text: read_nearest_tokens serves every family"
+        )
+
+
+def residual_point(layer: int) -> str:
+    """Return where the residual stream after *layer* is read and written; -1 = what enters the first layer."""
+    return f"blocks.{layer}.hook_resid_post" if layer >= 0 else "blocks.0.hook_resid_pre"
+
+
+def check_layers(model: HookedModel, layers: list[int], last: int, what: str) -> None:
+    """Raise ProbeError for a layer outside -1..*last*."""
+    wrong = [layer for layer in layers if not -1 <= layer <= last]
+    if wrong or not layers:
+        raise ProbeError(
+            f"{what} must lie in -1..{last} for {model.name!r} with {model.shape.n_layers} layers (-1 = what enters "
+            f"layer 0), got {wrong or 'none'}"
+        )
+
+
+@torch.no_grad()
+def prompt_residual(prompt: SoftPrompt, model: HookedModel, entry: Entry = "embeddings") -> Float[Tensor, "layer k d"]:
+    """Return the residual stream at the prompt's positions: before the first layer, then after each of L layers.
+
+    No text is needed: in a causal model a prompt position sees only the prompt. What enters the first layer includes
+    learned position embeddings, where a model adds them. `entry="first_layer"` writes the
+    prompt over the output of layer 0 instead of the embeddings, as the code of InSPEcT does for prompts that were
+    trained at the embeddings; what enters layer 0 is then not used.
+
+    Raises:
+        ProbeError: the model is not causal.
+    """
+    need_causal(model, "the residual stream of a prompt alone")
+    kept: dict[int, Tensor] = {}
+
+    def keep(layer: int) -> Hook:
+        def read(x: Float[Tensor, "B T d"], hook: object) -> None:
+            kept[layer] = x[0, : prompt.length].clone()
+
+        return residual_point(layer), read
+
+    layers = range(-1, model.shape.n_layers)
+    moved = [patch(prompt.bind(model).vectors()[None], 0, 0)] if entry == "first_layer" else []
+    one_token = torch.zeros(1, 1, dtype=torch.long)
+    model.forward_hooked(one_token, prompt=prompt, hooks=[*moved, *map(keep, layers)])
+    return torch.stack([kept[layer] for layer in layers])
+
+
+def patch(vectors: Float[Tensor, "B k d"], layer: int, start: int, rows: Tensor | None = None) -> Hook:
+    """Return the hook that writes *vectors* over positions start, start + 1, ... of the residual after *layer*.
+
+    *rows* are the rows of the batch to write to, one for each of the vectors' first dimension; by default all, and a
+    first dimension of one serves them all. A later decoding step, behind a cache, is left alone: what was written is
+    in the cache.
+    """
+    k = vectors.shape[1]
+
+    def write(x: Float[Tensor, "B T d"], hook: object) -> Tensor | None:
+        if x.shape[1] < start + k:
+            return None
+        x = x.clone()
+        x[slice(None) if rows is None else rows, start : start + k] = vectors.to(x)
+        return x
+
+    return residual_point(layer), write
