@@ -2,18 +2,49 @@
 
 import plotly.graph_objects as go
 
+from promptscope.plots.components import components
+from promptscope.plots.group_distances import group_distances_figure
 from promptscope.plots.heatmap import heatmap
+from promptscope.plots.importance import token_heatmap
 from promptscope.plots.layer_curve import layer_curve
+from promptscope.plots.lens_tokens import lens_tokens_figure
+from promptscope.plots.logit_lens import logit_lens_figure
+from promptscope.plots.matrix import matrix
+from promptscope.plots.nearest_tokens import nearest_tokens_figure
+from promptscope.plots.patchscope import patchscope_figure
+from promptscope.plots.projection import projection_figure
 from promptscope.plots.theme import CATEGORICAL, DIVERGING, SEQUENTIAL, TEMPLATE
 from promptscope.probes import ProbeResult
 
-__all__ = ["CATEGORICAL", "DIVERGING", "SEQUENTIAL", "TEMPLATE", "heatmap", "layer_curve", "plot"]
+__all__ = [
+    "CATEGORICAL",
+    "DIVERGING",
+    "SEQUENTIAL",
+    "TEMPLATE",
+    "components",
+    "group_distances_figure",
+    "heatmap",
+    "layer_curve",
+    "lens_tokens_figure",
+    "logit_lens_figure",
+    "matrix",
+    "nearest_tokens_figure",
+    "patchscope_figure",
+    "plot",
+    "projection_figure",
+    "token_heatmap",
+]
 
 
 def plot(result: ProbeResult) -> go.Figure:
-    """Draw a result: layers by heads where it has both, else a curve along the layers.
+    """Draw a result: layers by heads where it has both, a table of groups of layers, a PCA, else a curve.
 
     Raises:
         ProbeError: the result has no layers.
     """
-    return heatmap(result) if {"layer", "head"} <= set(result.dims) else layer_curve(result)
+    dims = set(result.dims)
+    if "component" in dims:
+        return components(result)
+    if "layers" in dims:
+        return matrix(result, "task" if "task" in dims else "prompt", "layers")
+    return heatmap(result) if {"layer", "head"} <= dims else layer_curve(result)

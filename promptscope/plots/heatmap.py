@@ -59,7 +59,7 @@ def heatmap(result: ProbeResult) -> go.Figure:
             row=number // columns + 1,
             col=number % columns + 1,
         )
-    figure.update_layout(coloraxis=_colour_axis(result))
+    figure.update_layout(coloraxis=colour_axis(result))
     # A figure made wider for its title keeps its cells as they are.
     figure.update_layout(margin={"r": 120 + figure.layout.width - width, "b": 60})
     figure.update_xaxes(tickmode="array", tickvals=index_ticks(heads), constrain="domain")
@@ -70,7 +70,8 @@ def heatmap(result: ProbeResult) -> go.Figure:
     return figure
 
 
-def _colour_axis(result: ProbeResult) -> dict:
+def colour_axis(result: ProbeResult) -> dict:
+    """Return one colour scale for all facets: from the lower end of the range up, or symmetric about zero."""
     values = result.values.values
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)
@@ -80,10 +81,10 @@ def _colour_axis(result: ProbeResult) -> dict:
         "xpad": 16,
         "len": 1.0,
     }
-    if result.range[0] is None and low < 0:
+    if (result.range[0] is None or result.range[0] < 0) and low < 0:
         top = max(-low, high)
         return {"colorscale": list(DIVERGING), "cmin": -top, "cmax": top, "colorbar": bar}
-    start = result.range[0] if result.range[0] is not None else low
+    start = max(result.range[0], 0.0) if result.range[0] is not None else low
     return {"colorscale": list(SEQUENTIAL), "cmin": start, "cmax": max(high, start + 1e-12), "colorbar": bar}
 
 

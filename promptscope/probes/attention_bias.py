@@ -75,7 +75,8 @@ class AttentionBias(Probe):
     Raises:
         ProbeError: no prompt is given.
 
-    Reference: He et al. 2022, eq. 4; Petrov et al. 2024, *When do prompting and prefix-tuning work?*, section 4.
+    Reference: He et al. 2022, *Towards a unified view of parameter-efficient transfer learning*, section 3.1; Petrov et
+    al. 2024, *When do prompting and prefix-tuning work?*
 
     >>> AttentionBias().name
     'attention_bias'

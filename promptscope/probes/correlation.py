@@ -20,6 +20,12 @@ def correlate(change: ProbeResult, property: ProbeResult, n_groups: int = 4) -> 
         ProbeError: results of different models, layers or heads, or a *property* with prompts.
 
     Reference: *attention and neurons* (S0), section 4.3 and Figure 6.
+
+    >>> heads = np.random.default_rng(0).random((10, 8, 6))
+    >>> change = ProbeResult.from_examples({"v2": 1 - heads}, name="attention_kl")
+    >>> result = correlate(change, ProbeResult.from_examples(heads, name="attention_variability"))
+    >>> result.values.round(6).sel(prompt="v2", layers=["0-1", "6-7"]).values.tolist()
+    [-1.0, -1.0]
     """
     _check(change, property)
     layers = change.data["layer"].values

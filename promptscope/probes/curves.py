@@ -29,6 +29,10 @@ def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] 
             whose group is unknown.
 
     Reference: *attention and neurons* (S0), Figures 5 and 15.
+
+    >>> tasks = {task: ProbeResult.from_examples({"v2": np.full((5, 3, 2), i)}) for i, task in enumerate("ab")}
+    >>> layer_curves(tasks, by={"a": "both", "b": "both"}).values.sel(prompt="v2", group="both").values.tolist()
+    [0.5, 0.5, 0.5]
     """
     check_alike(results)
     groups: dict[str, list[str]] = {}

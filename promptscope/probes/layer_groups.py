@@ -31,6 +31,11 @@ def layer_groups(
         ProbeError: several curves and none chosen, too few layers, or groups that are the same.
 
     Reference: *attention and neurons* (S0), section 5; see `ps.statistics.peaks_and_troughs`.
+
+    >>> curve = np.array([[0.1, 0.5, 0.2, 0.6, 0.3, 0.4]])
+    >>> groups = layer_groups(ProbeResult.from_examples({"v2": curve}, dims=("layer",)), last=1, prompt="v2")
+    >>> groups.peak_group, groups.trough_group
+    ((0, 1, 3, 5), (0, 2, 4, 5))
     """
     values = result.layer_curve().values
     for dim, label in select.items():

@@ -36,6 +36,13 @@ def on_scores(
         ProbeError: fewer than two tasks, results of different models, probes or prompts, prompts of different lengths.
 
     Reference: *attention and neurons* (S0), eq. 7 and Figure 7.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("sentiment_en")
+    >>> prompts = {name: ps.SoftPrompt(length=4, seed=seed) for seed, name in enumerate(("sentiment", "topic"))}
+    >>> states = ps.probe(model, "neuron_states", prompts, task, limit=2)["neuron_states"]
+    >>> on_scores(states).values.sizes["layer"], float(on_scores(states).values[0, 0, 0].round(6))
+    (6, 1.0)
     """
     if isinstance(states, ProbeResult):
         stack, reference = _one(states), states

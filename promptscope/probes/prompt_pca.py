@@ -44,6 +44,14 @@ def prompt_pca(
         ProbeError: fewer than two prompts, unbound ones, or prompts of different kinds, lengths, layers or models.
 
     Reference: *attention and neurons* (S0), section 4.2, Figures 1, 2, 9-11.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> names = ["sa-0", "nli-1", "sa-2"]
+    >>> prompts = {name: ps.SoftPrompt(length=4, seed=int(name[-1])).bind(model) for name in names}
+    >>> result = prompt_pca(prompts, tasks={name: name[:-2] for name in prompts})
+    >>> result.dims, bool(abs(result.data["silhouette_task"]).max() < 0.1)  # nothing was trained: no clusters
+    (('prompt', 'layer', 'position', 'component'), True)
     """
     vectors, layers = _vectors(prompts, role, part)  # (prompt, layer, k, d)
     n, _, k, _ = vectors.shape

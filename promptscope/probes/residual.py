@@ -20,6 +20,11 @@ class ResidualAt(Capture):
     site: str = "hook_resid_post"
     at: int | str = "answer"
 
+    @property
+    def reach(self) -> int | None:
+        """A position counted from the start needs nothing behind it."""
+        return self.at + 1 if isinstance(self.at, int) and self.at >= 0 else None
+
     def reduce(self, x: Float[Tensor, "B T d_model"], layer: int, view: View) -> Float[Tensor, "B d_model"]:
         """Pick the position."""
         if self.at == "answer":

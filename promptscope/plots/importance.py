@@ -1,0 +1,65 @@
+"""Models by prompt tokens: which token matters to which model."""
+
+import numpy as np
+import plotly.graph_objects as go
+
+from promptscope.errors import ProbeError
+from promptscope.plots.heatmap import colour_axis
+from promptscope.plots.theme import DIVERGING, index_ticks, new_figure
+from promptscope.probes import ProbeResult
+
+
+def token_heatmap(result: ProbeResult) -> go.Figure:
+    """Draw a heat map of models (down) by prompt tokens (across); hovering shows the number with its interval.
+
+    Colours run from zero for numbers that cannot be negative, symmetric about zero for differences and Shapley values,
+    and symmetric about one, on a logarithmic scale, for ratios.
+
+    Raises:
+        ProbeError: the result has other dimensions than `model` and `token`.
+    """
+    if result.dims != ("model", "token"):
+        raise ProbeError(
+            f"cannot draw {result.name!r} over models and tokens: its dimensions are {', '.join(result.dims)}"
+        )
+    models, tokens = (result.data[dim].values for dim in ("model", "token"))
+    values = result.values.values
+    cell = float(np.clip(560 / len(tokens), 12, 34))
+    label_width = 12 + 6.5 * max(len(str(name)) for name in models)
+    width = label_width + cell * len(tokens) + 120
+    figure = new_figure(width, max(cell * len(models), 60) + 60, result)
+    shown, axis = (np.log2(values), _ratio_axis(values)) if result.name == "ratio" else (values, colour_axis(result))
+    figure.add_trace(
+        go.Heatmap(
+            z=shown,
+            x=tokens,
+            y=[str(name) for name in models],
+            coloraxis="coloraxis",
+            xgap=1,
+            ygap=1,
+            text=_text(result),
+            hovertemplate="<b>%{y}</b><br>token %{x}<br>%{text}<extra></extra>",
+        )
+    )
+    figure.update_layout(coloraxis=axis, margin={"l": label_width, "r": 120 + figure.layout.width - width})
+    figure.update_xaxes(title_text="prompt token", tickmode="array", tickvals=index_ticks(tokens))
+    figure.update_yaxes(type="category", autorange="reversed")
+    return figure
+
+
+def _ratio_axis(values: np.ndarray) -> dict:
+    """Return a scale on which half and double are equally far from one."""
+    finite = np.log2(values[np.isfinite(values) & (values > 0)])
+    top = max(float(np.abs(finite).max()) if finite.size else 0.0, 1e-9)
+    ticks = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * top
+    bar = {"title": {"text": "ratio", "font": {"size": 12}}, "x": 1.0, "xpad": 16, "len": 1.0}
+    bar |= {"tickvals": ticks.tolist(), "ticktext": [f"{2**tick:.3g}" for tick in ticks]}
+    return {"colorscale": list(DIVERGING), "cmin": -top, "cmax": top, "colorbar": bar}
+
+
+def _text(result: ProbeResult) -> np.ndarray:
+    text = np.vectorize(lambda value: f"{value:.4g}")(result.values.values).astype(object)
+    if "low" in result.data and "high" in result.data:
+        low, high = result.data["low"].values, result.data["high"].values
+        text = text + np.vectorize(lambda a, b: f" [{a:.4g}, {b:.4g}]")(low, high).astype(object)
+    return text
