@@ -12,7 +12,8 @@ from benchmarks.equality import Outcome
 from benchmarks.flops import LinearWeights, Work, padded_rows, text_rows
 from benchmarks.inputs import Lengths, row_lengths, unlabelled_examples
 from benchmarks.models import Models, Subject
-from benchmarks.workload import Variant, Workload
+from benchmarks.ways import in_every_way
+from benchmarks.workload import Variant, Workload, beside
 from promptscope.tasks import Batch, Encoded, collate
 
 _BATCH = 8
@@ -41,10 +42,8 @@ class AttentionDeviation:
         return Workload(deviation_variants(subject, self.n, self.first_n, self.inputs), {"variability": 1e-4})
 
 
-def deviation_variants(
-    subject: Subject, n: int, first_n: int, inputs: int, suffix: str = "", first: str | None = None
-) -> tuple[Variant, ...]:
-    """Return the two eager passes and the probe; *suffix* and *first* as in `training_variants`."""
+def deviation_variants(subject: Subject, n: int, first_n: int, inputs: int) -> tuple[Variant, ...]:
+    """Return the two eager passes and the probe."""
     examples = unlabelled_examples(subject, Lengths(n), inputs)
     batches = [batch.to(subject.bare.device) for batch in in_batches(examples)]
     probe = ps.probes.AttentionVariability(first_n=first_n)
@@ -60,13 +59,8 @@ def deviation_variants(
     needed = text_rows([[first_n] * len(part) for part in lengths], 0, causal=True)
     flops = LinearWeights.of(subject.bare).flops(needed, 0, training=False)
     work = Work(needed, padded_rows(lengths, 0), flops)
-    return tuple(
-        Variant(name + suffix, run, work, against, None if first is None else name + first)
-        for name, run, against in (
-            ("two eager passes", eager, None),
-            ("promptscope", promptscope, "two eager passes" + suffix),
-        )
-    )
+    ours = in_every_way(subject.hooked, promptscope)
+    return beside("two eager passes", eager, ours, work)
 
 
 def in_batches(examples: Sequence[Encoded]) -> list[Batch]:

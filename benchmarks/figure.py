@@ -2,7 +2,8 @@
 
 import plotly.graph_objects as go
 
-from benchmarks.results import Measurement, Results
+from benchmarks.results import Results
+from benchmarks.summary import lines
 from promptscope.plots.theme import CATEGORICAL, TEMPLATE
 
 _ROW, _TOP, _LEFT = 26, 110, 330
@@ -11,15 +12,16 @@ _ROW, _TOP, _LEFT = 26, 110, 330
 def ratio_figure(results: Results) -> go.Figure:
     """Draw all ratios that count; the line at 1 is the baseline."""
     points = [
-        (f"{case.case}{_size(m)}", m)
+        (f"{line.case}{line.size}", name, m.ratio, m.against)
         for case in results.cases
-        for m in case.measurements
+        for line in lines(case)
+        for name, m in line.variants.items()
         if m.ratio is not None and not m.failed
     ]
-    rows = list(dict.fromkeys(row for row, _ in points))
+    rows = list(dict.fromkeys(row for row, *_ in points))
     figure = go.Figure()
-    for colour, name in zip(CATEGORICAL, dict.fromkeys(_name(m) for _, m in points), strict=False):
-        mine = [(row, m.ratio, m.against) for row, m in points if _name(m) == name and m.ratio is not None]
+    for colour, name in zip(CATEGORICAL, dict.fromkeys(name for _, name, *_ in points), strict=False):
+        mine = [(row, ratio, against) for row, variant, ratio, against in points if variant == name]
         figure.add_trace(
             go.Scatter(
                 name=name,
@@ -58,14 +60,3 @@ def ratio_figure(results: Results) -> go.Figure:
         yaxis={"categoryorder": "array", "categoryarray": rows[::-1]},
     )
     return figure
-
-
-def _name(m: Measurement) -> str:
-    return m.variant.removesuffix(_size(m))
-
-
-def _size(m: Measurement) -> str:
-    """Return what tells sizes of one case apart: the common end of a variant's and its baseline's name."""
-    own, _, size = m.variant.rpartition(", ")
-    shared = bool(own) and m.against is not None and m.against.endswith(f", {size}")
-    return f", {size}" if shared else ""

@@ -14,7 +14,7 @@ from benchmarks.inputs import Lengths, random_batches, row_lengths
 from benchmarks.models import Models, Subject
 from benchmarks.training import make_prompt
 from benchmarks.ways import in_every_way
-from benchmarks.workload import Variant, Workload
+from benchmarks.workload import Workload, beside
 from promptscope.fast import share
 from promptscope.prompts import SoftPrompt
 from promptscope.tasks import Batch
@@ -72,16 +72,10 @@ class Generation:
 
         vectors = prompt.vectors().detach().to(subject.bare.dtype)
         truth = torch.stack([plain.greedy_alone(subject.bare, row, vectors, self.new) for row in rows]).cpu()
+        ours = in_every_way(subject.hooked, promptscope)
         work = _work(subject, self.k, batches, self.new)
         return Workload(
-            (
-                Variant("PEFT", peft, work),
-                Variant("PEFT, row by row", peft_alone, work, against="PEFT"),
-                *(
-                    Variant(name, run, work, against="PEFT")
-                    for name, run in in_every_way(subject.hooked, promptscope).items()
-                ),
-            ),
+            beside("PEFT", peft, {"PEFT, row by row": peft_alone, **ours}, work),
             {"tokens": 0.0},
             truths={"PEFT": {"tokens": truth}},
         )

@@ -11,7 +11,7 @@ from benchmarks.inputs import Lengths, random_batches
 from benchmarks.models import Models
 from benchmarks.training import Level, make_prompt, training_work
 from benchmarks.ways import in_every_way
-from benchmarks.workload import Variant, Workload
+from benchmarks.workload import Workload, beside
 from promptscope.training.objective import accumulate_gradient, accumulate_gradients
 
 
@@ -73,9 +73,6 @@ class Grid:
         work = sum(works[1:], works[0])
         runs = in_every_way(subject.hooked, together) | {"promptscope, one by one": one_by_one}
         return Workload(
-            (
-                Variant("PEFT", peft, work),
-                *(Variant(name, run, work, against="PEFT") for name, run in runs.items()),
-            ),
+            beside("PEFT", peft, runs, work),
             FP32_LIMITS,
         )

@@ -39,7 +39,7 @@ class GrowthWithPrompt:
 
 @dataclass(frozen=True)
 class GrowthWithInputs:
-    """The pass with all probes over several numbers of inputs, the fewest first: memory should stay flat."""
+    """The pass with the probes over several numbers of inputs, the fewest first: memory should stay flat."""
 
     model: str
     k: int

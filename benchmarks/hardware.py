@@ -37,7 +37,7 @@ def describe(device: str) -> dict[str, Any]:
         "mkl": torch.backends.mkl.is_available(),
         "onednn": torch.backends.mkldnn.is_available(),
         "float32_matmul_precision": torch.get_float32_matmul_precision(),
-        "environment": {name: os.environ[name] for name in _ENVIRONMENT if name in os.environ},
+        "environment": {name: Path(os.environ[name]).name for name in _ENVIRONMENT if name in os.environ},
         "load_average": list(os.getloadavg()),
         "clock": "CUDA events" if device.startswith("cuda") else "CPU time of the process",
     }

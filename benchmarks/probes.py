@@ -1,4 +1,4 @@
-"""The pass with all probes beside the bare eager forward over the same inputs."""
+"""The pass with the probes of attention and neurons beside the bare eager forward over the same inputs."""
 
 from dataclasses import dataclass
 
@@ -13,7 +13,8 @@ from benchmarks.flops import LinearWeights, Work, padded_rows
 from benchmarks.inputs import Lengths, row_lengths, unlabelled_examples
 from benchmarks.models import Models, Subject
 from benchmarks.training import make_prompt
-from benchmarks.workload import Variant, Workload
+from benchmarks.ways import in_every_way
+from benchmarks.workload import Variant, Workload, beside
 from promptscope.prompts import SoftPrompt
 from promptscope.tasks import Batch
 
@@ -22,9 +23,10 @@ _BATCH, _BASELINE = 8, "bare eager forward"
 
 @dataclass(frozen=True)
 class ProbePass:
-    """All probes of `ps.probes.PROBES` over `inputs` inputs of `n` tokens, with and without a prompt of `k`.
+    """Attention KL, attention variability and neuron states in one pass, with and without a prompt of `k`.
 
-    The baseline runs the model with eager attention over the same rows and keeps nothing.
+    Over `inputs` inputs of `n` tokens. The baseline runs the model with eager attention over the same rows and keeps
+    nothing.
     """
 
     model: str
@@ -51,12 +53,18 @@ LIMITS = {"attention_kl": 1e-3}
 def probe_variants(
     subject: Subject, k: int, n: int, inputs: int, suffix: str = "", first: str | None = None
 ) -> tuple[tuple[Variant, ...], dict[str, Outcome]]:
-    """Return the bare forward and the probes, and their truth; *suffix* and *first* as in `training_variants`."""
+    """Return the bare forward and the probes, and their truth; *suffix* and *first* as in `beside`."""
     examples = unlabelled_examples(subject, Lengths(n), inputs)
     batches = [batch.to(subject.bare.device) for batch in in_batches(examples)]
     prompt = make_prompt(subject, "v1", k)
     assert isinstance(prompt, SoftPrompt)
     vectors = prompt.vectors().detach()
+
+    probes = [
+        ps.probes.AttentionKL(),
+        ps.probes.AttentionVariability(),
+        ps.probes.NeuronStates(at="last"),  # the one that runs over inputs
+    ]
 
     def bare() -> Outcome:
         for batch in batches:
@@ -65,16 +73,13 @@ def probe_variants(
         return {}
 
     def promptscope() -> Outcome:
-        results = ps.probe(subject.hooked, list(ps.probes.PROBES), prompt, examples, batch_size=_BATCH, progress=False)
+        results = ps.probe(subject.hooked, probes, prompt, examples, batch_size=_BATCH, progress=False)
         return {"attention_kl": torch.tensor(results["attention_kl"].values.values[0])}
 
     lengths = row_lengths(batches)
     rows = padded_rows(lengths, 0) + padded_rows(lengths, k)
     work = Work(rows, rows, LinearWeights.of(subject.bare).flops(rows, 0, training=False))
-    variants = tuple(
-        Variant(name + suffix, run, work, against, None if first is None else name + first)
-        for name, run, against in ((_BASELINE, bare, None), ("promptscope", promptscope, _BASELINE + suffix))
-    )
+    variants = beside(_BASELINE, bare, in_every_way(subject.hooked, promptscope), work, suffix, first)
     divergences = [_divergences(subject, batch, vectors) for batch in batches]
     return variants, {_BASELINE + suffix: {"attention_kl": torch.cat(divergences, dim=1).mean(dim=1)}}
 

@@ -1,16 +1,17 @@
 """Results as a Markdown table."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 from benchmarks.results import CaseResult, Measurement, Proof, Results
-from benchmarks.timing import Spread
+from benchmarks.summary import markdown, spread_text, summary
 
-COLUMNS = ("variant", "ms", "ratio", "differences", "GFLOP needed / done", "of GEMM peak", "peak MB", "growth")
+COLUMNS = ["variant", "ms", "ratio", "differences", "GFLOP needed / done", "of GEMM peak", "peak MB", "growth"]
 
 
 def page(results: Results) -> str:
-    """Return everything: machine, proofs, one table a case, and the control."""
-    parts = [_machine(results), *map(proof_line, results.proofs), *map(case_table, results.cases)]
+    """Return everything: machine, proofs, one line a case, one table a case, and the control."""
+    proofs = "\n".join(map(proof_line, results.proofs))
+    parts = [_machine(results), *filter(None, [proofs]), summary(results), *map(case_table, results.cases)]
     if isinstance(results.control, Results):
         parts += ["## Control: MKL on AVX-512 for everybody", page(results.control)]
     elif results.control is not None:
@@ -22,12 +23,12 @@ def page(results: Results) -> str:
 def case_table(case: CaseResult) -> str:
     """Return a case as a table under its name."""
     if case.not_run is not None:
-        return f"### {case.case}\n\nnot run: {case.not_run}"
+        return f"### {case.case}\n\n{'**FAILED** ' if case.failed else ''}not run: {case.not_run}"
     rows = [_row(m, case.limits) for m in case.measurements]
     about = "".join(f" · {name.replace('_', ' ')} {value:g}" for name, value in case.about.items())
     first = case.measurements[0]
     tokens = f"{first.tokens} tokens needed, {first.padded_tokens} padded{about}"
-    return f"### {case.case}\n\n{tokens}\n\n{_table(COLUMNS, rows)}"
+    return f"### {case.case}\n\n{tokens}\n\n{markdown(COLUMNS, rows)}"
 
 
 def proof_line(proof: Proof) -> str:
@@ -65,7 +66,7 @@ def _prepacking(results: Results) -> str:
 
 
 def _row(m: Measurement, limits: Mapping[str, float]) -> list[str]:
-    ratio = "1" if m.ratio is None else f"{_spread(m.ratio)}{' **FAILED**' if m.failed else ''}"
+    ratio = "1" if m.ratio is None else f"{spread_text(m.ratio)}{' **FAILED**' if m.failed else ''}"
     return [
         m.variant,
         f"{m.milliseconds.median:.4g}",
@@ -74,18 +75,9 @@ def _row(m: Measurement, limits: Mapping[str, float]) -> list[str]:
         f"{m.gflop_needed:.3g} / {m.gflop_done:.3g}",
         f"{100 * m.share_of_peak:.0f} %",
         "" if m.peak_mb is None else f"{m.peak_mb:.0f}",
-        "" if m.growth is None else f"x{_spread(m.growth)} time",
+        "" if m.growth is None else f"x{spread_text(m.growth)} time",
     ]
 
 
 def _differences(found: Mapping[str, float], limits: Mapping[str, float]) -> str:
     return "; ".join(f"{name} {value:.1e} (limit {limits.get(name, 0):.0e})" for name, value in found.items())
-
-
-def _spread(spread: Spread) -> str:
-    return f"{spread.median:.2f} [{spread.low:.2f}-{spread.high:.2f}]"
-
-
-def _table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    lines = [head, ["---"] * len(head), *rows]
-    return "\n".join("| " + " | ".join(line) + " |" for line in lines)

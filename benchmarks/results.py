@@ -34,7 +34,7 @@ class Measurement:
 
 @dataclass(frozen=True)
 class CaseResult:
-    """All variants of a case; `not_run` says why there are none."""
+    """All variants of a case; `not_run` says why there are none, and `failed` that this is an error."""
 
     case: str
     settings: dict[str, Any]
@@ -42,6 +42,7 @@ class CaseResult:
     measurements: list[Measurement] = field(default_factory=list)
     about: dict[str, Any] = field(default_factory=dict)
     not_run: str | None = None
+    failed: bool = False
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ class Results:
     def failures(self) -> list[str]:
         """Names of the proofs and variants that are not equal to what they are compared with."""
         failed = [proof.name for proof in self.proofs if proof.failed]
+        failed += [case.case for case in self.cases if case.failed]
         failed += [f"{case.case}: {m.variant}" for case in self.cases for m in case.measurements if m.failed]
         return failed + (self.control.failures if isinstance(self.control, Results) else [])
 

@@ -13,7 +13,7 @@ from benchmarks.inputs import Lengths, random_batches, row_lengths
 from benchmarks.models import Models, Subject
 from benchmarks.training import Level, make_prompt
 from benchmarks.ways import in_every_way
-from benchmarks.workload import Variant, Workload
+from benchmarks.workload import Workload, beside
 from promptscope.fast import share
 from promptscope.tasks import Batch
 from promptscope.training.scoring import word_logits
@@ -56,16 +56,10 @@ class Scoring:
             shared = share(subject.hooked, [prompt])
             return _outcome([word_logits(subject.hooked, batch, words, prompt, shared) for batch in batches])
 
+        ours = in_every_way(subject.hooked, promptscope)
         work = _work(subject, self.level, self.k, batches, len(words))
         return Workload(
-            (
-                Variant("PEFT", peft, work),
-                Variant("PEFT, label-only", peft_label_only, work, against="PEFT"),
-                *(
-                    Variant(name, run, work, against="PEFT")
-                    for name, run in in_every_way(subject.hooked, promptscope).items()
-                ),
-            ),
+            beside("PEFT", peft, {"PEFT, label-only": peft_label_only, **ours}, work),
             {"log_probabilities": 1e-4},
         )
 

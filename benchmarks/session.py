@@ -2,6 +2,7 @@
 
 import datetime
 import subprocess
+import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 
@@ -51,13 +52,16 @@ def run_session(cases: Sequence[Case], rounds: int, device: str, proof_model: st
 
 def _run(results: Results, case: Case, models: Models) -> CaseResult:
     settings = asdict(case)  # type: ignore[call-overload]
+    peak_gflops, device = max(results.gemm_gflops.values()), models.device
     try:
         results.prepacking[case.model] = models.get(case.model).prepacking
         workload = case.workload(models)
+        return measure(case.name, settings, workload, results.rounds, clock_for(device), device, peak_gflops)
     except _NO_WEIGHTS as error:
         return CaseResult(case.name, settings, not_run=f"{type(error).__name__}: {error}")
-    peak_gflops, device = max(results.gemm_gflops.values()), models.device
-    return measure(case.name, settings, workload, results.rounds, clock_for(device), device, peak_gflops)
+    except Exception as error:  # one case must not take the hours after it along
+        traceback.print_exc()
+        return CaseResult(case.name, settings, not_run=f"{type(error).__name__}: {error}", failed=True)
 
 
 def pin(device: str) -> None:

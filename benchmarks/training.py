@@ -14,7 +14,7 @@ from benchmarks.flops import LinearWeights, Work, padded_rows, text_rows
 from benchmarks.inputs import Lengths, random_batches, row_lengths
 from benchmarks.models import Models, Subject
 from benchmarks.ways import in_every_way
-from benchmarks.workload import Variant, Workload
+from benchmarks.workload import Variant, Workload, beside
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from promptscope.prompts.rotary import after_rotary
 from promptscope.tasks import Batch
@@ -88,23 +88,14 @@ def training_variants(
 ) -> tuple[Variant, ...]:
     """Return the baseline, its label-only form where there is one, and promptscope.
 
-    *suffix* tells sizes of one case apart, and *first* is the suffix of the smallest.
+    *suffix* and *first* as in `beside`.
     """
     runs = _masked_runs(subject, prompt, batches)
     if runs is None:
         runs = _peft_runs(subject, prompt, batches)
     runs |= in_every_way(subject.hooked, _promptscope_run(subject, prompt, batches))
-    baseline = next(iter(runs)) + suffix
-    return tuple(
-        Variant(
-            name + suffix,
-            run,
-            work,
-            against=None if name + suffix == baseline else baseline,
-            grows_from=None if first is None else name + first,
-        )
-        for name, run in runs.items()
-    )
+    baseline = next(iter(runs))
+    return beside(baseline, runs.pop(baseline), runs, work, suffix, first)
 
 
 def _masked_runs(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> dict[str, Callable[[], Outcome]] | None:

@@ -8,6 +8,8 @@ from benchmarks.equality import Outcome
 from benchmarks.flops import Work
 from benchmarks.models import Models
 
+Run = Callable[[], Outcome]
+
 
 @dataclass(frozen=True)
 class Variant:
@@ -18,7 +20,7 @@ class Variant:
     """
 
     name: str
-    run: Callable[[], Outcome]
+    run: Run
     work: Work
     against: str | None = None
     grows_from: str | None = None
@@ -32,6 +34,25 @@ class Workload:
     limits: Mapping[str, float]
     truths: Mapping[str, Outcome] = field(default_factory=dict)
     about: Mapping[str, Any] = field(default_factory=dict)
+
+
+def beside(
+    baseline: str, run: Run, others: Mapping[str, Run], work: Work, suffix: str = "", first: str | None = None
+) -> tuple[Variant, ...]:
+    """Return a baseline and what is compared with it.
+
+    *suffix* tells sizes of one case apart, *first* is the suffix of the smallest where there is a smaller one.
+    """
+    return tuple(
+        Variant(
+            name + suffix,
+            one,
+            work,
+            against=None if name == baseline else baseline + suffix,
+            grows_from=None if first is None else name + first,
+        )
+        for name, one in {baseline: run, **others}.items()
+    )
 
 
 class Case(Protocol):
