@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promptscope import plots, probes, prompts, report, statistics
+    from promptscope import interventions, plots, probes, prompts, readings, report, statistics
     from promptscope.errors import (
         ModelError,
         ProbeError,
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         TaskError,
     )
     from promptscope.fast import PackingWarning, execution
+    from promptscope.interventions import Importance, importance, load_importance, shapley
     from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
     from promptscope.probes import ProbeResult, load_result, probe
     from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt, init, load_prompt, random_like, write_peft
@@ -28,14 +29,18 @@ if TYPE_CHECKING:
     from promptscope.tasks import Task, Template, Verbalizer, list_tasks, load_task
     from promptscope.training import (
         GridRun,
+        ManyRuns,
         Run,
+        RunConfig,
         TrainConfig,
         evaluate,
         generate,
         predict,
         score_labels,
         train,
+        train_across,
         train_grid,
+        train_many,
     )
 
 # The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
@@ -43,15 +48,17 @@ if TYPE_CHECKING:
 _HOMES = {
     "errors": "ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
     "fast": "PackingWarning execution",
+    "interventions": "Importance importance load_importance shapley",
     "models": "EMBEDDED_MODELS HookedModel load_model",
     "probes": "ProbeResult load_result probe",
     "prompts": "DeepPrompt Prompt SoftPrompt init load_prompt random_like write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",
-    "training": "GridRun Run TrainConfig evaluate generate predict score_labels train train_grid",
+    "training": "GridRun ManyRuns Run RunConfig TrainConfig evaluate generate predict score_labels train train_across "
+    "train_grid train_many",
 }
-_MODULES = ("plots", "probes", "prompts", "report", "statistics")
+_MODULES = ("interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])

@@ -26,14 +26,19 @@ class Pass(Protocol):
 
 
 _current: ContextVar[Pass | None] = ContextVar("promptscope_pass", default=None)
-_locks: WeakKeyDictionary[PreTrainedModel, Any] = WeakKeyDictionary()
+_locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+
+
+def lock_of(model: nn.Module) -> Any:
+    """Return the lock that a thread holds while it changes how *model* runs."""
+    return _locks.setdefault(model, threading.RLock())
 
 
 @contextmanager
 def running(twin: PreTrainedModel, current: Pass) -> Iterator[None]:
     """Let *twin* attend as *current* says. It is given rows `(1, T, d)` and makes no mask of its own."""
     # Which attention a model runs is written in its config, so a second thread has to wait for the first.
-    with _locks.setdefault(twin, threading.RLock()):
+    with lock_of(twin):
         configs = {id(part.config): part.config for part in twin.modules() if isinstance(part, PreTrainedModel)}
         before = [(config, config._attn_implementation) for config in configs.values()]
         token = _current.set(current)

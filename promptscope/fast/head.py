@@ -1,5 +1,6 @@
 """The unembedding of a few tokens only."""
 
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +9,7 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
+from promptscope.fast.attention import lock_of
 from promptscope.models import HookedModel
 
 
@@ -17,12 +19,18 @@ def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
     head: Any = model.twin.get_output_embeddings()
     chosen = torch.tensor(list(ids), device=model.device)
     weight, bias = head.weight[chosen], head.bias[chosen] if head.bias is not None else None
+    with lock_of(model.twin):
+        thread, before = threading.get_ident(), head.__dict__.get("forward")
 
-    def forward(x: Tensor) -> Tensor:
-        return linear(x, weight, bias)
+        def forward(x: Tensor) -> Tensor:
+            if threading.get_ident() != thread:  # another one runs here meanwhile, and wants them all
+                return type(head).forward(head, x)
+            return linear(x, weight, bias)
 
-    head.__dict__["forward"] = forward
-    try:
-        yield
-    finally:
-        del head.__dict__["forward"]
+        head.__dict__["forward"] = forward
+        try:
+            yield
+        finally:
+            del head.__dict__["forward"]
+            if before is not None:  # the blocks may be nested
+                head.__dict__["forward"] = before

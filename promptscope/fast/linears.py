@@ -17,6 +17,8 @@ from torch.nn.functional import linear
 from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.pytorch_utils import Conv1D
 
+from promptscope.fast.attention import lock_of
+
 WORTH = 1.2  # measured gain from which packing pays for two more copies of the weights
 
 
@@ -26,7 +28,7 @@ class PackedWeight:
     def __init__(self, weight: Tensor) -> None:
         self.forward = _pack(weight)
         self.backward = _pack(weight.t())
-        self.version = weight._version
+        self.version = _version(weight)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return `x W^T + b`."""
@@ -43,6 +45,10 @@ class _FrozenLinear(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor, None, None]:
         return _multiply(grads[0].contiguous(), ctx.packed.backward, None), None, None
+
+
+def _version(weight: Tensor) -> tuple[int, int]:
+    return weight._version, weight.data_ptr()  # edited in place, and put in place of another
 
 
 def _pack(weight: Tensor) -> Tensor:
@@ -64,17 +70,18 @@ def prepacked(model: nn.Module) -> Iterator[None]:
     again.
     """
     layers = _linear_layers(model)
-    for layer in layers:
-        if layer.weight not in _packed or _packed[layer.weight].version != layer.weight._version:
-            _packed[layer.weight] = PackedWeight(weight_of(layer))
-    mine = [layer for layer in layers if "forward" not in layer.__dict__]  # the blocks may be nested
-    for layer in mine:
-        layer.__dict__["forward"] = partial(_packed[layer.weight], bias=layer.bias)
-    try:
-        yield
-    finally:
+    with lock_of(model):
+        for layer in layers:
+            if layer.weight not in _packed or _packed[layer.weight].version != _version(layer.weight):
+                _packed[layer.weight] = PackedWeight(weight_of(layer))
+        mine = [layer for layer in layers if "forward" not in layer.__dict__]  # the blocks may be nested
         for layer in mine:
-            del layer.__dict__["forward"]
+            layer.__dict__["forward"] = partial(_packed[layer.weight], bias=layer.bias)
+        try:
+            yield
+        finally:
+            for layer in mine:
+                del layer.__dict__["forward"]
 
 
 def weight_of(layer: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """Encoder-decoders with relative positions (T5): both stacks without padding."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -126,20 +126,34 @@ def attention_parts(twin: Any) -> dict[nn.Module, str]:
     return parts
 
 
-@contextmanager
-def relative_bias(parts: dict[nn.Module, str], spans: dict[str, tuple[int, int]]) -> Iterator[None]:
+def relative_bias(parts: dict[nn.Module, str], spans: dict[str, tuple[int, int]]) -> AbstractContextManager[None]:
     """Let position biases be those of one sequence, not of the whole flat list.
 
     *spans*: part -> (position of the first query, number of queries).
     """
-    patched: list[Any] = [m for m, part in parts.items() if part in spans and cast(Any, m).has_relative_attention_bias]
-    for module in patched:
-        module.__dict__["compute_bias"] = _bias_of(module, *spans[parts[module]])
+    first: list[Any] = [m for m, part in parts.items() if part in spans and cast(Any, m).has_relative_attention_bias]
+    return with_biases({module: _bias_of(module, *spans[parts[module]]) for module in first})
+
+
+@contextmanager
+def with_biases(functions: dict[nn.Module, Any]) -> Iterator[None]:
+    """Let attention modules compute their position bias in another way."""
+    before = {module: vars(module).get("compute_bias") for module in functions}
+    for module, function in functions.items():
+        module.__dict__["compute_bias"] = function
     try:
         yield
     finally:
-        for module in patched:
-            del module.__dict__["compute_bias"]
+        for module, function in before.items():
+            if function is None:
+                del module.__dict__["compute_bias"]
+            else:  # the blocks may be nested
+                module.__dict__["compute_bias"] = function
+
+
+def biases_in_force(layer: nn.Module) -> dict[nn.Module, Any]:
+    """Return what `with_biases` has changed inside *layer*."""
+    return {module: vars(module)["compute_bias"] for module in layer.modules() if "compute_bias" in vars(module)}
 
 
 def _bias_of(module: Any, first: int, n: int) -> Any:

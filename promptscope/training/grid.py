@@ -62,7 +62,7 @@ def train_grid(
         raise RunError(f"rows_per_pass must be at least 1, got {rows_per_pass}")
     if len({id(run.prompt) for run in runs.values()}) < len(runs):
         raise RunError("two runs of the grid train the same prompt object: give each its own, prompt.copy()")
-    wrong = [name for name in runs if not name or name != Path(name).name]
+    wrong = [name for name in runs if name in ("", "..") or name != Path(name).name]
     if wrong:
         raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-grid-"))
@@ -76,11 +76,11 @@ def train_grid(
         bar = stack.enter_context(tqdm(total=total, initial=begun, desc="grid", unit="step", disable=not progress))
         active = dict(loops)
         while active:
-            kernel = next(iter(active.values())).prepacked
-            with execution(prepacked=kernel):
-                failed |= _step_together(model, active, rows_per_pass)
-            bar.update(len(active))
-            bar.set_postfix(runs=len(active), failed=len(failed), refresh=False)
+            going = {name: loop for name, loop in active.items() if not loop.done}  # some may lack the result only
+            with execution(prepacked=next(iter(active.values())).prepacked):
+                failed |= _step_together(model, going, rows_per_pass)
+            bar.update(len(going))
+            bar.set_postfix(runs=len(going), failed=len(failed), refresh=False)
             for name in [name for name, loop in active.items() if loop.done or name in failed]:
                 loop = active.pop(name)
                 bar.total -= loop.total - loop.step

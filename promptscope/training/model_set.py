@@ -39,6 +39,14 @@ class ModelSet:
         """Return what *work* returns for each model, one after the other."""
         return {name: self._with(name, source, work) for name, source in self.sources.items()}
 
+    def keep_first(self) -> HookedModel:
+        """Return the first model; if it was given by its name, it stays in memory from now on."""
+        name, source = next(iter(self.sources.items()))
+        model = source if isinstance(source, HookedModel) else load_model(source)
+        self._check(name, model)
+        self.sources[name] = model
+        return model
+
     def _with(self, name: str, source: ModelSource, work: Callable[[HookedModel], T]) -> T:
         if isinstance(source, HookedModel):
             return work(source)
@@ -73,7 +81,7 @@ def _by_name(models: Models) -> dict[str, ModelSource]:
     if isinstance(models, Mapping):
         named = dict(models)
     else:
-        listed = [models] if isinstance(models, ModelSource) else list(models)
+        listed = [models] if isinstance(models, HookedModel | str | os.PathLike) else list(models)
         names = [model.name if isinstance(model, HookedModel) else str(model) for model in listed]
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:

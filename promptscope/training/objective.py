@@ -82,8 +82,9 @@ def accumulate_gradients(
             numbers = sorted(set(of_record.tolist()))
             which = torch.searchsorted(torch.tensor(numbers, device=of_record.device), of_record)
             front = None if shared is None else shared.pick(numbers)
-            with checkpointed(model) if checkpointing else nullcontext():
-                logits = target_logits(model, batch, [prompts[i] for i in numbers], front, which)
+            mine = [prompts[i] for i in numbers]
+            with checkpointed(model, mine) if checkpointing else nullcontext():
+                logits = target_logits(model, batch, mine, front, which)
             each = target_losses(batch, logits)
             of_target = of_record.repeat_interleave((batch.targets != IGNORED).sum(dim=1))
             parts = [each[of_target == i].sum() / n_targets[i] for i in numbers]

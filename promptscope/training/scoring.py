@@ -68,6 +68,8 @@ def word_logits(
     model: HookedModel, batch: Batch, tokens: Sequence[int], prompt: Prompt | None = None, shared: Shared | None = None
 ) -> Float[Tensor, "B words"]:
     """Return the logits of *tokens* as each record's label: enough to say which is likeliest, cheaper than scores."""
+    if not is_packed(model, [] if prompt is None else [prompt]):  # it may run hooked, through another unembedding
+        return target_logits(model, batch, prompt, shared)[_first_targets(batch)][:, list(tokens)].cpu()
     with only_tokens(model, tokens):
         return target_logits(model, batch, prompt, shared)[_first_targets(batch)].cpu()
 

@@ -1,0 +1,118 @@
+"""From losses of single examples to importances with intervals."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from jaxtyping import Float
+
+from promptscope.interventions.result import Importance
+from promptscope.probes import ProbeResult
+from promptscope.statistics import bootstrap_interval
+
+Estimate = Callable[[np.ndarray], np.ndarray]
+"""From R rows of weights over examples, (R, X), to R values of something."""
+
+
+def summarise(
+    losses: Float[np.ndarray, "X M k1"],
+    n_targets: Float[np.ndarray, "X M"],
+    kl: Float[np.ndarray, "X M k"],
+    coords: Mapping[str, Sequence[Any]],
+    gone: str,
+    provenance: dict[str, Any],
+) -> Importance:
+    """Return the importances of k tokens to M models.
+
+    *losses* are summed over each example's target tokens, first those of the whole prompt and then those without each
+    token; *gone* says what happened to it. *coords* names `model`, `token` and `example`.
+    """
+
+    def every_loss(weights: np.ndarray) -> np.ndarray:
+        return np.tensordot(weights, losses, axes=1) / (weights @ n_targets)[..., None]  # (R, M, 1 + k)
+
+    def whole(weights: np.ndarray) -> np.ndarray:
+        return every_loss(weights)[..., 0]
+
+    def masked(weights: np.ndarray) -> np.ndarray:
+        return every_loss(weights)[..., 1:]
+
+    def difference(weights: np.ndarray) -> np.ndarray:
+        every = every_loss(weights)
+        return every[..., 1:] - every[..., :1]
+
+    def ratio(weights: np.ndarray) -> np.ndarray:
+        every = every_loss(weights)
+        without, whole = every[..., 1:], every[..., :1]
+        return np.divide(without, whole, out=np.full_like(without, np.nan), where=whole > 0)
+
+    def divergence(weights: np.ndarray) -> np.ndarray:
+        return np.tensordot(weights, kl, axes=1)
+
+    n, each = len(n_targets), losses / n_targets[..., None]
+    about: dict[str, Any] = {"n_examples": n, "provenance": provenance}
+    more, cells = "higher = more important", ("model", "token")
+    return Importance(
+        loss=ProbeResult(
+            "loss",
+            _data(masked, n, cells, coords, each[..., 1:]),
+            title=f"Loss with a token {gone}",
+            units="nats per target token",
+            direction=more,
+            range=(0.0, None),
+            **about,
+        ),
+        difference=ProbeResult(
+            "difference",
+            _data(difference, n, cells, coords),
+            title=f"Loss with a token {gone}, minus loss of the whole prompt",
+            units="nats per target token",
+            direction=f"{more}; below 0 = better without the token",
+            **about,
+        ),
+        ratio=ProbeResult(
+            "ratio",
+            _data(ratio, n, cells, coords),
+            title=f"Loss with a token {gone}, over loss of the whole prompt",
+            units="ratio",
+            direction=f"{more}; 1 = the token does not matter",
+            range=(0.0, None),
+            **about,
+        ),
+        kl=ProbeResult(
+            "kl",
+            _data(divergence, n, cells, coords),
+            title=f"KL of the output from that of the whole prompt, with a token {gone}",
+            units="nats",
+            direction=more,
+            range=(0.0, None),
+            **about,
+        ),
+        whole=ProbeResult(
+            "whole",
+            _data(whole, n, ("model",), coords, each[..., 0]),
+            title="Loss of the whole prompt",
+            units="nats per target token",
+            direction="lower = better",
+            range=(0.0, None),
+            **about,
+        ),
+    )
+
+
+def _data(
+    estimate: Estimate,
+    n: int,
+    dims: tuple[str, ...],
+    coords: Mapping[str, Sequence[Any]],
+    per_example: np.ndarray | None = None,
+) -> xr.Dataset:
+    """Return the estimate over all examples with its bootstrap interval, and what single examples say."""
+    low, high = bootstrap_interval(estimate, n)
+    variables: dict[str, Any] = {"values": (dims, estimate(np.full((1, n), 1 / n))[0])}
+    variables |= {"low": (dims, low), "high": (dims, high)}
+    if per_example is not None:
+        variables["per_example"] = ((*dims, "example"), np.moveaxis(per_example, 0, -1).astype(np.float32))
+        dims = (*dims, "example")
+    return xr.Dataset(variables, coords={dim: list(coords[dim]) for dim in dims})

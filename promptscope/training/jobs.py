@@ -1,0 +1,166 @@
+"""Many runs at once, each in a process of its own: on this machine or on a cluster."""
+
+from __future__ import annotations
+
+import os
+import threading
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import pandas as pd
+from joblib import Parallel, delayed
+from tqdm.auto import tqdm
+
+from promptscope.errors import RunError
+from promptscope.models import HookedModel, load_model
+from promptscope.prompts import Prompt, load_prompt
+from promptscope.prompts.initialisation import FromPrompt
+from promptscope.tasks import Task
+from promptscope.training.config import TrainConfig
+from promptscope.training.folder import check_same, is_finished, read_description
+from promptscope.training.reload import model_source, task_description
+from promptscope.training.run import Run
+from promptscope.training.train import train
+
+Failure = tuple[str, str]
+"""The kind of an error and what it said."""
+
+# Hooks belong to a model, and a worker has one model: threads of one process take turns.
+_ONE_AT_A_TIME = threading.Lock()
+
+
+@dataclass(frozen=True)
+class RunConfig:
+    """One run for a worker: what `ps.train` takes, with the model by name or path.
+
+    `device` and `dtype` are those of `ps.load_model`. The prompt is copied: the caller's own is not trained.
+    """
+
+    model: str
+    prompt: Prompt
+    task: Task
+    config: TrainConfig
+    device: str | None = None
+    dtype: str | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class ManyRuns:
+    """What came of many runs: `runs`, by name, and `failed`, one line for each that failed (`run`, `error`, `reason`).
+
+    `n_skipped` of the runs were finished before and not repeated.
+    """
+
+    runs: dict[str, Run]
+    failed: pd.DataFrame
+    n_skipped: int = 0
+
+
+def train_many(
+    runs: Mapping[str, RunConfig],
+    out: str | os.PathLike[str],
+    n_jobs: int | None = None,
+    backend: str | None = None,
+    progress: bool = True,
+) -> ManyRuns:
+    """Train every run in a folder of its own, `out/name`, in parallel by joblib; a failed run stops no other.
+
+    The same call again goes on: finished runs are not repeated (nor is their model loaded), interrupted ones go on
+    where they stopped, failed ones are tried again. A worker keeps the model of its last run, so name runs of one model
+    one after the other. Numbers are those of `ps.train`. For many prompts over *one* model that fits one process,
+    `ps.train_grid` shares passes and is faster.
+
+    Args:
+        runs: name -> run.
+        out: a folder that all workers see.
+        n_jobs: worker processes, -1 for one per core; None: as `joblib.parallel_config` says, else one.
+        backend: of joblib; None: as `joblib.parallel_config` says, else processes on this machine. On a Dask cluster:
+            `with joblib.parallel_config(backend="dask"): ps.train_many(runs, out)`.
+        progress: one bar over all runs.
+
+    Raises:
+        RunError: a name that is no folder name.
+
+    >>> import promptscope as ps, tempfile
+    >>> task, config = ps.load_task("continent_en"), ps.TrainConfig(steps=2, batch_size=4)
+    >>> runs = {f"seed {i}": ps.RunConfig("embedded-causal", ps.SoftPrompt(4, seed=i), task, config) for i in range(2)}
+    >>> done = ps.train_many(runs, tempfile.mkdtemp(), progress=False)
+    >>> list(done.runs), len(done.failed)
+    (['seed 0', 'seed 1'], 0)
+    """
+    wrong = [name for name in runs if name in ("", ".", "..") or name != Path(name).name]
+    if wrong:
+        raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
+    folders = {name: Path(out).resolve() / name for name in runs}
+    left = {name: run for name, run in runs.items() if not _is_done(run, folders[name])}
+    failed: dict[str, Failure] = {}
+    with tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", unit="run", disable=not progress) as bar:
+        for name, failure in _outcomes(left, folders, n_jobs, backend):
+            if failure is not None:
+                failed[name] = failure
+            bar.update()
+            bar.set_postfix(failed=len(failed), refresh=False)
+    return ManyRuns(
+        runs={name: Run(folders[name]) for name in runs if name not in failed},
+        failed=pd.DataFrame(
+            [(name, *failed[name]) for name in runs if name in failed], columns=["run", "error", "reason"]
+        ),
+        n_skipped=len(runs) - len(left),
+    )
+
+
+def _outcomes(
+    runs: Mapping[str, RunConfig], folders: Mapping[str, Path], n_jobs: int | None, backend: str | None
+) -> Iterator[tuple[str, Failure | None]]:
+    """Yield each run's name, as it ends, with the reason if it failed."""
+    if not runs:
+        return
+    waiting = dict.fromkeys(runs)
+    parallel = Parallel(n_jobs=n_jobs, backend=backend, return_as="generator_unordered", batch_size=1)
+    try:
+        for name, failure in parallel(delayed(_train_one)(name, run, folders[name]) for name, run in runs.items()):
+            del waiting[name]
+            if failure is None and not is_finished(folders[name]):
+                failure = ("RunError", f"a worker finished it, but {str(folders[name])!r} is not visible here")
+            yield name, failure
+    except Exception as error:  # the pool itself broke: a worker was killed, or the cluster went away
+        for name in waiting:
+            yield name, (type(error).__name__, f"not finished, the workers stopped: {error}")
+
+
+def _train_one(name: str, run: RunConfig, folder: Path) -> tuple[str, Failure | None]:
+    try:
+        with _ONE_AT_A_TIME:
+            train(_model(run.model, run.device, run.dtype), run.prompt.copy(), run.task, run.config, folder, False)
+    except Exception as error:  # of any kind: it belongs into the table of what failed, and must not stop the others
+        return name, (type(error).__name__, str(error))
+    return name, None
+
+
+@lru_cache(maxsize=1)
+def _model(name: str, device: str | None, dtype: str | None) -> HookedModel:
+    return load_model(name, device=device, dtype=dtype)
+
+
+def _is_done(run: RunConfig, folder: Path) -> bool:
+    """Whether *folder* holds the end of this very run, as far as can be seen without loading the model.
+
+    Where it cannot be seen, `ps.train` decides, which compares all.
+    """
+    if not is_finished(folder):
+        return False
+    task = {"name": run.task.name, "data_hash": run.task.data_hash("train"), **task_description(run.task)}
+    prompt = {"type": type(run.prompt).__name__, "settings": run.prompt.settings()}
+    try:
+        check_same(folder, {"config": run.config.to_json(), "task": task, "prompt": prompt})
+        there = read_description(folder)["model"]
+        started = load_prompt(folder / "prompts" / "last").provenance
+    except Exception:  # damaged: `ps.train` says what is wrong
+        return False
+    same_model = there.get("source") == model_source(run.model) and run.dtype is None
+    same_start = (started.get("init"), started.get("seed")) == (str(run.prompt.init), run.prompt.seed)
+    # Of numbers that the caller gave, nothing but the worker's own comparison says whether they are the same.
+    own_start = not run.prompt.is_bound and not isinstance(run.prompt.init, FromPrompt)
+    return same_model and same_start and own_start

@@ -1,0 +1,150 @@
+"""Training one soft prompt on several models at once."""
+
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import torch
+from tqdm.auto import tqdm
+
+from promptscope.fast import can_prepack, execution
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import Encoded, Task
+from promptscope.training.batches import batches, encode_split
+from promptscope.training.config import TrainConfig
+from promptscope.training.evaluate import Evaluator
+from promptscope.training.folder import check_same
+from promptscope.training.loop import Loop
+from promptscope.training.model_set import Models, ModelSet
+from promptscope.training.objective import accumulate_gradient
+from promptscope.training.order import batch_indices
+from promptscope.training.reload import model_source
+from promptscope.training.run import Run
+from promptscope.training.train import Job
+
+
+def train_across(
+    models: Models,
+    prompt: Prompt,
+    task: Task,
+    config: TrainConfig,
+    out: str | os.PathLike[str] | None = None,
+    progress: bool = True,
+) -> Run:
+    """Train one *prompt* on M models together, in place, and return the run.
+
+    Minimises `1/M sum_m loss_m(P)`, where loss_m is what `ps.train` minimises on model m (*token splitting* (S2),
+    section 3.1). Models may be of different families, if their embeddings are of one width and their tokenizers agree;
+    each reads the same records in its own way. Gradients are added up model by model, so that the activations of one
+    model are in memory at a time. A model given by its name is loaded for every step (the first one once, it stays):
+    a step then also costs the time of reading M - 1 models, and memory holds two models whatever M is.
+
+    Steps, schedule, validation (means over the models), early stop, files and resuming are those of `ps.train`. The
+    prompt no longer belongs to one model: load it with `load_prompt(..., strict=False)`.
+
+    Raises as `ps.train` does, and:
+        ModelError: models of different widths or tokenizers.
+
+    >>> import promptscope as ps
+    >>> names, task = ["embedded-masked-0", "embedded-masked-1"], ps.load_task("continent_en")
+    >>> models = [ps.load_model(name) for name in names]
+    >>> run = ps.train_across(models, ps.SoftPrompt(4), task, ps.TrainConfig(steps=2, batch_size=4), progress=False)
+    >>> len(run.history)
+    2
+    """
+    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-run-"))
+    job = _JointJob(ModelSet(models), prompt, task, config, folder)
+    if not job.finished:
+        with job.loop() as loop:
+            loop.resume()
+            title = f"train {task.name} on {len(job.models)} models"
+            bar = tqdm(total=loop.total, initial=loop.step, desc=title, unit="step", disable=not progress)
+            with bar:
+                while not loop.done:
+                    begun = time.perf_counter()
+                    shown = loop.update(job.accumulate(loop), begun)
+                    bar.set_postfix(shown, refresh=False)
+                    bar.update()
+            loop.close()
+            job.finish(loop)
+    return job.result()
+
+
+class _JointJob(Job):
+    """A run over several models: the first one stands for all where one is enough."""
+
+    def __init__(self, models: ModelSet, prompt: Prompt, task: Task, config: TrainConfig, folder: Path) -> None:
+        super().__init__(models.keep_first(), prompt, task, config, folder)
+        self.models = models
+        self.prompt.strict = False  # it belongs to all of them
+        self.description["models"] = models.map(self._describe)
+        check_same(folder, self.description)
+        self._encoded: dict[tuple[Any, ...], list[Encoded]] = {}
+
+    def _describe(self, model: HookedModel) -> dict[str, Any]:
+        """Check that the prompt fits a model, and say which one it is."""
+        self.prompt.bind(model)
+        return {
+            "source": model_source(model.name),
+            "revision": model.revision,
+            "embedding_hash": model.embedding_hash,
+            "dtype": str(model.dtype),
+        }
+
+    @contextmanager
+    def loop(self) -> Iterator[Loop]:
+        """Give the loop of a single run, which validates on all models."""
+        with super().loop() as loop:
+            self.prompt.provenance["models"] = self.models.names
+            if loop.validation is not None:
+                loop.validation = _JointEvaluator(self.models, self.task, self.prompt, self.config)
+            yield loop
+
+    def accumulate(self, loop: Loop) -> float:
+        """Add the gradient of the mean loss over models of the next step to the prompt's, and return that loss."""
+        loop.prepare()
+        indices = batch_indices(len(loop.examples), loop.batch_size, self.config.seed, loop.step)
+
+        def of_model(model: HookedModel) -> float:
+            examples = self._examples(model)
+            parts = list(batches(model, [examples[i] for i in indices], self.config.batch_size))
+            # The kernel is part of the run, and some of the models may not have it.
+            with execution(prepacked=loop.prepacked and can_prepack(model.twin)):
+                return accumulate_gradient(model, self.prompt, parts, self.config.gradient_checkpointing)
+
+        losses = self.models.map(of_model)
+        with torch.no_grad():
+            for parameter in self.prompt.parameters():
+                assert parameter.grad is not None
+                parameter.grad /= len(losses)
+        return sum(losses.values()) / len(losses)
+
+    def _examples(self, model: HookedModel) -> list[Encoded]:
+        """Encode the training split as *model* reads it, once for all models that read it alike."""
+        key = (model.family.kind, model.shape.context, model.decoder_start_id)
+        if key not in self._encoded:
+            self._encoded[key] = list(encode_split(model, self.task, "train", self.prompt, self.config.max_length))
+        return self._encoded[key]
+
+
+class _JointEvaluator(Evaluator):
+    """Scores on the validation split, as means over models."""
+
+    def __init__(self, models: ModelSet, task: Task, prompt: Prompt, config: TrainConfig) -> None:
+        self.models, self.task, self.prompt, self.config = models, task, prompt, config
+
+    def scores(self, progress: bool = True) -> dict[str, float]:
+        """Return the mean over models of what `evaluate` returns."""
+        config = self.config
+
+        def of_model(model: HookedModel) -> dict[str, float]:
+            limits = (config.batch_size, config.evaluate_limit, config.max_length)
+            return Evaluator(model, self.task, self.prompt, "validation", *limits).scores(progress)
+
+        every = list(self.models.map(of_model).values())
+        return {name: sum(one[name] for one in every) / len(every) for name in every[0]}
