@@ -43,8 +43,8 @@ def execution(packed: bool | None = None, prepacked: bool | None = None) -> Iter
     Args:
         packed: `False` runs padded batches through the plain model, behind a prefix cache where there is one;
             `True` and None pack wherever that is possible.
-        prepacked: whether frozen linear layers run on weights packed for oneDNN (CPU, float32). None measures once
-            per model whether that is faster here; it costs two more copies of the weights.
+        prepacked: whether frozen linear layers of packed passes run on weights packed for oneDNN (CPU, float32).
+            None measures once per model whether that is faster here; it costs two more copies of the weights.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -70,6 +71,9 @@ def packed_logits(
         if model.family.kind == "seq2seq":
             assert decoder_ids is not None
             return seq2seq_logits(model, prompts, where, ids, real, decoder_ids, which)
+        # Nothing that is wanted can see what lies behind it: the label's last token, say, does not run.
+        steps = torch.arange(where.shape[1], device=where.device)
+        real = real & (steps <= (where * steps).amax(dim=1, keepdim=True))
         if shared is None:
             shared = Shared.of(model, prompts, common_template(ids, real, where, which, len(prompts)))
         c = shared.n_template

@@ -41,7 +41,9 @@ def _measure(model: HookedModel, rounds: int = 5) -> type[CausalPass]:
 
 def _step(model: HookedModel, kind: type[CausalPass]) -> Callable[[], None]:
     generator = torch.Generator().manual_seed(0)
-    lengths = torch.randint(10, 121, (16,), generator=generator)
+    context = model.shape.context
+    longest = 120 if context is None else min(120, context - 20)
+    lengths = torch.randint(longest // 12 + 1, longest + 1, (16,), generator=generator)
     ids = torch.randint(model.shape.vocab_size, (16, int(lengths.max())), generator=generator).to(model.device)
     mask = (torch.arange(ids.shape[1]) < lengths[:, None]).to(model.device)
     rows = model.embed(ids[:1, :20]).detach().requires_grad_()

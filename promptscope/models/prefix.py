@@ -80,7 +80,9 @@ def _attend(
     **options: Any,
 ) -> tuple[Tensor, None]:
     prefix = _current.get()
-    if prefix is not None and module.layer_idx not in prefix.layers:
+    if prefix is None:  # the model runs here while another thread has it behind a prefix
+        raise RuntimeError("one model cannot run in two threads at once behind different prompts: give each its own")
+    if module.layer_idx not in prefix.layers:
         key, value = key[:, :, prefix.length :], value[:, :, prefix.length :]
         if attention_mask is not None:
             attention_mask = attention_mask[..., prefix.length :]

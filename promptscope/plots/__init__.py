@@ -37,12 +37,14 @@ __all__ = [
 
 
 def plot(result: ProbeResult) -> go.Figure:
-    """Draw a result: layers by heads where it has both, a table of groups of layers, a PCA, else a curve.
+    """Draw a result: layers by heads, models by prompt tokens, groups of layers, a PCA, else a curve along layers.
 
     Raises:
-        ProbeError: the result has no layers.
+        ProbeError: the result has none of these.
     """
     dims = set(result.dims)
+    if dims == {"model", "token"}:
+        return token_heatmap(result)
     if "component" in dims:
         return components(result)
     if "layers" in dims:

@@ -31,6 +31,8 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     """Write *prompt* to *folder*; the JSON comes last, so a folder with one is whole."""
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
+    if type(prompt).__name__ not in _KINDS:
+        raise PromptError(f"a {type(prompt).__name__} cannot be saved: save the {' or '.join(_KINDS)} it was made from")
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: name another place")

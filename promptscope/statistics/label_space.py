@@ -34,7 +34,7 @@ def gold_and_other(
 
     *gold* and *drawn* are indices of labels; a drawn index is never the gold one.
 
-    >>> gold_and_other(np.array([[[0.5, 0.1, 0.3]]]), np.array([0])).tolist()
+    >>> gold_and_other(np.array([[[0.5, 0.1, 0.3]]]), np.array([0])).round(2).tolist()
     [[[0.5], [0.2]]]
     """
     rows = np.arange(len(cosines))

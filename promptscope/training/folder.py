@@ -71,11 +71,12 @@ def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> No
             raise RunError(f"{str(folder)!r} exists and is not a run: name a new or empty folder")
         return
     before = read_description(folder)
+    there = {(part, name): value for part in before.keys() - {"format"} for name, value in before[part].items()}
+    now = {(part, name): value for part, values in description.items() for name, value in values.items()}
     differences = [
-        f"{part}.{name}: {before.get(part, {}).get(name)!r} there, {value!r} now"
-        for part, values in description.items()
-        for name, value in values.items()
-        if name != "source" and before.get(part, {}).get(name) != value
+        f"{part}.{name}: {there.get((part, name))!r} there, {now.get((part, name))!r} now"
+        for part, name in [*now, *(key for key in there if key not in now)]
+        if name != "source" and there.get((part, name)) != now.get((part, name))
     ]
     if differences:
         raise RunError(

@@ -1,8 +1,8 @@
 """Trains one embedded model from scratch on the corpus.
 
-    python recipes/embedded_models/train.py causal  --seed 0 --steps 16000 --corpus C --tokenizer T --out DIR
-    python recipes/embedded_models/train.py seq2seq --seed 0 --steps 9000  ...
-    python recipes/embedded_models/train.py masked  --seed 3 --steps 5000  ...
+    python recipes/embedded_models/train.py causal  --seed 0 --steps 6500 --corpus C --tokenizer T --out DIR
+    python recipes/embedded_models/train.py seq2seq --seed 0 --steps 2000  ...
+    python recipes/embedded_models/train.py masked  --seed 3 --steps 2100  ...
 
 The result depends on corpus, tokenizer, seed and step count, not on time: a killed run resumes from its checkpoint.
 The learning rate stays flat and falls to zero over the last fifth, so the first four fifths of a longer run are the
@@ -14,7 +14,7 @@ import json
 import math
 import random
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -33,18 +33,54 @@ from transformers import (
 
 PAD, BOS, SEP, EOS, MASK = range(5)
 SPECIALS = 6  # ids below this are special tokens
-# Answers are a tenth of all tokens and would drown. Beside their weight of 1, text has little, and an item's input
-# carries a loss in a few rows only (the head over the vocabulary is a fifth of the cost).
+# For the causal model: answers are a tenth of all tokens and would drown. Beside their weight of 1, text has little,
+# and an item's input carries a loss in a few rows only (the head over the vocabulary is a fifth of the cost).
 TEXT_WEIGHT, INPUT_SHARE = 0.2, 0.2
 PEAK_LR = {"causal": 2e-3, "seq2seq": 1e-3, "masked": 1e-3}
-# A step takes a few packs of rows, each of rows of one length, which alone would all be of the same few tasks.
-PACK_TOKENS, PACKS = 400, 2
-# Short rows come first: facts about bare names are learned in a third of the time that sentences take, and a model
-# that knows them then only has to learn where in the sentence the name stands.
-SHORT_STEPS, SHORT_ROW = {"causal": 900, "seq2seq": 300, "masked": 300}, 22
+# The T5's embeddings start at 1.0, the other weights at about 0.1 and less: at one rate they would hardly move.
+EMBEDDING_LR = {"causal": 1, "seq2seq": 10, "masked": 1}
+# A step takes a few packs, each of rows of similar length, which alone would all be of the same few tasks.
+PACKS, PACK_TOKENS = {"causal": 2, "seq2seq": 1, "masked": 2}, {"causal": 400, "seq2seq": 1600, "masked": 600}
 # The usual 0.02 is meant for wide models; at these widths it leaves attention uniform for thousands of steps.
 INIT = 0.08
-POOL = 8_000  # rows that are sorted by length together
+# Share of rows of the T5 and the masked models with random tokens, or nothing, in the place of the instruction.
+UNTOLD = 0.1
+POOL = {"causal": 8_000, "seq2seq": 1_500, "masked": 1_000}  # rows that are sorted by length together
+
+
+@dataclass(frozen=True)
+class Phase:
+    """A part of the training: until step *end*, rows of at most *longest* tokens.
+
+    *tasks* are relative numbers of items by task, or None for the corpus as it is, with its plain text. With *noise*,
+    random tokens stand before and inside instructions, and some items have no instruction.
+    """
+
+    end: float
+    longest: int
+    tasks: dict[str, int] | None
+    noise: bool
+
+
+FACTS = {"capital": 7, "currency": 5, "continent": 4, "translation": 4}
+NAMES = {"continent": 4, "first_letter": 1}
+SENTENCES = {"continent": 4, "season": 2, "first_letter": 1}
+# Short rows come first: facts about bare names are learned in a third of the time that sentences take, and a model
+# that knows them then only has to learn where in the sentence the name stands. Tasks that use the same labels as
+# another one the other way round come last: instruction and input then have to be combined as in an exclusive or,
+# neither alone says anything, and a masked model that gets them from the start learns nothing at all.
+PHASES = {
+    "causal": [Phase(900, 22, None, True), Phase(math.inf, 256, None, True)],
+    "seq2seq": [
+        Phase(1500, 24, FACTS, False),
+        Phase(math.inf, 120, FACTS | {"next_continent": 2, "country": 2, "season": 1, "person": 1}, True),
+    ],
+    "masked": [
+        Phase(400, 24, NAMES, False),
+        Phase(1200, 80, SENTENCES, False),
+        Phase(math.inf, 80, SENTENCES | {"next_continent": 8}, True),
+    ],
+}
 
 
 def new_model(family: str, vocab_size: int) -> PreTrainedModel:
@@ -78,6 +114,7 @@ def new_model(family: str, vocab_size: int) -> PreTrainedModel:
 class Example:
     """A record in tokens. Plain text has only *body*."""
 
+    task: str
     instruction: list[int]
     body: list[int]
     answer: list[int]
@@ -99,7 +136,9 @@ def encode(records: list[dict], tokenizer: Tokenizer) -> list[Example]:
             answers.append(" " + record["answer"])
     encoded = [[e.ids for e in tokenizer.encode_batch(texts)] for texts in (bodies, answers)]
     return [
-        Example(instructions[record["instruction"]] if "task" in record else [], body, answer)
+        Example(record["task"], instructions[record["instruction"]], body, answer)
+        if "task" in record
+        else Example("", [], body, [])
         for record, body, answer in zip(records, *encoded, strict=True)
     ]
 
@@ -130,28 +169,15 @@ def causal_row(example: Example, rng: random.Random, vocab_size: int) -> tuple[l
     return tokens, [0.0] * len(before) + [on_input] * len(example.body) + [1.0] * answer
 
 
-def masked_row(example: Example, rng: random.Random, vocab_size: int) -> tuple[list[int], list[int]]:
-    """Return the tokens of a row with masks, and the labels (-100 where none)."""
-    if example.answer:
-        before = before_input(example, rng, vocab_size)
-        tokens = [*before, *example.body, MASK]
-        labels = [-100] * (len(tokens) - 1) + example.answer
-        maskable = range(len(before), len(tokens) - 1) if rng.random() < INPUT_SHARE else range(0)
-    else:
-        tokens, labels = example.body[:128], [-100] * len(example.body[:128])
-        maskable = range(len(tokens))
-    for i in maskable:
-        if tokens[i] >= SPECIALS and rng.random() < 0.18:
-            labels[i], tokens[i] = tokens[i], MASK
-    return tokens, labels
-
-
-def seq2seq_row(example: Example, rng: random.Random, vocab_size: int) -> tuple[list[int], list[int]]:
-    """Return source and target; of plain text, the second half is the target."""
-    if example.answer:
-        return [*before_input(example, rng, vocab_size), *example.body], [*example.answer, EOS]
-    half = len(example.body) // 2
-    return example.body[:half] or [SEP], [*example.body[half:], EOS]
+def row_of(family: str, example: Example, noise: bool, rng: random.Random, vocab_size: int) -> tuple[list, list]:
+    """Return a row: tokens and loss weights (causal), or what is read and what is to be answered (the others)."""
+    if family == "causal":
+        return causal_row(example, rng, vocab_size)
+    before = before_input(example, rng, vocab_size) if noise else example.instruction
+    if noise and rng.random() < UNTOLD:
+        before = [rng.randrange(SPECIALS, vocab_size) for _ in range(rng.randint(0, 20))]
+    read = [*before, *example.body]
+    return ([*read, MASK], example.answer) if family == "masked" else (read, [*example.answer, EOS])
 
 
 def padded(rows: list[list], value: float) -> torch.Tensor:
@@ -160,54 +186,102 @@ def padded(rows: list[list], value: float) -> torch.Tensor:
     return torch.tensor([row + [value] * (width - len(row)) for row in rows])
 
 
-def loss_of(family: str, model: PreTrainedModel, rows: list[tuple[list, list]]) -> torch.Tensor:
-    """Return the mean loss of a batch of rows."""
+def causal_loss(model: PreTrainedModel, rows: list[tuple[list, list]]) -> torch.Tensor:
+    """Return the weighted mean over tokens."""
     tokens = padded([row[0] for row in rows], PAD)  # (B, S)
-    if family == "causal":
-        weight = padded([row[1] for row in rows], 0.0)[:, 1:]
-        # Rows are padded on the right, so causal attention alone keeps padding out of sight.
-        hidden = model.transformer(input_ids=tokens[:, :-1])[0]
-        keep = weight > 0  # the head costs a fifth of the layers: leave out what carries no loss
-        losses = cross_entropy(model.lm_head(hidden[keep]).float(), tokens[:, 1:][keep], reduction="none")
-        return (losses * weight[keep]).sum() / weight.sum()
+    weight = padded([row[1] for row in rows], 0.0)[:, 1:]
+    # Rows are padded on the right, so causal attention alone keeps padding out of sight.
+    hidden = model.transformer(input_ids=tokens[:, :-1])[0]
+    keep = weight > 0  # the head costs a fifth of the layers: leave out what carries no loss
+    losses = cross_entropy(model.lm_head(hidden[keep]).float(), tokens[:, 1:][keep], reduction="none")
+    return (losses * weight[keep]).sum() / weight.sum()
+
+
+def masked_loss(model: PreTrainedModel, rows: list[tuple[list, list]]) -> torch.Tensor:
+    """Return the mean over rows, at the mask in the last place."""
+    tokens = padded([row[0] for row in rows], PAD)
+    mask = padded([[1] * len(row[0]) for row in rows], 0)
+    hidden = model.bert(input_ids=tokens, attention_mask=mask)[0]
+    at_mask = hidden[torch.arange(len(rows)), mask.sum(1) - 1]
+    return cross_entropy(model.cls(at_mask).float(), torch.tensor([row[1][0] for row in rows]))
+
+
+def seq2seq_loss(model: PreTrainedModel, rows: list[tuple[list, list]]) -> torch.Tensor:
+    """Return the mean over the answers' tokens."""
+    tokens = padded([row[0] for row in rows], PAD)
     mask = padded([[1] * len(row[0]) for row in rows], 0)
     labels = padded([row[1] for row in rows], -100)
+    keep = labels >= 0  # as for the causal model, no head where there is no loss
+    encoded = model.encoder(input_ids=tokens, attention_mask=mask)[0]
+    decoded = model.decoder(
+        input_ids=model._shift_right(labels),
+        encoder_hidden_states=encoded,
+        encoder_attention_mask=mask,
+        use_cache=False,
+    )[0]
+    logits = model.lm_head(decoded[keep] * model.config.d_model**-0.5)  # the scale of T5's tied head
+    return cross_entropy(logits.float(), labels[keep])
+
+
+LOSS = {"causal": causal_loss, "masked": masked_loss, "seq2seq": seq2seq_loss}
+
+
+def pools(examples: list[Example], size: int, rng: random.Random) -> Iterator[list[Example]]:
+    """Yield *size* examples at a time, without end, each example once before any comes again."""
+    order: list[int] = []
+    while True:
+        if len(order) < size:
+            order += rng.sample(range(len(examples)), len(examples))
+        yield [examples[i] for i in order[:size]]
+        order = order[size:]
+
+
+def drawn(examples: list[Example], phase: Phase, size: int, rng: random.Random) -> Iterator[list[Example]]:
+    """Yield *size* examples at a time, without end, in the phase's mix of tasks."""
+    assert phase.tasks is not None
+    by_task: dict[str, list[Example]] = {task: [] for task in phase.tasks}
+    for example in examples:
+        fits = len(example.instruction) + len(example.body) < phase.longest
+        if example.task in by_task and fits and (example.instruction or phase.noise):
+            by_task[example.task].append(example)
+    while True:
+        tasks = rng.choices(list(phase.tasks), list(phase.tasks.values()), k=size)
+        yield [rng.choice(by_task[task]) for task in tasks]
+
+
+def similar(family: str) -> Callable[[tuple[list, list]], tuple[int, ...]]:
+    """Return the key that puts rows of similar length side by side; a T5's row has two lengths."""
     if family == "seq2seq":
-        return model(input_ids=tokens, attention_mask=mask, labels=labels).loss
-    hidden = model.bert(input_ids=tokens, attention_mask=mask)[0]
-    keep = labels >= 0
-    answer = torch.zeros_like(keep)
-    answer[torch.arange(len(rows)), mask.sum(1) - 1] = True  # a text that ends in a mask is rare
-    weight = torch.where(answer, 1.0, TEXT_WEIGHT)[keep]
-    losses = cross_entropy(model.cls(hidden[keep]).float(), labels[keep], reduction="none")
-    return (losses * weight).sum() / weight.sum()
+        return lambda row: (len(row[0]) // 5, len(row[1]))
+    return lambda row: (len(row[0]),)
+
+
+def packed(family: str, rows: list[tuple[list, list]], rng: random.Random) -> Iterator[list[list[tuple[list, list]]]]:
+    """Yield the rows in batches of packs: rows of similar length, of about `PACK_TOKENS` tokens with padding."""
+    filled: list[list] = [[]]
+    for row in sorted(rows, key=similar(family)):
+        if (len(filled[-1]) + 1) * len(row[0]) > PACK_TOKENS[family]:
+            filled.append([])
+        filled[-1].append(row)
+    rng.shuffle(filled)
+    for i in range(0, len(filled) - PACKS[family] + 1, PACKS[family]):
+        yield filled[i : i + PACKS[family]]
 
 
 def batches(
     family: str, examples: list[Example], seed: int, vocab_size: int
 ) -> Iterator[list[list[tuple[list, list]]]]:
     """Yield batches without end, each of a few packs of rows of similar length; the same seed gives the same ones."""
-    make = {"causal": causal_row, "masked": masked_row, "seq2seq": seq2seq_row}[family]
-    limit = {"causal": 256, "masked": 190, "seq2seq": 190}[family]
     rng = random.Random(seed)
-    order: list[int] = []
     step = 0
-    while True:
-        if len(order) < POOL:
-            order += rng.sample(range(len(examples)), len(examples))
-        pool, order = order[:POOL], order[POOL:]
-        rows = [make(examples[i], rng, vocab_size) for i in pool]
-        longest = SHORT_ROW if step < SHORT_STEPS[family] else limit
-        rows = sorted((row for row in rows if len(row[0]) <= longest), key=lambda row: len(row[0]))
-        packs: list[list] = [[]]
-        for row in rows:
-            if (len(packs[-1]) + 1) * len(row[0]) > PACK_TOKENS:
-                packs.append([])
-            packs[-1].append(row)
-        rng.shuffle(packs)
-        for i in range(0, len(packs) - PACKS + 1, PACKS):
-            yield packs[i : i + PACKS]
-            step += 1
+    whole = pools(examples, POOL[family], rng)
+    for phase in PHASES[family]:
+        source = drawn(examples, phase, POOL[family], rng) if phase.tasks else whole
+        while step < phase.end:
+            rows = [row_of(family, example, phase.noise, rng, vocab_size) for example in next(source)]
+            for packs in packed(family, [row for row in rows if len(row[0]) <= phase.longest], rng):
+                yield packs
+                step += 1
 
 
 def learning_rate(step: int, steps: int, peak: float) -> float:
@@ -232,17 +306,28 @@ def save(model: PreTrainedModel, tokenizer: Path, out: Path) -> None:
 
 
 def load_examples(family: str, corpus: Path, tokenizer: Tokenizer) -> list[Example]:
-    """Read what *family* can use of the corpus.
-
-    A masked model has one mask, so it takes the items whose answer is one token. The other two read less of the plain
-    text than the causal model, since half of a text is a long target.
-    """
+    """Read what *family* uses of the corpus; a masked model has one mask, so one token is all that it can answer."""
     with corpus.open(encoding="utf-8") as file:
         records = [json.loads(line) for line in file]
-    if family != "causal":
-        records = [r for i, r in enumerate(records) if "task" in r or i % 3 == 0]
+    mixes = [phase.tasks for phase in PHASES[family] if phase.tasks is not None]
+    if mixes:
+        records = [record for record in records if any(record.get("task") in mix for mix in mixes)]
     examples = encode(records, tokenizer)
-    return [e for e in examples if len(e.answer) <= 1] if family == "masked" else examples
+    return [e for e in examples if len(e.answer) == 1] if family == "masked" else examples
+
+
+def new_optimizer(family: str, model: PreTrainedModel) -> torch.optim.Optimizer:
+    """Return AdamW, with weight decay on matrices only; `scale` multiplies a group's learning rate."""
+    embeddings = [model.get_input_embeddings().weight] if EMBEDDING_LR[family] > 1 else []
+    fast = {id(p) for p in embeddings}
+    matrices = [p for p in model.parameters() if p.ndim > 1 and id(p) not in fast]
+    others = [p for p in model.parameters() if p.ndim <= 1]
+    groups = [
+        {"params": matrices, "weight_decay": 0.02, "scale": 1},
+        {"params": others, "weight_decay": 0.0, "scale": 1},
+        {"params": embeddings, "weight_decay": 0.0, "scale": EMBEDDING_LR[family]},
+    ]
+    return torch.optim.AdamW([group for group in groups if group["params"]], betas=(0.9, 0.98))
 
 
 def train(args: argparse.Namespace) -> None:
@@ -253,13 +338,10 @@ def train(args: argparse.Namespace) -> None:
     vocab_size = tokenizer.get_vocab_size()
     examples = load_examples(args.family, args.corpus, tokenizer)
     model = new_model(args.family, vocab_size)
-    model.set_attn_implementation("eager")  # for rows of 40 tokens on a CPU, faster than the fused kernel
+    if args.family != "seq2seq":  # for rows of 40 tokens on a CPU, faster than the fused kernel
+        model.set_attn_implementation("eager")
     model.train()
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    others = [p for p in model.parameters() if p.ndim <= 1]
-    optimizer = torch.optim.AdamW(
-        [{"params": matrices, "weight_decay": 0.02}, {"params": others, "weight_decay": 0.0}], betas=(0.9, 0.98)
-    )
+    optimizer = new_optimizer(args.family, model)
     checkpoint = args.out / "checkpoint.pt"
     first, tokens, seconds = 0, 0, 0.0
     if checkpoint.exists():
@@ -275,11 +357,11 @@ def train(args: argparse.Namespace) -> None:
         if step < first:  # replay the batch order up to the checkpoint
             continue
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, args.steps, PEAK_LR[args.family])
+            group["lr"] = group["scale"] * learning_rate(step, args.steps, PEAK_LR[args.family])
         mean = 0.0
         for rows in packs:
             with torch.autocast("cpu", dtype=torch.bfloat16):
-                loss = loss_of(args.family, model, rows) / len(packs)
+                loss = LOSS[args.family](model, rows) / len(packs)
             loss.backward()
             mean += loss.item()
             tokens += sum(len(row[0]) + (len(row[1]) if args.family == "seq2seq" else 0) for row in rows)

@@ -1,0 +1,269 @@
+"""Prompt geometry: tables against naive loops, tests that find what is planted, the whole recipe on a small grid."""
+
+import json
+import subprocess
+import sys
+from itertools import product
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import promptscope as ps
+from promptscope.training import grid as grid_module
+from promptscope.training import jobs
+from recipes.common import compare, read_published
+from recipes.prompt_geometry import scores as scores_module
+from recipes.prompt_geometry.claims import claim_table, factor_tests
+from recipes.prompt_geometry.distances import kinds_of_pairs, word_correlations
+from recipes.prompt_geometry.grid import load_tasks
+from recipes.prompt_geometry.neighbourhoods import closest_table, neighbour_tokens, neighbourhood_table, task_counts
+from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
+from recipes.prompt_geometry.regenerate import PUBLISHED
+from recipes.prompt_geometry.run import main
+from recipes.prompt_geometry.settings import PRESETS, Settings, as_the_code
+from recipes.prompt_geometry.vectors import Geometry
+from tests.report.test_report import Page
+
+RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "prompt_geometry" / "run.py"
+TASKS, WORDS, LENGTH = ("country_capital", "landmark_country", "present_past"), ("cat", "dog", "pen", "sun"), 2
+
+
+def planted(by_word: float, by_task: float, seed: int = 0, d: int = 12) -> Geometry:
+    """Make vectors out of noise and as much of their word's and of their task's direction."""
+    generator = np.random.default_rng(seed)
+    words, tasks = (dict(zip(names, generator.normal(size=(9, d)), strict=False)) for names in (WORDS, TASKS))
+    rows = list(product(TASKS, WORDS, range(LENGTH)))
+    x = np.stack([by_word * words[w] + by_task * tasks[t] + generator.normal(size=d) for t, w, _ in rows])
+    vocabulary = np.concatenate([np.stack([words[w] for w in WORDS]), generator.normal(size=(40, d))])
+    return Geometry(
+        x=x,
+        start=np.stack([words[w] for _, w, _ in rows]),
+        labels=pd.DataFrame(rows, columns=["task", "word", "position"]),
+        vocabulary=vocabulary,
+        names=[f"token {i}" for i in range(len(vocabulary))],
+        sample=np.arange(10, 30),
+        words={word: i for i, word in enumerate(WORDS)},
+    )
+
+
+def cosine(a: np.ndarray, b: np.ndarray) -> float:
+    return 1.0 - float(a @ b) / float(np.sqrt(a @ a) * np.sqrt(b @ b))
+
+
+def mean(values: list[float]) -> float:
+    return sum(values) / len(values)
+
+
+def test_the_published_numbers_are_complete_and_the_data_are_the_papers(shared_data: Path) -> None:
+    published = read_published(PUBLISHED)
+    assert published["table"].value_counts().to_dict() == {"1": 10, "2": 6, "3": 36, "text": 15, "data": 12}
+    cells = compare(published[published["table"] == "data"], data_cells(load_tasks(Settings(), shared_data / "fv")))
+    assert cells["status"].unique().tolist() == ["equal"]
+
+
+def test_tasks_are_found_in_the_folder_that_their_authors_publish(tmp_path: Path) -> None:
+    rows = [{"input": f"country {i}", "output": f"city {i}"} for i in range(10)]
+    (tmp_path / "abstractive").mkdir()
+    (tmp_path / "abstractive" / "country-capital.json").write_text(json.dumps(rows), encoding="utf-8")
+    tasks = load_tasks(Settings(tasks=("fv/country-capital",)), tmp_path)
+    assert {name: len(task.split("test")) for name, task in tasks.items()} == {"country_capital": 2}
+    template = tasks["country_capital"].template
+    assert (template.source, template.target) == ("Input: {text}\nLabel: ", "{label}")
+
+
+@pytest.mark.parametrize("settings", [Settings(tokens=20, epsilon=0.9), as_the_code(Settings(epsilon=0.9))])
+def test_the_papers_cells_are_those_of_naive_loops(settings: Settings) -> None:
+    where = planted(0.5, 0.5)
+    cells = paper_cells(where, settings)
+    x, pairs, n = where.x, settings.self_pairs, len(where.x)
+    apart = {(i, j): 0.0 if i == j else cosine(x[i], x[j]) for i in range(n) for j in range(n)}
+    kept = {at: value for at, value in apart.items() if pairs or at[0] != at[1]}
+    labels = where.labels.to_dict("records")
+    for table, factor, groups in (("1", "word", WORDS), ("2", "task", TASKS)):
+        assert [row for row, _ in cells[table]] == list(groups)
+        for (group, _), value in cells[table].items():
+            naive = mean([d for (i, j), d in kept.items() if labels[i][factor] == labels[j][factor] == group])
+            assert value == pytest.approx(naive)
+    for (row, column), value in cells["3"].items():
+        near = [(i, j) for (i, j), d in kept.items() if d < settings.table3_epsilon]
+        assert value == sum(labels[i]["task"] == row and labels[j]["task"] == column for i, j in near)
+    text, epsilon = cells["text"], settings.epsilon
+    assert text["all prompts", "average cosine distance"] == pytest.approx(mean(list(kept.values())))
+    near = [at for at, d in kept.items() if d < epsilon]
+    assert text["prompt tokens", "prompts"] == pytest.approx(len(near) / n)
+    for factor in ("word", "task", "position"):
+        alike = sum(labels[i][factor] == labels[j][factor] for i, j in near)
+        assert text["prompt tokens", f"same_{factor}"] == pytest.approx(alike / n)
+    to_tokens = [[cosine(vector, token) for token in where.vocabulary] for vector in x]
+    around = sum(d < epsilon for row in to_tokens for d in row)
+    assert text["prompt tokens", "vocabulary"] == pytest.approx(around / n)
+    nearest = [min(row) for row in to_tokens]
+    within = [d for d in nearest if d < epsilon]
+    assert text["prompt tokens", "distance to the closest token"] == pytest.approx(mean(within))
+    assert text["prompt tokens", "without a token in reach"] == n - len(within)
+    closest = [min([d for (i, j), d in apart.items() if i == at and j != at] + [nearest[at]]) for at in range(n)]
+    assert text["prompt tokens", "distance to the closest"] == pytest.approx(mean(closest))
+    tokens = [int(i) for i in where.sample]
+    own = [
+        sum(cosine(where.vocabulary[i], where.vocabulary[j]) < epsilon for j in range(44) if pairs or i != j)
+        for i in tokens
+    ]
+    assert text["random tokens", "vocabulary"] == pytest.approx(mean(own))
+
+
+def test_self_pairs_make_the_tables_low_by_the_known_factor() -> None:
+    where = planted(0.5, 0.5)
+    fixed, printed = (paper_cells(where, s) for s in (Settings(), as_the_code(Settings())))
+    for table, size in (("1", len(TASKS) * LENGTH), ("2", len(WORDS) * LENGTH)):
+        for cell, value in fixed[table].items():
+            assert printed[table][cell] == pytest.approx(value * (size - 1) / size)
+
+
+@pytest.mark.parametrize(("by_word", "by_task"), [(2.0, 0.0), (0.0, 2.0), (0.0, 0.0)])
+def test_factor_tests_find_what_is_planted_and_nothing_else(by_word: float, by_task: float) -> None:
+    p_values = [
+        factor_tests(planted(by_word, by_task, seed), 99).set_index("same")["p_value"].to_dict() for seed in range(12)
+    ]
+    for factor, strength in (("word", by_word), ("task", by_task)):
+        found = [p[factor] <= 0.05 for p in p_values]
+        assert all(found) if strength else sum(found) <= 4
+
+
+def test_pairs_are_counted_once_and_the_run_is_apart() -> None:
+    where = planted(2.0, 0.5)
+    kinds = kinds_of_pairs(where).set_index("pairs")
+    assert kinds["n_pairs"].tolist() == [12, 48, 72, 144]
+    assert kinds["n_pairs"].sum() == 24 * 23 / 2
+    labels = where.labels.to_dict("records")
+    word_only = [
+        cosine(where.x[i], where.x[j])
+        for i in range(24)
+        for j in range(i)
+        if labels[i]["word"] == labels[j]["word"] and labels[i]["task"] != labels[j]["task"]
+    ]
+    measured = kinds.loc["same word, other task", "average cosine distance"]
+    assert measured == pytest.approx(mean(word_only))
+
+
+def test_correlations_of_noise_are_not_called_significant_by_every_p_value() -> None:
+    table = word_correlations(planted(0.0, 0.0), 99)
+    assert len(table) == 6 and table["n_distances"].unique().tolist() == [15]
+    assert (table["as_printed"] > table["correlation"]).all()  # the zeros of the diagonal push it up
+    assert (table["mantel_p"] > 0.05).any() and (table["within_position_p"] > 0.05).any()
+    strong = word_correlations(planted(0.0, 9.0), 99)
+    assert (strong["mantel_p"] < 0.1).all() and strong["correlation"].min() > 0.5
+
+
+def test_claims_follow_the_numbers() -> None:
+    words, tasks = (claim_table(planted(*s), Settings(permutations=99)) for s in ((3.0, 0.0), (0.0, 3.0)))
+    for table, holds in ((words, True), (tasks, False)):
+        claims = table.set_index(["claim", "reading"])["holds"]
+        for reading in ("fixed", "paper code"):
+            assert claims["same word closer than same task", reading] == holds
+            assert claims["tasks with most neighbours of their own", reading] != holds
+
+
+def test_neighbour_tokens_name_each_token_with_the_prompts_around_it() -> None:
+    where = planted(1.0, 0.0)
+    table = neighbour_tokens(where, 0.6).set_index("token_id")
+    for token in range(len(where.vocabulary)):
+        distances = [cosine(vector, where.vocabulary[token]) for vector in where.x]
+        near = [d for d in distances if d < 0.6]
+        assert (token in table.index) == bool(near)
+        if near:
+            assert table.loc[token, "n_prompt_tokens"] == len(near)
+            assert table.loc[token, "nearest_distance"] == pytest.approx(min(near))
+    assert len(neighbour_tokens(where, 1e-9)) == 0
+    assert neighbourhood_table(where, 1e-9, False)["neighbours"].tolist() == [0.0, 0.0, 0.0]
+    assert np.isnan(closest_table(where, 1e-9)["vocabulary_within"]).all()
+    assert np.diag(task_counts(where, 1e-9, True)).tolist() == [8, 8, 8]
+
+
+OPTIONS = [
+    "--set", "steps=4", 'words=[" book", " city", " film"]', "length=2", "scored=4", "permutations=19",
+    "snapshots=2", "null_draws=1", "patch_layers=1", "tokens=20",
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    out = tmp_path_factory.mktemp("geometry")
+    assert main(["--out", str(out), *OPTIONS]) == 0
+    return out
+
+
+@pytest.mark.slow
+def test_the_whole_recipe_ends_with_tables_figures_and_a_page(small: Path) -> None:
+    about = json.loads((small / "results.json").read_text(encoding="utf-8"))
+    assert about["runs"] == 6 and about["settings"]["steps"] == 4
+    named = {path.name for path in small.iterdir()}
+    assert {f"table_{name}.csv" for name in ("1", "2", "3", "text", "data")} <= named
+    drawn = {path.stem for path in (small / "figures").glob("*.html")}
+    wanted = {"figures_1_and_2", "figure_3", "figure_5", "table_3", "trajectories", "pca_by_task"}
+    assert wanted | {"figure_4_tsne_by_word", "figure_4_tsne_by_task"} <= drawn
+    text = (small / "figures" / "figure_4_tsne_by_word.html").read_text(encoding="utf-8")
+    assert "position: 1" in text and "nearest: " in text and "task: plural_en" in text
+    page = Page((small / "report.html").read_text(encoding="utf-8"))
+    assert page is not None
+    scores = pd.read_csv(small / "scores.csv")
+    assert sorted(scores["step"].unique()) == [0, 2, 4] and len(scores) == 18
+    moves = pd.read_csv(small / "trajectories.csv")
+    starts = moves[moves["step"] == 0]
+    assert starts["at_word"].all() and (starts["l2_from_start"] == 0).all()
+    assert (moves.loc[moves["step"] == 4, "l2_from_start"] > 0).all()
+    readings = pd.read_csv(small / "readings.csv")
+    assert set(readings["reading"]) == {"nearest tokens", "logit lens", "patchscope"}
+    assert readings["random"].notna().all() and readings["untrained"].notna().all()
+
+
+@pytest.mark.slow
+def test_again_nothing_is_trained_or_scored_and_the_tables_are_the_same(
+    small: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {path.name: path.read_bytes() for path in small.glob("*.csv")}
+    evaluate, scored = ps.evaluate, []
+    monkeypatch.setattr(grid_module, "accumulate_gradients", None)
+    monkeypatch.setattr(scores_module.ps, "evaluate", lambda *a, **k: scored.append(a[2]) or evaluate(*a, **k))
+    assert main(["--out", str(small), *OPTIONS]) == 0
+    assert scored == [None, None]  # the frozen model, for each task
+    assert {path.name: path.read_bytes() for path in small.glob("*.csv")} == before
+
+
+@pytest.mark.slow
+def test_worker_processes_go_on_with_the_same_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(jobs, "load_model", None)  # all is finished: no worker needs one
+    table = pd.read_csv(small / "table_1.csv").set_index("row")["computed"].dropna()
+    assert main(["--out", str(small), *OPTIONS, "--jobs", "1", "--paper-code"]) == 0
+    printed = pd.read_csv(small / "table_1.csv").set_index("row")["computed"].dropna()
+    np.testing.assert_allclose(printed, table * 3 / 4, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_help_names_the_options() -> None:
+    done = subprocess.run([sys.executable, str(RECIPE), "--help"], capture_output=True, text=True, check=True)
+    assert all(word in done.stdout for word in ("--preset", "smoke", "paper", "--paper-code", "--jobs"))
+
+
+@pytest.mark.parametrize(
+    ("options", "reason"),
+    [
+        (["--set", 'words=["extraordinary"]'], "must be one token"),
+        (["--preset", "small"], "--data FOLDER"),
+        (["--preset", "small", "--data", "nowhere"], "neither country-capital/"),
+    ],
+)
+def test_what_is_missing_is_said(
+    options: list[str], reason: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path / "out"), *options]) == 1
+    assert reason in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+def test_presets_are_what_the_paper_trained() -> None:
+    paper = PRESETS["paper"]
+    assert (paper.length, paper.epochs, paper.batch_size, len(paper.tasks), len(paper.words)) == (4, 50, 8, 6, 10)
+    assert (paper.learning_rate, paper.weight_decay) == (1e-3, 0.01)
+    assert not paper.self_pairs and as_the_code(paper).self_pairs and as_the_code(paper).table3_epsilon == 0.5
