@@ -5,7 +5,9 @@ from benchmarks.generation import Generation
 from benchmarks.grids import Grid
 from benchmarks.growth import GrowthWithInputs, GrowthWithPrompt
 from benchmarks.inputs import Lengths
+from benchmarks.masking import Masking
 from benchmarks.probes import ProbePass
+from benchmarks.reparameterised import Reparameterised
 from benchmarks.scoring import Scoring
 from benchmarks.training import Training
 from benchmarks.workload import Case
@@ -14,18 +16,22 @@ _SHAPES = ((4, 20, 8), (20, 30, 16), (100, 30, 16), (20, 180, 16))  # k, tokens 
 _LONG_TAIL = Lengths(10, 120, "log-uniform")
 _SENTENCES = Lengths(12, 60)
 _EVALUATION = Lengths(14, 40)
+_TEXTS = Lengths(14, 30)
 
 CASES: tuple[Case, ...] = (
     *(Training("smollm2-135m", "v1", k, Lengths(n), rows) for k, n, rows in _SHAPES),
     Training("smollm2-135m", "v1", 20, _LONG_TAIL, 16, batches=2),
     Training("smollm2-135m", "v2", 20, Lengths(30), 16),
     Training("smollm2-135m", "v2", 100, Lengths(30), 16),
+    Reparameterised("smollm2-135m", 20, Lengths(30), 16),
     Scoring("smollm2-135m", "v1", 20, _EVALUATION, 48),
     Scoring("smollm2-135m", "v2", 20, _EVALUATION, 48),
     Generation("smollm2-135m", 20, _EVALUATION, 48),
     Grid("smollm2-135m", "v1", 4, Lengths(20), 8, prompts=8),
     Grid("smollm2-135m", "v1", 20, Lengths(30), 8, prompts=8),
     Grid("smollm2-135m", "v1", 4, Lengths(20), 8, prompts=60),
+    Masking("smollm2-135m", 8, _TEXTS, 16),
+    Masking("smollm2-135m", 16, _TEXTS, 16),
     GrowthWithPrompt("smollm2-135m", "v1", (10, 50, 100), Lengths(30), 16),
     ProbePass("smollm2-135m", 20, 40, 16),
     *(Training("gpt2-small", "v1", k, Lengths(n), rows) for k, n, rows in _SHAPES),
@@ -44,6 +50,8 @@ QUICK: tuple[Case, ...] = (
     Training("tiny-llama", "v1", 20, Lengths(30), 16),
     Training("tiny-llama", "v1", 20, _LONG_TAIL, 16, batches=2),
     Training("tiny-llama", "v2", 20, Lengths(30), 16),
+    Reparameterised("tiny-llama", 20, Lengths(30), 16),
+    Masking("tiny-llama", 8, _TEXTS, 16),
     Scoring("tiny-llama", "v1", 20, _EVALUATION, 48),
     Generation("tiny-llama", 20, _EVALUATION, 48),
     Grid("tiny-llama", "v1", 4, Lengths(20), 8, prompts=8),

@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
@@ -60,6 +61,8 @@ def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
 
 
 _packed = WeakTensorKeyDictionary()  # weight -> PackedWeight: modules that share a weight share it packed
+Ready = tuple[Any, tuple[int, int, tuple[int, int]], Callable[..., Tensor]]
+_known: WeakKeyDictionary[nn.Module, list[Ready]] = WeakKeyDictionary()
 
 
 @contextmanager
@@ -69,19 +72,34 @@ def prepacked(model: nn.Module) -> Iterator[None]:
     The first use packs (two copies of each weight, kept as long as the model); a weight that changed since is packed
     again.
     """
-    layers = _linear_layers(model)
     with lock_of(model):
-        for layer in layers:
-            if layer.weight not in _packed or _packed[layer.weight].version != _version(layer.weight):
-                _packed[layer.weight] = PackedWeight(weight_of(layer))
-        mine = [layer for layer in layers if "forward" not in layer.__dict__]  # the blocks may be nested
-        for layer in mine:
-            layer.__dict__["forward"] = partial(_packed[layer.weight], bias=layer.bias)
+        # The blocks may be nested.
+        mine = [(layer.__dict__, run) for layer, _, run in _ready(model) if "forward" not in layer.__dict__]
+        for attributes, run in mine:
+            attributes["forward"] = run
         try:
             yield
         finally:
-            for layer in mine:
-                del layer.__dict__["forward"]
+            for attributes, _ in mine:
+                del attributes["forward"]
+
+
+def _ready(model: nn.Module) -> list[Ready]:
+    """Return the linear layers of *model* with their packed forms, looked up anew only if a layer changed."""
+    ready = _known.get(model)
+    if ready is None or any(_state(layer) != seen for layer, seen, _ in ready):
+        ready = []
+        for layer in _linear_layers(model):
+            weight = layer.weight
+            if weight not in _packed or _packed[weight].version != _version(weight):
+                _packed[weight] = PackedWeight(weight_of(layer))
+            ready.append((layer, _state(layer), partial(_packed[weight], bias=layer.bias)))
+        _known[model] = ready
+    return ready
+
+
+def _state(layer: Any) -> tuple[int, int, tuple[int, int]]:
+    return id(layer.weight), id(layer.bias), _version(layer.weight)
 
 
 def weight_of(layer: Any) -> Tensor:

@@ -55,7 +55,7 @@ def batches(
     model: HookedModel, examples: Sequence[Encoded], batch_size: int, label: str = "", progress: bool = False
 ) -> Iterator[Batch]:
     """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
-    pad_id = model.tokenizer.pad_token_id or 0  # it is masked, so any id would do
+    pad_id = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0  # it is masked: any id would do
     starts = range(0, len(examples), batch_size)
     for start in tqdm(starts, desc=label, unit="batch", disable=not progress):
         yield collate(list(examples[start : start + batch_size]), pad_id).to(model.device)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from joblib import Parallel, delayed
@@ -19,7 +20,7 @@ from promptscope.prompts import Prompt, load_prompt
 from promptscope.prompts.initialisation import FromPrompt
 from promptscope.tasks import Task
 from promptscope.training.config import TrainConfig
-from promptscope.training.folder import check_same, is_finished, read_description
+from promptscope.training.folder import is_finished, read_description
 from promptscope.training.reload import model_source, task_description
 from promptscope.training.run import Run
 from promptscope.training.train import train
@@ -151,16 +152,28 @@ def _is_done(run: RunConfig, folder: Path) -> bool:
     """
     if not is_finished(folder):
         return False
-    task = {"name": run.task.name, "data_hash": run.task.data_hash("train"), **task_description(run.task)}
-    prompt = {"type": type(run.prompt).__name__, "settings": run.prompt.settings()}
     try:
-        check_same(folder, {"config": run.config.to_json(), "task": task, "prompt": prompt})
-        there = read_description(folder)["model"]
+        there = read_description(folder)
         started = load_prompt(folder / "prompts" / "last").provenance
-    except Exception:  # damaged: `ps.train` says what is wrong
+        now = _visible(run)
+    except Exception:  # damaged, or not to be trained at all: `ps.train` says what is wrong
         return False
-    same_model = there.get("source") == model_source(run.model) and run.dtype is None
+    same_settings = all(there[part].get(name) == value for part in now for name, value in now[part].items())
+    same_model = there["model"].get("source") == model_source(run.model) and run.dtype is None
     same_start = (started.get("init"), started.get("seed")) == (str(run.prompt.init), run.prompt.seed)
     # Of numbers that the caller gave, nothing but the worker's own comparison says whether they are the same.
     own_start = not run.prompt.is_bound and not isinstance(run.prompt.init, FromPrompt)
-    return same_model and same_start and own_start
+    return same_settings and same_model and same_start and own_start
+
+
+def _visible(run: RunConfig) -> dict[str, dict[str, Any]]:
+    """Return what of a run's description is known without its model."""
+    description = task_description(run.task)
+    description.pop("source")
+    validation = run.task.data_hash("validation") if run.config.evaluate_every else None
+    hashes = {"data_hash": run.task.data_hash("train"), "validation_hash": validation}
+    return {
+        "config": run.config.to_json(),
+        "task": {"name": run.task.name, **hashes, **description},
+        "prompt": {"type": type(run.prompt).__name__, "settings": run.prompt.settings()},
+    }

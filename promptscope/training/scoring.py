@@ -1,6 +1,7 @@
 """Verbalizer scoring: how likely each label's words are."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 
 import torch
 from jaxtyping import Float, Int
@@ -68,10 +69,12 @@ def word_logits(
     model: HookedModel, batch: Batch, tokens: Sequence[int], prompt: Prompt | None = None, shared: Shared | None = None
 ) -> Float[Tensor, "B words"]:
     """Return the logits of *tokens* as each record's label: enough to say which is likeliest, cheaper than scores."""
+    later = (batch.targets != IGNORED).cumsum(dim=1) > 1
+    first = replace(batch, targets=batch.targets.masked_fill(later, IGNORED))
     if not is_packed(model, [] if prompt is None else [prompt]):  # it may run hooked, through another unembedding
-        return target_logits(model, batch, prompt, shared)[_first_targets(batch)][:, list(tokens)].cpu()
+        return target_logits(model, first, prompt, shared)[:, list(tokens)].cpu()
     with only_tokens(model, tokens):
-        return target_logits(model, batch, prompt, shared)[_first_targets(batch)].cpu()
+        return target_logits(model, first, prompt, shared).cpu()
 
 
 def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
