@@ -24,13 +24,23 @@ EXAMPLE = (
     "Example: promptscope probe runs/capital --probes attention_kl,attention_variability --limit 200 "
     "--out probes/capital"
 )
+# Written out, because the registry imports torch, which takes seconds, and --help should not.
+NAMES = (
+    "attention_bias",
+    "attention_kl",
+    "attention_mass",
+    "attention_variability",
+    "label_cosine",
+    "neuron_states",
+    "residual_pca",
+)
 
 
 def probe(
     run: RunFolder,
     out: Annotated[Path, typer.Option(metavar="DIR", file_okay=False, help="Folder for results, figures and tables.")],
     probes: Annotated[
-        str, typer.Option(help="Names with commas. There are: attention_kl, attention_variability.")
+        str, typer.Option(help=f"Names with commas. There are: {', '.join(NAMES)}.")
     ] = "attention_kl,attention_variability",
     split: Split = "test",
     prompt: Annotated[str, typer.Option(metavar="last|best", help="Which prompt of the run.")] = "last",

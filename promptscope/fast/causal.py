@@ -8,6 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from promptscope.fast.attention import running, sdpa
+from promptscope.fast.last_layer import read_only
 from promptscope.fast.rows import Rows
 from promptscope.fast.shared import Shared
 from promptscope.models import HookedModel, Prefix
@@ -82,8 +83,12 @@ def hidden_rows(
     which: Int[Tensor, "R"] | None = None,
     keep: bool = False,
     kind: type[CausalPass] = CausalPass,
-) -> tuple[Float[Tensor, "T d_model"], CausalPass]:
-    """Run right-padded texts (without their template) behind *shared*; return the hidden states of their tokens."""
+    where: Bool[Tensor, "R n"] | None = None,
+) -> tuple[Float[Tensor, "rows d_model"], CausalPass]:
+    """Run right-padded texts (without their template) behind *shared*; return the hidden states of their tokens.
+
+    With *where*, of the tokens that are marked there: others are made only as far as these see them.
+    """
     texts = Rows.of(mask)
     model.check_context(texts.width, shared.p + shared.s)
     current = kind(shared, texts, which if shared.n_prompts > 1 else None, keep)
@@ -93,9 +98,12 @@ def hidden_rows(
         x = torch.cat([shared.rows.flatten(0, 1), x])
         own = shared.p + torch.arange(shared.s, device=model.device)
         positions = torch.cat([own.repeat(shared.n_prompts), positions])
-    with running(model.twin, current):
+    read = torch.arange(shared.n_prompts * shared.s, len(x), device=model.device)
+    if where is not None:
+        read = read[texts.flatten(where)]
+    with running(model.twin, current), read_only(model, read):
         out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None], use_cache=False)
-    return out.last_hidden_state[0, shared.n_prompts * shared.s :], current
+    return out.last_hidden_state[0, read], current
 
 
 def computed(model: HookedModel, shared: Shared) -> Shared:

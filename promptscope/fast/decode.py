@@ -51,9 +51,11 @@ class TextContinuation:
         which: Int[Tensor, "R"] | None = None,
     ) -> None:
         with kernel(model):
-            hidden, ran = hidden_rows(model, shared, ids, mask, which, keep=True)
+            steps = torch.arange(mask.shape[1], device=mask.device)
+            ends = steps == mask.sum(dim=1, keepdim=True) - 1
+            hidden, ran = hidden_rows(model, shared, ids, mask, which, keep=True, where=ends)
             self.lengths = ran.texts.lengths
-            self.last = model.unembed(hidden[self.lengths.cumsum(0) - 1])
+            self.last = model.unembed(hidden)
         self.model, self.room = model, room
         self.in_front = shared.p + shared.s
         model.check_context(int(self.lengths.max()) + room, self.in_front)

@@ -10,6 +10,7 @@ from torch import Tensor
 from promptscope.fast.attention import running
 from promptscope.fast.both_ways import attend_all, behind_prompts, embedded
 from promptscope.fast.causal import in_front
+from promptscope.fast.last_layer import read_only
 from promptscope.fast.rows import Rows
 from promptscope.fast.shared import stack_prefixes, stack_rows
 from promptscope.models import HookedModel, Prefix
@@ -48,8 +49,7 @@ def encoder_logits(
     p = prefix.length if prefix is not None else 0
     model.check_context(rows.width, p)
     x = embedded(vectors, which, model.embed(texts.flatten(ids)), texts.n)
-    with running(model.twin, EncoderPass(rows, prefix, which)):
+    read = texts.flatten(where).nonzero()[:, 0] + (len(x) - int(texts.lengths.sum()))
+    with running(model.twin, EncoderPass(rows, prefix, which)), read_only(model, read):
         out = model.twin.base_model(inputs_embeds=x[None], position_ids=(p + rows.positions)[None])
-    hidden = out.last_hidden_state[0]
-    read = texts.flatten(where).nonzero()[:, 0] + (len(hidden) - int(texts.lengths.sum()))
-    return model.twin.get_submodule("cls")(hidden[read])
+    return model.twin.get_submodule("cls")(out.last_hidden_state[0, read])

@@ -77,8 +77,9 @@ def packed_logits(
         if shared is None:
             shared = Shared.of(model, prompts, common_template(ids, real, where, which, len(prompts)))
         c = shared.n_template
-        hidden, ran = hidden_rows(model, shared, ids[:, c:], real[:, c:], which, kind=fastest_pass(model))
-        return model.unembed(hidden[ran.texts.flatten(where[:, c:])])
+        texts = (ids[:, c:], real[:, c:], which)
+        hidden, _ = hidden_rows(model, shared, *texts, kind=fastest_pass(model), where=where[:, c:])
+        return model.unembed(hidden)
 
 
 def _plain_logits(

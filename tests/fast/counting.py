@@ -18,14 +18,24 @@ class Counts:
 
     rows: dict[str, list[int]] = field(default_factory=dict)
     head: str = ""
+    last: frozenset[str] = frozenset()
     columns: list[int] = field(default_factory=list)
 
     def through(self, part: str) -> list[int]:
         """Return the rows, call by call, through all linear layers with *part* in their name, which must agree."""
-        found = [rows for name, rows in self.rows.items() if part in name and not self._in_head(name)]
-        assert found, f"no linear layer of {part!r} ran"
-        assert all(rows == found[0] for rows in found), {name: rows for name, rows in self.rows.items() if part in name}
-        return found[0]
+        names = [name for name in self.rows if part in name and not self._in_head(name) and name not in self.last]
+        assert names, f"no linear layer of {part!r} ran"
+        return self._agreed(names)
+
+    @property
+    def last_feed_forward(self) -> list[int]:
+        """Rows through the last layer's feed-forward network, which only those who are read need."""
+        return self._agreed([name for name in self.rows if name in self.last])
+
+    def _agreed(self, names: list[str]) -> list[int]:
+        rows = self.rows[names[0]]
+        assert all(self.rows[name] == rows for name in names), {name: self.rows[name] for name in names}
+        return rows
 
     @property
     def body(self) -> list[int]:
@@ -48,6 +58,12 @@ def counting(model: HookedModel) -> Iterator[Counts]:
     counts = Counts()
     names = {module: name for name, module in model.twin.named_modules() if isinstance(module, nn.Linear | Conv1D)}
     counts.head = names[model.twin.get_output_embeddings()]
+    last = f".{model.shape.n_layers - 1}."
+    counts.last = frozenset(
+        name
+        for name in names.values()
+        if model.family.kind != "seq2seq" and last in name and "attention" not in name and "attn" not in name
+    )
 
     def count(module: nn.Module, inputs: tuple[Tensor, ...], output: Tensor) -> None:
         counts.rows.setdefault(names[module], []).append(inputs[0].numel() // inputs[0].shape[-1])

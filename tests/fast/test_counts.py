@@ -51,7 +51,7 @@ def test_prompt_rows_once_and_no_padding(family: str) -> None:
         with counting(model) as counts:
             logits_where(model, where, batch.input_ids, mask, prompt)
         assert counts.body == [expected], name
-        assert counts.logits == [int(where.sum())], name
+        assert counts.last_feed_forward == counts.logits == [int(where.sum())], name
 
 
 def test_on_encoders_prompt_rows_go_with_every_text_and_deep_ones_nowhere() -> None:
@@ -62,6 +62,7 @@ def test_on_encoders_prompt_rows_go_with_every_text_and_deep_ones_nowhere() -> N
             logits_where(model, where, batch.input_ids, batch.attention_mask, [EVERY[name]()] if name else [])
         assert counts.body == [expected], name
         assert counts.logits == counts.rows["cls.predictions.transform.dense"] == [int(where.sum())], name
+        assert counts.last_feed_forward == counts.logits, name
 
 
 def test_on_encoder_decoders_targets_end_where_nobody_reads_on() -> None:

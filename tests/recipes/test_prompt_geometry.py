@@ -3,8 +3,10 @@
 import json
 import subprocess
 import sys
-from itertools import product
+from collections.abc import Sequence
+from itertools import permutations, product
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -15,10 +17,16 @@ from promptscope.training import grid as grid_module
 from promptscope.training import jobs
 from recipes.common import compare, read_published
 from recipes.prompt_geometry import scores as scores_module
-from recipes.prompt_geometry.claims import claim_table, factor_tests
+from recipes.prompt_geometry.claims import claim_table, factor_tests, label_test
 from recipes.prompt_geometry.distances import kinds_of_pairs, word_correlations
 from recipes.prompt_geometry.grid import load_tasks
-from recipes.prompt_geometry.neighbourhoods import closest_table, neighbour_tokens, neighbourhood_table, task_counts
+from recipes.prompt_geometry.neighbourhoods import (
+    closest_table,
+    matched_epsilon,
+    neighbour_tokens,
+    neighbourhood_table,
+    task_counts,
+)
 from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
 from recipes.prompt_geometry.regenerate import PUBLISHED
 from recipes.prompt_geometry.run import main
@@ -52,7 +60,7 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
     return 1.0 - float(a @ b) / float(np.sqrt(a @ a) * np.sqrt(b @ b))
 
 
-def mean(values: list[float]) -> float:
+def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
 
 
@@ -131,6 +139,24 @@ def test_factor_tests_find_what_is_planted_and_nothing_else(by_word: float, by_t
         assert all(found) if strength else sum(found) <= 4
 
 
+def test_the_null_moves_labels_within_their_group_only() -> None:
+    """Against all 3! x 3! x 3! orders; runs of one group lie far apart, so other orders would have another mean."""
+    generator = np.random.default_rng(0)
+    within, labels = list("AAABBBCCC"), list("xyzxyzxyz")
+    apart = generator.uniform(size=(9, 9)) + 5.0 * (np.array(within)[:, None] == np.array(within)[None, :])
+    apart = apart + apart.T
+    means = []
+    for orders in product(permutations("xyz"), repeat=3):
+        given = [label for order in orders for label in order]
+        means.append(mean([apart[i, j] for i in range(9) for j in range(9) if i != j and given[i] == given[j]]))
+    observed, shuffled, p_value = label_test(apart, labels, within, n_permutations=2000)
+    assert observed == pytest.approx(
+        mean([apart[i, j] for i in range(9) for j in range(9) if i != j and i % 3 == j % 3])
+    )
+    assert shuffled == pytest.approx(mean(means), abs=0.05)
+    assert p_value == pytest.approx(sum(value <= observed + 1e-12 for value in means) / len(means), abs=0.05)
+
+
 def test_pairs_are_counted_once_and_the_run_is_apart() -> None:
     where = planted(2.0, 0.5)
     kinds = kinds_of_pairs(where).set_index("pairs")
@@ -163,6 +189,15 @@ def test_claims_follow_the_numbers() -> None:
         for reading in ("fixed", "paper code"):
             assert claims["same word closer than same task", reading] == holds
             assert claims["tasks with most neighbours of their own", reading] != holds
+
+
+def test_the_matched_epsilon_gives_random_tokens_the_papers_number_of_neighbours() -> None:
+    where = planted(0.5, 0.5)
+    for n in (1.0, 5.5, 20.0):
+        around = neighbourhood_table(where, matched_epsilon(where, n), self_pairs=False).set_index("of")
+        assert around.loc["random tokens", "vocabulary"] == pytest.approx(n, abs=0.05)
+    all_of_them = neighbourhood_table(where, matched_epsilon(where, 1e6), False).set_index("of")
+    assert all_of_them.loc["random tokens", "vocabulary"] > 42
 
 
 def test_neighbour_tokens_name_each_token_with_the_prompts_around_it() -> None:
@@ -201,7 +236,7 @@ def test_the_whole_recipe_ends_with_tables_figures_and_a_page(small: Path) -> No
     named = {path.name for path in small.iterdir()}
     assert {f"table_{name}.csv" for name in ("1", "2", "3", "text", "data")} <= named
     drawn = {path.stem for path in (small / "figures").glob("*.html")}
-    wanted = {"figures_1_and_2", "figure_3", "figure_5", "table_3", "trajectories", "pca_by_task"}
+    wanted = {"figures_1_and_2", "figure_3", "figure_5", "task_neighbours", "trajectories", "pca_by_task"}
     assert wanted | {"figure_4_tsne_by_word", "figure_4_tsne_by_task"} <= drawn
     text = (small / "figures" / "figure_4_tsne_by_word.html").read_text(encoding="utf-8")
     assert "position: 1" in text and "nearest: " in text and "task: plural_en" in text
@@ -224,8 +259,13 @@ def test_again_nothing_is_trained_or_scored_and_the_tables_are_the_same(
 ) -> None:
     before = {path.name: path.read_bytes() for path in small.glob("*.csv")}
     evaluate, scored = ps.evaluate, []
+
+    def counting(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, *args: Any, **settings: Any) -> Any:
+        scored.append(prompt)
+        return evaluate(model, task, prompt, *args, **settings)
+
     monkeypatch.setattr(grid_module, "accumulate_gradients", None)
-    monkeypatch.setattr(scores_module.ps, "evaluate", lambda *a, **k: scored.append(a[2]) or evaluate(*a, **k))
+    monkeypatch.setattr(scores_module.ps, "evaluate", counting)
     assert main(["--out", str(small), *OPTIONS]) == 0
     assert scored == [None, None]  # the frozen model, for each task
     assert {path.name: path.read_bytes() for path in small.glob("*.csv")} == before
@@ -266,4 +306,8 @@ def test_presets_are_what_the_paper_trained() -> None:
     paper = PRESETS["paper"]
     assert (paper.length, paper.epochs, paper.batch_size, len(paper.tasks), len(paper.words)) == (4, 50, 8, 6, 10)
     assert (paper.learning_rate, paper.weight_decay) == (1e-3, 0.01)
-    assert not paper.self_pairs and as_the_code(paper).self_pairs and as_the_code(paper).table3_epsilon == 0.5
+    assert (
+        not paper.self_pairs
+        and as_the_code(paper).self_pairs
+        and as_the_code(paper).table3_epsilon == pytest.approx(0.5)
+    )

@@ -1,0 +1,52 @@
+"""The last layer's feed-forward network, on the rows that somebody reads."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from weakref import WeakKeyDictionary
+
+from jaxtyping import Int
+from torch import Tensor, nn
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from promptscope.models import HookedModel
+
+Place = tuple[nn.Module, nn.Module, str]
+"""The last layer, the module in it and the name of the function that is its feed-forward network."""
+
+_last: WeakKeyDictionary[HookedModel, Place | None] = WeakKeyDictionary()
+
+
+@contextmanager
+def read_only(model: HookedModel, rows: Int[Tensor, "rows"]) -> Iterator[None]:
+    """Let the last layer of a single stack run its feed-forward network on the flat *rows* only.
+
+    No later layer makes keys or values of the others, so their outputs, left without it, reach nobody.
+    """
+    if model not in _last:
+        _last[model] = _feed_forward(model)
+    found = _last[model]
+    # A layer that is checkpointed runs again later, when none of this is in force.
+    if found is None or "forward" in found[0].__dict__ or found[2] in found[1].__dict__:
+        yield
+        return
+    _, module, name = found
+    run = getattr(module, name)
+
+    def on_rows(x: Tensor) -> Tensor:
+        return x.new_zeros(x.shape).index_copy(1, rows, run(x.index_select(1, rows)))
+
+    module.__dict__[name] = on_rows
+    try:
+        yield
+    finally:
+        del module.__dict__[name]
+
+
+def _feed_forward(model: HookedModel) -> Place | None:
+    blocks = [module for module in model.twin.modules() if isinstance(module, GradientCheckpointingLayer)]
+    last = blocks[-1] if blocks else None
+    if last is not None and model.family.kind == "causal" and isinstance(getattr(last, "mlp", None), nn.Module):
+        return last, last.get_submodule("mlp"), "forward"
+    if last is not None and model.family.kind == "masked" and hasattr(last, "feed_forward_chunk"):
+        return last, last, "feed_forward_chunk"
+    return None

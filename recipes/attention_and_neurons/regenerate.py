@@ -1,0 +1,136 @@
+"""From settings to the results folder: train what is missing, probe once, compute everything, write the report."""
+
+import os
+import platform
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import torch
+
+import promptscope as ps
+from recipes.attention_and_neurons import observations
+from recipes.attention_and_neurons.ablation import (
+    GROUPS,
+    NoTurnError,
+    ablation_table,
+    check_layers,
+    choose_groups,
+    describe,
+)
+from recipes.attention_and_neurons.figures import paper_figures
+from recipes.attention_and_neurons.page import write_page
+from recipes.attention_and_neurons.paper_tables import table_2, table_7, text_cells
+from recipes.attention_and_neurons.probing import VARIANTS, Measured, measure
+from recipes.attention_and_neurons.results_of import Summary, summarise
+from recipes.attention_and_neurons.scores import first_metric, score_runs
+from recipes.attention_and_neurons.settings import Settings
+from recipes.attention_and_neurons.tables import figure_tables, task_table
+from recipes.attention_and_neurons.tasks import load_tasks
+from recipes.attention_and_neurons.training import Key, train
+from recipes.common import Results, compare, read_published
+
+PUBLISHED = Path(__file__).parent / "published.csv"
+
+
+def regenerate(settings: Settings, out: Path, data: Path | None, rows: int) -> int:
+    """Run the recipe; return 0."""
+    tasks = load_tasks(settings, data)
+    model = ps.load_model(settings.model, dtype=settings.dtype or None)
+    check_layers(settings, model.shape.n_layers)
+    runs = train(settings, model, tasks, VARIANTS, out / "runs", rows)
+    measured = measure(settings, model, tasks, runs, out / "store")
+    groups, notes = _groups(settings, measured)
+    notes = [*measured.left_out, *notes]
+    if groups:
+        runs |= train(settings, model, tasks, GROUPS, out / "runs" / "ablation", rows, groups)
+    scores = score_runs(settings, model, tasks, runs, out / "scores")
+    languages = {name: task.language or "unknown" for name, task in tasks.items()}
+    summary = summarise(settings, measured, languages)
+    results = Results(out, "attention_and_neurons", settings)
+    means = first_metric(scores, tasks)
+    found = observations.as_table(observe(summary, means))
+    published = read_published(PUBLISHED)
+    cells = {"2": table_2(scores, tasks), "7": table_7(scores, tasks)}
+    cells["text"] = text_cells(summary.on, next(iter(measured.prompts.values())))
+    for table, computed in cells.items():
+        decimals = 0 if table == "text" else 2
+        results.comparison(table, compare(published[published["table"] == table], computed, decimals=decimals))
+    _write_tables(results, scores, means, summary, languages, found)
+    for name, figure in paper_figures(summary, languages).items():
+        results.figure(name, figure)
+    write_page(results, model.name, found, means, describe(groups) if groups else "none", notes)
+    results.finish(
+        {
+            "model": {"name": model.name, "embedding_hash": model.embedding_hash},
+            "groups": {name: list(layers) for name, layers in groups.items()},
+            "left_out": notes,
+            "training_seconds": training_seconds(runs),
+            "hardware": hardware(),
+        }
+    )
+    print(results.summary().to_string(index=False))
+    print(found[["claim", "verdict", "number", "low", "high"]].to_string(index=False))
+    print(f"report: {out / 'report.html'}")
+    return 0
+
+
+def observe(summary: Summary, means: pd.DataFrame) -> list[observations.Observation]:
+    """Return the paper's seven observations, in its order."""
+    return [
+        observations.clusters_by_task(summary.v1_pca, summary.v2_pca),
+        observations.low_layers_depend_less_on_content(_by_task(summary.variability)),
+        observations.v2_changes_the_middle(_by_task(summary.kl)),
+        observations.v2_changes_content_heads(summary.correlations),
+        observations.neurons_common_before_the_last(summary.on),
+        observations.leans_to_the_gold_label(summary.cosines),
+        observations.peaks_beat_troughs(means),
+    ]
+
+
+def _groups(settings: Settings, measured: Measured) -> tuple[dict[str, tuple[int, ...]], list[str]]:
+    """Return the groups of layers, and why there are none."""
+    if not settings.ablation:
+        return {}, ["ablation: switched off by the preset"]
+    try:
+        return choose_groups(settings, measured), []
+    except NoTurnError as error:
+        return {}, [f"ablation: {error}"]
+
+
+def _by_task(stacked: ps.ProbeResult) -> dict[str, ps.ProbeResult]:
+    names = stacked.data["task"].values.tolist()
+    return {name: replace(stacked, data=stacked.data.sel(task=name, drop=True)) for name in names}
+
+
+def _write_tables(
+    results: Results,
+    scores: pd.DataFrame,
+    means: pd.DataFrame,
+    summary: Summary,
+    languages: dict[str, str],
+    found: pd.DataFrame,
+) -> None:
+    results.table("observations", found)
+    results.table("scores", scores)
+    results.table("mean_scores", means.reset_index())
+    results.table("ablation", ablation_table(means))
+    results.table("tasks", task_table(summary, languages))
+    for name, table in figure_tables(summary, languages).items():
+        results.table(name, table)
+
+
+def training_seconds(runs: Mapping[Key, ps.Run]) -> dict[str, float]:
+    """Return the seconds of training by variant; runs that shared passes count the time they shared."""
+    seconds: dict[str, float] = {}
+    for (_, variant, _), run in runs.items():
+        seconds[variant] = seconds.get(variant, 0.0) + float(run.result.get("seconds", 0.0))
+    return {variant: round(total, 1) for variant, total in seconds.items()}
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the numbers were made on."""
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}

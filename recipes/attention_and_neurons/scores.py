@@ -1,0 +1,76 @@
+"""How well every prompt solves its task, beside the frozen model and random prompts of the same norms."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import promptscope as ps
+from promptscope.files import read_json, write_json
+from recipes.attention_and_neurons.settings import Settings
+from recipes.attention_and_neurons.training import Key
+
+FROZEN = "frozen"
+
+
+def score_runs(
+    settings: Settings, model: ps.HookedModel, tasks: Mapping[str, ps.Task], runs: Mapping[Key, ps.Run], out: Path
+) -> pd.DataFrame:
+    """Return one line for every task, variant, seed and metric; `random v1` is a random prompt of the norms of v1.
+
+    A score is kept in a file of its own, and computed again only for another prompt or other records.
+    """
+    rows = []
+    for name, task in tasks.items():
+        wanted: dict[tuple[str, int], Callable[[], ps.Prompt] | None] = {(FROZEN, settings.seeds[0]): None}
+        for (run_task, variant, seed), run in runs.items():
+            if run_task == name:
+                wanted[variant, seed] = _trained(run)
+                if variant in ("v1", "v2"):
+                    wanted[f"random {variant}", seed] = _random(run, seed)
+        for (variant, seed), make in wanted.items():
+            prompt = None if make is None else make()
+            scores = _score(settings, model, task, prompt, out / f"{name}-{variant.replace(' ', '-')}-{seed}.json")
+            rows += [(name, task.language, variant, seed, metric, score) for metric, score in scores.items()]
+    return pd.DataFrame(rows, columns=["task", "language", "variant", "seed", "metric", "score"])
+
+
+def first_metric(scores: pd.DataFrame, tasks: Mapping[str, ps.Task]) -> pd.DataFrame:
+    """Return the scores of each task's first metric, in percent, mean over seeds: tasks down, variants across."""
+    metrics = {name: main_metric(task) for name, task in tasks.items()}
+    chosen = scores[scores["metric"] == scores["task"].map(metrics)]
+    table = chosen.pivot_table(index="task", columns="variant", values="score", sort=False) * 100
+    return table.reindex(index=list(tasks))
+
+
+def main_metric(task: ps.Task) -> str:
+    """Return the name, among a task's scores, of the metric that decides: the paper's first for its own tasks."""
+    return {"squad": "squad_f1", "korquad": "korquad_f1"}.get(task.metrics[0], task.metrics[0])
+
+
+def _score(
+    settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, path: Path
+) -> dict[str, float]:
+    about: dict[str, Any] = {
+        "model": model.embedding_hash,
+        "prompt": None if prompt is None else prompt.content_hash(),
+        "data": task.data_hash("test"),
+        "scored": settings.scored,
+    }
+    if path.is_file():
+        kept = read_json(path)
+        if kept["of"] == about:
+            return dict(kept["scores"])
+    print(f"score {path.stem}", flush=True)
+    scores = ps.evaluate(model, task, None if prompt is None else prompt.bind(model), limit=settings.scored or None)
+    write_json(path, {"of": about, "scores": scores})
+    return scores
+
+
+def _trained(run: ps.Run) -> Callable[[], ps.Prompt]:
+    return lambda: run.prompt
+
+
+def _random(run: ps.Run, seed: int) -> Callable[[], ps.Prompt]:
+    return lambda: ps.random_like(run.prompt, seed=seed)

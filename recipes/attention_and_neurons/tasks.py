@@ -1,0 +1,67 @@
+"""The recipe's tasks: from the package, from folders beside each other, or from the Hub."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import promptscope as ps
+from recipes.attention_and_neurons.settings import KNOWN, Settings
+
+
+def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
+    """Return the tasks by name, each with the splits `train` and `test`; `DATA/NAME` goes before the Hub.
+
+    As in the paper, a validation split stands in for a missing test split. A source with a single split is divided.
+
+    Raises:
+        TaskError: an unknown task, fewer than two of them, or one twice.
+    """
+    if len(set(settings.tasks)) < max(2, len(settings.tasks)):
+        raise ps.TaskError(f"the recipe compares tasks: name at least two, each once, not {list(settings.tasks)}")
+    tasks = {}
+    for name in settings.tasks:
+        folder = None if data is None else data / name
+        task = ps.load_task(name, folder if folder is not None and folder.is_dir() else None)
+        task = _with_both_splits(task, settings.held_out)
+        if settings.train_limit:
+            task = _cut(task, settings.train_limit)
+        tasks[name] = task
+    return tasks
+
+
+def kind_of(name: str) -> str:
+    """Return what the paper calls a task in both languages; of other tasks, the name without its language.
+
+    >>> kind_of("klue_sts"), kind_of("continent_ko")
+    ('STS', 'continent')
+    """
+    return KNOWN[name].kind if name in KNOWN else name.rpartition("_")[0] or name
+
+
+def kinds(tasks: Sequence[str]) -> dict[str, list[str]]:
+    """Return kind -> tasks, in order.
+
+    >>> kinds(["sst2", "stsb", "nsmc"])
+    {'SA': ['sst2', 'nsmc'], 'STS': ['stsb']}
+    """
+    found: dict[str, list[str]] = {}
+    for name in tasks:
+        found.setdefault(kind_of(name), []).append(name)
+    return found
+
+
+def _with_both_splits(task: ps.Task, share: float) -> ps.Task:
+    splits = dict(task.splits)
+    if "test" not in splits and "validation" in splits:
+        return replace(task, splits={**splits, "test": splits["validation"]}, source=None)
+    if {"train", "test"} <= set(splits):
+        return task
+    only = next(iter(splits))
+    if only == "train":
+        return task.with_splits(test=share)
+    whole = replace(task, splits={"all": splits[only]}, source=None if only != "all" else task.source)
+    return whole.with_splits(test=share, source="all")
+
+
+def _cut(task: ps.Task, n: int) -> ps.Task:
+    return replace(task, splits={**task.splits, "train": task.split("train")[:n]}, source=None)

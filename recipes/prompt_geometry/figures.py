@@ -1,0 +1,137 @@
+"""The recipe's figures, from its tables."""
+
+from collections.abc import Mapping
+from contextlib import suppress
+
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from promptscope.plots import CATEGORICAL, SEQUENTIAL, group_distances_figure, projection_figure
+from promptscope.plots.theme import with_alpha
+from promptscope.plots.titled import titled_figure
+from promptscope.statistics import Projection, pca_projection, tsne_projection, umap_projection
+from promptscope.statistics.distances import Metric
+from recipes.prompt_geometry.distances import group_means, reference_means
+from recipes.prompt_geometry.vectors import Geometry, nearest_names
+
+_GRID = "#ECEEF1"
+
+
+def curves_figure(table: pd.DataFrame, panels: Mapping[str, str], title: str, about: str) -> go.Figure:
+    """Draw columns of *table* along the steps, one panel each: thin lines are runs, thick ones means over words.
+
+    *panels* maps columns to the names of their axes; hovering on a run shows the column `hover`.
+    """
+    figure = make_subplots(1, len(panels), horizontal_spacing=0.09)
+    figure = titled_figure(330 * len(panels), 340, title, about, figure)
+    for number, task in enumerate(table["task"].drop_duplicates()):
+        colour = CATEGORICAL[number % len(CATEGORICAL)]
+        of_task = table[table["task"] == task]
+        for column, name in enumerate(panels, start=1):
+            thick = of_task.groupby("step")[name].mean()
+            for word, run in of_task.groupby("word", sort=False):
+                figure.add_scatter(
+                    x=run["step"],
+                    y=run[name],
+                    mode="lines",
+                    line={"color": with_alpha(colour, 0.3), "width": 1},
+                    text=run["hover"],
+                    hovertemplate=f"{task}, {word}<br>step %{{x}}: %{{y:.4g}}<br>%{{text}}<extra></extra>",
+                    legendgroup=task,
+                    showlegend=False,
+                    row=1,
+                    col=column,
+                )
+            figure.add_scatter(
+                x=thick.index,
+                y=thick,
+                name=task,
+                mode="lines+markers",
+                line={"color": colour, "width": 2.5},
+                hovertemplate=f"{task}, mean over words<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
+                legendgroup=task,
+                showlegend=column == 1,
+                row=1,
+                col=column,
+            )
+    for column, units in enumerate(panels.values(), start=1):
+        figure.update_yaxes(title_text=units, showgrid=True, gridcolor=_GRID, row=1, col=column)
+    figure.update_xaxes(title_text="step")
+    figure.update_layout(legend={"y": -0.22, "yanchor": "top"}, margin={"b": 110})
+    return figure
+
+
+def scores_figure(scores: pd.DataFrame) -> go.Figure:
+    """Draw Figures 1 and 2: test accuracy and test loss along training."""
+    panels = {"accuracy": "test accuracy", "loss": "test loss, nats per label token"}
+    about = "thin: one run · thick: mean over initial words · step 0 is the untrained prompt"
+    return curves_figure(scores.assign(hover=""), panels, "Accuracy and loss along training (Figures 1, 2)", about)
+
+
+def trajectories_figure(trajectories: pd.DataFrame) -> go.Figure:
+    """Draw where prompts move: norm, distances from the start, and how many still lie nearest to their word."""
+    by = ["task", "word", "step"]
+    numbers = ["norm", "l2_from_start", "cosine_from_start", "at_word"]
+    runs = trajectories.assign(at_word=trajectories["at_word"].astype(float)).groupby(by, sort=False)[numbers].mean()
+    names = trajectories.groupby(by, sort=False)["token"].apply(lambda tokens: ", ".join(map(repr, tokens)))
+    table = runs.assign(hover="nearest: " + names).reset_index()
+    panels = {
+        "norm": "L2 norm",
+        "l2_from_start": "L2 distance from the start",
+        "cosine_from_start": "cosine distance from the start",
+        "at_word": "share nearest to the initial word",
+    }
+    about = "means over positions · thin: one run, hover for the nearest tokens by position · thick: mean over words"
+    return curves_figure(table, panels, "Where prompts move", about)
+
+
+def distance_figures(where: Geometry, self_pairs: bool) -> dict[str, go.Figure]:
+    """Draw Figures 3 and 5: average distances within groups."""
+    names: dict[Metric, tuple[str, str]] = {
+        "cosine": ("figure_3", "cosine distance"),
+        "l2": ("figure_5", "L2 distance"),
+    }
+    figures = {}
+    for metric, (name, units) in names.items():
+        groups, references = group_means(where, metric, self_pairs), reference_means(where, metric, self_pairs)
+        title = f"Average {units} within groups ({name.replace('_', ' ').capitalize()})"
+        figures[name] = group_distances_figure(groups, references, units, title)
+    return figures
+
+
+def projection_figures(where: Geometry, seed: int) -> dict[str, go.Figure]:
+    """Draw Figure 4 (t-SNE by word and by task), and PCA and, where umap-learn is installed, UMAP beside it."""
+    labels = where.labels.assign(nearest=nearest_names(where, where.x))
+    made: dict[str, Projection] = {"figure_4_tsne": tsne_projection(where.x, seed=seed), "pca": pca_projection(where.x)}
+    with suppress(ImportError):  # an optional package; README.md says so
+        made["umap"] = umap_projection(where.x, seed=seed)
+    return {
+        f"{name}_by_{factor}": projection_figure(projection, labels, factor)
+        for name, projection in made.items()
+        for factor in ("word", "task")
+    }
+
+
+def task_counts_figure(counts: pd.DataFrame, epsilon: float) -> go.Figure:
+    """Draw Table 3."""
+    figure = titled_figure(
+        320 + 60 * len(counts),
+        120 + 34 * len(counts),
+        "Prompt tokens of the column's task around those of the row's (Table 3)",
+        f"number of pairs at a cosine distance below {epsilon:g} · higher = closer",
+    )
+    figure.add_heatmap(
+        z=counts.to_numpy(),
+        x=counts.columns,
+        y=counts.index,
+        colorscale=[[i / (len(SEQUENTIAL) - 1), colour] for i, colour in enumerate(SEQUENTIAL)],
+        zmin=0,
+        texttemplate="%{z}",
+        xgap=1,
+        ygap=1,
+        hovertemplate="%{x} around %{y}: %{z}<extra></extra>",
+    )
+    figure.update_xaxes(type="category", tickangle=30)
+    figure.update_yaxes(type="category", autorange="reversed")
+    return figure

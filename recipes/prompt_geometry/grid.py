@@ -1,0 +1,105 @@
+"""The grid of runs: every task from every initial word."""
+
+import math
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+import promptscope as ps
+from promptscope.errors import PromptError, TaskError
+from promptscope.prompts.initialisation import Text
+from recipes.prompt_geometry.settings import Settings
+
+Key = tuple[str, str]
+"""(task, word), as tables name them."""
+
+
+def task_name(name: str) -> str:
+    """Return a task's name as the paper writes it.
+
+    >>> task_name("fv/country-capital")
+    'country_capital'
+    """
+    return name.rpartition("/")[2].replace("-", "_")
+
+
+def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
+    """Return the tasks by the paper's names; function-vector tasks from *data*, as folders or JSON files.
+
+    Raises:
+        TaskError: no folder for a task that needs one.
+    """
+    tasks = {}
+    template = ps.Template(settings.source, settings.target) if settings.source else None
+    for name in settings.tasks:
+        path = _path_of(name, data) if name.startswith("fv/") else None
+        tasks[task_name(name)] = ps.load_task(name, path, template=template)
+    return tasks
+
+
+def _path_of(name: str, data: Path | None) -> Path:
+    stem = name.removeprefix("fv/")
+    if data is None:
+        raise TaskError(f"task {name!r} is read from a folder: pass --data FOLDER, which holds {stem}/ or {stem}.json")
+    places = [data / stem, *sorted(data.rglob(f"{stem}.json"))]
+    found = next((place for place in places if place.exists()), None)
+    if found is None:
+        raise TaskError(f"{str(data)!r} holds neither {stem}/ nor {stem}.json")
+    return found
+
+
+def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:
+    """Return a run's settings: AdamW with linear decay and no warm-up (S1, section 2.4, and the authors' code)."""
+    steps = settings.steps or max(1, round(settings.epochs * math.ceil(n_train / settings.batch_size)))
+    return ps.TrainConfig(
+        steps=steps,
+        batch_size=settings.batch_size,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        schedule="linear",
+        snapshot_every=max(1, math.ceil(steps / max(1, settings.snapshots))),
+        seed=settings.seed,
+    )
+
+
+def check_words(model: ps.HookedModel, settings: Settings) -> None:
+    """Make sure that every initial word is one token.
+
+    Raises:
+        PromptError: one is not.
+    """
+    for word in settings.words:
+        pieces = model.tokenizer(word, add_special_tokens=False)["input_ids"]
+        if len(pieces) != 1 or pieces[0] == model.tokenizer.unk_token_id:
+            raise PromptError(
+                f"the initial word {word!r} must be one token of {model.name!r}, it is {len(pieces)}: choose others, "
+                "--set 'words=[...]'"
+            )
+
+
+def train(
+    settings: Settings, model: ps.HookedModel, tasks: Mapping[str, ps.Task], out: Path, jobs: int, rows: int
+) -> tuple[dict[Key, ps.Run], pd.DataFrame]:
+    """Train every task from every word, or read what is finished; return the runs and a table of what failed."""
+    keys = {f"{task}-{word.strip()}": (task, word.strip()) for task in tasks for word in settings.words}
+    inits = {word.strip(): Text(word) for word in settings.words}
+    configs = {name: train_config(settings, len(task.split("train"))) for name, task in tasks.items()}
+    if jobs:
+        many = ps.train_many(
+            {
+                name: ps.RunConfig(
+                    settings.model, ps.SoftPrompt(settings.length, inits[word]), tasks[task], configs[task]
+                )
+                for name, (task, word) in keys.items()
+            },
+            out,
+            n_jobs=jobs,
+        )
+        return {keys[name]: run for name, run in many.runs.items()}, many.failed
+    grid = {
+        name: ps.GridRun(ps.SoftPrompt(settings.length, inits[word]), tasks[task], configs[task])
+        for name, (task, word) in keys.items()
+    }
+    runs = ps.train_grid(model, grid, out, rows_per_pass=rows)
+    return {keys[name]: run for name, run in runs.items()}, pd.DataFrame(columns=["run", "error", "reason"])

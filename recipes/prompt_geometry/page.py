@@ -1,0 +1,45 @@
+"""What stands on the report beside tables and figures."""
+
+TITLE = "Prompt geometry: where soft prompts lie in embedding space"
+LEAD = (
+    "The tables and figures of Are soft prompts actually not interpretable? (Bakalova), computed from prompts trained "
+    "here, beside the printed numbers, which are of GPT2-XL: with another model or fewer epochs they need not agree. "
+    "The authors published no prompts."
+)
+CAPTIONS = {
+    "claims": "The paper's claims, without self-pairs (fixed) and as the authors' code computes them. p_value: "
+    "permutation of whole runs' labels, or for the words' geometries Mantel within positions (fixed) and the naive one "
+    "(paper code), the largest over pairs of words; none where a claim is a count.",
+    "kinds_of_pairs": "Mean cosine distance by what two vectors have in common. Tables 1 and 2 both hold the pairs of "
+    "one run, which share word and task.",
+    "factors": "Do runs of the same word (task) lie closer than runs whose words (tasks) were shuffled within each "
+    "task (word)?",
+    "accuracy": "Test accuracy (the greedy continuation starts with the label) and loss of the last prompts, over "
+    "initial words; untrained: the prompts before training; frozen: the model without a prompt.",
+    "figures_1_and_2": "Figures 1 and 2.",
+    "trajectories": "From the start to the end of training, for each vector.",
+    "figure_3": "Figure 3: average cosine distance within groups.",
+    "figure_5": "Figure 5: the same in L2.",
+    "figure_4_tsne_by_word": "Figure 4, left: all trained vectors, t-SNE, coloured by initial word. Hover for task, "
+    "word, position and nearest tokens.",
+    "figure_4_tsne_by_task": "Figure 4, right: the same picture coloured by task.",
+    "pca_by_word": "PCA, by word.",
+    "pca_by_task": "PCA, by task.",
+    "umap_by_word": "UMAP, by word.",
+    "umap_by_task": "UMAP, by task.",
+    "clusters": "Silhouette (cosine) beside shuffled labels: 1 = tight clusters, 0 = none. Vectors of one run start "
+    "alike, so that shuffling vectors is too easy a null for words; factors, above, shuffles runs.",
+    "correlations": "Do the distances between the vectors of one word agree with those of another? naive_p takes the "
+    "distances as independent; mantel_p reorders vectors, within_position_p only within positions.",
+    "neighbourhoods": "Section 3.2.1: mean numbers of neighbours within epsilon (results.json says which). "
+    "expected: as many, were neighbours drawn at random.",
+    "closest": "Section 3.2.3: mean cosine distance to the closest other vector.",
+    "task_neighbours": "Table 3, as a heat map.",
+    "norms": "L2 norms, and how many directions the vectors use (effective rank).",
+    "reading_summary": "Readings beside random prompts of the same norms and the untrained prompt: n_beat of n have "
+    "p <= .05, not corrected: 5 % of them do where there is nothing.",
+    "description_match": "Patchscopes: share of a task's words in the descriptions of its own prompt (matched) and of "
+    "other tasks' (mismatched).",
+    "descriptions": "What the model writes for each prompt, best cell first.",
+}
+"""Name of a table or figure -> what it shows."""

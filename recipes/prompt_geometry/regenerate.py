@@ -1,0 +1,129 @@
+"""From settings to the results folder: train what is missing, compute everything, write the report."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import pandas as pd
+
+import promptscope as ps
+from recipes.common import Results, compare, read_published
+from recipes.prompt_geometry.claims import claim_table, factor_tests
+from recipes.prompt_geometry.distances import (
+    cluster_table,
+    distance_table,
+    kinds_of_pairs,
+    norm_table,
+    word_correlations,
+)
+from recipes.prompt_geometry.figures import (
+    distance_figures,
+    projection_figures,
+    scores_figure,
+    task_counts_figure,
+    trajectories_figure,
+)
+from recipes.prompt_geometry.grid import check_words, load_tasks, train
+from recipes.prompt_geometry.neighbourhoods import (
+    closest_table,
+    matched_epsilon,
+    neighbour_tokens,
+    neighbourhood_table,
+    task_counts,
+)
+from recipes.prompt_geometry.page import CAPTIONS, LEAD, TITLE
+from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
+from recipes.prompt_geometry.readings import read_prompts, reading_summary
+from recipes.prompt_geometry.scores import frozen_scores, score_runs
+from recipes.prompt_geometry.settings import Settings
+from recipes.prompt_geometry.trajectories import trajectory_table
+from recipes.prompt_geometry.vectors import Geometry, geometry
+
+PUBLISHED = Path(__file__).parent / "published.csv"
+
+
+def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows: int) -> int:
+    """Train or read all runs and write the results; return 0, or 1 if runs failed."""
+    tasks = load_tasks(settings, data)
+    model = ps.load_model(settings.model)
+    check_words(model, settings)
+    runs, failed = train(settings, model, tasks, out / "runs", jobs, rows)
+    results = Results(out, "prompt_geometry", settings)
+    results.table("failed", failed)
+    if len(failed):
+        print(f"{len(failed)} runs failed, the others are finished; call again to go on:\n{failed.to_string()}")
+        return 1
+    where = geometry(model, runs, settings)
+    settings = replace(settings, epsilon=settings.epsilon or matched_epsilon(where))
+    published = read_published(PUBLISHED)
+    for table, cells in {**paper_cells(where, settings), "data": data_cells(tasks)}.items():
+        results.comparison(table, compare(published[published["table"] == table], cells))
+    _training(results, model, tasks, runs, settings, where, out)
+    _geometry(results, where, settings)
+    for name, table in _readings(model, tasks, runs, settings).items():
+        results.table(name, table)
+    results.report(TITLE, LEAD, CAPTIONS).write(out / "report.html")
+    about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
+    results.finish(about | {"epsilon": settings.epsilon, "table3_epsilon": settings.table3_epsilon})
+    _say(results, out)
+    return 0
+
+
+def _training(
+    results: Results,
+    model: ps.HookedModel,
+    tasks: dict[str, ps.Task],
+    runs: dict[tuple[str, str], ps.Run],
+    settings: Settings,
+    where: Geometry,
+    out: Path,
+) -> None:
+    scores = score_runs(model, tasks, runs, settings, out / "scores")
+    last = scores[scores["step"] == scores.groupby(["task", "word"])["step"].transform("max")]
+    summary = last.groupby("task", sort=False)[["accuracy", "loss"]].agg(["mean", "min", "max"])
+    summary.columns = [f"{name}_{of}" for name, of in summary.columns]
+    frozen = frozen_scores(model, tasks, settings).set_index("task").add_prefix("frozen_")
+    untrained = scores[scores["step"] == 0].groupby("task")[["accuracy", "loss"]].mean().add_prefix("untrained_")
+    results.table("scores", scores)
+    results.table("accuracy", summary.join(untrained).join(frozen).reset_index())
+    results.figure("figures_1_and_2", scores_figure(scores))
+    trajectories = trajectory_table(where, runs)
+    results.table("trajectories", trajectories)
+    results.figure("trajectories", trajectories_figure(trajectories))
+
+
+def _geometry(results: Results, where: Geometry, settings: Settings) -> None:
+    n, seed, pairs = settings.permutations, settings.seed, settings.self_pairs
+    tables = {
+        "claims": claim_table(where, settings),
+        "kinds_of_pairs": kinds_of_pairs(where),
+        "factors": factor_tests(where, n, seed),
+        "clusters": cluster_table(where, n, seed),
+        "distances": distance_table(where),
+        "correlations": word_correlations(where, n, seed),
+        "neighbourhoods": neighbourhood_table(where, settings.epsilon, pairs),
+        "closest": closest_table(where, settings.epsilon),
+        "neighbour_tokens": neighbour_tokens(where, settings.epsilon),
+        "norms": norm_table(where),
+    }
+    for name, table in tables.items():
+        results.table(name, table)
+    counts = task_counts(where, settings.table3_epsilon, pairs)
+    figures = {**distance_figures(where, pairs), **projection_figures(where, seed)}
+    figures["task_neighbours"] = task_counts_figure(counts, settings.table3_epsilon)
+    for name, figure in figures.items():
+        results.figure(name, figure)
+
+
+def _readings(
+    model: ps.HookedModel, tasks: dict[str, ps.Task], runs: dict[tuple[str, str], ps.Run], settings: Settings
+) -> dict[str, pd.DataFrame]:
+    if not settings.readings:
+        return {}
+    tables = read_prompts(model, tasks, runs, settings)
+    return {"reading_summary": reading_summary(tables["readings"]), **tables}
+
+
+def _say(results: Results, out: Path) -> None:
+    print(results.tables["accuracy"].to_string(index=False))
+    print(results.tables["claims"].to_string(index=False))
+    print(f"Report: {(out / 'report.html').resolve()}")

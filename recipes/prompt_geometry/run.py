@@ -1,0 +1,55 @@
+"""Prompt geometry: where soft prompts lie in embedding space, by task, by initial word, by position.
+
+    python recipes/prompt_geometry/run.py --preset smoke --out results
+    python recipes/prompt_geometry/run.py --preset small --data FOLDER --out results
+
+Trains one prompt for each task and initial word, computes the paper's tables and figures from the prompts beside the
+printed numbers, tests its claims, and reads prompts in language beside their nulls. FOLDER holds the function-vector
+tasks (README.md says where to get them). Kill it whenever you like: it goes on where it stopped.
+"""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
+
+from promptscope.errors import PromptscopeError
+from recipes.common import add_preset_options, chosen_settings
+from recipes.prompt_geometry.regenerate import regenerate
+from recipes.prompt_geometry.settings import PRESETS, as_the_code
+
+
+def main(options: Sequence[str] | None = None) -> int:
+    """Run the recipe; return 0 when all runs of the grid are finished and the report is written."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_preset_options(parser, PRESETS, default="smoke")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results go")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder with the function-vector tasks")
+    parser.add_argument(
+        "--paper-code",
+        action="store_true",
+        help="compute distances as the authors' code does: with self-pairs, and Table 3 with epsilon 0.5",
+    )
+    parser.add_argument(
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help="train in N processes with a model each; default: all prompts together over one model",
+    )
+    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records per pass over the model")
+    arguments = parser.parse_args(options)
+    settings = chosen_settings(arguments, PRESETS)
+    if arguments.paper_code:
+        settings = as_the_code(settings)
+    try:
+        return regenerate(settings, arguments.out, arguments.data, arguments.jobs, arguments.rows)
+    except (PromptscopeError, OSError) as error:
+        print(error, file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,60 @@
+"""Figures 1 and 2: test accuracy and loss along training, computed once for each run and kept beside it."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+import promptscope as ps
+from promptscope.files import content_hash, read_json, write_json
+from recipes.prompt_geometry.settings import Settings
+
+MAX_NEW_TOKENS = 5  # section 2.4
+
+
+def prompts_along(run: ps.Run) -> dict[int, ps.Prompt]:
+    """Return the snapshots and the last prompt, by step."""
+    return {**run.snapshots, int(run.result["steps"]): run.prompt}
+
+
+def score_runs(
+    model: ps.HookedModel,
+    tasks: Mapping[str, ps.Task],
+    runs: Mapping[tuple[str, str], ps.Run],
+    settings: Settings,
+    folder: Path,
+) -> pd.DataFrame:
+    """Return `task`, `word`, `step`, `accuracy` and `loss` (nats per label token) on the test split.
+
+    Correct = the greedy continuation of at most five tokens starts with the label; step 0 is the untrained prompt. What
+    *folder* holds already is not computed again.
+    """
+    rows = []
+    for (task, word), run in runs.items():
+        limit = settings.scored or None
+        asked = {"limit": limit, "test": tasks[task].data_hash("test"), "steps": run.result["steps"]}
+        path = folder / f"{task}-{word}.json"
+        key = content_hash(asked | {"prompt": run.prompt.content_hash()})
+        kept: dict[str, Any] = read_json(path) if path.is_file() else {}
+        if kept.get("key") != key:
+            scores = {
+                str(step): _score(model, tasks[task], prompt, limit) for step, prompt in prompts_along(run).items()
+            }
+            kept = {"key": key, "scores": scores}
+            write_json(path, kept)
+        rows += [(task, word, int(step), *values) for step, values in kept["scores"].items()]
+    return pd.DataFrame(rows, columns=["task", "word", "step", "accuracy", "loss"])
+
+
+def frozen_scores(model: ps.HookedModel, tasks: Mapping[str, ps.Task], settings: Settings) -> pd.DataFrame:
+    """Return the same of the model without a prompt."""
+    rows = [(name, *_score(model, task, None, settings.scored or None)) for name, task in tasks.items()]
+    return pd.DataFrame(rows, columns=["task", "accuracy", "loss"])
+
+
+def _score(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, limit: int | None) -> list[float]:
+    scores = ps.evaluate(
+        model, task, prompt, "test", limit=limit, max_new_tokens=MAX_NEW_TOKENS, batch_size=32, progress=False
+    )
+    return [scores["starts_with"], scores["loss"]]

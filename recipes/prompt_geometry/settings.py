@@ -1,0 +1,100 @@
+"""All that decides the recipe's numbers, under the names of presets."""
+
+from dataclasses import dataclass, replace
+
+PAPER_TASKS = (
+    "fv/country-capital",
+    "fv/landmark-country",
+    "fv/present-past",
+    "fv/singular-plural",
+    "fv/capitalize_first_letter",
+    "fv/lowercase_first_letter",
+)
+PAPER_WORDS = ("cat", "dog", "bird", "book", "house", "chair", "table", "pen", "paper", "water")
+
+PARTNERS = (
+    ("country_capital", "landmark_country"),
+    ("present_past", "singular_plural"),
+    ("capitalize_first_letter", "lowercase_first_letter"),
+)
+"""The paper's three pairs of similar tasks (section 2.3)."""
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a preset decides.
+
+    - `source`, `target`: the template; empty: each task's own.
+    - `words`: initial words, as they are to be tokenised: one token each.
+    - `epochs` or `steps` (0: the other one decides).
+    - `snapshots`: prompts kept along training, beside the untrained one; each is scored on the test split.
+    - `scored`: test records that are scored; 0: all.
+    - `epsilon`: cosine distance below which vectors are neighbours; 0: the one at which a random token has as many
+      tokens around it as in the paper (36.66), for models whose tokens lie closer together than those of GPT2-XL.
+    - `table3_share`: epsilon of Table 3, as a share of `epsilon`.
+    - `self_pairs`: whether a vector counts as its own pair and neighbour.
+    - `tokens`: random vocabulary tokens to compare with.
+    - `readings`: for how many words (the first) the prompts are read in language; `null_draws` random prompts each.
+    - `placeholder`: the word, of one token, that stands for a prompt token in the Patchscopes reading; `patch_layers`
+      source and as many target layers.
+    """
+
+    model: str = "embedded-causal"
+    tasks: tuple[str, ...] = PAPER_TASKS
+    words: tuple[str, ...] = PAPER_WORDS
+    source: str = "Input: {text}\nLabel: "
+    target: str = "{label}"
+    length: int = 4
+    epochs: int = 50
+    steps: int = 0
+    batch_size: int = 8
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.01
+    seed: int = 0
+    snapshots: int = 10
+    scored: int = 0
+    epsilon: float = 0.7
+    table3_share: float = 1.0
+    self_pairs: bool = False
+    tokens: int = 100
+    permutations: int = 999
+    readings: int = 1
+    null_draws: int = 19
+    placeholder: str = " x"
+    patch_layers: int = 4
+
+    @property
+    def table3_epsilon(self) -> float:
+        """Return the epsilon of Table 3."""
+        return self.epsilon * self.table3_share
+
+
+PRESETS = {
+    # Words that are one token of the embedded model; it was trained on both tasks.
+    "smoke": Settings(
+        tasks=("plural_en", "past_en"),
+        words=(" book", " house", " city", " film"),
+        source="",
+        target="",
+        epochs=0,
+        steps=60,
+        learning_rate=5e-3,
+        snapshots=3,
+        epsilon=0.0,
+        scored=40,
+        permutations=199,
+        placeholder="a",
+        patch_layers=2,
+    ),
+    # A fifth of the paper's epochs at five times its rate: Adam's steps add up to the same length.
+    "small": Settings(model="HuggingFaceTB/SmolLM2-135M", epochs=10, learning_rate=5e-3, epsilon=0.0),
+    "paper": Settings(model="openai-community/gpt2-xl"),
+}
+
+CODE_SHARE = 0.5 / 0.7
+"""Epsilon of Table 3 in the authors' code, as a share of the one in its caption."""
+
+
+def as_the_code(settings: Settings) -> Settings:
+    """Return *settings* with what the authors' code does where their text says something else."""
+    return replace(settings, self_pairs=True, table3_share=CODE_SHARE)
