@@ -18,6 +18,7 @@ def common_template(
     On a causal model they have the same keys and values behind the prompt in every text. No position whose logits
     are wanted is among them: those stay with their texts.
 
+    >>> import torch
     >>> ids = torch.tensor([[5, 6, 7, 8], [5, 6, 9, 8]])
     >>> common_template(ids, ids > 0, torch.tensor([[False, False, False, True]] * 2))
     [[5, 6]]

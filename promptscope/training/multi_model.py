@@ -18,7 +18,6 @@ from promptscope.tasks import Encoded, Task
 from promptscope.training.batches import batches, encode_split
 from promptscope.training.config import TrainConfig
 from promptscope.training.evaluate import Evaluator
-from promptscope.training.folder import check_same
 from promptscope.training.loop import Loop
 from promptscope.training.model_set import Models, ModelSet
 from promptscope.training.objective import accumulate_gradient
@@ -79,12 +78,14 @@ class _JointJob(Job):
     """A run over several models: the first one stands for all where one is enough."""
 
     def __init__(self, models: ModelSet, prompt: Prompt, task: Task, config: TrainConfig, folder: Path) -> None:
-        super().__init__(models.keep_first(), prompt, task, config, folder)
         self.models = models
-        self.prompt.strict = False  # it belongs to all of them
-        self.description["models"] = models.map(self._describe)
-        check_same(folder, self.description)
+        super().__init__(models.keep_first(), prompt, task, config, folder)
         self._encoded: dict[tuple[Any, ...], list[Encoded]] = {}
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Return all that decides the run: that of the first model, and which ones the others are."""
+        self.prompt.strict = False  # it belongs to all of them
+        return super().describe() | {"models": self.models.map(self._describe)}
 
     def _describe(self, model: HookedModel) -> dict[str, Any]:
         """Check that the prompt fits a model, and say which one it is."""

@@ -66,9 +66,13 @@ class Job:
     def __init__(self, model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig, folder: Path) -> None:
         self.model, self.task, self.config, self.folder = model, task, config, folder
         self.prompt = _bind(prompt, model, task)
-        self.description = _describe(model, self.prompt, task, config)
+        self.description = self.describe()
         _recognise(folder, self.prompt, self.description)
         check_same(folder, self.description)
+
+    def describe(self) -> dict[str, dict[str, Any]]:
+        """Return all that decides the run."""
+        return _describe(self.model, self.prompt, self.task, self.config)
 
     @property
     def finished(self) -> bool:
