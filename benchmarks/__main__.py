@@ -94,7 +94,7 @@ def _figure(path: Path, out: Path) -> int:
 
     figure = ratio_figure(_read(path))
     if out.suffix == ".html":
-        figure.write_html(out, include_plotlyjs="cdn")
+        figure.write_html(out, include_plotlyjs=True)
     elif out.suffix == ".json":
         figure.write_json(out)
     else:
