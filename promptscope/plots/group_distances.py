@@ -6,8 +6,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from promptscope.plots.theme import CATEGORICAL
-from promptscope.plots.titled import titled_figure
+from promptscope.plots.theme import CATEGORICAL, titled_figure
 
 
 def group_distances_figure(

@@ -2,8 +2,7 @@
 
 import plotly.graph_objects as go
 
-from promptscope.plots.theme import SEQUENTIAL
-from promptscope.plots.titled import titled_figure
+from promptscope.plots.theme import SEQUENTIAL, titled_figure
 from promptscope.readings.logit_lens import LogitLens
 
 

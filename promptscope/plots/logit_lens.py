@@ -4,7 +4,7 @@ import plotly.graph_objects as go
 
 from promptscope.errors import ProbeError, nearest
 from promptscope.plots.null_bands import KIND_COLOURS, KIND_NAMES, band
-from promptscope.plots.titled import titled_figure
+from promptscope.plots.theme import titled_figure
 from promptscope.readings.logit_lens import UNITS, LogitLens
 from promptscope.readings.nulls import Kind
 

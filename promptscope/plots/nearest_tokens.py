@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from promptscope.plots.null_bands import KIND_COLOURS, KIND_NAMES
-from promptscope.plots.titled import titled_figure
+from promptscope.plots.theme import titled_figure
 from promptscope.readings import NearestTokens
 
 _UNITS = {"cosine": "cosine distance", "l2": "L2 distance", "dot": "minus the dot product"}

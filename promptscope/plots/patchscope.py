@@ -6,8 +6,7 @@ from plotly.subplots import make_subplots
 
 from promptscope.errors import ProbeError
 from promptscope.plots.null_bands import KIND_NAMES
-from promptscope.plots.theme import SEQUENTIAL
-from promptscope.plots.titled import titled_figure
+from promptscope.plots.theme import SEQUENTIAL, titled_figure
 from promptscope.readings import Patchscope
 
 

@@ -5,8 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
-from promptscope.plots.theme import CATEGORICAL
-from promptscope.plots.titled import titled_figure
+from promptscope.plots.theme import CATEGORICAL, titled_figure
 from promptscope.statistics import Projection
 
 _SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up")

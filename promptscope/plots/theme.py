@@ -54,9 +54,19 @@ def new_figure(
 
     *width* and *height* are of the picture without the title; a long subtitle is wrapped.
     """
-    figure = figure or go.Figure()
     skipped = f" ({result.n_skipped} skipped)" if result.n_skipped else ""
     about = f"{result.direction} · {result.n_examples} inputs{skipped}".lstrip(" ·")
+    return titled_figure(width, height, result.title or result.name, about, figure)
+
+
+def titled_figure(
+    width: int | float, height: int | float, title: str, about: str, figure: go.Figure | None = None
+) -> go.Figure:
+    """Return a figure in our look under *title*, with *about* (what is drawn, which way is more) in small letters.
+
+    *width* and *height* are of the picture without the title; a long explanation is wrapped.
+    """
+    figure = figure or go.Figure()
     width = max(width, 400)
     lines = textwrap.wrap(about, width=int((width - _LEFT - 12) / 6.1))  # 12 px letters are about 6 px wide
     subtitle = "".join(f'<br><span style="font-size:12px;color:{_QUIET}">{line}</span>' for line in lines)
@@ -66,7 +76,7 @@ def new_figure(
         width=width,
         height=height + top,
         margin={"l": _LEFT, "r": 24, "t": top, "b": 56},
-        title={"text": f"<b>{result.title or result.name}</b>{subtitle}", "font": {"size": 16}, "pad": {"t": 16}},
+        title={"text": f"<b>{title}</b>{subtitle}", "font": {"size": 16}, "pad": {"t": 16}},
     )
     return figure
 

@@ -8,8 +8,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from promptscope.plots import CATEGORICAL, SEQUENTIAL, group_distances_figure, projection_figure
-from promptscope.plots.theme import with_alpha
-from promptscope.plots.titled import titled_figure
+from promptscope.plots.theme import titled_figure, with_alpha
 from promptscope.statistics import Projection, pca_projection, tsne_projection, umap_projection
 from promptscope.statistics.distances import Metric
 from recipes.prompt_geometry.distances import group_means, reference_means
