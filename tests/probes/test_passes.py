@@ -47,6 +47,20 @@ def test_a_second_call_costs_no_forward_and_gives_the_same_numbers(tmp_path):
         np.testing.assert_array_equal(result.data["low"], second[name].data["low"])
 
 
+def test_tokens_that_no_capture_reads_do_not_run(tmp_path, monkeypatch):
+    model, forward, widths = hooked("gpt2"), type(hooked("gpt2")).forward_hooked, []
+
+    def counted(self, input_ids, *arguments, **options):
+        widths.append(input_ids.shape[1])
+        return forward(self, input_ids, *arguments, **options)
+
+    monkeypatch.setattr(type(model), "forward_hooked", counted)
+    run(model, [AttentionVariability(5)], None, tmp_path / "alone")
+    assert max(LENGTHS) > 5 == max(widths)
+    run(model, [AttentionVariability(5), AttentionKL()], prompts(), tmp_path / "both")
+    assert max(widths) == max(LENGTHS)  # the other probe reads everything
+
+
 def test_only_what_is_missing_is_run(tmp_path):
     model, passes = counting()
     named = prompts()

@@ -100,6 +100,13 @@ def test_an_interrupted_run_goes_on_to_the_same_bits(tmp_path: Path, monkeypatch
         run(given={"causal": toy_model("gpt2", torch.float64), "other": other_model()}, out=tmp_path / "parts")
 
 
+def test_a_run_of_one_model_does_not_take_over_the_folder(tmp_path: Path) -> None:
+    run(out=tmp_path / "run")
+    first = next(iter(models().values()))
+    with pytest.raises(RunError, match=r"models\."):
+        ps.train(first, ps.SoftPrompt(3, seed=2), toy_task(), CONFIG, out=tmp_path / "run", progress=False)
+
+
 def test_models_by_name_are_loaded_in_turn() -> None:
     names = ["embedded-masked-0", "embedded-masked-1"]
     config = ps.TrainConfig(steps=1, batch_size=4, learning_rate=0.05)
