@@ -27,6 +27,7 @@ class Pass(Protocol):
 
 _current: ContextVar[Pass | None] = ContextVar("promptscope_pass", default=None)
 _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
+_known: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
 
 
 def lock_of(model: nn.Module) -> Any:
@@ -39,8 +40,7 @@ def running(twin: PreTrainedModel, current: Pass) -> Iterator[None]:
     """Let *twin* attend as *current* says. It is given rows `(1, T, d)` and makes no mask of its own."""
     # Which attention a model runs is written in its config, so a second thread has to wait for the first.
     with lock_of(twin):
-        configs = {id(part.config): part.config for part in twin.modules() if isinstance(part, PreTrainedModel)}
-        before = [(config, config._attn_implementation) for config in configs.values()]
+        before = [(config, config._attn_implementation) for config in _configs(twin)]
         token = _current.set(current)
         try:
             for config, _ in before:
@@ -50,6 +50,14 @@ def running(twin: PreTrainedModel, current: Pass) -> Iterator[None]:
             for config, implementation in before:
                 config._attn_implementation = implementation
             _current.reset(token)
+
+
+def _configs(twin: PreTrainedModel) -> list[Any]:
+    """Return the configs of a model and its parts; looking through all modules is slow beside one decoding step."""
+    if twin not in _known:
+        parts = [part for part in twin.modules() if isinstance(part, PreTrainedModel)]
+        _known[twin] = list({id(part.config): part.config for part in parts}.values())
+    return _known[twin]
 
 
 def current_pass() -> Pass | None:

@@ -34,7 +34,10 @@ class PackedWeight:
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return `x W^T + b`."""
         flat = x.reshape(-1, x.shape[-1])
-        return _FrozenLinear.apply(flat, self, bias).unflatten(0, x.shape[:-1])
+        # Autograd's wrapper costs as much as a small product, and generation makes many of these.
+        learns = torch.is_grad_enabled() and flat.requires_grad
+        y = _FrozenLinear.apply(flat, self, bias) if learns else _multiply(flat, self.forward, bias)
+        return y.unflatten(0, x.shape[:-1])
 
 
 class _FrozenLinear(torch.autograd.Function):
