@@ -20,7 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command == "table":
         from benchmarks.report import page
 
-        print(page(_read(options.results)))
+        print("\n\n".join(map(page, _read(options.results))))
         return 0
     if options.command == "figure":
         return _figure(options.results, options.out)
@@ -41,7 +41,9 @@ def _parser() -> argparse.ArgumentParser:
     table = commands.add_parser("table", help="stored results as Markdown")
     figure = commands.add_parser("figure", help="stored results as a figure")
     for command in (table, figure):
-        command.add_argument("results", type=Path)
+        command.add_argument(
+            "results", type=Path, nargs="+", help="sessions on one machine; of a case in several, the newest counts"
+        )
     figure.add_argument("--out", type=Path, default=Path("speed.html"), help="an .html or .json file, or an image")
     return parser
 
@@ -89,10 +91,10 @@ def _again(options: argparse.Namespace, rounds: int) -> list[str]:
     return arguments + (["--cases", *options.cases] if options.cases else [])
 
 
-def _figure(path: Path, out: Path) -> int:
+def _figure(paths: Sequence[Path], out: Path) -> int:
     from benchmarks.figure import ratio_figure
 
-    figure = ratio_figure(_read(path))
+    figure = ratio_figure(_read(paths))
     if out.suffix == ".html":
         figure.write_html(out, include_plotlyjs=True)
     elif out.suffix == ".json":
@@ -103,10 +105,10 @@ def _figure(path: Path, out: Path) -> int:
     return 0
 
 
-def _read(path: Path) -> "Results":
-    from benchmarks.results import Results
+def _read(paths: Sequence[Path]) -> "list[Results]":
+    from benchmarks.results import Results, newest
 
-    return Results.from_json(read_json(path))
+    return newest(Results.from_json(read_json(path)) for path in paths)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from benchmarks.inputs import Lengths
 from benchmarks.masking import Masking
 from benchmarks.probes import ProbePass
 from benchmarks.reparameterised import Reparameterised
+from benchmarks.scale import Scale
 from benchmarks.scoring import Scoring
 from benchmarks.training import Training
 from benchmarks.workload import Case
@@ -43,6 +44,8 @@ CASES: tuple[Case, ...] = (
     Training("bert-base", "v1", 20, _SENTENCES, 16),
     Training("t5-small", "v1", 20, _SENTENCES, 16, targets=2),
     Training("t5-base", "v1", 20, _SENTENCES, 16, targets=2),
+    Scale("mgpt-shape", 20, 150, (16,)),
+    Scale("mgpt-narrow", 20, 150, (200, 2000)),
 )
 """One model after another: only one is in memory at a time."""
 
@@ -62,6 +65,7 @@ QUICK: tuple[Case, ...] = (
     GrowthWithInputs("tiny-gpt2", 20, 40, (16, 160)),
     Training("tiny-bert", "v1", 20, _SENTENCES, 16),
     Training("tiny-t5", "v1", 20, _SENTENCES, 16, targets=2),
+    Scale("tiny-gpt2", 20, 40, (8, 32)),
 )
 """The same kinds on tiny models: whether everything works and is equal, not how fast it is."""
 

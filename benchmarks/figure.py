@@ -1,5 +1,7 @@
 """Results as a figure: one dot a variant, its ratio and range over rounds, on a logarithmic scale."""
 
+from collections.abc import Sequence
+
 import plotly.graph_objects as go
 
 from benchmarks.results import Results
@@ -9,10 +11,11 @@ from promptscope.plots.theme import CATEGORICAL, TEMPLATE
 _ROW, _TOP, _LEFT = 26, 110, 330
 
 
-def ratio_figure(results: Results) -> go.Figure:
-    """Draw all ratios that count; the line at 1 is the baseline."""
+def ratio_figure(sessions: Sequence[Results]) -> go.Figure:
+    """Draw all ratios that count, of sessions on one machine; the line at 1 is the baseline."""
     points = [
         (f"{line.case}{line.size}", name, m.ratio, m.against)
+        for results in sessions
         for case in results.cases
         for line in lines(case)
         for name, m in line.variants.items()
@@ -42,10 +45,8 @@ def ratio_figure(results: Results) -> go.Figure:
             )
         )
     figure.add_vline(x=1, line={"color": "#5B6270", "width": 1, "dash": "dot"})
-    about = results.hardware
-    where = (
-        f"{about.get('gpu') or about['cpu']}, {about['threads']} thread(s), median and range of {results.rounds} rounds"
-    )
+    about = sessions[0].hardware
+    where = f"{about.get('gpu') or about['cpu']}, {about['threads']} thread(s), median and range over rounds"
     figure.update_layout(
         template=TEMPLATE,
         width=980,

@@ -79,6 +79,8 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "bert-base": _bert,
     "t5-small": lambda: _t5(512, 1024, 8, 6),
     "t5-base": lambda: _t5(768, 2048, 12, 12),
+    "mgpt-shape": lambda: _gpt2(n_embd=2048, n_layer=24, n_head=16, vocab_size=100_000, n_positions=2048),
+    "mgpt-narrow": lambda: _gpt2(n_embd=256, n_layer=6, n_head=16, vocab_size=512, n_positions=2048),
     "tiny-llama": lambda: _llama(64, 2, 512),
     "tiny-gpt2": lambda: _gpt2(n_embd=64, n_layer=2, n_head=4, vocab_size=512, n_positions=256),
     "tiny-bert": lambda: _bert(
@@ -88,6 +90,9 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 }
 """Name -> how it is made; `tiny-...` are for --quick."""
 
+DTYPES = {"mgpt-shape": torch.bfloat16, "mgpt-narrow": torch.bfloat16}
+"""What a model's weights are, if not float32."""
+
 
 class Models:
     """Loads the models; only the last one asked for is held."""
@@ -96,8 +101,9 @@ class Models:
         self.device = device
         self._held: Subject | None = None
 
-    def get(self, name: str, dtype: torch.dtype = torch.float32) -> Subject:
-        """Return a frozen model in evaluation mode."""
+    def get(self, name: str, dtype: torch.dtype | None = None) -> Subject:
+        """Return a frozen model in evaluation mode, by default as `DTYPES` has it."""
+        dtype = dtype or DTYPES.get(name, torch.float32)
         if self._held is None or (self._held.name, self._held.bare.dtype) != (name, dtype):
             self._held = None  # before the next one is there
             self._held = load_subject(name, self.device, dtype)

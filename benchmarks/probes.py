@@ -80,11 +80,11 @@ def probe_variants(
     rows = padded_rows(lengths, 0) + padded_rows(lengths, k)
     work = Work(rows, rows, LinearWeights.of(subject.bare).flops(rows, 0, training=False))
     variants = beside(_BASELINE, bare, in_every_way(subject.hooked, promptscope), work, suffix, first)
-    divergences = [_divergences(subject, batch, vectors) for batch in batches]
+    divergences = [divergences(subject, batch, vectors) for batch in batches]
     return variants, {_BASELINE + suffix: {"attention_kl": torch.cat(divergences, dim=1).mean(dim=1)}}
 
 
-def _divergences(subject: Subject, batch: Batch, vectors: Tensor) -> Tensor:
+def divergences(subject: Subject, batch: Batch, vectors: Tensor) -> Tensor:
     """Return the KL of eq. 4 (S0) by hand, (layer, B, head): softmax over what each token receives."""
     k = len(vectors)
     prompted = torch.stack(plain.eager_attentions(subject.bare, batch, vectors)).double().cpu()

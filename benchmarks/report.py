@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 
 from benchmarks.results import CaseResult, Measurement, Proof, Results
+from benchmarks.scale import scale_lines
 from benchmarks.summary import markdown, spread_text, summary
 
 COLUMNS = ["variant", "ms", "ratio", "differences", "GFLOP needed / done", "of GEMM peak", "peak MB", "growth"]
@@ -28,7 +29,8 @@ def case_table(case: CaseResult) -> str:
     about = "".join(f" · {name.replace('_', ' ')} {value:g}" for name, value in case.about.items())
     first = case.measurements[0]
     tokens = f"{first.tokens} tokens needed, {first.padded_tokens} padded{about}"
-    return f"### {case.case}\n\n{tokens}\n\n{markdown(COLUMNS, rows)}"
+    table = f"### {case.case}\n\n{tokens}\n\n{markdown(COLUMNS, rows)}"
+    return f"{table}\n\n{scale_lines(case)}" if case.case.startswith("scale/") else table
 
 
 def proof_line(proof: Proof) -> str:

@@ -1,6 +1,8 @@
 """What a session of measurements came to, as plain records that go to JSON and back."""
 
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field, replace
+from datetime import datetime
 from typing import Any
 
 from benchmarks.timing import Spread
@@ -105,6 +107,16 @@ class Results:
                 "control": cls.from_json(control) if isinstance(control, dict) else control,
             }
         )
+
+
+def newest(sessions: Iterable[Results]) -> list[Results]:
+    """Return sessions in the order of their dates; of a case that several have, only the newest is left."""
+    ordered = sorted(sessions, key=lambda results: datetime.fromisoformat(results.date))
+    owner = {case.case: results.date for results in ordered for case in results.cases}
+    return [
+        replace(results, cases=[case for case in results.cases if owner[case.case] == results.date])
+        for results in ordered
+    ]
 
 
 def _case(values: dict[str, Any]) -> CaseResult:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from promptscope import interventions, plots, probes, prompts, readings, report, statistics
     from promptscope.errors import (
+        GridError,
         ModelError,
         ProbeError,
         PromptError,
@@ -23,7 +24,16 @@ if TYPE_CHECKING:
     from promptscope.interventions import Importance, importance, load_importance, shapley
     from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
     from promptscope.probes import ProbeResult, load_result, probe
-    from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt, init, load_prompt, random_like, write_peft
+    from promptscope.prompts import (
+        DeepPrompt,
+        Prompt,
+        SoftPrompt,
+        WaywardPrompt,
+        init,
+        load_prompt,
+        random_like,
+        write_peft,
+    )
     from promptscope.report import Report
     from promptscope.store import ActivationStore
     from promptscope.tasks import Task, Template, Verbalizer, list_tasks, load_task
@@ -46,12 +56,12 @@ if TYPE_CHECKING:
 # The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
-    "errors": "ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
+    "errors": "GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
     "fast": "PackingWarning execution",
     "interventions": "Importance importance load_importance shapley",
     "models": "EMBEDDED_MODELS HookedModel load_model",
     "probes": "ProbeResult load_result probe",
-    "prompts": "DeepPrompt Prompt SoftPrompt init load_prompt random_like write_peft",
+    "prompts": "DeepPrompt Prompt SoftPrompt WaywardPrompt init load_prompt random_like write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",

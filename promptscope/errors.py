@@ -1,7 +1,7 @@
 """Errors that say what was expected, what came, and what to do."""
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 
 class PromptscopeError(Exception):
@@ -22,6 +22,14 @@ class TaskError(PromptscopeError):
 
 class RunError(PromptscopeError):
     """A training run cannot start, go on or be read."""
+
+
+class GridError(RunError):
+    """Some runs of a grid failed and the others are finished: `failed` maps their names to their errors."""
+
+    def __init__(self, message: str, failed: Mapping[str, RunError]) -> None:
+        super().__init__(message)
+        self.failed = dict(failed)
 
 
 class StoreError(PromptscopeError):

@@ -62,6 +62,13 @@ def eager_forward(model: Any, batch: Batch, vectors: Tensor | None = None) -> No
         model(**prompted_inputs(model, batch, vectors))
 
 
+@torch.no_grad()
+def eager_states(model: Any, batch: Batch, vectors: Tensor | None = None) -> None:
+    """Run the layers with eager attention, without logits, and keep nothing: what a measurement inside them needs."""
+    with _eager(model):
+        model.base_model(**prompted_inputs(model, batch, vectors))
+
+
 @contextmanager
 def _eager(model: Any) -> Iterator[None]:
     before = model.config._attn_implementation

@@ -5,7 +5,7 @@ from promptscope.fast.choice import Execution, PackingWarning, execution, is_pac
 from promptscope.fast.continuation import Continuation, continue_texts
 from promptscope.fast.forward import logits_where, share
 from promptscope.fast.head import only_tokens
-from promptscope.fast.linears import can_prepack
+from promptscope.fast.linears import can_prepack, notice_edits
 from promptscope.fast.passes import shared_over_passes
 from promptscope.fast.shared import Shared
 
@@ -21,6 +21,7 @@ __all__ = [
     "is_packed",
     "kernel",
     "logits_where",
+    "notice_edits",
     "only_tokens",
     "share",
     "shared_over_passes",

@@ -2,6 +2,7 @@
 
 import torch
 from torch import Tensor
+from torch.nn.functional import pad
 
 from promptscope.fast.attention import sdpa
 from promptscope.fast.causal import behind
@@ -18,19 +19,25 @@ def attend_all(
     which: Tensor | None,
     scale: float | None,
     bias: Tensor | None = None,
+    unseen: Tensor | None = None,
 ) -> Tensor:
-    """Let flat queries see the keys of their own sequence, and those *in front* of it; *bias* is added to scores."""
+    """Let flat queries see the keys of their own sequence, and those *in front* of it; *bias* is added to scores.
+
+    Nothing sees the keys that are marked in the rectangle *unseen*.
+    """
     q, k, v = queries.pad(query), keys.pad(key), keys.pad(value)
     if front[0] is not None and front[1] is not None:
         k, v = behind(front[0], k, which), behind(front[1], v, which)
-    return queries.unpad(sdpa(q, k, v, _see(keys, k.shape[1], bias), scale))
+    return queries.unpad(sdpa(q, k, v, _see(keys, k.shape[1], bias, unseen), scale))
 
 
-def _see(keys: Rows, width: int, bias: Tensor | None) -> Tensor | None:
-    """Hide the padding of the keys, which right padding puts last; add *bias*."""
-    if keys.where is None:
+def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:
+    """Hide the padding of the keys, which right padding puts last, and the *unseen* ones; add *bias*."""
+    if keys.where is None and unseen is None:
         return bias
     real = torch.arange(width, device=keys.lengths.device) < (keys.lengths + width - keys.width)[:, None]
+    if unseen is not None:
+        real = real & ~pad(unseen, (width - keys.width, 0), value=False)
     real = real[:, None, None]  # (R, 1, 1, K)
     return real if bias is None else bias.masked_fill(~real, torch.finfo(bias.dtype).min)
 

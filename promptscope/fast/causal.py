@@ -47,7 +47,7 @@ class CausalPass:
             k, v, p = own_k, own_v, 0
             if keys is not None and values is not None:
                 k, v, p = behind(keys, own_k, self.which), behind(values, own_v, self.which), keys.shape[1]
-            out.append(self.texts.unpad(_causal(q, k, v, p, scale)))
+            out.append(self.texts.unpad(_causal(q, k, v, p, scale, self.texts.real)))
         if self.keep:
             self.kept[module.layer_idx] = (keys, values, own_k, own_v)
         return torch.cat(out) if len(out) > 1 else out[0]
@@ -66,12 +66,21 @@ def behind(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R
     return torch.cat([mine, own], dim=1)
 
 
-def _causal(query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None) -> Tensor:
-    """Attend causally behind *p* positions that every query sees. Right padding needs no mask: it lies ahead."""
-    if not p:
+def _causal(
+    query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None, real: Bool[Tensor, "R n"] | None = None
+) -> Tensor:
+    """Attend causally behind *p* positions that every query sees.
+
+    Right padding needs no mask: it lies ahead. Padding in front does: only *real* positions are seen.
+    """
+    if not p and real is None:
         return sdpa(query, key, value, None, scale, causal=True)
     n = query.shape[1]
     mask = torch.ones(n, p + n, dtype=torch.bool, device=query.device).tril(p)
+    if real is not None:
+        # A position of padding sees itself: the softmax over nothing is not a number, and its gradient neither.
+        own = real[:, None] | torch.eye(n, dtype=torch.bool, device=query.device)
+        mask = (mask & torch.cat([mask.new_ones(len(own), n, p), own], dim=2))[:, None]
     return sdpa(query, key, value, mask, scale)
 
 
@@ -85,9 +94,10 @@ def hidden_rows(
     kind: type[CausalPass] = CausalPass,
     where: Bool[Tensor, "R n"] | None = None,
 ) -> tuple[Float[Tensor, "rows d_model"], CausalPass]:
-    """Run right-padded texts (without their template) behind *shared*; return the hidden states of their tokens.
+    """Run padded texts (without their template) behind *shared*; return the hidden states of their tokens.
 
-    With *where*, of the tokens that are marked there: others are made only as far as these see them.
+    With *where*, of the tokens that are marked there: others are made only as far as these see them. Positions are
+    those of the columns: padding in front of a text moves it away from its prompt, padding behind it changes nothing.
     """
     texts = Rows.of(mask)
     model.check_context(texts.width, shared.p + shared.s)

@@ -12,6 +12,7 @@ from promptscope.fast.causal import behind, hidden_rows
 from promptscope.fast.choice import kernel
 from promptscope.fast.shared import Shared
 from promptscope.models import HookedModel
+from promptscope.models.layout import row_ends
 
 
 @dataclass
@@ -52,7 +53,7 @@ class TextContinuation:
     ) -> None:
         with kernel(model):
             steps = torch.arange(mask.shape[1], device=mask.device)
-            ends = steps == mask.sum(dim=1, keepdim=True) - 1
+            ends = steps == row_ends(mask)[:, None] - 1
             hidden, ran = hidden_rows(model, shared, ids, mask, which, keep=True, where=ends)
             self.lengths = ran.texts.lengths
             self.last = model.unembed(hidden)

@@ -10,6 +10,7 @@ from promptscope.fast.causal import computed, hidden_rows
 from promptscope.fast.choice import is_packed, kernel
 from promptscope.fast.encoder import encoder_logits
 from promptscope.fast.gpu import fastest_pass
+from promptscope.fast.linears import notice_edits
 from promptscope.fast.seq2seq import seq2seq_logits
 from promptscope.fast.shared import Shared, sees_everywhere
 from promptscope.fast.template import common_prefix, common_template
@@ -26,15 +27,17 @@ def logits_where(
     which: Int[Tensor, "R"] | None = None,
     decoder_ids: Int[Tensor, "R m"] | None = None,
     shared: Shared | None = None,
+    unseen: Bool[Tensor, "R n"] | None = None,
 ) -> Float[Tensor, "rows V"]:
-    """Return logits of a right-padded batch at the positions marked in *where*, text by text.
+    """Return logits of a padded batch at the positions marked in *where*, text by text.
 
-    Text r stands behind `prompts[which[r]]`: prompts of one kind and length. *shared* (causal models) is what
-    `share` made of the same prompts before: their keys and values are then not computed again.
+    Padding behind a text changes nothing; padding in front moves it so many positions away from its prompt. Text r
+    stands behind `prompts[which[r]]`: prompts of one kind and length. *shared* (causal models) is what
+    `share` made of the same prompts before: their keys and values are then not computed again. *unseen* (masked
+    models) marks tokens that nothing attends to.
     """
-    if is_packed(model, prompts):
-        return packed_logits(model, where, ids, mask, prompts, which, decoder_ids, shared)
-    return _plain_logits(model, where, ids, mask, prompts, which, decoder_ids, shared)
+    run = packed_logits if is_packed(model, prompts) else _plain_logits
+    return run(model, where, ids, mask, prompts, which, decoder_ids, shared, unseen)
 
 
 def share(model: HookedModel, prompts: Sequence[Prompt] = (), texts: Sequence[Sequence[int]] = ()) -> Shared | None:
@@ -43,6 +46,7 @@ def share(model: HookedModel, prompts: Sequence[Prompt] = (), texts: Sequence[Se
     *texts*: all texts that will run behind it, each without the token whose logits are wanted first. One prompt or
     none; several prompts share no beginning. None where a model cannot (it is not causal).
     """
+    notice_edits(model.twin)
     if model.family.kind != "causal":
         return None
     if not is_packed(model, prompts):
@@ -62,12 +66,13 @@ def packed_logits(
     which: Int[Tensor, "R"] | None = None,
     decoder_ids: Int[Tensor, "R m"] | None = None,
     shared: Shared | None = None,
+    unseen: Bool[Tensor, "R n"] | None = None,
 ) -> Float[Tensor, "rows V"]:
     """Do as `logits_where` says, without padding."""
     real = mask.bool()
     with kernel(model):
         if model.family.kind == "masked":
-            return encoder_logits(model, prompts, where, ids, real, which)
+            return encoder_logits(model, prompts, where, ids, real, which, unseen)
         if model.family.kind == "seq2seq":
             assert decoder_ids is not None
             return seq2seq_logits(model, prompts, where, ids, real, decoder_ids, which)
@@ -91,10 +96,11 @@ def _plain_logits(
     which: Tensor | None,
     decoder_ids: Tensor | None,
     shared: Shared | None,
+    unseen: Tensor | None,
 ) -> Tensor:
     if len(prompts) <= 1 or which is None:
         prefix = shared.prefix if shared is not None else None
-        return model.logits_where(where, ids, mask, prompts[0] if prompts else None, decoder_ids, prefix)
+        return model.logits_where(where, ids, mask, prompts[0] if prompts else None, decoder_ids, prefix, unseen)
     # Prompt by prompt, and back into the order of the texts.
     of_row = where.nonzero()[:, 0]  # text of each row of the answer
     out: Tensor | None = None
@@ -103,7 +109,8 @@ def _plain_logits(
         if not bool(mine.any()):
             continue
         decoders = decoder_ids[mine] if decoder_ids is not None else None
-        logits = model.logits_where(where[mine], ids[mine], mask[mine], prompt, decoders)
+        hidden = unseen[mine] if unseen is not None else None
+        logits = model.logits_where(where[mine], ids[mine], mask[mine], prompt, decoders, unseen=hidden)
         out = logits.new_zeros(len(of_row), logits.shape[1]) if out is None else out
         out = out.index_put((mine[of_row].nonzero()[:, 0],), logits)
     assert out is not None

@@ -19,6 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.pytorch_utils import Conv1D
 
 from promptscope.fast.attention import lock_of
+from promptscope.files import tensor_bits
 
 WORTH = 1.2  # measured gain from which packing pays for two more copies of the weights
 
@@ -29,7 +30,7 @@ class PackedWeight:
     def __init__(self, weight: Tensor) -> None:
         self.forward = _pack(weight)
         self.backward = _pack(weight.t())
-        self.version = _version(weight)
+        self.version, self.bits = _version(weight), tensor_bits(weight)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return `x W^T + b`."""
@@ -73,7 +74,7 @@ def prepacked(model: nn.Module) -> Iterator[None]:
     """Let the linear layers of a frozen *model* run on packed weights; weights and state dict stay as they are.
 
     The first use packs (two copies of each weight, kept as long as the model); a weight that changed since is packed
-    again.
+    again (one that changed through `weight.data` only after `notice_edits`).
     """
     with lock_of(model):
         # The blocks may be nested.
@@ -99,6 +100,19 @@ def _ready(model: nn.Module) -> list[Ready]:
             ready.append((layer, _state(layer), partial(_packed[weight], bias=layer.bias)))
         _known[model] = ready
     return ready
+
+
+def notice_edits(model: nn.Module) -> None:
+    """Let the next use pack weights of *model* again whose numbers changed, also through `weight.data`.
+
+    It reads every packed weight once: for the start of a computation, not for every pass.
+    """
+    weights = {layer.weight for layer in _linear_layers(model)}
+    edited = [weight for weight in weights if weight in _packed and _packed[weight].bits != tensor_bits(weight)]
+    for weight in edited:
+        del _packed[weight]
+    if edited:
+        _known.clear()  # a twin and its bridge share their weights
 
 
 def _state(layer: Any) -> tuple[int, int, tuple[int, int]]:

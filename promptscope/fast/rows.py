@@ -7,26 +7,32 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from promptscope.models.layout import row_ends
+
 
 @dataclass(frozen=True)
 class Rows:
     """R sequences of different lengths, one behind the other in a flat list of T rows.
 
     `where[i] = r * width + t` is the place of flat row i, position t of sequence r, in the padded rectangle; None
-    where all sequences are of the same length, so that the list *is* the rectangle.
+    where all sequences are of the same length, so that the list *is* the rectangle. `lengths` counts the columns up to
+    a sequence's end. `real` marks the real rows of the rectangle where padding stands in front of some sequence, which
+    then keeps the positions of its columns; None where there is none.
     """
 
     lengths: Int[Tensor, "R"]
     width: int
     where: Int[Tensor, "T"] | None
+    real: Bool[Tensor, "R width"] | None = None
 
     @classmethod
     def of(cls, mask: Bool[Tensor, "R n"]) -> "Rows":
-        """Describe a right-padded rectangle by its mask."""
-        lengths = mask.sum(dim=1)
+        """Describe a padded rectangle by its mask."""
+        lengths = row_ends(mask)
         width = int(lengths.max()) if len(lengths) else 0
         mask = mask[:, :width]
-        return cls(lengths, width, None if bool(mask.all()) else mask.flatten().nonzero()[:, 0])
+        where = None if bool(mask.all()) else mask.flatten().nonzero()[:, 0]
+        return cls(lengths, width, where, None if bool(mask[:, :1].all()) else mask)
 
     @classmethod
     def even(cls, n: int, width: int, device: torch.device) -> "Rows":
@@ -53,6 +59,8 @@ class Rows:
     @property
     def mask(self) -> Bool[Tensor, "R width"]:
         """True on real rows of the rectangle."""
+        if self.real is not None:
+            return self.real
         return torch.arange(self.width, device=self.lengths.device) < self.lengths[:, None]
 
     def flatten(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from promptscope.interventions.ablation import mean, remove, zero
 from promptscope.interventions.cut import CutPrompt, cut
 from promptscope.interventions.importance import HOWS, importance
+from promptscope.interventions.mixing import mix
 from promptscope.interventions.result import MEASURES, Importance, load_importance
 from promptscope.interventions.shapley import shapley
 
@@ -15,6 +16,7 @@ __all__ = [
     "importance",
     "load_importance",
     "mean",
+    "mix",
     "remove",
     "shapley",
     "zero",

@@ -13,7 +13,7 @@ from promptscope.fast import Shared
 from promptscope.fast.attention import running
 from promptscope.fast.both_ways import behind_prompts, embedded
 from promptscope.fast.causal import CausalPass, computed
-from promptscope.fast.encoder import EncoderPass
+from promptscope.fast.encoder import EncoderPass, unseen_rows
 from promptscope.fast.rows import Rows
 from promptscope.models import HookedModel, Prefix
 from promptscope.prompts import Prompt
@@ -67,8 +67,12 @@ def cut_encoder_logits(
     where: Bool[Tensor, "R n"],
     ids: Int[Tensor, "R n"],
     mask: Bool[Tensor, "R n"],
+    unseen: Bool[Tensor, "R n"] | None = None,
 ) -> Float[Tensor, "rows V"]:
-    """Return the logits of a masked language model at *where*; text r stands behind variant `which[r]` of *prompt*."""
+    """Return the logits of a masked language model at *where*; text r stands behind variant `which[r]` of *prompt*.
+
+    Nothing attends to the tokens marked in *unseen*.
+    """
     texts = Rows.of(mask)
     model.check_context(texts.width, prompt.length)
     x, positions = model.embed(texts.flatten(ids)), prompt.length + texts.positions
@@ -79,7 +83,7 @@ def cut_encoder_logits(
         mine = vectors.to(model.dtype)[kept]  # (G, s, d)
         rows = behind_prompts(mine, which, texts)
         x, positions = embedded(mine, which, x, texts.n), torch.cat([kept[which].flatten(), positions])
-    with running(model.twin, EncoderPass(rows, prefix, which)):
+    with running(model.twin, EncoderPass(rows, prefix, which, unseen_rows(unseen, texts, rows))):
         out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None])
     hidden = out.last_hidden_state[0]
     read = texts.flatten(where).nonzero()[:, 0] + (len(hidden) - int(texts.lengths.sum()))

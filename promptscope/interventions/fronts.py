@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.fast import is_packed, kernel, logits_where
+from promptscope.fast import is_packed, kernel, logits_where, notice_edits
 from promptscope.fast.causal import computed
 from promptscope.fast.forward import packed_logits
 from promptscope.fast.shared import Shared, sees_everywhere
@@ -36,6 +36,7 @@ def stand_in_front(
 
     *texts*: all texts that will run behind them, each without the token that predicts.
     """
+    notice_edits(model.twin)
     if how != "cut":
         some = [row for row in kept if how != "remove" or row.any()]  # without any token there is no prompt
         return _Prompts(model, [changed(prompt, how, row, model) for row in some], texts)
@@ -64,7 +65,7 @@ class _Prompts(Front):
         where, prompts = repeated.targets != IGNORED, [self.prompts[i] for i in chosen] if self.prompts else []
         texts = (where, repeated.input_ids, repeated.attention_mask, prompts, which, repeated.decoder_input_ids)
         if self.shared is None:
-            return logits_where(self.model, *texts)
+            return logits_where(self.model, *texts, unseen=repeated.unseen)
         return packed_logits(self.model, *texts, self.shared.pick(chosen) if self.prompts else self.shared)
 
 
@@ -96,7 +97,14 @@ class _CutMasked(Front):
         where, real = repeated.targets != IGNORED, repeated.attention_mask.bool()
         with kernel(self.model):
             return cut_encoder_logits(
-                self.model, self.prompt, self.kept[list(chosen)], which, where, repeated.input_ids, real
+                self.model,
+                self.prompt,
+                self.kept[list(chosen)],
+                which,
+                where,
+                repeated.input_ids,
+                real,
+                repeated.unseen,
             )
 
 
@@ -110,7 +118,9 @@ class _Hooked(Front):
         texts, where = (batch.input_ids, batch.attention_mask), batch.targets != IGNORED
         decoder_ids = batch.decoder_input_ids
         every = [
-            self.model.logits(*texts, self.prompts[i], via="hooks", decoder_input_ids=decoder_ids)[where]
+            self.model.logits(*texts, self.prompts[i], via="hooks", decoder_input_ids=decoder_ids, unseen=batch.unseen)[
+                where
+            ]
             for i in chosen
         ]
         return torch.cat(every)

@@ -14,7 +14,7 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.errors import ModelError, PromptError
-from promptscope.files import content_hash, tensor_hash
+from promptscope.files import content_hash, tensor_bits, tensor_hash
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
@@ -69,6 +69,7 @@ class HookedModel:
         self.twin = twin
         self.family = family
         self._tokenizer = tokenizer
+        self._hashed: tuple[list[int], str] | None = None
         self.name = name
         self.revision = revision
 
@@ -134,10 +135,14 @@ class HookedModel:
         """
         return tensor_hash(self._embedding.weight.float())
 
-    @cached_property
+    @property
     def weights_hash(self) -> str:
-        """SHA-256 over all weights: what captures in a store are keyed by."""
-        return content_hash({name: tensor_hash(tensor) for name, tensor in self.twin.state_dict().items()})
+        """SHA-256 over all weights, as they are now: what captures in a store are keyed by."""
+        weights = self.twin.state_dict()
+        bits = [tensor_bits(tensor) for tensor in weights.values()]
+        if self._hashed is None or self._hashed[0] != bits:
+            self._hashed = bits, content_hash({name: tensor_hash(tensor) for name, tensor in weights.items()})
+        return self._hashed[1]
 
     def hook_points(self) -> pd.DataFrame:
         """List every hook point: name, layer, shape, meaning, and whether a written value acts."""
@@ -170,6 +175,7 @@ class HookedModel:
         prompt: PromptLike | None = None,
         via: Via = "auto",
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
+        unseen: Bool[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "B t V"]:
         """Return logits `[B, n, V]` at the positions of *input_ids* (encoder-decoders: of *decoder_input_ids*).
 
@@ -180,21 +186,28 @@ class HookedModel:
         `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin behind
         the prompt's keys and values (causal models); `"auto"` takes the faster of the two.
 
+        *unseen* (masked models) marks tokens that keep their positions and read the others, and that nothing
+        attends to, not even they themselves.
+
         Raises:
             PromptError: the prompt does not fit this model, or prompt and text exceed its context.
+            ModelError: inputs of the wrong kind or shape, or *unseen* on another model.
         """
         if prompt is not None and not isinstance(prompt, PromptLike):
             raise PromptError(f"prompt must be a soft prompt, such as ps.SoftPrompt(20), not {prompt!r}")
         input_ids, mask = self._check_inputs(input_ids, attention_mask)
         order = to_right_padding(mask)
         input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
+        if unseen is not None:
+            self._check_unseen(input_ids, unseen)
+            unseen = unseen.to(self.device).gather(1, order)
         if decoder_input_ids is None and self.family.kind == "seq2seq":
             start = self.decoder_start_id
             if start is None:
                 raise ModelError(f"config.json of {self.name!r} has no decoder_start_token_id: pass decoder_input_ids")
             decoder_input_ids = input_ids.new_full((len(input_ids), 1), start)
         if self.resolve_via(prompt, via) == "hooks":
-            logits = self.forward_hooked(input_ids, mask, prompt, decoder_input_ids=decoder_input_ids)
+            logits = self.forward_hooked(input_ids, mask, prompt, decoder_input_ids=decoder_input_ids, unseen=unseen)
             slots = prompt.slots(self) if prompt is not None else {}
             logits = logits[:, slots.get("encoder" if decoder_input_ids is None else "decoder", 0) :]
         elif self.family.kind == "causal":
@@ -205,7 +218,8 @@ class HookedModel:
                 input_ids=input_ids, attention_mask=mask, decoder_input_ids=decoder_input_ids, use_cache=False
             ).logits
         else:
-            logits = self.twin(input_ids=input_ids, attention_mask=mask).logits
+            seen = mask if unseen is None else mask * ~unseen
+            logits = self.twin(input_ids=input_ids, attention_mask=seen).logits
         return logits if decoder_input_ids is not None else restore_order(logits, order)
 
     def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
@@ -229,13 +243,18 @@ class HookedModel:
         hooks: Iterable[Hook] = (),
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         position_offset: int = 0,
+        unseen: Bool[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "B t V"]:
         """Run the bridge on a right-padded batch under a prompt's hooks and then *hooks*.
 
         The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits.
-        *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative).
+        *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*: see
+        `logits`.
         """
         input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        if unseen is not None:
+            self._check_unseen(input_ids, unseen)
+            mask = mask * ~unseen.to(self.device)
         slots = prompt.bind(self).slots(self) if prompt is not None else {}
         self.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
         ids = prepend_slots(input_ids, slots.get("encoder", 0), fill=0)
@@ -289,17 +308,18 @@ class HookedModel:
         prompt: PromptLike | None = None,
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         prefix: Prefix | None = None,
+        unseen: Bool[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "rows V"]:
         """Return logits of a right-padded batch at the positions marked in *where*, row by row.
 
         On causal models the unembedding runs at these positions only; *prefix*, if given, spares
-        computing the prompt's own.
+        computing the prompt's own. *unseen*: see `logits`.
         """
         if self.family.kind == "causal":
             if prompt is not None and prefix is None:
                 prefix = prompt.bind(self).prefix(self)
             return self.unembed(self.hidden(input_ids, attention_mask, prefix)[where])
-        return self.logits(input_ids, attention_mask, prompt, decoder_input_ids=decoder_input_ids)[where]
+        return self.logits(input_ids, attention_mask, prompt, decoder_input_ids=decoder_input_ids, unseen=unseen)[where]
 
     @property
     def decoder_start_id(self) -> int | None:
@@ -314,6 +334,14 @@ class HookedModel:
             raise PromptError(
                 f"{k} prompt positions + {n} tokens = {n + k} positions, but {self.name!r} has only "
                 f"{self.shape.context}: use a shorter prompt{truncate}"
+            )
+
+    def _check_unseen(self, input_ids: Int[Tensor, "B n"], unseen: Bool[Tensor, "B n"]) -> None:
+        if self.family.kind != "masked":
+            raise ModelError(f"unseen tokens are for masked models, and {self.name!r} is a {self.family.kind} model")
+        if unseen.shape != input_ids.shape:
+            raise ModelError(
+                f"unseen must have the shape of input_ids, {tuple(input_ids.shape)}, not {tuple(unseen.shape)}"
             )
 
     def _check_inputs(

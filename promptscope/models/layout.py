@@ -1,7 +1,7 @@
 """Where tokens stand: right padding as the one layout in which every model runs."""
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 
@@ -15,6 +15,17 @@ def to_right_padding(mask: Int[Tensor, "B n"]) -> Int[Tensor, "B n"]:
     [[2, 3, 0, 1], [0, 1, 2, 3]]
     """
     return torch.argsort((mask == 0).int(), dim=1, stable=True)
+
+
+def row_ends(mask: Int[Tensor, "B n"] | Bool[Tensor, "B n"]) -> Int[Tensor, "B"]:
+    """Return the column behind each row's last real token: its length, where no padding stands in front.
+
+    >>> row_ends(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])).tolist()
+    [4, 3]
+    """
+    if not mask.shape[1]:
+        return mask.sum(dim=1)
+    return (mask * torch.arange(1, mask.shape[1] + 1, device=mask.device)).amax(dim=1)
 
 
 def restore_order(values: Float[Tensor, "B n V"], order: Int[Tensor, "B n"]) -> Float[Tensor, "B n V"]:

@@ -49,8 +49,9 @@ class HeadOutputParts(JointCapture):
         """Take `(1-m) z0` and `m z_prompt` off z."""
         z, from_prompt, mass = prompted.split([plain.shape[-1], plain.shape[-1], 1], dim=-1)
         from_text = (1 - mass) * _exact(plain)
-        parts = torch.stack([z, from_text, from_prompt, z - from_text - from_prompt], dim=3)  # (B, n, H, 4, dh)
-        return torch.einsum("bnhpd,bn->bhp", parts.square(), view.tokens.to(parts))
+        parts = (z, from_text, from_prompt, z - from_text - from_prompt)
+        sizes = torch.stack([torch.linalg.vector_norm(part, dim=-1) for part in parts], dim=3)  # (B, n, H, 4)
+        return torch.einsum("bnhp,bn->bhp", sizes.square(), view.tokens.to(sizes))
 
 
 def _exact(x: Tensor) -> Tensor:

@@ -27,7 +27,8 @@ class ReceivedAttention(Capture):
         """One masked sum over queries; prompt slots are left out on both sides."""
         rows = view.without_prompt(x, 2, 3)
         rows = rows if rows.dtype == torch.float64 else rows.float()  # half precision is too coarse to sum in
-        return torch.einsum("bhts,bt->bhs", rows, view.tokens.to(rows))
+        # Not einsum, which copies the pattern first: it is the largest thing there is.
+        return (view.tokens.to(rows)[:, None, None, :] @ rows).squeeze(2)
 
 
 @dataclass(frozen=True)

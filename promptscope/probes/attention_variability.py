@@ -52,7 +52,8 @@ class AttentionVariability(Probe):
 
     In [0, 1]; 0 = attention depends on position only, higher = on content. Dimensions: layer, head. Inputs with
     fewer than N tokens are skipped and counted. Intervals are the delete-a-group jackknife's: V is no mean over inputs,
-    and the mean pattern must be recomputed without the inputs that are left out.
+    and the mean pattern must be recomputed without the inputs that are left out. `result.data["without"]` (left_out,
+    layer, head) holds V without each group, for `jackknife_interval` of numbers of your own.
 
     Raises:
         ProbeError: fewer than 2 inputs have N tokens.
@@ -133,6 +134,7 @@ def _dataset(values: np.ndarray, without: np.ndarray, layers: Sequence[int]) -> 
     low, high, curve_low, curve_high = (np.clip(bound, 0.0, 1.0) for bound in intervals)
     return xr.Dataset(
         {name: (("layer", "head"), array) for name, array in [("values", values), ("low", low), ("high", high)]}
+        | {"without": (("left_out", "layer", "head"), without)}
         | {
             name: (("layer",), array)
             for name, array in [("curve", curve), ("curve_low", curve_low), ("curve_high", curve_high)]

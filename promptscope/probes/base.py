@@ -77,6 +77,13 @@ class Probe(ABC):
         """Return the inputs that this probe runs on, made from the task's: by default the same."""
         return examples
 
+    def aside(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+        """Return further inputs for the same captures, such as single words to compare with: by default none.
+
+        They run in passes of their own, so that the probe still shares those over `inputs`; see `Entries.aside`.
+        """
+        return ()
+
     def parameters(self) -> dict[str, Any]:
         """Return the settings that the result should name."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}

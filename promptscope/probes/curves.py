@@ -54,14 +54,14 @@ def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] 
 
 
 def stack_tasks(results: Mapping[str, ProbeResult]) -> ProbeResult:
-    """Return the results of several tasks as one, with the dimension `task` in front; numbers per input are left out.
+    """Return the results of several tasks as one, with the dimension `task` in front; numbers per input, or without some, are left out.
 
     Raises:
         ProbeError: results of different models, probes, prompts or layers, or prompts of different lengths.
     """
     check_alike(results)
     reference = next(iter(results.values()))
-    parts = [result.data.drop_dims("example", errors="ignore") for result in results.values()]
+    parts = [result.data.drop_dims(["example", "left_out"], errors="ignore") for result in results.values()]
     return replace(
         reference,
         data=xr.concat(parts, dim="task", join="exact").assign_coords(task=list(results)),

@@ -19,7 +19,8 @@ class Entries:
     """The captures of one probe, read from the store part by part.
 
     A part is a dict: `values (X, layer, ...)`, `lengths (X,)` and `special (X, n)`, with the inputs in the order of
-    `examples`. Token dimensions are padded to the longest input of the part.
+    `examples`. Token dimensions are padded to the longest input of the part. `aside` holds the same of the probe's
+    further inputs, if it has any.
     """
 
     def __init__(
@@ -32,6 +33,7 @@ class Entries:
         plain: Mapping[tuple[str, str | None], Entry],
         prompted: Mapping[tuple[str, str], Entry],
         provenance: dict[str, Any],
+        aside: Entries | None = None,
     ) -> None:
         self.probe = probe
         self.model = model
@@ -39,6 +41,7 @@ class Entries:
         self.examples = examples
         self.prompts = tuple(prompts)
         self.provenance = provenance
+        self.aside = aside
         self._plain = plain
         self._prompted = prompted
 

@@ -121,17 +121,15 @@ class LabelCosine(Probe):
         site = "decoder_blocks.{i}.hook_resid_post" if self._kind == "seq2seq" else "hook_resid_post"
         return {"state": UnembeddingCosines(site, self._words.tokens, self._directions)}
 
-    def inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
-        """Put the label words' own inputs in front, for the residual reference."""
-        if self.reference == "unembedding" or not examples:
-            return examples
+    def aside(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+        """Feed the label words themselves, for the residual reference."""
         assert self._words is not None
-        return [*self._words.inputs(examples), *examples]
+        return self._words.inputs(examples) if self.reference == "residual" else ()
 
     def compute(self, entries: Entries) -> ProbeResult:
         """Choose the gold and a non-gold word of each input."""
         assert self._words is not None and entries.task is not None
-        ids = [example.id for example in entries.examples][self._n_extra :]
+        ids = [example.id for example in entries.examples]
         records = entries.task.split(entries.provenance["inputs"]["split"])
         labels = {record.id: record.label for record in records}
         gold = np.array([self._words.labels.index(str(labels[id])) for id in ids])
@@ -140,11 +138,10 @@ class LabelCosine(Probe):
         numbers: dict[str, np.ndarray] | np.ndarray
         if entries.prompts:
             numbers = {
-                prompt: gold_and_other(self._cosines(entries.prompted("state", prompt)), gold, chosen)
-                for prompt in entries.prompts
+                prompt: gold_and_other(self._cosines(entries, prompt), gold, chosen) for prompt in entries.prompts
             }
         else:
-            numbers = gold_and_other(self._cosines(entries.plain("state")), gold, chosen)
+            numbers = gold_and_other(self._cosines(entries, None), gold, chosen)
         result = entries.result(
             numbers,
             dims=("word", "layer"),
@@ -157,29 +154,24 @@ class LabelCosine(Probe):
         _add_gap(result, numbers)
         return result
 
-    @property
-    def _n_extra(self) -> int:
-        return len(self._words.labels) if self.reference == "residual" and self._words is not None else 0
-
     def _draw(self, id: str, gold: int) -> int:
         """Draw a label other than *gold*: the same for an input wherever it stands among the others."""
         assert self._words is not None
         other = random.Random(f"{self.seed} {id}").randrange(len(self._words.labels) - 1)
         return other + (other >= gold)
 
-    def _cosines(self, parts: Iterator[Shard]) -> Float[np.ndarray, "X L C"]:
+    def _cosines(self, entries: Entries, prompt: str | None) -> Float[np.ndarray, "X L C"]:
         if self.reference == "unembedding":
-            kept = [part["values"][:, :, int(self.centred)] for part in parts]
+            kept = [part["values"][:, :, int(self.centred)] for part in _states(entries, prompt)]
             return np.clip(np.concatenate(kept).astype(np.float64), -1.0, 1.0)
-        words: list[np.ndarray] = []
-        cosines: list[np.ndarray] = []
-        for part in parts:  # the words come first, maybe in several shards
-            missing = self._n_extra - sum(map(len, words))
-            words.append(part["values"][:missing])
-            states = part["values"][missing:]
-            if len(states):
-                cosines.append(label_cosines(states, np.concatenate(words), self.centred))
+        assert entries.aside is not None
+        words = np.concatenate([part["values"] for part in _states(entries.aside, prompt)])
+        cosines = [label_cosines(part["values"], words, self.centred) for part in _states(entries, prompt)]
         return np.clip(np.concatenate(cosines), -1.0, 1.0)
+
+
+def _states(entries: Entries, prompt: str | None) -> Iterator[Shard]:
+    return entries.plain("state") if prompt is None else entries.prompted("state", prompt)
 
 
 def _add_gap(result: ProbeResult, numbers: Mapping[str, np.ndarray] | np.ndarray) -> None:

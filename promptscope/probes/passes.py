@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from promptscope.errors import ProbeError
-from promptscope.fast import kernel
+from promptscope.fast import kernel, notice_edits
 from promptscope.models import Hook, HookedModel
 from promptscope.probes.joint import JointCapture, SummedCapture
 from promptscope.probes.plan import Pass, Plan, Request
@@ -35,6 +35,7 @@ def fill(
     if all(request.entry.complete for request in plan.requests):
         return
     incomplete = [request for request in plan.requests if not request.entry.complete]
+    notice_edits(model.twin)
     fast = kernel(model, model.bridge.original_model)
     with store.writing(request.entry for request in incomplete), torch.no_grad(), fast:
         # Another process may have completed some of them while we waited.
@@ -65,8 +66,10 @@ def _fill_shard(
     examples = [plan.examples[i] for i in indices]
     pad = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0
     parts: dict[Request, list[Tensor]] = {request: [] for request in wanted}
+    # Inputs of like lengths share a batch: padding costs as much as text, and in attention more.
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids), reverse=True)
     for start in range(0, len(examples), batch_size):
-        batch = collate(examples[start : start + batch_size], pad).to(model.device)
+        batch = collate([examples[i] for i in order[start : start + batch_size]], pad).to(model.device)
         found: Found = {}
         for of in _passes(wanted):
             _run(model, prompts, of, batch, wanted, found)
@@ -77,8 +80,9 @@ def _fill_shard(
             bar.update(len(batch))
     whole = collate(examples, pad)
     lengths = whole.attention_mask.sum(dim=1)
+    back = torch.tensor(order).argsort()
     for request in wanted:
-        values = _join(parts[request], request.entry.ragged_dim, whole.input_ids.shape[1])
+        values = _join(parts[request], request.entry.ragged_dim, whole.input_ids.shape[1])[back]
         _check_finite(values, request, [example.id for example in examples])
         if isinstance(request.capture, SummedCapture):
             values = values.double().sum(dim=0, keepdim=True).float()
@@ -116,6 +120,7 @@ def _run(
         hooks=[*hooks.values(), *_skip_unembedding(model, [name for name, _ in hooks.values()])],
         decoder_input_ids=batch.decoder_input_ids,
         position_offset=of.offset,
+        unseen=batch.unseen,
     )
     silent = [name for key, (name, _) in hooks.items() if key not in found and key[0] != "take"]
     if silent:

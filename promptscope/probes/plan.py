@@ -56,17 +56,40 @@ def make_plans(
     store: ActivationStore,
 ) -> dict[str, Plan]:
     """Plan the passes of *probes*; those that run on the same inputs share a plan. Probe name -> plan."""
-    groups: dict[str, list[tuple[Probe, Sequence[Encoded]]]] = {}
+    inputs = {probe.name: probe.inputs(examples) for probe in probes}
     for probe in probes:
-        inputs = probe.inputs(examples)
-        if not inputs:
+        if not inputs[probe.name]:
             raise ProbeError(f"probe {probe.name!r} has no inputs: the split, or what the probe makes of it, is empty")
-        probe.check(inputs, tuple(prompts))
-        groups.setdefault(data_hash(inputs), []).append((probe, inputs))
+        probe.check(inputs[probe.name], tuple(prompts))
+    return _share(model, probes, prompts, inputs, store)
+
+
+def make_plans_aside(
+    model: HookedModel,
+    probes: Sequence[Probe],
+    prompts: Mapping[str, Prompt],
+    examples: Sequence[Encoded],
+    store: ActivationStore,
+) -> dict[str, Plan]:
+    """Plan the passes over the further inputs of those *probes* that have some."""
+    inputs = {probe.name: further for probe in probes if (further := probe.aside(examples))}
+    return _share(model, [probe for probe in probes if probe.name in inputs], prompts, inputs, store)
+
+
+def _share(
+    model: HookedModel,
+    probes: Sequence[Probe],
+    prompts: Mapping[str, Prompt],
+    inputs: Mapping[str, Sequence[Encoded]],
+    store: ActivationStore,
+) -> dict[str, Plan]:
+    groups: dict[str, list[Probe]] = {}
+    for probe in probes:
+        groups.setdefault(data_hash(inputs[probe.name]), []).append(probe)
     plans: dict[str, Plan] = {}
     for data, members in groups.items():
-        plan = _plan(model, [probe for probe, _ in members], prompts, members[0][1], data, store)
-        plans |= {probe.name: plan for probe, _ in members}
+        plan = _plan(model, members, prompts, inputs[members[0].name], data, store)
+        plans |= {probe.name: plan for probe in members}
     return plans
 
 
@@ -74,7 +97,13 @@ def data_hash(examples: Sequence[Encoded]) -> str:
     """Return the SHA-256 of the tokens of *examples*, and of which of them are special."""
     return content_hash(
         [
-            [example.input_ids, list(map(int, example.special)), example.decoder_input_ids, example.label_start]
+            [
+                example.input_ids,
+                list(map(int, example.special)),
+                example.decoder_input_ids,
+                example.label_start,
+                *([] if example.mask_attended else ["unseen"]),
+            ]
             for example in examples
         ]
     )

@@ -11,7 +11,7 @@ from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries
 from promptscope.probes.passes import fill
-from promptscope.probes.plan import data_hash, make_plans, model_identity
+from promptscope.probes.plan import Plan, data_hash, make_plans, make_plans_aside, model_identity
 from promptscope.probes.registry import get_probes
 from promptscope.probes.result import ProbeResult
 from promptscope.prompts import Prompt
@@ -101,13 +101,13 @@ def _probe(
     progress: bool,
 ) -> dict[str, ProbeResult]:
     plans = make_plans(model, probes, prompts, examples, store)
-    for plan in dict.fromkeys(plans.values()):
+    aside = make_plans_aside(model, probes, prompts, examples, store)
+    for plan in dict.fromkeys([*plans.values(), *aside.values()]):
         fill(model, prompts, plan, store, batch_size, progress)
     shared = _provenance(model, prompts, task, examples, split)
-    results = {}
-    for one in probes:
-        plan = plans[one.name]
-        entries = Entries(
+
+    def entries(one: Probe, plan: Plan, further: Entries | None = None) -> Entries:
+        return Entries(
             one,
             model,
             task if isinstance(task, Task) else None,
@@ -116,8 +116,13 @@ def _probe(
             {(name, prompt): entry for (probe, name, prompt), entry in plan.plain.items() if probe == one.name},
             {(name, prompt): entry for (probe, name, prompt), entry in plan.prompted.items() if probe == one.name},
             shared | {"probe": {"type": type(one).__name__} | one.parameters()},
+            further,
         )
-        results[one.name] = one.compute(entries)
+
+    results = {}
+    for one in probes:
+        further = entries(one, aside[one.name]) if one.name in aside else None
+        results[one.name] = one.compute(entries(one, plans[one.name], further))
     return results
 
 

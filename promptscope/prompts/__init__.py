@@ -9,11 +9,13 @@ from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.random_like import random_like
 from promptscope.prompts.saving import load_prompt
 from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.wayward import WaywardPrompt
 
 __all__ = [
     "DeepPrompt",
     "Prompt",
     "SoftPrompt",
+    "WaywardPrompt",
     "init",
     "load_prompt",
     "nearest_tokens",

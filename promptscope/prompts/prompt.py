@@ -132,6 +132,10 @@ class Prompt(nn.Module, ABC):
         """Return the keys and values that are the prompt's own parameters, by attention (`parts` of a deep prompt)."""
         return {}
 
+    def penalty(self, model: HookedModel) -> Float[Tensor, ""] | None:
+        """Return what training adds to the task's loss for this prompt, with gradient; None: nothing."""
+        return None
+
     @abstractmethod
     def _create(self, model: HookedModel, generator: torch.Generator) -> None: ...
 

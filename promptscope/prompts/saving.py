@@ -17,9 +17,10 @@ from promptscope.prompts.peft_io import is_peft_folder, read_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.wayward import WaywardPrompt
 
 _FORMAT = "promptscope.prompt.v1"
-_KINDS: dict[str, type[Prompt]] = {"SoftPrompt": SoftPrompt, "DeepPrompt": DeepPrompt}
+_KINDS: dict[str, type[Prompt]] = {kind.__name__: kind for kind in (SoftPrompt, DeepPrompt, WaywardPrompt)}
 
 
 def versions() -> dict[str, str]:

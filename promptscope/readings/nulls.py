@@ -23,8 +23,9 @@ class Nulls:
       cannot be less than 1/(R + 1).
     - `untrained`: the prompt as it was before training, such as `run.snapshots[0]`. Without one it is made again from
       the prompt's own initialisation and seed, if the prompt's provenance proves that this is where it started.
-    - `wayward`: a prompt that solves the task but was made to lie near an unrelated text (Khashabi et al. 2022). A
-      reading that finds that text reads the place in embedding space, not the task.
+    - `wayward`: a prompt that solves the task but was made to lie near an unrelated text, such as a trained
+      `ps.WaywardPrompt` (Khashabi et al. 2022). A reading that finds that text reads the place in embedding space, not
+      the task.
     - `seed`: draw r is `random_like(prompt, seed + r)`.
     """
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, overload
+from typing import Any, Literal, overload
 
 import torch
 from jaxtyping import Bool, Int
@@ -10,6 +10,8 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from promptscope.errors import TaskError
+
+Side = Literal["right", "left"]
 
 IGNORED = -100  # torch's cross-entropy leaves such targets out
 
@@ -23,6 +25,7 @@ class Encoded:
     logits at position t must predict, or -100; it is aligned with `input_ids` (causal, masked) or with
     `decoder_input_ids` (seq2seq). `label_start` is the index of the first label token in `input_ids`
     (causal; the length of `input_ids` where the label was left out), of `{mask}` (masked), or 0 (seq2seq).
+    `mask_attended`: see `Template`.
     """
 
     id: str
@@ -33,6 +36,7 @@ class Encoded:
     decoder_input_ids: list[int] | None
     label_start: int
     truncated: bool
+    mask_attended: bool = True
 
 
 class EncodedSplit(Sequence[Encoded]):
@@ -61,11 +65,12 @@ class EncodedSplit(Sequence[Encoded]):
 
 @dataclass(frozen=True)
 class Batch:
-    """Encoded records side by side, right padded.
+    """Encoded records side by side, padded.
 
     `attention_mask` is 1 on real tokens (never derived from ids: the padding id is often the end token);
     `special` is True on special tokens and on padding; `targets` is -100 wherever nothing is predicted and
-    has the decoder's length for seq2seq. `label_start` is each record's `Encoded.label_start`.
+    has the decoder's length for seq2seq. `label_start` is each record's `Encoded.label_start`. `unseen` is True on
+    tokens that nothing attends to; None where there are none.
     """
 
     ids: tuple[str, ...]
@@ -76,6 +81,7 @@ class Batch:
     decoder_input_ids: Int[Tensor, "B m"] | None = None
     decoder_attention_mask: Int[Tensor, "B m"] | None = None
     label_start: Int[Tensor, "B"] | None = None
+    unseen: Bool[Tensor, "B n"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -88,8 +94,11 @@ class Batch:
         return replace(self, **moved)
 
 
-def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
-    """Pad encoded records on the right to the longest one. `pad_id` is `tokenizer.pad_token_id or 0`.
+def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> Batch:
+    """Pad encoded records to the longest one. `pad_id` is `tokenizer.pad_token_id or 0`.
+
+    Padding on the left (causal models) moves a record's tokens away from the prompt: they take the positions that they
+    have in the padded row, and what the model says of them then depends on the longest record of the batch.
 
     Raises TaskError for no records, or for seq2seq records mixed with others.
     """
@@ -99,15 +108,17 @@ def collate(examples: Sequence[Encoded], pad_id: int) -> Batch:
     if len(decoders) not in (0, len(examples)):
         raise TaskError("collate got seq2seq records mixed with others; encode all for one kind of model.")
     inputs = [example.input_ids for example in examples]
+    moved = [max(map(len, inputs)) - len(ids) if side == "left" else 0 for ids in inputs]
     return Batch(
         ids=tuple(example.id for example in examples),
-        input_ids=_pad(inputs, pad_id),
-        attention_mask=_pad([[1] * len(ids) for ids in inputs], 0),
-        special=_pad([[int(flag) for flag in example.special] for example in examples], 1).bool(),
-        targets=_pad([example.targets for example in examples], IGNORED),
+        input_ids=_pad(inputs, pad_id, side),
+        attention_mask=_pad([[1] * len(ids) for ids in inputs], 0, side),
+        special=_pad([[int(flag) for flag in example.special] for example in examples], 1, side).bool(),
+        targets=_pad([example.targets for example in examples], IGNORED, side),
         decoder_input_ids=_pad(decoders, pad_id) if decoders else None,
         decoder_attention_mask=_pad([[1] * len(ids) for ids in decoders], 0) if decoders else None,
-        label_start=torch.tensor([example.label_start for example in examples]),
+        label_start=torch.tensor([example.label_start + by for example, by in zip(examples, moved, strict=True)]),
+        unseen=_unseen(examples),
     )
 
 
@@ -125,9 +136,28 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
             joined[name] = torch.cat([pad(part, (0, width - part.shape[1]), value=value) for part in parts])
     if batches[0].label_start is not None:
         joined["label_start"] = torch.cat([batch.label_start for batch in batches if batch.label_start is not None])
+    if any(batch.unseen is not None for batch in batches):
+        width = joined["input_ids"].shape[1]
+        each = [
+            torch.zeros_like(batch.input_ids, dtype=torch.bool) if batch.unseen is None else batch.unseen
+            for batch in batches
+        ]
+        joined["unseen"] = torch.cat([pad(one, (0, width - one.shape[1]), value=False) for one in each])
     return Batch(**joined)
 
 
-def _pad(rows: Sequence[Sequence[int]], value: int) -> Int[Tensor, "B n"]:
+def _unseen(examples: Sequence[Encoded]) -> Bool[Tensor, "B n"] | None:
+    if all(example.mask_attended for example in examples):
+        return None
+    hidden = [
+        [int(not example.mask_attended and i == example.label_start) for i in range(len(example.input_ids))]
+        for example in examples
+    ]
+    return _pad(hidden, 0).bool()
+
+
+def _pad(rows: Sequence[Sequence[int]], value: int, side: Side = "right") -> Int[Tensor, "B n"]:
     width = max(len(row) for row in rows)
-    return torch.tensor([[*row, *[value] * (width - len(row))] for row in rows], dtype=torch.long)
+    padding = [[value] * (width - len(row)) for row in rows]
+    whole = [[*row, *fill] if side == "right" else [*fill, *row] for row, fill in zip(rows, padding, strict=True)]
+    return torch.tensor(whole, dtype=torch.long)

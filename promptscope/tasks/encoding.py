@@ -1,6 +1,7 @@
 """Records to tokens, for one tokenizer and one kind of model."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any
 
 from promptscope.errors import TaskError
@@ -55,12 +56,13 @@ def encode_records(
     encode = {"causal": _causal, "masked": _masked, "seq2seq": _seq2seq}[kind]
     mask = specials.ids("mask", template.specials) if kind == "masked" else []
     start = decoder_start_id if kind == "seq2seq" else None
-    return EncodedSplit(
-        [
-            encode(record.id, source, targets[record.label or ""], with_label, cut, mask, start)
-            for record, source, cut in zip(records, sources, truncated, strict=True)
-        ]
-    )
+    examples = [
+        encode(record.id, source, targets[record.label or ""], with_label, cut, mask, start)
+        for record, source, cut in zip(records, sources, truncated, strict=True)
+    ]
+    if kind == "masked" and not template.mask_attended:
+        examples = [replace(example, mask_attended=False) for example in examples]
+    return EncodedSplit(examples)
 
 
 def _targets(

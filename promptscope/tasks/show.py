@@ -64,6 +64,7 @@ def _input_lines(tokenizer: Any, example: Encoded, kind: Kind) -> list[str]:
             note, mark = f"   <- predicted at {_range([i - 1 for i in positions])}", ">"
         if is_mask:
             note, mark = f"   <- {_bars(tokenizer, [example.targets[mask]])} predicted at {mask}", ">"
+            note += "" if example.mask_attended else ", attended by nothing"
         lines.append(f"{mark} {_range(positions):>9}  {segment:<8} {shown}{note}")
     return lines
 

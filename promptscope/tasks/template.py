@@ -34,6 +34,9 @@ class Template:
     The target is optional white space (part of the label's first token), `{label}`, then special tokens;
     other words belong at the end of the source, because a loss is taken on label and end tokens only.
     `specials` overrides special tokens by name with a string, which may be several tokens or none.
+    `mask_attended=False` (masked models only) hides {mask} from attention: it reads the text and the prompt, and no
+    token reads it, not even itself. So *token splitting* (S2) ran, whose [MASK] stands in a pad slot behind the text;
+    its text does not say so. By default {mask} is a token like any other.
 
     Raises TaskError for unknown placeholders, a missing or repeated `{label}`, or words in the target.
 
@@ -45,6 +48,7 @@ class Template:
     target: str
     name: str = "custom"
     specials: Mapping[str, str] = field(default_factory=dict)
+    mask_attended: bool = True
 
     def __post_init__(self) -> None:
         source = self.source_parts
@@ -84,7 +88,10 @@ class Template:
         return Part("special", "mask") in self.source_parts
 
     def to_json(self) -> dict[str, Any]:
-        return {**asdict(self), "specials": dict(self.specials)}
+        values = {**asdict(self), "specials": dict(self.specials)}
+        if self.mask_attended:
+            del values["mask_attended"]  # hashes of data, and runs that were described before, stay what they were
+        return values
 
     def for_kind(self, kind: Kind) -> "Template":
         """Return this template, or the counterpart of a *named* template, that fits a kind of model.
@@ -94,7 +101,8 @@ class Template:
         named = TEMPLATES.get(self.name)
         if named is not None and (named.source, named.target) == (self.source, self.target):
             group = next(group for group in _GROUPS if self.name in group)
-            return replace(TEMPLATES[group[KINDS.index(kind)]], specials=self.specials)
+            counterpart = TEMPLATES[group[KINDS.index(kind)]]
+            return replace(counterpart, specials=self.specials, mask_attended=self.mask_attended)
         if kind == "masked" and not self.has_mask:
             raise TaskError(
                 f"A masked language model needs {{mask}} where the label goes; this template's source is "

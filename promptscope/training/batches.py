@@ -4,11 +4,12 @@ from collections.abc import Iterator, Sequence
 
 from tqdm.auto import tqdm
 
-from promptscope.errors import PromptError, TaskError
+from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.fast import Shared, share
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Encoded, EncodedSplit, Task, collate
+from promptscope.tasks.encoded import Side
 
 
 def encode_split(
@@ -51,20 +52,40 @@ def _room(model: HookedModel, task: Task, prompt: Prompt | None, max_length: int
     return min(limits) - reserve
 
 
+def check_padding(model: HookedModel, padding: Side) -> None:
+    """Raise RunError for padding on the left of texts whose positions it would not move."""
+    if padding == "left" and model.family.kind != "causal":
+        raise RunError(
+            f"padding='left' is for causal models, in which it moves the text away from the prompt; {model.name!r} is "
+            f"a {model.family.kind} model: leave padding='right'"
+        )
+
+
 def batches(
-    model: HookedModel, examples: Sequence[Encoded], batch_size: int, label: str = "", progress: bool = False
+    model: HookedModel,
+    examples: Sequence[Encoded],
+    batch_size: int,
+    label: str = "",
+    progress: bool = False,
+    padding: Side = "right",
 ) -> Iterator[Batch]:
     """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
     pad_id = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0  # it is masked: any id would do
     starts = range(0, len(examples), batch_size)
     for start in tqdm(starts, desc=label, unit="batch", disable=not progress):
-        yield collate(list(examples[start : start + batch_size]), pad_id).to(model.device)
+        yield collate(list(examples[start : start + batch_size]), pad_id, padding).to(model.device)
 
 
 def share_over(
-    model: HookedModel, prompt: Prompt | None, examples: Sequence[Encoded], with_label: bool = True
+    model: HookedModel,
+    prompt: Prompt | None,
+    examples: Sequence[Encoded],
+    with_label: bool = True,
+    padding: Side = "right",
 ) -> Shared | None:
     """Compute once what stands in front of all *examples*: the prompt, and tokens that all of them begin with."""
+    if padding == "left":  # texts begin at different positions
+        return share(model, [] if prompt is None else [prompt])
     # The token before the label (before the first new token, without labels) predicts: it stays with its text.
     ends = [example.label_start if with_label else len(example.input_ids) for example in examples]
     texts = [example.input_ids[: end - 1] for example, end in zip(examples, ends, strict=True)]

@@ -19,6 +19,9 @@ class TrainConfig:
         learning_rate, weight_decay, betas, optimizer: of Adam or AdamW.
         schedule: `constant`, `linear` or `cosine` decay to zero, after `warmup_steps` of linear growth.
         max_grad_norm: clip the gradient of the whole prompt to this L2 norm; None: never.
+        padding: of the texts of one batch. `right` changes nothing. `left` (causal models) is what stacks do that pad
+            in front and number positions from there: a text stands as many positions further behind the prompt as the
+            longest of its *batch_size* texts has more tokens.
         max_length: truncate text so that a record has at most so many tokens; the model's context bounds it too.
         evaluate_every: steps between evaluations on `validation`; also at the end. None: never.
         evaluate_limit: use only the first so many validation records.
@@ -44,6 +47,7 @@ class TrainConfig:
     schedule: Literal["constant", "linear", "cosine"] = "constant"
     warmup_steps: int = 0
     max_grad_norm: int | float | None = None
+    padding: Literal["right", "left"] = "right"
     max_length: int | None = None
     evaluate_every: int | None = None
     evaluate_limit: int | None = None
@@ -85,13 +89,21 @@ class TrainConfig:
             raise RunError(f"betas must be two numbers in [0, 1), got {self.betas}")
         if not 0 <= self.seed < 2**32:
             raise RunError(f"seed must lie in 0..2**32 - 1, got {self.seed}")
-        for name, known in (("optimizer", ("adamw", "adam")), ("schedule", ("constant", "linear", "cosine"))):
+        choices = {
+            "optimizer": ("adamw", "adam"),
+            "schedule": ("constant", "linear", "cosine"),
+            "padding": ("right", "left"),
+        }
+        for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise RunError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as plain values."""
-        return asdict(self) | {"betas": list(self.betas)}
+        values = asdict(self) | {"betas": list(self.betas)}
+        if self.padding == "right":
+            del values["padding"]  # runs that were described before there was another stay what they were
+        return values
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":

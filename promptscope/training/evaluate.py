@@ -1,13 +1,14 @@
 """How well a task is solved, with a prompt or without one."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
-from promptscope.tasks import Task
-from promptscope.training.batches import batches, encode_split, share_over
+from promptscope.tasks import Batch, EncodedSplit, Task
+from promptscope.tasks.encoded import Side
+from promptscope.training.batches import batches, check_padding, encode_split, share_over
 from promptscope.training.generate import write
 from promptscope.training.objective import target_logits, target_losses
 from promptscope.training.scoring import score_batch, word_logits
@@ -23,12 +24,14 @@ def evaluate(
     max_length: int | None = None,
     max_new_tokens: int | None = None,
     progress: bool = True,
+    padding: Side = "right",
 ) -> dict[str, float]:
     """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
 
     Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
     as many as the longest label has, end token included). `loss` is the mean cross-entropy (nats) over label and end
     tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
+    `padding="left"` moves texts away from the prompt, see `TrainConfig`: results then depend on *batch_size*.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -36,7 +39,7 @@ def evaluate(
     >>> list(scores)
     ['accuracy', 'macro_f1', 'loss', 'n']
     """
-    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
+    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens, padding)
     return evaluator.scores(progress)
 
 
@@ -69,8 +72,11 @@ class Evaluator:
         limit: int | None = None,
         max_length: int | None = None,
         max_new_tokens: int | None = None,
+        padding: Side = "right",
     ) -> None:
+        check_padding(model, padding)
         self.model, self.task, self.prompt, self.split, self.batch_size = model, task, prompt, split, batch_size
+        self.padding: Side = padding
         self.examples = encode_split(model, task, split, prompt, max_length, limit=limit)
         if task.verbalizer is not None:
             self.words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
@@ -86,9 +92,9 @@ class Evaluator:
     @torch.no_grad()
     def scores(self, progress: bool = True) -> dict[str, float]:
         """Return what `evaluate` returns, for the prompt as it is now."""
-        shared = share_over(self.model, self.prompt, self.examples)
+        shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
         losses, label_scores = [], []
-        for batch in batches(self.model, self.examples, self.batch_size, "evaluate", progress):
+        for batch in self._batches(self.examples, "evaluate", progress):
             logits = target_logits(self.model, batch, self.prompt, shared)
             losses.append(target_losses(batch, logits))
             if self.task.verbalizer is not None:
@@ -100,9 +106,9 @@ class Evaluator:
     @torch.no_grad()
     def labels(self, progress: bool = True) -> list[str]:
         """Return the likeliest label of every record."""
-        shared = share_over(self.model, self.prompt, self.examples)
+        shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
         scores = []
-        for batch in batches(self.model, self.examples, self.batch_size, "predict", progress):
+        for batch in self._batches(self.examples, "predict", progress):
             if max(map(len, self.words)) > 1:
                 scores.append(score_batch(self.model, batch, self.words, self.prompt, shared))
             else:  # which is likeliest, their logits alone say
@@ -116,8 +122,8 @@ class Evaluator:
         # An end of several tokens is searched afterwards: none of them alone ends the text.
         stop = self.end if len(self.end) == 1 else []
         texts: list[str] = []
-        shared = share_over(self.model, self.prompt, self.sources, with_label=False)
-        for batch in batches(self.model, self.sources, self.batch_size, "generate", progress):
+        shared = share_over(self.model, self.prompt, self.sources, with_label=False, padding=self.padding)
+        for batch in self._batches(self.sources, "generate", progress):
             new = write(
                 self.model, batch.input_ids, batch.attention_mask, self.prompt, self.max_new_tokens, stop, shared
             )
@@ -125,6 +131,9 @@ class Evaluator:
                 row = row[: _find(row, self.end)]
                 texts.append(str(self.model.tokenizer.decode(row, skip_special_tokens=True)).strip())
         return texts
+
+    def _batches(self, examples: EncodedSplit, label: str, progress: bool) -> Iterator[Batch]:
+        return batches(self.model, examples, self.batch_size, label, progress, self.padding)
 
 
 def _best_labels(task: Task, scores: torch.Tensor) -> list[str]:

@@ -12,7 +12,7 @@ from transformers import DynamicCache
 from promptscope.errors import TaskError
 from promptscope.fast import Shared, continue_texts, is_packed, share
 from promptscope.models import HookedModel
-from promptscope.models.layout import prepend_slots, to_right_padding
+from promptscope.models.layout import prepend_slots, row_ends, to_right_padding
 from promptscope.models.prefix import attend_with
 from promptscope.prompts import Prompt
 
@@ -56,7 +56,7 @@ def write(
     stop_ids: Sequence[int],
     shared: Shared | None,
 ) -> list[list[int]]:
-    """Do as `generate` says for right-padded rows, behind what was `share`d of all of them (causal models)."""
+    """Do as `generate` says, behind what was `share`d of all rows; padding in front of a text counts as positions."""
     prompts = [] if prompt is None else [prompt]
     if is_packed(model, prompts):
         way = _write_packed
@@ -94,7 +94,7 @@ def _write_causal(
 ) -> Int[Tensor, "B m"]:
     prefix = shared.prefix if shared is not None else None
     k = prefix.length if prefix is not None else 0
-    lengths = mask.sum(dim=1)
+    lengths = row_ends(mask)
     model.check_context(int(lengths.max()) + n_new, k)
     cache = prefix.cache(len(ids)) if prefix is not None else DynamicCache()
     seen = prepend_slots(mask, k, fill=1)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
-from promptscope.errors import RunError
+from promptscope.errors import GridError, RunError
 from promptscope.fast import execution
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
@@ -49,7 +49,8 @@ def train_grid(
     repeated, interrupted ones go on.
 
     Raises:
-        RunError: some runs failed; the message names them, the others are finished. A name that is no folder name.
+        GridError: some runs failed; it names them, the others are finished.
+        RunError: a name that is no folder name, one prompt for two runs.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -89,8 +90,8 @@ def train_grid(
                     jobs[name].finish(loop)
     if failed:
         reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
-        raise RunError(
-            f"{len(failed)} of {len(runs)} runs failed, the others are finished in {str(folder)!r}. {reasons}"
+        raise GridError(
+            f"{len(failed)} of {len(runs)} runs failed, the others are finished in {str(folder)!r}. {reasons}", failed
         )
     return {name: job.result() for name, job in jobs.items()}
 

@@ -11,7 +11,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from promptscope.errors import RunError
-from promptscope.fast import can_prepack, execution, uses_prepacked
+from promptscope.fast import can_prepack, execution, notice_edits, uses_prepacked
 from promptscope.files import write_json
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
@@ -56,6 +56,7 @@ class Loop:
         self.best: float | None = None
         self.stale = 0  # evaluations since the best one
         self.seconds = 0.0
+        notice_edits(model.twin)
         self.prepacked = uses_prepacked(model)
         self.step = 0
         self.parts: list[Batch] = []
@@ -117,7 +118,8 @@ class Loop:
         """Return the records of the next step, and empty the gradient."""
         # The order is that of the whole batch: (batch_size, accumulation) = (4, 2) then trains as (8, 1) does.
         indices = batch_indices(len(self.examples), self.batch_size, self.config.seed, self.step)
-        self.parts = list(batches(self.model, [self.examples[i] for i in indices], self.config.batch_size))
+        examples = [self.examples[i] for i in indices]
+        self.parts = list(batches(self.model, examples, self.config.batch_size, padding=self.config.padding))
         self.optimizer.zero_grad(set_to_none=True)
         return self.parts
 

@@ -113,7 +113,8 @@ class _JointJob(Job):
 
         def of_model(model: HookedModel) -> float:
             examples = self._examples(model)
-            parts = list(batches(model, [examples[i] for i in indices], self.config.batch_size))
+            chosen = [examples[i] for i in indices]
+            parts = list(batches(model, chosen, self.config.batch_size, padding=self.config.padding))
             # The kernel is part of the run, and some of the models may not have it.
             with execution(prepacked=loop.prepacked and can_prepack(model.twin)):
                 return accumulate_gradient(model, self.prompt, parts, self.config.gradient_checkpointing)
@@ -145,7 +146,8 @@ class _JointEvaluator(Evaluator):
 
         def of_model(model: HookedModel) -> dict[str, float]:
             limits = (config.batch_size, config.evaluate_limit, config.max_length)
-            return Evaluator(model, self.task, self.prompt, "validation", *limits).scores(progress)
+            evaluator = Evaluator(model, self.task, self.prompt, "validation", *limits, padding=config.padding)
+            return evaluator.scores(progress)
 
         every = list(self.models.map(of_model).values())
         return {name: sum(one[name] for one in every) / len(every) for name in every[0]}

@@ -39,6 +39,7 @@ def target_logits(
         which,
         batch.decoder_input_ids,
         shared,
+        batch.unseen,
     )
     return logits.to(torch.promote_types(logits.dtype, torch.float32))
 
@@ -67,7 +68,8 @@ def accumulate_gradients(
 
     `passes[i]` holds portions `(prompt number, batch)` that run together; a prompt may have portions in several
     passes. Prompts that meet in a pass must be of one kind and length. The sum of the losses goes backward: no
-    prompt's loss depends on another's numbers, so each gets exactly the gradient that it would have alone.
+    prompt's loss depends on another's numbers, so each gets exactly the gradient that it would have alone. What a
+    prompt itself adds to the loss (`Prompt.penalty`) is in its gradient, and not in the loss that is returned.
     """
     every = [_join(one) for one in passes]
     whole, of_record = _join([portion for one in passes for portion in one])
@@ -91,6 +93,10 @@ def accumulate_gradients(
             torch.stack(parts).sum().backward()
             for i, part in zip(numbers, parts, strict=True):
                 losses[i] += part.item()
+    for prompt in prompts:
+        penalty = prompt.penalty(model)
+        if penalty is not None:
+            penalty.backward()
     return losses
 
 

@@ -15,7 +15,7 @@ from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.prompts.initialisation import Labels
 from promptscope.tasks import Task
-from promptscope.training.batches import encode_split
+from promptscope.training.batches import check_padding, encode_split
 from promptscope.training.config import TrainConfig
 from promptscope.training.evaluate import Evaluator
 from promptscope.training.folder import check_same, claim, is_finished, read_description
@@ -66,6 +66,7 @@ class Job:
     def __init__(self, model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig, folder: Path) -> None:
         self.model, self.task, self.config, self.folder = model, task, config, folder
         self.prompt = _bind(prompt, model, task)
+        check_padding(model, config.padding)
         self.description = self.describe()
         _recognise(folder, self.prompt, self.description)
         check_same(folder, self.description)
@@ -122,8 +123,8 @@ def _bind(prompt: Prompt, model: HookedModel, task: Task) -> Prompt:
 def _evaluator(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig) -> Evaluator | None:
     if not config.evaluate_every:
         return None
-    limit, max_length = config.evaluate_limit, config.max_length
-    return Evaluator(model, task, prompt, "validation", config.batch_size, limit, max_length)
+    limits = (config.batch_size, config.evaluate_limit, config.max_length)
+    return Evaluator(model, task, prompt, "validation", *limits, padding=config.padding)
 
 
 def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig) -> dict[str, dict[str, Any]]:

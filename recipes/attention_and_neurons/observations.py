@@ -1,12 +1,14 @@
 """The paper's seven main observations, each a function of results: does it hold here, by which number?
 
-The verdict is `holds` where the number lies on the claim's side with its whole 95 % interval (or p < 0.05),
-`undecided` where the interval reaches over, `does not hold` where the number lies on the other side, and `not measured`
-where the results lack what it takes. Intervals are over tasks (Student's t): would other tasks say the same?
+Two intervals, two verdicts. *Over inputs*: the tasks as they are, would other texts of them say the same? *Over tasks*
+(Student's t): would other tasks? Each verdict is `holds` where the number lies on the claim's side with its whole 95 %
+interval (or p < 0.05), `undecided` where the interval reaches over or there is none, `does not hold` where the number
+lies on the other side, and `not measured` where the results lack what it takes. Prompts alone, without inputs, decide
+observations 1 and 5: there the first verdict is the second.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -14,22 +16,28 @@ import xarray as xr
 from scipy.stats import t as student
 
 from promptscope import ProbeResult
-from promptscope.statistics import layer_quarters
+from recipes.attention_and_neurons import over_inputs
+from recipes.attention_and_neurons.over_inputs import Number, mean_interval_of
 
 LEVEL = 0.05
-_ONE = 1 - 1e-9  # r of exactly 1 has no z
 
 
 @dataclass(frozen=True)
 class Observation:
-    """One claim beside its number, which is above zero where the claim is right; `meaning` says what the number is."""
+    """One claim beside its number, which is above zero where the claim is right; `meaning` says what the number is.
+
+    `low` and `high` end the interval over inputs, `tasks_low` and `tasks_high` that over tasks.
+    """
 
     claim: str
     section: str
     verdict: str
+    other_tasks: str
     number: float
     low: float
     high: float
+    tasks_low: float
+    tasks_high: float
     p_value: float
     meaning: str
 
@@ -87,54 +95,50 @@ def clusters_by_task(v1: ProbeResult | None, v2: ProbeResult | None) -> Observat
     if np.isnan(number):
         return _absent(claim, section, meaning)
     verdict = "holds" if number > 0 and p < LEVEL <= p_flat else "undecided" if number > 0 else "does not hold"
-    return Observation(claim, section, verdict, number, float(deep.min()) - flat, float(deep.max()) - flat, p, meaning)
+    spread = float(deep.min()) - flat, float(deep.max()) - flat
+    return Observation(claim, section, verdict, verdict, number, *spread, np.nan, np.nan, p, meaning)
 
 
 def low_layers_depend_less_on_content(variability: Mapping[str, ProbeResult]) -> Observation:
     """The plain model's lowest quarter of layers has lower attention variability than the others."""
-    differences = []
-    for result in variability.values():
-        curve = result.values.mean("head").values
-        lowest = layer_quarters(len(curve))[0]
-        differences.append(np.delete(curve, lowest).mean() - curve[lowest].mean())
     return _observed(
         "attention in the lower layers depends less on content",
         "4.3, Figures 3 and 12",
-        over_tasks(differences),
+        [over_inputs.variability_above_the_lowest(result) for result in variability.values()],
         "attention variability: all other layers less the lowest quarter, mean over tasks",
     )
 
 
 def v2_changes_the_middle(kl: Mapping[str, ProbeResult]) -> Observation:
     """The middle half of the layers has a larger share of v2's change of attention than of v1's."""
-    differences = []
-    for result in kl.values():
-        curves = {variant: result.values.sel(prompt=variant).mean("head").values for variant in ("v1", "v2")}
-        _, low, high, _ = _four(len(curves["v1"]))
-        middle = [*low, *high]
-        shares = {variant: curve[middle].sum() / curve.sum() for variant, curve in curves.items()}
-        differences.append(shares["v2"] - shares["v1"])
     return _observed(
         "v2 changes attention in the middle layers, v1 far less",
         "4.3, Figures 4, 5, 13, 14",
-        over_tasks(differences),
+        [over_inputs.share_of_the_middle(result) for result in kl.values()],
         "share of the summed KL that lies in the two middle quarters: v2 less v1, mean over tasks",
     )
 
 
-def v2_changes_content_heads(correlations: Mapping[str, ProbeResult]) -> Observation:
+def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping[str, ProbeResult]) -> Observation:
     """v2 changes heads of high variability most in the second quarter of layers, and least in the last."""
-    second, last = (_mean_correlation(correlations, quarter) for quarter in (1, -1))
-    claim = "v2 changes content-dependent heads in the second quarter, others in the last"
-    meaning = (
-        "Pearson's r of variability and KL over heads, second quarter, mean over tasks; "
-        f"last quarter: {last[0]:.2f} [{last[1]:.2f}, {last[2]:.2f}]"
+    second, last = (
+        [over_inputs.correlation_over_heads(kl[task], variability[task], quarter) for task in kl] for quarter in (1, -1)
     )
-    if np.isnan(second[0]) or np.isnan(last[0]):
-        return _absent(claim, "4.3, Figure 6", meaning)
-    both = (verdict_of(second[0], second[1]), verdict_of(-last[0], -last[2]))
-    verdict = next((worse for worse in ("does not hold", "undecided") if worse in both), "holds")
-    return Observation(claim, "4.3, Figure 6", verdict, *second, np.nan, meaning)
+    claim, section = "v2 changes content-dependent heads in the second quarter, others in the last", "4.3, Figure 6"
+    both = [_observed(claim, section, numbers, "") for numbers in (second, [_less(number) for number in last])]
+    r, of_last = ([float(np.tanh(end)) for end in (one.number, one.low, one.high)] for one in both)
+    return replace(
+        both[0],
+        verdict=_worse([one.verdict for one in both]),
+        other_tasks=_worse([one.other_tasks for one in both]),
+        number=r[0],
+        low=r[1],
+        high=r[2],
+        tasks_low=float(np.tanh(both[0].tasks_low)),
+        tasks_high=float(np.tanh(both[0].tasks_high)),
+        meaning="Pearson's r of variability and KL over heads, second quarter, mean over tasks by Fisher's z; last "
+        f"quarter, where it should be negative: {-of_last[0]:.2f} [{-of_last[2]:.2f}, {-of_last[1]:.2f}]",
+    )
 
 
 def neurons_common_before_the_last(on: ProbeResult | None) -> Observation:
@@ -159,7 +163,8 @@ def neurons_common_before_the_last(on: ProbeResult | None) -> Observation:
     low = float(curves["curve_low"][-2] - curves["curve_high"][lowest])
     high = float(curves["curve_high"][-2] - curves["curve_low"][lowest])
     verdict = verdict_of(number, low)
-    return Observation(claim, section, verdict, number, low, high, np.nan, meaning.format(mean[0]))
+    about = meaning.format(mean[0])
+    return Observation(claim, section, verdict, verdict, number, np.nan, np.nan, low, high, np.nan, about)
 
 
 def within_languages(on: ProbeResult) -> xr.Dataset:
@@ -170,51 +175,49 @@ def within_languages(on: ProbeResult) -> xr.Dataset:
 
 def leans_to_the_gold_label(cosines: Mapping[str, ProbeResult]) -> Observation:
     """In the last quarter of layers the decoding position is nearer to the gold label word than to another."""
-    gaps, dips = [], []
-    for result in cosines.values():
-        gap = result.data["gap"].sel(prompt="v2").values
-        last = layer_quarters(len(gap))[-1]
-        gaps.append(gap[last].mean())
-        if len(gap) > 2:
-            dips.append((gap[-1] + gap[-3]) / 2 - gap[-2])
-    dip = over_tasks(dips)
+    gaps = [result.data["gap"].sel(prompt="v2").values for result in cosines.values()]
+    dip = over_tasks([(gap[-1] + gap[-3]) / 2 - gap[-2] for gap in gaps if len(gap) > 2])
     return _observed(
         "deep layers lean to the gold label word, less so in the second-to-last",
         "4.4, Figure 8",
-        over_tasks(gaps),
+        [over_inputs.gap_of_the_last_quarter(result) for result in cosines.values()],
         "cosine with the gold word less that with another, v2, last quarter of layers, mean over tasks; the gap's "
-        f"dip in the second-to-last layer: {dip[0]:.3f} [{dip[1]:.3f}, {dip[2]:.3f}]",
+        f"dip in the second-to-last layer: {dip[0]:.3f} [{dip[1]:.3f}, {dip[2]:.3f}] over tasks",
     )
 
 
-def peaks_beat_troughs(scores: pd.DataFrame) -> Observation:
+def peaks_beat_troughs(differences: Sequence[Number]) -> Observation:
     """Deep prompts in the layers of peaks score higher than those in the layers of troughs.
 
-    *scores* is `first_metric`: tasks down, variants across, percent.
+    *differences* holds one `over_inputs.difference_of_scores` for each task.
     """
-    claim, section = "deep prompts work better in peak layers than in trough layers", "5, Table 2"
-    meaning = "score of the peak group less that of the trough group, percentage points, mean over tasks"
-    if not {"peak", "trough"} <= set(scores.columns):
-        return _absent(claim, section, meaning)
-    differences = (scores["peak"] - scores["trough"]).dropna()
-    better = f"; better in {int((differences > 0).sum())} of {len(differences)} tasks"
-    return _observed(claim, section, over_tasks(differences.to_numpy()), meaning + better)
+    better = sum(one.value > 0 for one in differences)
+    return _observed(
+        "deep prompts work better in peak layers than in trough layers",
+        "5, Table 2",
+        differences,
+        "score of the peak group less that of the trough group, percentage points, mean over tasks; better in "
+        f"{better} of {len(differences)} tasks",
+    )
 
 
-def _mean_correlation(correlations: Mapping[str, ProbeResult], quarter: int) -> tuple[float, float, float]:
-    """Return r of v2, mean over tasks with its interval, by way of Fisher's z, which is what averages."""
-    r = [result.values.sel(prompt="v2").values[quarter] for result in correlations.values()]
-    mean, low, high = over_tasks(np.arctanh(np.clip(np.asarray(r, dtype=np.float64), -_ONE, _ONE)))
-    return float(np.tanh(mean)), float(np.tanh(low)), float(np.tanh(high))
+def _observed(claim: str, section: str, numbers: Sequence[Number], meaning: str) -> Observation:
+    numbers = [one for one in numbers if np.isfinite(one.value)]
+    mean, tasks_low, tasks_high = over_tasks([one.value for one in numbers])
+    low, high = mean_interval_of(numbers)
+    other_tasks = verdict_of(mean, tasks_low)
+    verdict = verdict_of(mean, low)
+    return Observation(claim, section, verdict, other_tasks, mean, low, high, tasks_low, tasks_high, np.nan, meaning)
 
 
-def _four(n_layers: int) -> list[list[int]]:
-    return [part.tolist() for part in np.array_split(np.arange(n_layers), 4)]
+def _less(number: Number) -> Number:
+    return Number(-number.value, -number.high, -number.low)
 
 
-def _observed(claim: str, section: str, numbers: tuple[float, float, float], meaning: str) -> Observation:
-    return Observation(claim, section, verdict_of(numbers[0], numbers[1]), *numbers, np.nan, meaning)
+def _worse(verdicts: Sequence[str]) -> str:
+    return next(one for one in ("not measured", "does not hold", "undecided", "holds") if one in verdicts)
 
 
 def _absent(claim: str, section: str, meaning: str) -> Observation:
-    return Observation(claim, section, "not measured", np.nan, np.nan, np.nan, np.nan, meaning)
+    verdict = "not measured"
+    return Observation(claim, section, verdict, verdict, *(np.nan,) * 6, meaning)

@@ -24,8 +24,9 @@ def write_page(
     for verdict in ("holds", "undecided", "does not hold", "not measured"):
         page.number(verdict, str(int(held.get(verdict, 0))), f"of {len(observations)} observations of the paper")
     page.section("Observations").text(
-        "holds: the number lies above the threshold with its whole interval; undecided: the interval reaches over. "
-        "Intervals are 95 % over tasks unless the last column says otherwise."
+        "Each number is above zero where the claim is right. verdict: by the 95 % interval over inputs (low, high), "
+        "the tasks as they are. other_tasks: by the interval over tasks, would other tasks say the same? holds: the "
+        "whole interval lies above zero; undecided: it reaches over, or there is none."
     )
     page.table(observations)
     if notes:

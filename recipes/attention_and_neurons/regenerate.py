@@ -2,8 +2,8 @@
 
 import os
 import platform
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,38 +20,68 @@ from recipes.attention_and_neurons.ablation import (
     choose_groups,
     describe,
 )
+from recipes.attention_and_neurons.costs import counted, total
 from recipes.attention_and_neurons.figures import paper_figures
+from recipes.attention_and_neurons.over_inputs import Number, difference_of_scores
 from recipes.attention_and_neurons.page import write_page
 from recipes.attention_and_neurons.paper_tables import table_2, table_7, text_cells
 from recipes.attention_and_neurons.probing import VARIANTS, Measured, measure
 from recipes.attention_and_neurons.results_of import Summary, summarise
-from recipes.attention_and_neurons.scores import first_metric, score_runs
+from recipes.attention_and_neurons.scores import Scored, first_metric, main_metric, score_runs
 from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.tables import figure_tables, task_table
-from recipes.attention_and_neurons.tasks import load_tasks
+from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import Key, train
 from recipes.common import Results, compare, read_published
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 
 
+@dataclass(frozen=True)
+class Work:
+    """What takes time, done: prompts trained, probed and scored."""
+
+    model: ps.HookedModel
+    tasks: dict[str, ps.Task]
+    runs: dict[Key, ps.Run]
+    measured: Measured
+    groups: dict[str, tuple[int, ...]]
+    scored: Scored
+    left_out: list[str]
+
+
 def regenerate(settings: Settings, out: Path, data: Path | None, rows: int) -> int:
     """Run the recipe; return 0."""
+    with counted(out):
+        work = do(settings, out, data, rows)
+    write(settings, out, work)
+    return 0
+
+
+def do(settings: Settings, out: Path, data: Path | None, rows: int) -> Work:
+    """Train, probe and score whatever is not there yet."""
     tasks = load_tasks(settings, data)
     model = ps.load_model(settings.model, dtype=settings.dtype or None)
     check_layers(settings, model.shape.n_layers)
+    tasks, too_long = choose_records(settings, tasks, model)
     runs = train(settings, model, tasks, VARIANTS, out / "runs", rows)
     measured = measure(settings, model, tasks, runs, out / "store")
     groups, notes = _groups(settings, measured)
-    notes = [*measured.left_out, *notes]
     if groups:
         runs |= train(settings, model, tasks, GROUPS, out / "runs" / "ablation", rows, groups)
-    scores = score_runs(settings, model, tasks, runs, out / "scores")
+    scored = score_runs(settings, model, tasks, runs, out / "scores")
+    return Work(model, tasks, runs, measured, groups, scored, [*too_long, *measured.left_out, *notes])
+
+
+def write(settings: Settings, out: Path, work: Work) -> None:
+    """Compute, draw and write everything."""
+    model, tasks, measured, groups = work.model, work.tasks, work.measured, work.groups
+    scores = work.scored.table
     languages = {name: task.language or "unknown" for name, task in tasks.items()}
     summary = summarise(settings, measured, languages)
     results = Results(out, "attention_and_neurons", settings)
     means = first_metric(scores, tasks)
-    found = observations.as_table(observe(summary, means))
+    found = observations.as_table(observe(measured, summary, _peaks_and_troughs(tasks, work.scored)))
     published = read_published(PUBLISHED)
     cells = {"2": table_2(scores, tasks), "7": table_7(scores, tasks)}
     cells["text"] = text_cells(summary.on, next(iter(measured.prompts.values())))
@@ -61,33 +91,49 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int) -> i
     _write_tables(results, scores, means, summary, languages, found)
     for name, figure in paper_figures(summary, languages).items():
         results.figure(name, figure)
-    write_page(results, model.name, found, means, describe(groups) if groups else "none", notes)
+    write_page(results, model.name, found, means, describe(groups) if groups else "none", work.left_out)
     results.finish(
         {
             "model": {"name": model.name, "embedding_hash": model.embedding_hash},
             "groups": {name: list(layers) for name, layers in groups.items()},
-            "left_out": notes,
-            "training_seconds": training_seconds(runs),
+            "left_out": work.left_out,
+            "training_seconds": training_seconds(work.runs),
+            "cost": total(out),
             "hardware": hardware(),
         }
     )
     print(results.summary().to_string(index=False))
-    print(found[["claim", "verdict", "number", "low", "high"]].to_string(index=False))
+    print(found[["claim", "verdict", "other_tasks", "number", "low", "high"]].to_string(index=False))
     print(f"report: {out / 'report.html'}")
-    return 0
 
 
-def observe(summary: Summary, means: pd.DataFrame) -> list[observations.Observation]:
+def observe(
+    measured: Measured, summary: Summary, peaks_and_troughs: Sequence[Number]
+) -> list[observations.Observation]:
     """Return the paper's seven observations, in its order."""
+    kl, variability = measured.of("attention_kl"), measured.of("attention_variability")
     return [
         observations.clusters_by_task(summary.v1_pca, summary.v2_pca),
-        observations.low_layers_depend_less_on_content(_by_task(summary.variability)),
-        observations.v2_changes_the_middle(_by_task(summary.kl)),
-        observations.v2_changes_content_heads(summary.correlations),
+        observations.low_layers_depend_less_on_content({task: variability[task] for task in summary.long_tasks}),
+        observations.v2_changes_the_middle(kl),
+        observations.v2_changes_content_heads(kl, variability),
         observations.neurons_common_before_the_last(summary.on),
         observations.leans_to_the_gold_label(summary.cosines),
-        observations.peaks_beat_troughs(means),
+        observations.peaks_beat_troughs(peaks_and_troughs),
     ]
+
+
+def _peaks_and_troughs(tasks: Mapping[str, ps.Task], scored: Scored) -> list[Number]:
+    """Return each task's score in the peak layers less that in the trough layers."""
+    found = []
+    for name, task in tasks.items():
+        peak, trough = (
+            [answers for (of, variant, _), answers in scored.predictions.items() if (of, variant) == (name, group)]
+            for group in GROUPS
+        )
+        if peak and trough:
+            found.append(difference_of_scores(task, main_metric(task), peak, trough))
+    return found
 
 
 def _groups(settings: Settings, measured: Measured) -> tuple[dict[str, tuple[int, ...]], list[str]]:
@@ -98,11 +144,6 @@ def _groups(settings: Settings, measured: Measured) -> tuple[dict[str, tuple[int
         return choose_groups(settings, measured), []
     except NoTurnError as error:
         return {}, [f"ablation: {error}"]
-
-
-def _by_task(stacked: ps.ProbeResult) -> dict[str, ps.ProbeResult]:
-    names = stacked.data["task"].values.tolist()
-    return {name: replace(stacked, data=stacked.data.sel(task=name, drop=True)) for name in names}
 
 
 def _write_tables(

@@ -25,6 +25,8 @@ class Summary:
     """What all tasks say together; dimensions `task` or `group` are in front. None: the tasks do not give it."""
 
     variability: ProbeResult
+    long_tasks: tuple[str, ...]
+    """Tasks whose variability is over as many tokens, which `variability` stacks."""
     short_variability: ProbeResult | None
     kl: ProbeResult
     kl_by_language: ProbeResult
@@ -47,6 +49,7 @@ def summarise(settings: Settings, measured: Measured, languages: Mapping[str, st
     long = {task: result for task, result in variability.items() if task not in short}
     return Summary(
         variability=stack_tasks(long or short),
+        long_tasks=tuple(long or short),
         short_variability=stack_tasks(short) if short and long else None,
         kl=stack_tasks(kl),
         kl_by_language=layer_curves(kl, by=dict(languages)),

@@ -1,6 +1,7 @@
 """How well every prompt solves its task, beside the frozen model and random prompts of the same norms."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,14 +15,26 @@ from recipes.attention_and_neurons.training import Key
 FROZEN = "frozen"
 
 
+@dataclass(frozen=True)
+class Scored:
+    """What every prompt answered, and the scores of it.
+
+    - `table`: one line for every task, variant, seed and metric; `random v1` is a random prompt of the norms of v1.
+    - `predictions`: (task, variant, seed) -> one answer for each of the first records of the test split.
+    """
+
+    table: pd.DataFrame
+    predictions: dict[Key, list[str]]
+
+
 def score_runs(
     settings: Settings, model: ps.HookedModel, tasks: Mapping[str, ps.Task], runs: Mapping[Key, ps.Run], out: Path
-) -> pd.DataFrame:
-    """Return one line for every task, variant, seed and metric; `random v1` is a random prompt of the norms of v1.
+) -> Scored:
+    """Answer the test split of each task with every prompt.
 
-    A score is kept in a file of its own, and computed again only for another prompt or other records.
+    Answers are kept in a file for each prompt, and computed again only for another prompt or other records.
     """
-    rows = []
+    rows, predictions = [], {}
     for name, task in tasks.items():
         wanted: dict[tuple[str, int], Callable[[], ps.Prompt] | None] = {(FROZEN, settings.seeds[0]): None}
         for (run_task, variant, seed), run in runs.items():
@@ -31,9 +44,12 @@ def score_runs(
                     wanted[f"random {variant}", seed] = _random(run, seed)
         for (variant, seed), make in wanted.items():
             prompt = None if make is None else make()
-            scores = _score(settings, model, task, prompt, out / f"{name}-{variant.replace(' ', '-')}-{seed}.json")
+            answers = _answers(settings, model, task, prompt, out / f"{name}-{variant.replace(' ', '-')}-{seed}.json")
+            predictions[name, variant, seed] = answers
+            scores = task.score(answers, "test") | {"n": len(answers)}
             rows += [(name, task.language, variant, seed, metric, score) for metric, score in scores.items()]
-    return pd.DataFrame(rows, columns=["task", "language", "variant", "seed", "metric", "score"])
+    columns = ["task", "language", "variant", "seed", "metric", "score"]
+    return Scored(pd.DataFrame(rows, columns=columns), predictions)
 
 
 def first_metric(scores: pd.DataFrame, tasks: Mapping[str, ps.Task]) -> pd.DataFrame:
@@ -49,9 +65,9 @@ def main_metric(task: ps.Task) -> str:
     return {"squad": "squad_f1", "korquad": "korquad_f1"}.get(task.metrics[0], task.metrics[0])
 
 
-def _score(
+def _answers(
     settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, path: Path
-) -> dict[str, float]:
+) -> list[str]:
     about: dict[str, Any] = {
         "model": model.embedding_hash,
         "prompt": None if prompt is None else prompt.content_hash(),
@@ -61,11 +77,11 @@ def _score(
     if path.is_file():
         kept = read_json(path)
         if kept["of"] == about:
-            return dict(kept["scores"])
+            return list(kept["answers"])
     print(f"score {path.stem}", flush=True)
-    scores = ps.evaluate(model, task, None if prompt is None else prompt.bind(model), limit=settings.scored or None)
-    write_json(path, {"of": about, "scores": scores})
-    return scores
+    answers = ps.predict(model, task, None if prompt is None else prompt.bind(model), limit=settings.scored or None)
+    write_json(path, {"of": about, "answers": answers})
+    return answers
 
 
 def _trained(run: ps.Run) -> Callable[[], ps.Prompt]:

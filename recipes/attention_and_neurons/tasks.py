@@ -1,10 +1,11 @@
 """The recipe's tasks: from the package, from folders beside each other, or from the Hub."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
 import promptscope as ps
+from promptscope.tasks import Record
 from recipes.attention_and_neurons.settings import KNOWN, Settings
 
 
@@ -22,11 +23,30 @@ def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
     for name in settings.tasks:
         folder = None if data is None else data / name
         task = ps.load_task(name, folder if folder is not None and folder.is_dir() else None)
-        task = _with_both_splits(task, settings.held_out)
-        if settings.train_limit:
-            task = _cut(task, settings.train_limit)
-        tasks[name] = task
+        tasks[name] = _with_both_splits(task, settings.held_out)
     return tasks
+
+
+def choose_records(
+    settings: Settings, tasks: Mapping[str, ps.Task], model: ps.HookedModel
+) -> tuple[dict[str, ps.Task], list[str]]:
+    """Return the tasks with the records that the preset asks for, and a note on those that are too long.
+
+    Raises:
+        TaskError: a split has no record that is short enough.
+    """
+    chosen, notes = {}, []
+    for name, task in tasks.items():
+        splits = {split: _short(task, split, model, settings.longest) for split in ("train", "test")}
+        lost = {split: len(task.split(split)) - len(short) for split, short in splits.items()}
+        if any(lost.values()):
+            counts = (f"{n} of {len(task.split(split))} in {split}" for split, n in lost.items())
+            notes.append(f"{name}: records of more than {settings.longest} tokens, {' and '.join(counts)}")
+        if settings.train_limit:
+            splits["train"] = splits["train"][: settings.train_limit]
+        changed = splits["train"] != task.split("train") or any(lost.values())
+        chosen[name] = replace(task, splits={**task.splits, **splits}, source=None) if changed else task
+    return chosen, notes
 
 
 def kind_of(name: str) -> str:
@@ -63,5 +83,20 @@ def _with_both_splits(task: ps.Task, share: float) -> ps.Task:
     return whole.with_splits(test=share, source="all")
 
 
-def _cut(task: ps.Task, n: int) -> ps.Task:
-    return replace(task, splits={**task.splits, "train": task.split("train")[:n]}, source=None)
+def _short(task: ps.Task, split: str, model: ps.HookedModel, longest: int) -> tuple[Record, ...]:
+    if not longest:
+        return task.split(split)
+    encoded = task.encode(
+        model.tokenizer, model.family.kind, split, with_label=False, decoder_start_id=model.decoder_start_id
+    )
+    short = tuple(
+        record
+        for record, example in zip(task.split(split), encoded, strict=True)
+        if len(example.input_ids) <= longest and not example.truncated
+    )
+    if not short:
+        raise ps.TaskError(
+            f"no record in {split!r} of task {task.name!r} has at most longest={longest} tokens; the shortest has "
+            f"{min(len(example.input_ids) for example in encoded)}: --set longest=0 keeps all"
+        )
+    return short

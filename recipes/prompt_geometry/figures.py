@@ -3,6 +3,7 @@
 from collections.abc import Mapping
 from contextlib import suppress
 
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
@@ -11,7 +12,7 @@ from promptscope.plots import CATEGORICAL, SEQUENTIAL, group_distances_figure, p
 from promptscope.plots.theme import titled_figure, with_alpha
 from promptscope.statistics import Projection, pca_projection, tsne_projection, umap_projection
 from promptscope.statistics.distances import Metric
-from recipes.prompt_geometry.distances import group_means, reference_means
+from recipes.prompt_geometry.distances import AVERAGE, group_means, reference_means
 from recipes.prompt_geometry.vectors import Geometry, nearest_names
 
 _GRID = "#ECEEF1"
@@ -99,12 +100,49 @@ def distance_figures(where: Geometry, self_pairs: bool) -> dict[str, go.Figure]:
     return figures
 
 
-def projection_figures(where: Geometry, seed: int) -> dict[str, go.Figure]:
-    """Draw Figure 4 (t-SNE by word and by task), and PCA and, where umap-learn is installed, UMAP beside it."""
-    labels = where.labels.assign(nearest=nearest_names(where, where.x))
-    made: dict[str, Projection] = {"figure_4_tsne": tsne_projection(where.x, seed=seed), "pca": pca_projection(where.x)}
-    with suppress(ImportError):  # an optional package; README.md says so
+def pairs_along_figure(along: pd.DataFrame) -> go.Figure:
+    """Draw how close prompts of one word and prompts of one task are, at every stage of training."""
+    figure = titled_figure(
+        620, 380, "Same word or same task, along training", "mean cosine distance of two vectors · lower = closer"
+    )
+    for number, (pairs, part) in enumerate(along.groupby("pairs", sort=False)):
+        figure.add_scatter(
+            x=part["share"],
+            y=part[AVERAGE],
+            name=str(pairs),
+            mode="lines+markers",
+            line={"color": CATEGORICAL[number], "width": 2},
+            hovertemplate=f"{pairs}<br>%{{x:.0%}} of the steps: %{{y:.3f}}<extra></extra>",
+        )
+    figure.update_xaxes(title_text="share of training steps", tickformat=".0%")
+    figure.update_yaxes(title_text="cosine distance", showgrid=True, gridcolor=_GRID, rangemode="tozero")
+    figure.update_layout(legend={"y": -0.22, "yanchor": "top"}, margin={"b": 110})
+    return figure
+
+
+def projections(where: Geometry, seed: int) -> dict[str, Projection]:
+    """Return the pictures of all vectors by name: t-SNE, PCA and, where umap-learn is installed, UMAP."""
+    made = {"figure_4_tsne": tsne_projection(where.x, seed=seed), "pca": pca_projection(where.x)}
+    with suppress(ImportError):  # an optional package; `projection_table` says that it is missing
         made["umap"] = umap_projection(where.x, seed=seed)
+    return made
+
+
+def projection_table(made: Mapping[str, Projection]) -> pd.DataFrame:
+    """Return how far each picture can be trusted, and which could not be drawn."""
+    rows = [
+        (one.method, one.trustworthiness, one.n_neighbours, sum(one.explained_variance) or np.nan, "")
+        for one in made.values()
+    ]
+    if "umap" not in made:
+        note = 'not drawn: umap-learn is not installed (pip install "promptscope[umap]")'
+        rows.append(("UMAP", np.nan, 0, np.nan, note))
+    return pd.DataFrame(rows, columns=["method", "trustworthiness", "n_neighbours", "explained_variance", "note"])
+
+
+def projection_figures(where: Geometry, made: Mapping[str, Projection]) -> dict[str, go.Figure]:
+    """Draw Figure 4 (t-SNE by word and by task) and the other pictures."""
+    labels = where.labels.assign(nearest=nearest_names(where, where.x))
     return {
         f"{name}_by_{factor}": projection_figure(projection, labels, factor)
         for name, projection in made.items()

@@ -1,4 +1,4 @@
-"""The grid of runs: every task from every initial word."""
+"""The grid of runs: every task from every initial word, and the wayward ones."""
 
 import math
 from collections.abc import Mapping
@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 
 import promptscope as ps
-from promptscope.errors import PromptError, TaskError
+from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.prompts.initialisation import Text
 from recipes.prompt_geometry.settings import Settings
 
@@ -58,7 +58,9 @@ def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         schedule="linear",
+        padding=settings.padding,
         snapshot_every=max(1, math.ceil(steps / max(1, settings.snapshots))),
+        checkpoint_every=20,
         seed=settings.seed,
     )
 
@@ -78,28 +80,56 @@ def check_words(model: ps.HookedModel, settings: Settings) -> None:
             )
 
 
+def word_prompts(settings: Settings) -> dict[Key, ps.SoftPrompt]:
+    """Return the paper's prompts: each task from each word, repeated."""
+    return {
+        (task_name(task), word.strip()): ps.SoftPrompt(settings.length, Text(word))
+        for task in settings.tasks
+        for word in settings.words
+    }
+
+
+def wayward_prompts(settings: Settings) -> dict[Key, ps.SoftPrompt]:
+    """Return a prompt for each task that is held near a text which has nothing to do with any: nulls of the readings.
+
+    The `word` of their keys is "wayward". None, where nothing is read or the settings name no text.
+    """
+    if not (settings.readings and settings.wayward):
+        return {}
+    return {
+        (task_name(task), "wayward"): ps.WaywardPrompt(settings.length, settings.wayward, settings.wayward_strength)
+        for task in settings.tasks
+    }
+
+
 def train(
-    settings: Settings, model: ps.HookedModel, tasks: Mapping[str, ps.Task], out: Path, jobs: int, rows: int
+    settings: Settings,
+    model: ps.HookedModel,
+    tasks: Mapping[str, ps.Task],
+    prompts: Mapping[Key, ps.SoftPrompt],
+    out: Path,
+    jobs: int,
+    rows: int,
 ) -> tuple[dict[Key, ps.Run], pd.DataFrame]:
-    """Train every task from every word, or read what is finished; return the runs and a table of what failed."""
-    keys = {f"{task}-{word.strip()}": (task, word.strip()) for task in tasks for word in settings.words}
-    inits = {word.strip(): Text(word) for word in settings.words}
+    """Train every prompt on its task, or read what is finished; return the runs and a table of what failed."""
+    keys = {f"{task}-{word}": (task, word) for task, word in prompts}
     configs = {name: train_config(settings, len(task.split("train"))) for name, task in tasks.items()}
     if jobs:
         many = ps.train_many(
             {
-                name: ps.RunConfig(
-                    settings.model, ps.SoftPrompt(settings.length, inits[word]), tasks[task], configs[task]
-                )
-                for name, (task, word) in keys.items()
+                name: ps.RunConfig(settings.model, prompts[key], tasks[key[0]], configs[key[0]])
+                for name, key in keys.items()
             },
             out,
             n_jobs=jobs,
         )
         return {keys[name]: run for name, run in many.runs.items()}, many.failed
-    grid = {
-        name: ps.GridRun(ps.SoftPrompt(settings.length, inits[word]), tasks[task], configs[task])
-        for name, (task, word) in keys.items()
-    }
-    runs = ps.train_grid(model, grid, out, rows_per_pass=rows)
-    return {keys[name]: run for name, run in runs.items()}, pd.DataFrame(columns=["run", "error", "reason"])
+    grid = {name: ps.GridRun(prompts[key], tasks[key[0]], configs[key[0]]) for name, key in keys.items()}
+    failed: dict[str, RunError] = {}
+    try:
+        runs = ps.train_grid(model, grid, out, rows_per_pass=rows)
+    except ps.GridError as error:
+        failed = error.failed
+        runs = {name: ps.Run(out / name) for name in grid if name not in failed}
+    rows_of = [(name, type(error).__name__, str(error)) for name, error in failed.items()]
+    return {keys[name]: run for name, run in runs.items()}, pd.DataFrame(rows_of, columns=["run", "error", "reason"])

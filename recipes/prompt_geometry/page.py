@@ -10,10 +10,12 @@ CAPTIONS = {
     "claims": "The paper's claims, without self-pairs (fixed) and as the authors' code computes them. p_value: "
     "permutation of whole runs' labels, or for the words' geometries Mantel within positions (fixed) and the naive one "
     "(paper code), the largest over pairs of words; none where a claim is a count.",
+    "pairs_along": "Prompts of one word start at one point. How long do they stay closer to each other than prompts of "
+    "one task?",
     "kinds_of_pairs": "Mean cosine distance by what two vectors have in common. Tables 1 and 2 both hold the pairs of "
-    "one run, which share word and task.",
+    "one run, which share word and task. Of the trained vectors, and of the steps that training added to their starts.",
     "factors": "Do runs of the same word (task) lie closer than runs whose words (tasks) were shuffled within each "
-    "task (word)?",
+    "task (word)? Of the trained vectors, and of the steps.",
     "accuracy": "Test accuracy (the greedy continuation starts with the label) and loss of the last prompts, over "
     "initial words; untrained: the prompts before training; frozen: the model without a prompt.",
     "figures_1_and_2": "Figures 1 and 2.",
@@ -27,6 +29,8 @@ CAPTIONS = {
     "pca_by_task": "PCA, by task.",
     "umap_by_word": "UMAP, by word.",
     "umap_by_task": "UMAP, by task.",
+    "projections": "Trustworthiness of each picture: how far its neighbours are neighbours in the full space; 1 = all, "
+    "about 0.5 = a random picture.",
     "clusters": "Silhouette (cosine) beside shuffled labels: 1 = tight clusters, 0 = none. Vectors of one run start "
     "alike, so that shuffling vectors is too easy a null for words; factors, above, shuffles runs.",
     "correlations": "Do the distances between the vectors of one word agree with those of another? naive_p takes the "
@@ -36,10 +40,16 @@ CAPTIONS = {
     "closest": "Section 3.2.3: mean cosine distance to the closest other vector.",
     "task_neighbours": "Table 3, as a heat map.",
     "norms": "L2 norms, and how many directions the vectors use (effective rank).",
-    "reading_summary": "Readings beside random prompts of the same norms and the untrained prompt: n_beat of n have "
-    "p <= .05, not corrected: 5 % of them do where there is nothing.",
-    "description_match": "Patchscopes: share of a task's words in the descriptions of its own prompt (matched) and of "
-    "other tasks' (mismatched).",
-    "descriptions": "What the model writes for each prompt, best cell first.",
+    "wayward": "Prompts that were held near an unrelated text while they learned their tasks (Khashabi et al. 2022): "
+    "do they solve them there? at_text: share of positions whose nearest token is the text's.",
+    "reading_summary": "Readings beside random prompts of the same norms, the untrained prompt and the wayward one. "
+    "n_beat of n have p <= .05, not corrected: 5 % of them do where there is nothing. Patchscopes: subject = share of "
+    "the words that a description of the task would use; answers = does it name a label of the task; control = the "
+    "same of a prompt made of the tokens of real labels; unpatched = of bare placeholders.",
+    "description_match": "Patchscopes: do descriptions name the subject (the answers) of their own prompt's task "
+    "(matched) more than those of the other tasks (mismatched)?",
+    "best_descriptions": "What the model writes for each prompt, for its wayward and untrained ones and for a random "
+    "one: of each grid of layers the cell that names most of the task, and how often it wrote that. All cells are in "
+    "descriptions.csv.",
 }
 """Name of a table or figure -> what it shows."""

@@ -7,8 +7,10 @@ import pandas as pd
 
 import promptscope as ps
 from recipes.common import Results, compare, read_published
+from recipes.prompt_geometry.along import pairs_along
 from recipes.prompt_geometry.claims import claim_table, factor_tests
 from recipes.prompt_geometry.distances import (
+    AVERAGE,
     cluster_table,
     distance_table,
     kinds_of_pairs,
@@ -17,12 +19,15 @@ from recipes.prompt_geometry.distances import (
 )
 from recipes.prompt_geometry.figures import (
     distance_figures,
+    pairs_along_figure,
     projection_figures,
+    projection_table,
+    projections,
     scores_figure,
     task_counts_figure,
     trajectories_figure,
 )
-from recipes.prompt_geometry.grid import check_words, load_tasks, train
+from recipes.prompt_geometry.grid import Key, check_words, load_tasks, train, wayward_prompts, word_prompts
 from recipes.prompt_geometry.neighbourhoods import (
     closest_table,
     matched_epsilon,
@@ -36,7 +41,10 @@ from recipes.prompt_geometry.readings import read_prompts, reading_summary
 from recipes.prompt_geometry.scores import frozen_scores, score_runs
 from recipes.prompt_geometry.settings import Settings
 from recipes.prompt_geometry.trajectories import trajectory_table
-from recipes.prompt_geometry.vectors import Geometry, geometry
+from recipes.prompt_geometry.vectors import Geometry, geometry, steps
+from recipes.prompt_geometry.wayward import wayward_table
+
+Runs = dict[Key, ps.Run]
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 
@@ -46,7 +54,9 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
     tasks = load_tasks(settings, data)
     model = ps.load_model(settings.model)
     check_words(model, settings)
-    runs, failed = train(settings, model, tasks, out / "runs", jobs, rows)
+    runs, failed = train(settings, model, tasks, word_prompts(settings), out / "runs", jobs, rows)
+    held, failed_too = train(settings, model, tasks, wayward_prompts(settings), out / "wayward", jobs, rows)
+    failed = pd.concat([failed, failed_too], ignore_index=True)
     results = Results(out, "prompt_geometry", settings)
     results.table("failed", failed)
     if len(failed):
@@ -57,11 +67,14 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
     published = read_published(PUBLISHED)
     for table, cells in {**paper_cells(where, settings), "data": data_cells(tasks)}.items():
         results.comparison(table, compare(published[published["table"] == table], cells))
-    _training(results, model, tasks, runs, settings, where, out)
+    scores = _training(results, model, tasks, runs, settings, where, out)
     _geometry(results, where, settings)
-    for name, table in _readings(model, tasks, runs, settings).items():
+    if held:
+        held_scores = score_runs(model, tasks, held, settings, out / "scores")
+        results.table("wayward", wayward_table(model, where, held, held_scores, scores))
+    for name, table in _readings(model, tasks, runs, held, settings).items():
         results.table(name, table)
-    results.report(TITLE, LEAD, CAPTIONS).write(out / "report.html")
+    _with_key_numbers(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
     about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
     results.finish(about | {"epsilon": settings.epsilon, "table3_epsilon": settings.table3_epsilon})
     _say(results, out)
@@ -72,11 +85,11 @@ def _training(
     results: Results,
     model: ps.HookedModel,
     tasks: dict[str, ps.Task],
-    runs: dict[tuple[str, str], ps.Run],
+    runs: Runs,
     settings: Settings,
     where: Geometry,
     out: Path,
-) -> None:
+) -> pd.DataFrame:
     scores = score_runs(model, tasks, runs, settings, out / "scores")
     last = scores[scores["step"] == scores.groupby(["task", "word"])["step"].transform("max")]
     summary = last.groupby("task", sort=False)[["accuracy", "loss"]].agg(["mean", "min", "max"])
@@ -89,14 +102,20 @@ def _training(
     trajectories = trajectory_table(where, runs)
     results.table("trajectories", trajectories)
     results.figure("trajectories", trajectories_figure(trajectories))
+    along = pairs_along(where, runs)
+    results.table("pairs_along", along)
+    results.figure("pairs_along", pairs_along_figure(along))
+    return scores
 
 
 def _geometry(results: Results, where: Geometry, settings: Settings) -> None:
     n, seed, pairs = settings.permutations, settings.seed, settings.self_pairs
+    both = {"vectors": where, "steps": steps(where)}
+    made = projections(where, seed)
     tables = {
         "claims": claim_table(where, settings),
-        "kinds_of_pairs": kinds_of_pairs(where),
-        "factors": factor_tests(where, n, seed),
+        "kinds_of_pairs": pd.concat([kinds_of_pairs(of).assign(of=name) for name, of in both.items()]),
+        "factors": pd.concat([factor_tests(of, n, seed).assign(of=name) for name, of in both.items()]),
         "clusters": cluster_table(where, n, seed),
         "distances": distance_table(where),
         "correlations": word_correlations(where, n, seed),
@@ -104,23 +123,36 @@ def _geometry(results: Results, where: Geometry, settings: Settings) -> None:
         "closest": closest_table(where, settings.epsilon),
         "neighbour_tokens": neighbour_tokens(where, settings.epsilon),
         "norms": norm_table(where),
+        "projections": projection_table(made),
     }
     for name, table in tables.items():
         results.table(name, table)
     counts = task_counts(where, settings.table3_epsilon, pairs)
-    figures = {**distance_figures(where, pairs), **projection_figures(where, seed)}
+    figures = {**distance_figures(where, pairs), **projection_figures(where, made)}
     figures["task_neighbours"] = task_counts_figure(counts, settings.table3_epsilon)
     for name, figure in figures.items():
         results.figure(name, figure)
 
 
 def _readings(
-    model: ps.HookedModel, tasks: dict[str, ps.Task], runs: dict[tuple[str, str], ps.Run], settings: Settings
+    model: ps.HookedModel, tasks: dict[str, ps.Task], runs: Runs, held: Runs, settings: Settings
 ) -> dict[str, pd.DataFrame]:
     if not settings.readings:
         return {}
-    tables = read_prompts(model, tasks, runs, settings)
+    tables = read_prompts(model, tasks, runs, held, settings)
     return {"reading_summary": reading_summary(tables["readings"]), **tables}
+
+
+def _with_key_numbers(page: ps.Report, results: Results) -> ps.Report:
+    """Put on top which are closer, and how many readings of the prompts beat random ones."""
+    pairs = results.tables["kinds_of_pairs"].query("of == 'vectors'").set_index("pairs")[AVERAGE]
+    for kind in ("same word, other task", "same task, other word", "other task, other word"):
+        page.number(kind, f"{pairs[kind]:.2f}", "mean cosine distance")
+    if "reading_summary" in results.tables:
+        summary = results.tables["reading_summary"]
+        n = int(summary["n"].sum())
+        page.number("readings with p ≤ .05", f"{summary['n_beat'].sum()} of {n}", f"{0.05 * n:.0f} expected by chance")
+    return page
 
 
 def _say(results: Results, out: Path) -> None:

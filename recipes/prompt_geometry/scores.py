@@ -33,13 +33,15 @@ def score_runs(
     rows = []
     for (task, word), run in runs.items():
         limit = settings.scored or None
-        asked = {"limit": limit, "test": tasks[task].data_hash("test"), "steps": run.result["steps"]}
+        asked: dict[str, Any] = {"limit": limit, "test": tasks[task].data_hash("test"), "steps": run.result["steps"]}
+        if settings.padding == "left":
+            asked["padding"] = settings.batch_size
         path = folder / f"{task}-{word}.json"
         key = content_hash(asked | {"prompt": run.prompt.content_hash()})
         kept: dict[str, Any] = read_json(path) if path.is_file() else {}
         if kept.get("key") != key:
             scores = {
-                str(step): _score(model, tasks[task], prompt, limit) for step, prompt in prompts_along(run).items()
+                str(step): _score(model, tasks[task], prompt, settings) for step, prompt in prompts_along(run).items()
             }
             kept = {"key": key, "scores": scores}
             write_json(path, kept)
@@ -49,12 +51,21 @@ def score_runs(
 
 def frozen_scores(model: ps.HookedModel, tasks: Mapping[str, ps.Task], settings: Settings) -> pd.DataFrame:
     """Return the same of the model without a prompt."""
-    rows = [(name, *_score(model, task, None, settings.scored or None)) for name, task in tasks.items()]
+    rows = [(name, *_score(model, task, None, settings)) for name, task in tasks.items()]
     return pd.DataFrame(rows, columns=["task", "accuracy", "loss"])
 
 
-def _score(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, limit: int | None) -> list[float]:
+def _score(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, settings: Settings) -> list[float]:
     scores = ps.evaluate(
-        model, task, prompt, "test", limit=limit, max_new_tokens=MAX_NEW_TOKENS, batch_size=32, progress=False
+        model,
+        task,
+        prompt,
+        "test",
+        # Where padding moves texts, scores depend on who is in a batch: the authors' batches are those of training.
+        batch_size=settings.batch_size if settings.padding == "left" else 32,
+        limit=settings.scored or None,
+        max_new_tokens=MAX_NEW_TOKENS,
+        padding=settings.padding,
+        progress=False,
     )
     return [scores["starts_with"], scores["loss"]]

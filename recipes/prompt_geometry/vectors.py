@@ -1,7 +1,7 @@
 """All trained vectors as one table, and the tokens they are compared with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
@@ -52,6 +52,11 @@ def geometry(model: ps.HookedModel, runs: Mapping[tuple[str, str], ps.Run], sett
         sample=np.sort(draw),
         words=ids,
     )
+
+
+def steps(where: Geometry) -> Geometry:
+    """Return the same with what training added (trained - start) in the place of the trained vectors."""
+    return replace(where, x=where.x - where.start)
 
 
 def nearest_names(where: Geometry, vectors: Float[np.ndarray, "M d"], n: int = 3) -> list[str]:

@@ -21,8 +21,7 @@ from promptscope.statistics import (
     paired_permutation_test,
     transfer_summary,
 )
-from recipes.token_splitting.artifacts import DATASETS, AbsentError, Artifacts, runs_of
-from recipes.token_splitting.paper_tables import MODELS
+from recipes.token_splitting.source import AbsentError, Source
 
 IMPORTANCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
     "loss": lambda masked, full: masked,
@@ -32,7 +31,7 @@ IMPORTANCES: dict[str, Callable[[np.ndarray, np.ndarray], np.ndarray]] = {
 THRESHOLD = 1.1
 
 
-def alignment_table(a: Artifacts) -> pd.DataFrame:
+def alignment_table(a: Source) -> pd.DataFrame:
     """Return alignment (Table 13) with its exact permutation null, for three importances and both metrics.
 
     `gained` and `lost` count the tokens that agree under this importance and did not (or the other way round) under
@@ -40,7 +39,7 @@ def alignment_table(a: Artifacts) -> pd.DataFrame:
     """
     rows = []
     for dataset, n, losses in _classes(a):
-        evaluations = [a.evaluation(run) for run in runs_of(dataset, n)]
+        evaluations = [a.evaluation(run) for run in a.runs_of(dataset, n)]
         seeds = [np.array(evaluation.models) for evaluation in evaluations]
         for metric in ("cosine", "euclidean"):
             votes = np.array([getattr(evaluation, f"{metric}_vote") for evaluation in evaluations])
@@ -59,7 +58,7 @@ def alignment_table(a: Artifacts) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def importance_table(a: Artifacts) -> pd.DataFrame:
+def importance_table(a: Source) -> pd.DataFrame:
     """Return how many tokens matter (ratio above 1.1), to how many models, and how many change model with the ratio.
 
     `concentration` is the share of all importance (difference) that falls to each token's main model, with its null.
@@ -86,7 +85,7 @@ def importance_table(a: Artifacts) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def prompt_table(a: Artifacts) -> pd.DataFrame:
+def prompt_table(a: Source) -> pd.DataFrame:
     """Return every run's prompt: its size, mean L2 norm of its tokens before and after training, cosine of the two.
 
     Reads every prompt file of the folder, so that one that has to be refused is found.
@@ -106,7 +105,7 @@ def prompt_table(a: Artifacts) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=["run", "length", "width", "norm", "initial_norm", "cosine_to_initial"])
 
 
-def transfer_table(a: Artifacts) -> pd.DataFrame:
+def transfer_table(a: Source) -> pd.DataFrame:
     """Return what training 5_model_0 on five models does to these and to the other twenty (Table 8), with a test.
 
     `p_value`: paired permutation test, over the other models, of the losses before and after.
@@ -121,17 +120,17 @@ def transfer_table(a: Artifacts) -> pd.DataFrame:
     return pd.DataFrame([{name: value[0] for name, value in asdict(summary).items()} | {"p_value": float(p_value)}])
 
 
-def _classes(a: Artifacts) -> Iterator[tuple[str, str, list[tuple[np.ndarray, np.ndarray]]]]:
+def _classes(a: Source) -> Iterator[tuple[str, str, list[tuple[np.ndarray, np.ndarray]]]]:
     """Yield (data set, number of models, [(masked losses, full losses) of each run]) of the classes that are there."""
-    for dataset in DATASETS:
-        for n in MODELS:
+    for dataset in a.datasets:
+        for n in a.counts:
             try:
-                yield dataset, n, [_losses(a, run) for run in runs_of(dataset, n)]
+                yield dataset, n, [_losses(a, run) for run in a.runs_of(dataset, n)]
             except AbsentError:
                 continue
 
 
-def _losses(a: Artifacts, run: str) -> tuple[Float[np.ndarray, "M k"], Float[np.ndarray, "M"]]:
+def _losses(a: Source, run: str) -> tuple[Float[np.ndarray, "M k"], Float[np.ndarray, "M"]]:
     masked, evaluation = a.masked_losses(run), a.evaluation(run)
     if sorted(masked.models) != sorted(evaluation.models):
         raise AbsentError(f"{run}: its two files are about models {masked.models} and {evaluation.models}")
@@ -140,7 +139,7 @@ def _losses(a: Artifacts, run: str) -> tuple[Float[np.ndarray, "M k"], Float[np.
     return masked.losses[order], evaluation.whole_loss
 
 
-def _prompt_or_none(a: Artifacts, run: str) -> np.ndarray | None:
+def _prompt_or_none(a: Source, run: str) -> np.ndarray | None:
     try:
         return a.prompt(run, "init_soft_prompt")
     except AbsentError:

@@ -11,32 +11,28 @@ from jaxtyping import Float
 from promptscope.errors import PromptscopeError, RunError
 from recipes.token_splitting.prompt_files import read_prompt_file
 from recipes.token_splitting.result_files import (
-    Evaluation,
-    MaskedLosses,
-    TransferLosses,
     read_evaluation,
     read_masked_losses,
     read_one_losses,
     read_transfer_losses,
 )
+from recipes.token_splitting.source import AbsentError, Evaluation, MaskedLosses, TransferLosses
 
 RUNS = Path("logs") / "explainable-soft-prompts"
 N_RUNS = {"IMDb": 5, "emotion": 3, "mnli": 3}
-DATASETS = tuple(N_RUNS)
-
-
-class AbsentError(PromptscopeError):
-    """A run or file that a cell needs is not in the folder, or was refused."""
 
 
 class Artifacts:
-    """The published folder; a file is read when it is asked for, once.
+    """The published folder, a `Source`; a file is read when it is asked for, once.
 
     A damaged file is refused: `refused` maps it to the reason, and what needs it is absent.
 
     Raises:
         RunError: the folder is not the authors'.
     """
+
+    datasets = tuple(N_RUNS)
+    counts = ("2", "5", "10")
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -52,6 +48,23 @@ class Artifacts:
         """Return the names of all runs in the folder."""
         names = (path.name for path in (self.folder / RUNS).iterdir() if path.is_dir())
         return sorted(names, key=lambda name: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)])
+
+    def runs_of(self, dataset: str, kind: str) -> Sequence[str]:
+        """Return the runs of a class: *kind* is 2, 5, 10 (models), init, train (seeds) or e2, e10, e20 (epochs).
+
+        The classes `init` and `train` have their first run in common with 5.
+        """
+        before = "" if dataset == "IMDb" else f"{dataset}_"
+        numbers = range(N_RUNS[dataset])
+        if kind in ("init", "train"):
+            return [f"{before}5_model_0", *(f"{before}5_model_{kind}_{i}" for i in numbers[1:])]
+        if kind.startswith("e"):
+            return [f"{before}5_model_{i}_{kind}" for i in numbers]
+        return [f"{before}{kind}_model_{i}" for i in numbers]
+
+    def durations(self, dataset: str) -> dict[str, str]:
+        """Return the durations of Table 6, in epochs."""
+        return {"2": "e2", "5": "5", "10": "e10", "20": "e20"}
 
     def prompt(self, run: str, name: str = "soft_prompt") -> Float[np.ndarray, "k d"]:
         """Return a run's trained prompt, or its `init_soft_prompt`."""
@@ -72,6 +85,10 @@ class Artifacts:
     def one_losses(self, dataset: str, folder: str = "1_models") -> Float[np.ndarray, "M"]:
         """Return the test losses of the 25 prompts that were each trained on one model."""
         return self._read(self.folder / "cfgs" / dataset.lower() / folder / "one_losses.csv", read_one_losses)
+
+    def random_masked_losses(self, dataset: str, count: str) -> Float[np.ndarray, "n"]:
+        """Raise AbsentError: the authors kept no losses of random masking."""
+        raise AbsentError("the losses of random masking were not published")
 
     def _of_all_models(self, run: str, found: Any) -> Any:
         """Return *found* if it is about as many models as the run is named after."""
@@ -104,17 +121,3 @@ class Artifacts:
                 self.refused[path] = str(error)
                 raise AbsentError(f"{name} was refused") from error
         return self._known[path]
-
-
-def runs_of(dataset: str, kind: str) -> Sequence[str]:
-    """Return the runs of a class: *kind* is 2, 5, 10 (models), init, train (seeds) or e2, e10, e20 (epochs).
-
-    The classes `init` and `train` have their first run in common with 5.
-    """
-    before = "" if dataset == "IMDb" else f"{dataset}_"
-    numbers = range(N_RUNS[dataset])
-    if kind in ("init", "train"):
-        return [f"{before}5_model_0", *(f"{before}5_model_{kind}_{i}" for i in numbers[1:])]
-    if kind.startswith("e"):
-        return [f"{before}5_model_{i}_{kind}" for i in numbers]
-    return [f"{before}{kind}_model_{i}" for i in numbers]

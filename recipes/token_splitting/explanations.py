@@ -6,7 +6,8 @@ from collections.abc import Callable
 import numpy as np
 
 from recipes.common import Explanation
-from recipes.token_splitting.artifacts import AbsentError, Artifacts, runs_of
+from recipes.token_splitting.artifacts import Artifacts
+from recipes.token_splitting.source import AbsentError
 
 Cell = tuple[str, str, str]
 
@@ -45,7 +46,7 @@ def _shortened_spread(a: Artifacts, with_average: bool) -> Callable[[Cell, float
         if table != "4" or not column.endswith("shortened std"):
             return None
         try:
-            losses = [a.evaluation(run).shortened_loss for run in runs_of(column.split()[0], row)]
+            losses = [a.evaluation(run).shortened_loss for run in a.runs_of(column.split()[0], row)]
         except AbsentError:
             return None
         return float(np.std([loss for run in losses for loss in ([*run, run.mean()] if with_average else run)]))

@@ -6,7 +6,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from promptscope.plots import CATEGORICAL, SEQUENTIAL, TEMPLATE
-from recipes.token_splitting.result_files import MaskedLosses
+from recipes.token_splitting.source import MaskedLosses
 
 
 def masking_figure(run: str, masked: MaskedLosses) -> go.Figure:

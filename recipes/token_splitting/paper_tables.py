@@ -1,4 +1,4 @@
-"""The paper's tables from the published folder: for every cell a way to compute it.
+"""The paper's tables from runs, published or trained: for every cell a way to compute it.
 
 Means and spreads are over runs (of a run: the mean over its models or tokens), with ddof 0, in every table.
 """
@@ -10,12 +10,10 @@ import numpy as np
 from jaxtyping import Float
 
 from promptscope.statistics import assign_tokens, important_token_loss, prompt_similarities
-from recipes.token_splitting.artifacts import DATASETS, AbsentError, Artifacts, runs_of
+from recipes.token_splitting.source import AbsentError, Source
 
 Key = tuple[str, str]
 Cells = dict[Key, Callable[[], float]]
-
-MODELS = ("2", "5", "10")
 
 
 def compute(cells: Cells) -> tuple[dict[Key, float], dict[Key, str]]:
@@ -29,17 +27,17 @@ def compute(cells: Cells) -> tuple[dict[Key, float], dict[Key, str]]:
     return computed, lacking
 
 
-def table_1(a: Artifacts) -> Cells:
+def table_1(a: Source) -> Cells:
     """Loss by number of models; the row of one model is over 25 models, not over runs."""
     cells: Cells = {}
-    for dataset in DATASETS:
+    for dataset in a.datasets:
         cells |= _spread("1", dataset, partial(a.one_losses, dataset))
-        for n in MODELS:
+        for n in a.counts:
             cells |= _spread(n, dataset, partial(run_means, a, dataset, n, whole_loss))
     return cells
 
 
-def table_2(a: Artifacts) -> Cells:
+def table_2(a: Source) -> Cells:
     """Six similarities between prompts trained on model 0, on model 1, and on both."""
     runs = {"0": "1_model_0", "1": "1_model_1", "0 & 1": "2_model_0"}
     names = {
@@ -57,44 +55,44 @@ def table_2(a: Artifacts) -> Cells:
     return {(f"{name}: {p}", q): partial(similarity, name, p, q) for name in names for p in runs for q in runs}
 
 
-def table_3(a: Artifacts) -> Cells:
+def table_3(a: Source) -> Cells:
     """Loss when an important token is masked, by number of models."""
     cells: Cells = {}
-    for dataset in DATASETS:
-        for n in MODELS:
+    for dataset in a.datasets:
+        for n in a.counts:
             cells |= _spread(n, dataset, partial(run_means, a, dataset, n, important_loss))
     return cells
 
 
-def table_4(a: Artifacts) -> Cells:
+def table_4(a: Source) -> Cells:
     """Loss when a model's unimportant tokens are masked or removed."""
     cells: Cells = {}
-    for dataset in DATASETS:
-        for n in MODELS:
+    for dataset in a.datasets:
+        for n in a.counts:
             cells |= _spread(n, f"{dataset} masked", partial(run_means, a, dataset, n, masked_loss))
             cells |= _spread(n, f"{dataset} shortened", partial(run_means, a, dataset, n, shortened_loss))
     return cells
 
 
-def table_5(a: Artifacts) -> Cells:
+def table_5(a: Source) -> Cells:
     """As Table 3 for five models: other models, other training seeds, other initialisations."""
     cells: Cells = {}
-    for dataset in DATASETS:
+    for dataset in a.datasets:
         for row, kind in {"Models": "5", "Train seed": "train", "Init seed": "init"}.items():
             cells |= _spread(row, dataset, partial(run_means, a, dataset, kind, important_loss))
     return cells
 
 
-def table_6(a: Artifacts) -> Cells:
+def table_6(a: Source) -> Cells:
     """Loss, and loss when an important token is masked, by epochs of training on mnli."""
     cells: Cells = {}
-    for row, kind in {"2": "e2", "5": "5", "10": "e10", "20": "e20"}.items():
+    for row, kind in a.durations("mnli").items():
         cells |= _spread(row, "Normal loss", partial(run_means, a, "mnli", kind, whole_loss))
         cells |= _spread(row, "Important token loss", partial(run_means, a, "mnli", kind, important_loss))
     return cells
 
 
-def table_8(a: Artifacts) -> Cells:
+def table_8(a: Source) -> Cells:
     """Loss of 5_model_0 on all 25 models, before and after training."""
     return {
         (str(seed), f"{state} soft prompt"): partial(
@@ -105,7 +103,7 @@ def table_8(a: Artifacts) -> Cells:
     }
 
 
-def masking_table(run: str, unmasked: bool, a: Artifacts) -> Cells:
+def masking_table(run: str, unmasked: bool, a: Source) -> Cells:
     """Tables 10, 11 and 12: loss of each model with each token masked, and (11, 12) with none."""
 
     def masked(model: int, token: int) -> float:
@@ -120,11 +118,11 @@ def masking_table(run: str, unmasked: bool, a: Artifacts) -> Cells:
     return cells
 
 
-def table_13(a: Artifacts) -> Cells:
+def table_13(a: Source) -> Cells:
     """Alignment: share of tokens whose nearest neighbours vote for the model that needs them most."""
-    cells: Cells = {(n, "random"): partial(lambda n: 1 / int(n), n) for n in MODELS}
-    for dataset in DATASETS:
-        for n in MODELS:
+    cells: Cells = {(n, "random"): partial(lambda n: 1 / int(n), n) for n in a.counts}
+    for dataset in a.datasets:
+        for n in a.counts:
             for column, metric in {"cos": "cosine", "euc": "euclidean"}.items():
                 cells |= _spread(
                     n, f"{dataset} {column}", partial(run_means, a, dataset, n, partial(agreement, metric))
@@ -132,27 +130,27 @@ def table_13(a: Artifacts) -> Cells:
     return cells
 
 
-def table_14(a: Artifacts) -> Cells:
+def table_14(a: Source) -> Cells:
     """Loss of each model with only its own tokens; "model 0" is the first of the run's five, not MultiBERT 0."""
 
     def shortened(run: str, model: int) -> float:
         return _entry(run, a.evaluation(run).shortened_loss, model)
 
-    return {(run, f"model {m}"): partial(shortened, run, m) for run in runs_of("IMDb", "5") for m in range(5)}
+    return {(run, f"model {m}"): partial(shortened, run, m) for run in a.runs_of("IMDb", "5") for m in range(5)}
 
 
-def text_numbers(a: Artifacts) -> Cells:
+def text_numbers(a: Source) -> Cells:
     """Section 4.5: prompts of two tokens for one model each, and random masking, whose losses were not published."""
 
     def random_masking() -> np.ndarray:
-        raise AbsentError("the losses of random masking were not published")
+        return a.random_masked_losses("IMDb", "10")
 
     short = partial(a.one_losses, "IMDb", "1_models_short_prompt")
     cells = _spread("IMDb, 1 model, length 2", "loss", short)
     return cells | _spread("IMDb, 10 models, 2 random tokens", "loss", random_masking)
 
 
-TABLES: Mapping[str, Callable[[Artifacts], Cells]] = {
+TABLES: Mapping[str, Callable[[Source], Cells]] = {
     "1": table_1,
     "2": table_2,
     "3": table_3,
@@ -170,33 +168,33 @@ TABLES: Mapping[str, Callable[[Artifacts], Cells]] = {
 
 
 def run_means(
-    a: Artifacts, dataset: str, kind: str, of_run: Callable[[Artifacts, str], Iterable[float]]
+    a: Source, dataset: str, kind: str, of_run: Callable[[Source, str], Iterable[float]]
 ) -> Float[np.ndarray, "R"]:
     """Return one number for each run of a class: the mean of what *of_run* returns."""
-    return np.array([np.mean(np.asarray(of_run(a, run))) for run in runs_of(dataset, kind)])
+    return np.array([np.mean(np.asarray(of_run(a, run))) for run in a.runs_of(dataset, kind)])
 
 
-def whole_loss(a: Artifacts, run: str) -> Iterable[float]:
+def whole_loss(a: Source, run: str) -> Iterable[float]:
     """Return the loss of each model with the whole prompt."""
     return a.evaluation(run).whole_loss
 
 
-def masked_loss(a: Artifacts, run: str) -> Iterable[float]:
+def masked_loss(a: Source, run: str) -> Iterable[float]:
     """Return the loss of each model with only its own tokens, the others zero."""
     return a.evaluation(run).masked_loss
 
 
-def shortened_loss(a: Artifacts, run: str) -> Iterable[float]:
+def shortened_loss(a: Source, run: str) -> Iterable[float]:
     """Return the loss of each model with only its own tokens, the others removed."""
     return a.evaluation(run).shortened_loss
 
 
-def important_loss(a: Artifacts, run: str) -> Iterable[float]:
+def important_loss(a: Source, run: str) -> Iterable[float]:
     """Return the important-token loss."""
     return [important_token_loss(a.masked_losses(run).losses)]
 
 
-def agreement(metric: str, a: Artifacts, run: str) -> Iterable[float]:
+def agreement(metric: str, a: Source, run: str) -> Iterable[float]:
     """Return for each token whether the stored vote is for the model with the largest masked loss."""
     masked = a.masked_losses(run)
     seeds = np.array(masked.models)[assign_tokens(masked.losses)]

@@ -7,10 +7,11 @@ import pandas as pd
 
 from recipes.common import Results, compare, explain, read_published
 from recipes.token_splitting.analyses import alignment_table, importance_table, prompt_table, transfer_table
-from recipes.token_splitting.artifacts import AbsentError, Artifacts
+from recipes.token_splitting.artifacts import Artifacts
 from recipes.token_splitting.explanations import explanations
 from recipes.token_splitting.figures import alignment_figure, masking_figure
 from recipes.token_splitting.paper_tables import TABLES, compute
+from recipes.token_splitting.source import AbsentError
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 FIGURES = ("5_model_0", "5_model_init_1", "5_model_train_1")  # Tables 10, 11 and 12

@@ -5,52 +5,19 @@ Readers raise RunError, which names the file, where rows or cells are missing or
 
 import re
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Int
 
 from recipes.token_splitting.csv_rows import CsvRows
+from recipes.token_splitting.source import Evaluation, MaskedLosses, TransferLosses
 
 N_MODELS = 25
 
 
-@dataclass(frozen=True)
-class MaskedLosses:
-    """`*_token_drop_out_test.csv`: the loss of every model with each prompt token set to zero."""
-
-    models: tuple[int, ...]
-    """MultiBERT seeds, in the order of the rows."""
-    losses: Float[np.ndarray, "M k"]
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """`*_evaluation_with_k_7_test.csv`: stored votes, and the losses of whole, masked and shortened prompts."""
-
-    models: tuple[int, ...]
-    euclidean_vote: Int[np.ndarray, "k"]
-    """MultiBERT seed that each token's 7 nearest neighbours vote for."""
-    cosine_vote: Int[np.ndarray, "k"]
-    whole_loss: Float[np.ndarray, "M"]
-    """"One model loss": the loss of each model with the whole prompt."""
-    masked_loss: Float[np.ndarray, "M"]
-    """"Normal prompt length": the model's own tokens are left, the others zero."""
-    shortened_loss: Float[np.ndarray, "M"]
-    """"Shortened prompt length": the model's own tokens are left, the others removed."""
-
-
-@dataclass(frozen=True)
-class TransferLosses:
-    """`val_losses_test.csv`: the loss of one prompt on all MultiBERTs, by seed."""
-
-    initial: Float[np.ndarray, "M"]
-    trained: Float[np.ndarray, "M"]
-
-
 def read_masked_losses(path: Path) -> MaskedLosses:
-    """Read masked losses; the models in the file's name have to be those of its rows."""
+    """Read `*_token_drop_out_test.csv`; the models in the file's name have to be those of its rows."""
     file = CsvRows(path)
     n_tokens = len(file.row("seed"))
     names = [name for name in file.rows if name != "seed"]
@@ -59,7 +26,11 @@ def read_masked_losses(path: Path) -> MaskedLosses:
 
 
 def read_evaluation(path: Path) -> Evaluation:
-    """Read votes and losses. The stored accuracies and averages are not used: they are computed from these."""
+    """Read `*_evaluation_with_k_7_test.csv`: votes (MultiBERT seeds) and losses.
+
+    Whole: "One model loss"; masked: "Normal prompt length"; shortened: "Shortened prompt length". The stored accuracies
+    and averages are not used: they are computed from these.
+    """
     file = CsvRows(path)
     n_tokens = len(file.row("token id"))
     models = _models(file, file.row("Prompt compression")[:-1])  # the last column is their average
@@ -81,7 +52,7 @@ def read_evaluation(path: Path) -> Evaluation:
 
 
 def read_transfer_losses(path: Path) -> TransferLosses:
-    """Read the losses on 25 models. The column `trained_on`, which says "No" in every row, is not used."""
+    """Read `val_losses_test.csv`, the losses on 25 models. The column `trained_on`, always "No", is not used."""
     file = CsvRows(path)
     columns = []
     for name in ("initial_val_loss", "val_loss"):

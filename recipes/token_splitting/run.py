@@ -1,6 +1,12 @@
 """Token splitting: one soft prompt for several models, and which of its tokens belongs to which model.
 
+    python recipes/token_splitting/run.py train --preset smoke --out results
+    python recipes/token_splitting/run.py train --preset small --data FOLDER --out results
     python recipes/token_splitting/run.py tables --artifacts FOLDER --out results
+
+`train` trains prompts for one and for several masked language models and measures what the paper measures, and more;
+FOLDER/NAME holds the files of task NAME, without it the Hub is asked. Kill it whenever you like: it goes on where it
+stopped, and never repeats a finished run.
 
 `tables` needs no model and no GPU: it reads the folder that the paper's authors published (prompts and result files;
 README.md says where to get it), computes their Tables 1-6, 8 and 10-14 anew and sets them beside the printed numbers.
@@ -9,11 +15,14 @@ README.md says where to get it), computes their Tables 1-6, 8 and 10-14 anew and
 import argparse
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
 
 from promptscope.errors import PromptscopeError
+from recipes.common.presets import add_preset_options, chosen_settings
+from recipes.token_splitting.settings import PRESETS
 
 
 def tables(arguments: argparse.Namespace) -> int:
@@ -24,8 +33,18 @@ def tables(arguments: argparse.Namespace) -> int:
     return regenerate(arguments.artifacts, arguments.out)
 
 
+def train(arguments: argparse.Namespace) -> int:
+    """Train prompts, measure them and write the report."""
+    settings = chosen_settings(arguments, PRESETS)
+    if arguments.models:
+        settings = replace(settings, models=tuple(arguments.models))
+    from recipes.token_splitting.train import train_and_report
+
+    return train_and_report(settings, arguments.out, arguments.data, arguments.in_turn)
+
+
 def main(options: Sequence[str] | None = None) -> int:
-    """Run one subcommand; return 0 when all that the folder holds could be read."""
+    """Run one subcommand; return 0 when it did all that was asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     command = commands.add_parser(
@@ -39,6 +58,25 @@ def main(options: Sequence[str] | None = None) -> int:
     command.add_argument("--artifacts", type=Path, required=True, metavar="FOLDER", help="the authors' folder")
     command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where the results go")
     command.set_defaults(run=tables)
+    command = commands.add_parser(
+        "train",
+        help="train prompts for one and several models, and measure how they split the tokens",
+        description="Train one prompt for each count of models and seed, measure importance, places, compression, "
+        "transfer, similarities, Shapley values and mixtures, and write report.html, a CSV per table and results.json.",
+    )
+    add_preset_options(command, PRESETS, default="smoke")
+    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results go")
+    command.add_argument("--data", type=Path, metavar="FOLDER", help="folder of the tasks' folders")
+    command.add_argument(
+        "--models", nargs="+", metavar="MODEL", help="names or folders of masked models of one width and tokenizer"
+    )
+    command.add_argument(
+        "--in-turn",
+        action="store_true",
+        help="hold two models in memory, not all: each is read from disk whenever it is needed, in training for every "
+        "step",
+    )
+    command.set_defaults(run=train)
     arguments = parser.parse_args(options)
     try:
         return int(arguments.run(arguments))

@@ -1,6 +1,7 @@
 """The command end to end on tiny models, and its files."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from benchmarks.figure import ratio_figure
 from benchmarks.inputs import Lengths, random_batches
 from benchmarks.models import Models
 from benchmarks.report import page
-from benchmarks.results import SCHEMA, Results
+from benchmarks.results import SCHEMA, Results, newest
 from benchmarks.summary import spread_text
 from benchmarks.training import make_prompt
 
@@ -94,12 +95,21 @@ def test_table_and_figure_of_stored_results(tmp_path: Path, capsys: pytest.Captu
     assert ours.ratio is not None and spread_text(ours.ratio) in cells  # in the column of its variant, without its size
     head = [cell.strip() for line in overview if line.startswith("| case") for cell in line.split("|")]
     assert head.index("promptscope") == cells.index(spread_text(ours.ratio)) and "control: promptscope" in head
-    figure = ratio_figure(results)
+    figure = ratio_figure([results])
     drawn = {(name, x) for trace in figure.data for name, x in zip(trace.y, trace.x, strict=True)}
     wanted = {m.ratio.median for case in results.cases for m in case.measurements if m.ratio and not m.failed}
     assert {x for _, x in drawn} == wanted and len(wanted) > 3
     assert main(["figure", str(STORED), "--out", str(tmp_path / "speed.html")]) == 0
     assert "plotly" in (tmp_path / "speed.html").read_text()
+
+
+def test_of_a_case_in_several_sessions_the_newest_counts() -> None:
+    first = Results.from_json(json.loads(STORED.read_text()))
+    second = replace(first, date="2099-01-01T00:00:00+00:00", cases=first.cases[:2])
+    old, new = newest([second, first])
+    assert (old.date, new.date) == (first.date, second.date)
+    assert [case.case for case in old.cases] == [case.case for case in first.cases[2:]]
+    assert [case.case for case in new.cases] == [case.case for case in first.cases[:2]]
 
 
 def test_results_of_another_schema_are_refused() -> None:

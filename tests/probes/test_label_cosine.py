@@ -10,7 +10,7 @@ import torch
 
 import promptscope as ps
 from promptscope.errors import ProbeError
-from promptscope.probes import LabelCosine, layer_curves, probe
+from promptscope.probes import LabelCosine, ResidualPCA, layer_curves, probe
 from promptscope.store import ActivationStore
 from promptscope.tasks import Encoded, Task
 from tests.probes.inside import K, eager, hooked_inside, inside, prompt
@@ -166,6 +166,24 @@ def test_the_default_keeps_a_few_numbers_and_both_corrections_share_them(tmp_pat
     entries = store.entries()
     assert len(entries) == 1
     assert entries["bytes"][0] < 5 * 3 * 2 * 3 * 4 + 500  # inputs, layers, corrections, labels, bytes; and the header
+
+
+def test_label_words_cost_one_short_pass_beside_a_probe_of_the_same_inputs(tmp_path):
+    """The words are fed apart: what the inputs leave behind is ResidualPCA's capture, and is not run again."""
+    one, passes = model("gpt2"), []
+    forward = type(one).forward_hooked
+
+    def counted(input_ids, *arguments, **options):
+        passes.append(tuple(input_ids.shape))
+        return forward(one, input_ids, *arguments, **options)
+
+    one.forward_hooked = counted
+    made = {"p": prompt("v1", "gpt2")}
+    probe(one, ResidualPCA(), made, task(), tmp_path, progress=False)
+    passes.clear()
+    both = [ResidualPCA(), LabelCosine("residual")]
+    probe(one, both, made, task(), tmp_path, progress=False)
+    assert passes == [(len(WORDS), 2)]
 
 
 def test_other_label_words_are_other_captures(tmp_path):

@@ -47,6 +47,19 @@ def test_a_second_call_costs_no_forward_and_gives_the_same_numbers(tmp_path):
         np.testing.assert_array_equal(result.data["low"], second[name].data["low"])
 
 
+def test_inputs_of_like_lengths_share_a_batch(tmp_path, monkeypatch):
+    model, forward, widths = hooked("gpt2"), type(hooked("gpt2")).forward_hooked, []
+
+    def counted(self, input_ids, *arguments, **options):
+        widths.append(input_ids.shape[1])
+        return forward(self, input_ids, *arguments, **options)
+
+    monkeypatch.setattr(type(model), "forward_hooked", counted)
+    run(model, [AttentionKL()], {"v1": ps.SoftPrompt(4)}, tmp_path)
+    by_length = sorted(LENGTHS, reverse=True)
+    assert widths == [by_length[start] for start in (0, 0, 3, 3, 6, 6)]  # plain and prompted, batch by batch
+
+
 def test_tokens_that_no_capture_reads_do_not_run(tmp_path, monkeypatch):
     model, forward, widths = hooked("gpt2"), type(hooked("gpt2")).forward_hooked, []
 

@@ -1,7 +1,7 @@
 """The recipe from end to end on the embedded model, and its observations on results whose answer is known."""
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -10,15 +10,23 @@ import pytest
 import torch
 import xarray as xr
 from scipy.signal import find_peaks
+from scipy.stats import t as student
+from sklearn.metrics import f1_score
 
 import promptscope as ps
 from promptscope.probes import ProbeResult, correlate, on_scores
 from recipes.attention_and_neurons import observations
+from recipes.attention_and_neurons.over_inputs import (
+    Number,
+    difference_of_scores,
+    share_of_the_middle,
+    variability_above_the_lowest,
+)
 from recipes.attention_and_neurons.paper_tables import table_2, table_7
 from recipes.attention_and_neurons.regenerate import PUBLISHED
 from recipes.attention_and_neurons.run import main
 from recipes.attention_and_neurons.settings import KNOWN, PAPER_PEAKS, PAPER_TASKS, PAPER_TROUGHS, PRESETS, Settings
-from recipes.attention_and_neurons.tasks import load_tasks
+from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import make_prompt, train_config
 from recipes.common import read_published
 from tests.report.test_report import Page
@@ -182,15 +190,41 @@ def test_scores_find_their_published_cells() -> None:
 
 
 def test_folders_go_before_the_hub_and_lacking_splits_are_cut(tmp_path: Path) -> None:
-    rows = [{"text": f"film {i}", "label": ("positive", "negative")[i % 2]} for i in range(10)]
-    for name, file in (("sst2", "test"), ("imdb", "train")):
-        (tmp_path / name).mkdir()
-        lines = "\n".join(map(json.dumps, rows))
-        (tmp_path / name / f"{file}.jsonl").write_text(lines, encoding="utf-8")
-    tasks = load_tasks(Settings(tasks=("sst2", "imdb"), train_limit=5), tmp_path)
+    tasks = load_tasks(Settings(tasks=("sst2", "imdb")), films(tmp_path, {"sst2": "test", "imdb": "train"}))
     for task in tasks.values():
-        assert {split: len(records) for split, records in task.splits.items()} == {"train": 5, "test": 2}
+        assert {split: len(records) for split, records in task.splits.items()} == {"train": 8, "test": 2}
         assert not {r.text("text") for r in task.split("train")} & {r.text("text") for r in task.split("test")}
+
+
+def test_long_records_are_left_out_and_counted(tmp_path: Path) -> None:
+    model = ps.load_model("embedded-causal")
+    tasks = load_tasks(Settings(tasks=("sst2", "imdb")), films(tmp_path, {"sst2": "train", "imdb": "train"}))
+    same, notes = choose_records(Settings(), tasks, model)
+    assert same == tasks and not notes
+    lengths = {
+        split: [len(e.input_ids) for e in tasks["sst2"].encode(model.tokenizer, "causal", split, with_label=False)]
+        for split in ("train", "test")
+    }
+    longest = sorted(lengths["train"])[4]
+    chosen, notes = choose_records(Settings(longest=longest, train_limit=3), tasks, model)
+    expected = [r for r, n in zip(tasks["sst2"].split("train"), lengths["train"], strict=True) if n <= longest]
+    assert chosen["sst2"].split("train") == tuple(expected[:3])
+    left_out = {split: sum(n > longest for n in of_split) for split, of_split in lengths.items()}
+    assert notes[0] == (
+        f"sst2: records of more than {longest} tokens, {left_out['train']} of 8 in train and {left_out['test']} of 2 "
+        "in test"
+    )
+    with pytest.raises(ps.TaskError, match=r"longest=2 tokens; the shortest has \d+: --set longest=0"):
+        choose_records(Settings(longest=2), tasks, model)
+
+
+def films(folder: Path, files: Mapping[str, str]) -> Path:
+    """Folders of ten reviews, longer and longer, under the names of tasks."""
+    rows = [{"text": f"film {'very ' * i}{i}", "label": ("positive", "negative")[i % 2]} for i in range(10)]
+    for name, file in files.items():
+        (folder / name).mkdir()
+        (folder / name / f"{file}.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    return folder
 
 
 @pytest.mark.parametrize("shift", [0.3, -0.3])
@@ -225,16 +259,21 @@ def test_change_in_the_middle(moved: str) -> None:
 )
 def test_content_heads(second: int, last: int, verdict: str) -> None:
     noise = np.random.default_rng(0)
-    correlations = {}
+    kl, variability = {}, {}
     for task in "abc":
         base = noise.random((6, 8, 10))
         change = noise.random((6, 8, 10)) * 0.2
-        change[:, 2:4] += second * base[:, 2:4] + 1
-        change[:, 6:8] += last * base[:, 6:8] + 1
-        correlations[task] = correlate(
-            ProbeResult.from_examples({"v2": change}, name="attention_kl"), ProbeResult.from_examples(base, name="v")
-        )
-    assert observations.v2_changes_content_heads(correlations).verdict == verdict
+        change[:, 2:4] += second * base.mean(axis=0)[2:4] + 1
+        change[:, 6:8] += last * base.mean(axis=0)[6:8] + 1
+        kl[task] = ProbeResult.from_examples({"v2": change}, name="attention_kl")
+        variability[task] = ProbeResult.from_examples(base, name="attention_variability")
+    found = observations.v2_changes_content_heads(kl, variability)
+    assert (found.verdict, found.other_tasks) == (verdict, verdict)
+    expected = [correlate(kl[task], variability[task]).values.sel(prompt="v2").values[[1, -1]] for task in kl]
+    mean = np.tanh(np.arctanh(expected).mean(axis=0))
+    assert found.number == pytest.approx(mean[0])
+    assert found.low <= found.number <= found.high
+    assert f"negative: {mean[1]:.2f} [" in found.meaning
 
 
 @pytest.mark.parametrize("common", [True, False])
@@ -276,51 +315,53 @@ def test_label_space(sign: int) -> None:
 
 
 def test_peaks_and_troughs() -> None:
-    means = pd.DataFrame({"peak": [80.0, 70.0, 61.0, 90.0], "trough": [78.0, 69.0, 60.0, 88.0]}, index=list("abcd"))
-    found = observations.peaks_beat_troughs(means)
-    assert (found.verdict, found.number) == ("holds", 1.5)
-    assert "4 of 4 tasks" in found.meaning
-    assert observations.peaks_beat_troughs(means[["peak"]]).verdict == "not measured"
-    means.loc["d", "trough"] = 99.0
-    assert observations.peaks_beat_troughs(means).verdict == "does not hold"
+    numbers = [Number(peak - trough, peak - trough - 1, peak - trough + 1) for peak, trough in ((80, 78), (61, 60))]
+    found = observations.peaks_beat_troughs(numbers)
+    assert (found.verdict, found.other_tasks, found.number) == ("holds", "undecided", 1.5)
+    assert (found.low, found.high) == pytest.approx((1.5 - 0.5**0.5, 1.5 + 0.5**0.5))
+    assert "2 of 2 tasks" in found.meaning
+    assert observations.peaks_beat_troughs([]).verdict == "not measured"
+    assert observations.peaks_beat_troughs([*numbers, Number(-15.0, -20.0, -10.0)]).verdict == "does not hold"
+    assert observations.peaks_beat_troughs([Number(1.0), Number(1.1)]).verdict == "undecided"  # no interval over inputs
 
 
-@pytest.mark.parametrize(
-    ("v1", "v2", "verdict"),
-    [
-        ((0.0, 0.5), (0.4, 0.01), "holds"),
-        ((0.3, 0.01), (0.4, 0.01), "undecided"),
-        ((0.4, 0.5), (0.1, 0.5), "does not hold"),
-    ],
-)
-def test_clusters(v1: tuple[float, float], v2: tuple[float, float], verdict: str) -> None:
-    found = observations.clusters_by_task(_silhouette(v1, 1), _silhouette(v2, 6))
-    assert found.verdict == verdict
-    assert found.number == pytest.approx(v2[0] - v1[0])
+def test_differences_of_scores_are_scikit_learns_and_their_intervals_are_of_pairs() -> None:
+    labels = ["yes", "no", "yes", "no", "no", "yes", "yes", "no"] * 10
+    rows = [{"text": f"film {i}", "label": label} for i, label in enumerate(labels)]
+    task = ps.Task.from_records(rows, verbalizer="labels", metric="macro_f1", split="test")
+    flipped = [label if i % 4 else "no" for i, label in enumerate(labels)]
+    found = difference_of_scores(task, "macro_f1", [labels, flipped], [flipped, flipped])
+    assert found.value == pytest.approx(100 * (1 - f1_score(labels, flipped, average="macro")) / 2)
+    assert found.low < found.value < found.high
+    # Both answer alike: whatever is drawn, the difference is 0. Intervals of two scores apart would be wide.
+    same = difference_of_scores(task, "macro_f1", [flipped], [flipped])
+    assert (same.low, same.value, same.high) == (0.0, 0.0, 0.0)
 
 
-def _silhouette(of: tuple[float, float], n_layers: int) -> ProbeResult:
-    variables = {
-        name: (("layer",), np.full(n_layers, value))
-        for name, value in zip(("silhouette_task", "silhouette_task_p"), of, strict=True)
-    }
-    data = xr.Dataset({"values": (("layer",), np.zeros(n_layers)), **variables}, coords={"layer": range(n_layers)})
-    return ProbeResult("prompt_pca", data)
+def test_intervals_over_inputs_are_what_fresh_inputs_give() -> None:
+    """Draw the inputs of a task anew many times: the number's spread is what one draw's interval says."""
+
+    def draw(seed: int) -> ProbeResult:
+        noise = np.random.default_rng(seed)
+        heads = {variant: 1 + noise.random((40, 8, 3)) for variant in ("v1", "v2")}
+        heads["v2"][:, 2:6] += 1
+        return ProbeResult.from_examples(heads)
+
+    one = share_of_the_middle(draw(0))
+    spread = 1.96 * np.std([share_of_the_middle(draw(seed)).value for seed in range(1, 60)])
+    assert (one.high - one.low) / 2 == pytest.approx(spread, rel=0.35)
 
 
-@pytest.mark.parametrize(
-    "observe",
-    [
-        lambda: observations.low_layers_depend_less_on_content({}),
-        lambda: observations.v2_changes_the_middle({}),
-        lambda: observations.v2_changes_content_heads({}),
-        lambda: observations.neurons_common_before_the_last(None),
-        lambda: observations.leans_to_the_gold_label({}),
-        lambda: observations.clusters_by_task(None, None),
-    ],
-)
-def test_what_was_not_measured_is_said(observe: Callable[[], observations.Observation]) -> None:
-    assert observe().verdict == "not measured"
+def test_variability_s_interval_is_the_jackknife_s() -> None:
+    model, examples = ps.load_model("embedded-causal"), ps.load_task("sentiment_en")
+    result = ps.probe(model, ps.probes.AttentionVariability(6), task=examples, limit=30, progress=False)
+    found = variability_above_the_lowest(result["attention_variability"])
+    curve = result["attention_variability"].layer_curve().values.values
+    without = result["attention_variability"].data["without"].mean("head").values
+    assert found.value == pytest.approx(curve[2:].mean() - curve[:2].mean())
+    numbers = without[:, 2:].mean(axis=1) - without[:, :2].mean(axis=1)
+    error = np.sqrt((len(numbers) - 1) ** 2 / len(numbers)) * numbers.std(ddof=1)
+    assert found.high - found.value == pytest.approx(student.ppf(0.975, len(numbers) - 1) * error)
 
 
 def _task(name: str) -> ps.Task:

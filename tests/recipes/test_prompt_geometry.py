@@ -16,9 +16,13 @@ import promptscope as ps
 from promptscope.training import grid as grid_module
 from promptscope.training import jobs
 from recipes.common import compare, read_published
+from recipes.prompt_geometry import figures as figures_module
 from recipes.prompt_geometry import scores as scores_module
+from recipes.prompt_geometry.along import pairs_along
 from recipes.prompt_geometry.claims import claim_table, factor_tests, label_test
+from recipes.prompt_geometry.descriptions import description_match, names_one
 from recipes.prompt_geometry.distances import kinds_of_pairs, word_correlations
+from recipes.prompt_geometry.figures import projection_table, projections
 from recipes.prompt_geometry.grid import load_tasks
 from recipes.prompt_geometry.neighbourhoods import (
     closest_table,
@@ -31,7 +35,7 @@ from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
 from recipes.prompt_geometry.regenerate import PUBLISHED
 from recipes.prompt_geometry.run import main
 from recipes.prompt_geometry.settings import PRESETS, Settings, as_the_code
-from recipes.prompt_geometry.vectors import Geometry
+from recipes.prompt_geometry.vectors import Geometry, geometry, steps
 from tests.report.test_report import Page
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "prompt_geometry" / "run.py"
@@ -191,6 +195,61 @@ def test_claims_follow_the_numbers() -> None:
             assert claims["tasks with most neighbours of their own", reading] != holds
 
 
+def test_what_training_added_is_apart_from_where_it_started() -> None:
+    where = planted(1.0, 0.5)
+    added = steps(where)
+    np.testing.assert_allclose(added.x + where.start, where.x)
+    strong, weak = (factor_tests(one, 199).set_index("same")["p_value"] for one in (where, added))
+    assert strong["word"] == pytest.approx(1 / 200) and weak["word"] > 1 / 200
+
+
+def test_pairs_along_training_begin_at_the_words_and_end_at_the_prompts(tmp_path: Path) -> None:
+    model, config = ps.load_model("embedded-causal"), ps.TrainConfig(steps=4, batch_size=4, snapshot_every=2)
+    grid = {
+        (task, word): ps.GridRun(ps.SoftPrompt(2, f"text: {word}"), ps.load_task(task), config)
+        for task in ("plural_en", "past_en")
+        for word in ("book", "city")
+    }
+    done = ps.train_grid(model, {"-".join(key): run for key, run in grid.items()}, tmp_path, progress=False)
+    runs = {key: done["-".join(key)] for key in grid}
+    where = geometry(model, runs, Settings(words=(" book", " city"), length=2, tokens=20))
+    along = pairs_along(where, runs, stages=4)
+    assert along["share"].unique().tolist() == [0.0, 0.25, 0.5, 0.75, 1.0]
+    start, end = (along[along["share"] == share].set_index("pairs") for share in (0.0, 1.0))
+    np.testing.assert_allclose(end["average cosine distance"], kinds_of_pairs(where)["average cosine distance"])
+    assert start.loc["same word, other task", "average cosine distance"] == pytest.approx(0.0, abs=1e-6)
+    book, city = (run.snapshots[0].vectors()[0].detach().numpy() for run in list(runs.values())[:2])
+    measured = start.loc["same task, other word", "average cosine distance"]
+    assert measured == pytest.approx(cosine(book, city), abs=1e-5)
+
+
+def test_descriptions_are_held_against_those_of_other_tasks() -> None:
+    assert [names_one(["Rome", "Oslo"])(text) for text in ("rome, Italy", "Romeo", "")] == [1.0, 0.0, 0.0]
+    tasks = ["a", "b", "c", "d", "e"]
+    rows = [
+        {"task": task, **{f"subject of {other}": 0.7 if other == task else 0.2 for other in tasks}} for task in tasks
+    ]
+    rows = [row | {f"answers of {other}": 0.2 for other in tasks} for row in rows]
+    table = description_match(pd.DataFrame(rows), tasks, Settings(permutations=199)).set_index("score")
+    assert table.loc["subject", ["matched", "mismatched"]].tolist() == pytest.approx([0.7, 0.2])
+    assert table.loc["subject", "p_value"] < 0.05 < table.loc["answers", "p_value"] == 1.0
+    assert description_match(pd.DataFrame(rows), tasks[:1], Settings()).empty
+
+
+def test_a_picture_that_is_not_there_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    def absent(*args: Any, **settings: Any) -> None:
+        raise ImportError("no umap")
+
+    monkeypatch.setattr(figures_module, "umap_projection", absent)
+    made = projections(planted(1.0, 1.0), 0)
+    table = projection_table(made).set_index("method")
+    assert table.loc["t-SNE", "trustworthiness"] == made["figure_4_tsne"].trustworthiness
+    assert "not installed" in table.loc["UMAP", "note"] and np.isnan(table.loc["UMAP", "trustworthiness"])
+    monkeypatch.setattr(figures_module, "umap_projection", lambda x, seed: made["pca"])
+    drawn = projections(planted(1.0, 1.0), 0)
+    assert list(drawn) == ["figure_4_tsne", "pca", "umap"] and projection_table(drawn)["note"].eq("").all()
+
+
 def test_the_matched_epsilon_gives_random_tokens_the_papers_number_of_neighbours() -> None:
     where = planted(0.5, 0.5)
     for n in (1.0, 5.5, 20.0):
@@ -250,7 +309,20 @@ def test_the_whole_recipe_ends_with_tables_figures_and_a_page(small: Path) -> No
     assert (moves.loc[moves["step"] == 4, "l2_from_start"] > 0).all()
     readings = pd.read_csv(small / "readings.csv")
     assert set(readings["reading"]) == {"nearest tokens", "logit lens", "patchscope"}
-    assert readings["random"].notna().all() and readings["untrained"].notna().all()
+    assert readings[["random", "untrained", "wayward"]].notna().all(axis=None)
+    said = readings[readings["reading"] == "patchscope"]
+    assert said[["control", "unpatched"]].notna().all(axis=None)
+    assert set(said["quantity"].str.partition(",")[0]) == {"subject", "answers", "wayward text"}
+    descriptions, best = (pd.read_csv(small / f"{name}descriptions.csv") for name in ("", "best_"))
+    assert set(descriptions["kind"]) == {"prompt", "wayward", "untrained", "random"}
+    assert len(best) == 8 and (best["n_same"] >= 1).all()  # two tasks, four kinds
+    held = pd.read_csv(small / "wayward.csv")
+    assert held["task"].tolist() == ["plural_en", "past_en"]
+    assert held["at_text"].tolist() == [1.0, 1.0]  # after four steps from it
+    assert (held["l2_from_text"] > 0).all()
+    along = pd.read_csv(small / "pairs_along.csv")
+    assert along["share"].nunique() == 11
+    assert pd.read_csv(small / "projections.csv")["method"].tolist() == ["t-SNE", "pca", "UMAP"]
 
 
 @pytest.mark.slow
@@ -275,9 +347,29 @@ def test_again_nothing_is_trained_or_scored_and_the_tables_are_the_same(
 def test_worker_processes_go_on_with_the_same_folder(small: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "load_model", None)  # all is finished: no worker needs one
     table = pd.read_csv(small / "table_1.csv").set_index("row")["computed"].dropna()
-    assert main(["--out", str(small), *OPTIONS, "--jobs", "1", "--paper-code"]) == 0
+    assert main(["--out", str(small), *OPTIONS, "padding=right", "--jobs", "1", "--paper-code"]) == 0
     printed = pd.read_csv(small / "table_1.csv").set_index("row")["computed"].dropna()
     np.testing.assert_allclose(printed, table * 3 / 4, atol=1e-3)
+
+
+@pytest.mark.slow
+def test_the_authors_padding_trains_other_prompts(small: Path, tmp_path: Path) -> None:
+    few = [*OPTIONS, "readings=0", "snapshots=1"]
+    assert main(["--out", str(tmp_path), *few, "--paper-code"]) == 0
+    runs = [ps.Run(folder / "runs" / "past_en-book") for folder in (small, tmp_path)]
+    assert [run.config.padding for run in runs] == ["right", "left"]
+    moved = (runs[0].prompt.vectors() - runs[1].prompt.vectors()).norm().item()
+    assert moved > 1e-3 * runs[0].prompt.vectors().norm().item()
+
+
+@pytest.mark.slow
+def test_runs_that_fail_are_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--out", str(tmp_path), *OPTIONS, "learning_rate=1e38", "readings=0"]) == 1
+    failed = pd.read_csv(tmp_path / "failed.csv")
+    assert len(failed) == 6 and set(failed["error"]) == {"RunError"}
+    assert failed["reason"].str.contains("training stopped at step").all()
+    assert "6 runs failed" in capsys.readouterr().out
+    assert not (tmp_path / "report.html").exists()
 
 
 @pytest.mark.slow

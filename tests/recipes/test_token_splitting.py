@@ -12,11 +12,12 @@ import pytest
 
 from recipes.common import read_published
 from recipes.token_splitting.analyses import alignment_table, importance_table, prompt_table, transfer_table
-from recipes.token_splitting.artifacts import RUNS, AbsentError, Artifacts, runs_of
+from recipes.token_splitting.artifacts import RUNS, Artifacts
 from recipes.token_splitting.explanations import explanations
 from recipes.token_splitting.paper_tables import TABLES, compute, important_loss, run_means
 from recipes.token_splitting.regenerate import PUBLISHED
 from recipes.token_splitting.run import main
+from recipes.token_splitting.source import AbsentError
 from tests.report.test_report import Page
 
 RECIPE = Path(__file__).resolve().parents[2] / "recipes" / "token_splitting" / "run.py"
@@ -127,7 +128,7 @@ def test_every_cell_is_computed_where_its_runs_are_there(all_tasks: Artifacts) -
 
 
 def test_other_data_sets_have_three_runs_of_their_own(all_tasks: Artifacts) -> None:
-    assert runs_of("mnli", "train") == ["mnli_5_model_0", "mnli_5_model_train_1", "mnli_5_model_train_2"]
+    assert all_tasks.runs_of("mnli", "train") == ["mnli_5_model_0", "mnli_5_model_train_1", "mnli_5_model_train_2"]
     three = [important_loss(all_tasks, f"10_model_{i}")[0] for i in range(3)]
     computed, _ = compute(TABLES["3"](all_tasks))
     assert computed["10", "mnli mean"] == pytest.approx(np.mean(three))

@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from promptscope.errors import PromptError, RunError
-from recipes.token_splitting.artifacts import RUNS, AbsentError, Artifacts
+from recipes.token_splitting.artifacts import RUNS, Artifacts
 from recipes.token_splitting.prompt_files import read_prompt_file
 from recipes.token_splitting.result_files import (
     read_evaluation,
@@ -22,6 +22,7 @@ from recipes.token_splitting.result_files import (
     read_transfer_losses,
 )
 from recipes.token_splitting.run import main
+from recipes.token_splitting.source import AbsentError
 
 MASKED = "0_1_token_drop_out_test.csv"
 EVALUATED = "0_1_evaluation_with_k_7_test.csv"

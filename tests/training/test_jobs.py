@@ -1,6 +1,5 @@
 """Runs in worker processes: the numbers of `ps.train`, restarts that repeat nothing, failures that stop nobody."""
 
-import importlib.util
 import os
 from dataclasses import replace
 from pathlib import Path
@@ -18,6 +17,11 @@ from tests.tiny_tokenizer import tiny_tokenizer
 from tests.training.toy import VOCAB, toy_model, toy_task
 
 CONFIG = ps.TrainConfig(steps=3, batch_size=4, learning_rate=0.05)
+
+
+def models_loaded() -> int:
+    """Count the models that this process has loaded for runs."""
+    return jobs._model.cache_info().misses
 
 
 class Deadly(ps.SoftPrompt):
@@ -136,15 +140,20 @@ def test_the_backend_of_the_caller_is_used(folder: str, tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(importlib.util.find_spec("distributed") is None, reason="needs the package distributed")
 def test_on_a_dask_cluster(folder: str, tmp_path: Path) -> None:
     from distributed import Client, LocalCluster
 
+    runs = {"no model": replace(three(folder)["seed 0"], model="no/such/folder")} | three(folder)
     with (
         LocalCluster(n_workers=2, threads_per_worker=1, dashboard_address=None) as cluster,
-        Client(cluster),
+        Client(cluster) as client,
         joblib.parallel_config(backend="dask"),
     ):
-        done = ps.train_many(three(folder), tmp_path, progress=False)
-    assert done.failed.empty
+        done = ps.train_many(runs, tmp_path, progress=False)
+        loaded = client.run(models_loaded)
+        again = ps.train_many(runs, tmp_path, progress=False)
+    assert sum(loaded.values()) >= 1 and models_loaded() == 0  # by the workers, and not here
+    assert len(loaded) == 2
+    assert done.failed[["run", "error"]].values.tolist() == [["no model", "ModelError"]]
+    assert (again.n_skipped, list(again.runs)) == (3, list(three(folder)))
     check_numbers(done)

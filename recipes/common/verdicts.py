@@ -1,0 +1,37 @@
+"""What a number says of a claim: its mean over repetitions, an interval, and a verdict in words."""
+
+from collections.abc import Sequence
+
+import numpy as np
+from scipy.stats import t as student
+
+
+def mean_with_interval(numbers: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
+    """Return the mean with its 95 % interval, `mean -+ t se` (Student); NaN are left out, one number has no interval.
+
+    >>> mean, low, high = mean_with_interval([1.0, 2.0, 3.0])
+    >>> mean, round(low, 2), round(high, 2)
+    (2.0, -0.48, 4.48)
+    """
+    values = np.asarray(numbers, dtype=np.float64)
+    values = values[np.isfinite(values)]
+    if not len(values):
+        return np.nan, np.nan, np.nan
+    mean = float(values.mean())
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
+    return mean, mean - half, mean + half
+
+
+def verdict_of(number: float, low: float) -> str:
+    """Return what a number says of the claim that it lies above zero; *low* ends its interval.
+
+    >>> verdict_of(0.4, 0.1), verdict_of(0.4, -0.1), verdict_of(-0.4, -0.6), verdict_of(float("nan"), 0.0)
+    ('holds', 'undecided', 'does not hold', 'not measured')
+    """
+    if np.isnan(number):
+        return "not measured"
+    if number <= 0:
+        return "does not hold"
+    return "holds" if low > 0 else "undecided"

@@ -1,0 +1,94 @@
+"""The report of `train`: findings first, the paper's tables, everything else in the paper's order."""
+
+import pandas as pd
+
+import promptscope as ps
+from recipes.common import Results
+from recipes.token_splitting.page_tables import beside_published, page_tables
+from recipes.token_splitting.pictures import caption_of
+from recipes.token_splitting.settings import Settings
+
+TITLE = "Token splitting: one soft prompt for several models"
+_SHOWN = 60
+"""Rows of a long table on the page; the CSV beside it has all."""
+
+SECTIONS = {
+    "accuracy": "Means over runs and models. single: a prompt for this model alone; initial: the prompt before "
+    "training; random: random vectors of its norms; frozen: no prompt.",
+    "runs": "One line per run. concentration: share of all importance (difference) that falls to each token's "
+    "main model, beside its permutation null; matter: tokens without which some model's loss rises by "
+    "more than a tenth; to_one: of these, to one model; kept: tokens with the same model by loss and by "
+    "ratio; agree, kappa: alignment by cosine.",
+    "splitting": "By number of models, all runs together.",
+    "alignment": "Table 13 with its exact permutation null, for three importances; gained, lost and change_p compare "
+    "with the masked loss (McNemar).",
+    "interventions": "The first run of each count by four interventions: concentration beside its null, by difference and "
+    "by KL of the output, and the share of tokens that are assigned as by zeroing.",
+    "compression": "Tables 4 and 14: only a model's own tokens are left, the others zero (masked) or removed "
+    "(shortened), beside random choices of as many. Means over runs and models.",
+    "mixing": "Prompt mixing (section 6.2): half of the tokens of a prompt for one model, half of one for another, "
+    "those that are worth more to it. Beside it: half and half at random, the two whole prompts, the "
+    "prompt trained on both. Means over pairs and over both models of each.",
+    "similarities": "Table 2's six similarities, mean over pairs of prompts.",
+    "shapley": "Exact up to 12 tokens. residual: how far their sum is from what it has to be.",
+    "back_translation": "Table 9, of one run: the nearest word of each token in each of its models, its cosine distance, and "
+    "in brackets that of a random vector from its own nearest word.",
+    "training": "Every run: seconds of training, and of measuring.",
+}
+
+
+def write_page(results: Results, settings: Settings) -> None:
+    """Write `report.html` from what *results* holds."""
+    found = results.tables["findings"]
+    page = ps.Report(TITLE, _lead(settings))
+    for verdict in ("holds", "undecided", "does not hold", "not measured"):
+        page.number(verdict, str(int((found["verdict"] == verdict).sum())), f"of {len(found)} claims and tasks")
+    page.section("Findings").text(
+        "Every claim is a number that is above zero where it is right. holds: so is its 95 % interval over runs (or p "
+        "< 0.05); undecided: the interval reaches over zero. A few runs each: undecided is the usual answer."
+    )
+    shown = page_tables(results)
+    page.table(shown["findings"]).section("What the numbers are").table(shown["meanings"])
+    page.section("The paper's tables").text(
+        "Published numbers are of MultiBERTs on 5,000 test records; what differs here are models, data and training, "
+        "not the definitions, which give the published numbers from the authors' own files (the tables command). "
+        "Tasks that the paper does not have stand beside those that it has; table_N.csv has every cell."
+    )
+    page.table(results.summary(), "Cells that this preset has a number for; absent.csv says why others have none.")
+    for table, frame in results.comparisons.items():
+        _comparison(page, table, frame)
+    for name, caption in SECTIONS.items():
+        page.section(name.replace("_", " ").capitalize()).text(caption)
+        _figures(page, results, name)
+        _table(page, name, shown[name])
+    for name in ("concentration", "important_token_loss", "importance", "transfer", "figure_1", "figure_2"):
+        page.section(name.replace("_", " ").capitalize())
+        _figures(page, results, name)
+    page.provenance({"recipe": {"name": results.recipe}, "settings": results.settings})
+    page.write(results.folder / "report.html")
+
+
+def _lead(settings: Settings) -> str:
+    reading = "a token like any other" if settings.mask_attended else "attended by nothing, as it was run"
+    return (
+        f"One prompt of {settings.length} tokens for {', '.join(map(str, settings.counts))} of {len(settings.models)} "
+        f"masked language models, on {', '.join(settings.tasks)}, {len(settings.seeds)} seeds; [MASK] is {reading}. "
+        "After Explainable Soft Prompts (Reimann and Sadrieh 2024)."
+    )
+
+
+def _comparison(page: ps.Report, table: str, frame: pd.DataFrame) -> None:
+    if (frame["computed"] != "").any():
+        page.section(f"Table {table}").table(beside_published(frame))
+
+
+def _table(page: ps.Report, name: str, table: pd.DataFrame) -> None:
+    more = f"The first {_SHOWN} of {len(table)} lines; {name}.csv has all." if len(table) > _SHOWN else ""
+    page.table(table.head(_SHOWN), more)
+
+
+def _figures(page: ps.Report, results: Results, name: str) -> None:
+    """Add the figures of a section: of its own name, or a name that begins with it."""
+    for figure, drawn in results.figures.items():
+        if figure == name or (figure.startswith(f"{name}_") and figure != "important_token_loss"):
+            page.figure(drawn, caption_of(figure))

@@ -1,0 +1,98 @@
+"""Tables of the report: means over runs of what the CSV files hold line by line."""
+
+import numpy as np
+import pandas as pd
+
+from recipes.common import Results
+
+_BY = ["task", "models"]
+
+
+def beside_published(frame: pd.DataFrame) -> pd.DataFrame:
+    """Return a table as the paper prints it, `mean ± std`, what was trained in front of what was published.
+
+    Cells of other tasks than the paper's stand beside the paper's own of the same row.
+    """
+    cells: dict[str, dict[str, str]] = {}
+    for kind, suffix in (("computed", ""), ("published", ", published")):
+        for row, column, value in frame[["row", "column", kind]].itertuples(index=False):
+            name, _, part = column.rpartition(" ") if column.endswith((" mean", " std")) else (column, "", "")
+            if value != "":
+                place = cells.setdefault(f"{name}{suffix}", {})
+                place[row] = f"{place[row]} ± {value}" if part == "std" and row in place else value
+    rows = list(dict.fromkeys(frame["row"]))
+    wide = pd.DataFrame({name: [column.get(row, "") for row in rows] for name, column in cells.items()})
+    wide.insert(0, "row", rows)
+    return wide
+
+
+def page_tables(results: Results) -> dict[str, pd.DataFrame]:
+    """Return name -> the table that the report shows under it."""
+    tables = results.tables
+    findings = tables["findings"]
+    accuracy = tables["accuracy"]
+    compression = tables["compression"]
+    whole = [name for name in compression.columns if name.endswith(("_loss", "_accuracy")) and "_by_" not in name]
+    found = {
+        "findings": findings[["claim", "task", "verdict", "number", "low", "high", "p_value"]],
+        "meanings": findings[["claim", "task", "section", "meaning"]],
+        "accuracy": _means(
+            accuracy[accuracy["kind"].str.isdigit()],
+            _BY,
+            [c for c in accuracy if "_" in c or c in ("accuracy", "loss")],
+        ),
+        "runs": tables["runs"].drop(columns=["kind", "seed", "loss", "accuracy", "excess"]),
+        "interventions": _means(
+            tables["interventions"],
+            ["task", "models", "measure", "how"],
+            ["observed", "null_mean", "assigned_as_by_zero"],
+        ),
+        "compression": _means(compression[_main(compression)], _BY, ["own_tokens", *whole]),
+        "mixing": _means(tables["mixing"], ["task", "prompt"], ["loss", "accuracy"]),
+        "shapley": shapley_summary(tables["shapley"]),
+        "back_translation": words_of_one_run(tables["back_translation"]),
+    }
+    return {name: tables[name] for name in ("splitting", "alignment", "similarities", "training")} | found
+
+
+def shapley_summary(table: pd.DataFrame) -> pd.DataFrame:
+    """Return for each run the efficiency residual, and how Shapley values go with what zeroing a token does."""
+    rows = []
+    for (task, run), part in table.groupby(["task", "run"], sort=False) if len(table) else ():
+        ranks = part[["values", "difference"]].rank().to_numpy()
+        by_token = part.pivot_table(index="model", columns="token", values=["values", "difference"], sort=False)
+        same = by_token["values"].to_numpy().argmax(axis=0) == by_token["difference"].to_numpy().argmax(axis=0)
+        rows.append(
+            {
+                "task": task,
+                "run": run,
+                "largest residual": part["efficiency_residual"].abs().max(),
+                "largest standard error": part["standard_error"].max(),
+                "rank correlation with difference": float(np.corrcoef(ranks.T)[0, 1]),
+                "tokens with the same main model": float(same.mean()),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def words_of_one_run(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the nearest words (cosine) of the last run with most models: tokens down, models across."""
+    sizes = table.groupby("run", sort=False)["model"].nunique()
+    run = sizes.index[sizes == sizes.max()][0]
+    mine = table[(table["run"] == run) & (table["metric"] == "cosine")]
+    cells = mine.assign(
+        shown=[
+            f"{word!r} {d:.2f} ({r:.2f})"
+            for word, d, r in zip(mine["word"], mine["distance"], mine["random_distance"], strict=True)
+        ]
+    )
+    return cells.pivot_table(index="token", columns="model", values="shown", aggfunc="first", sort=False).reset_index()
+
+
+def _means(table: pd.DataFrame, by: list[str], columns: list[str]) -> pd.DataFrame:
+    return table.groupby(by, sort=False)[columns].mean().reset_index()
+
+
+def _main(table: pd.DataFrame) -> pd.Series:
+    """Leave out runs with other seeds or durations, by their names."""
+    return ~table["run"].str.contains(r"_(?:init|train)_\d+$|_e[\d.]+$")

@@ -1,0 +1,68 @@
+"""The tasks of `train`: from the package, from folders beside each other, or from the Hub."""
+
+from dataclasses import replace
+from pathlib import Path
+
+import promptscope as ps
+from recipes.token_splitting.settings import KNOWN, Settings
+
+TEMPLATES = {"mnli": ps.Template("{bos}{text1};{text2}{sep}{mask}", "{label}")}
+"""Section 4.1: premise and hypothesis with a semi-colon."""
+
+
+def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
+    """Return the tasks by name, each with the splits `train` and `test`; `DATA/NAME` goes before the Hub.
+
+    A validation split stands in for a missing test split; a source with a single split is divided.
+
+    Raises:
+        TaskError: no task, one twice, an unknown one, or one without label words.
+    """
+    if not settings.tasks or len(set(settings.tasks)) < len(settings.tasks):
+        raise ps.TaskError(f"name at least one task, each once, not {list(settings.tasks)}")
+    tasks = {}
+    for name in settings.tasks:
+        folder = None if data is None else data / name
+        task = ps.load_task(name, folder if folder is not None and folder.is_dir() else None)
+        tasks[name] = _cut(_as_read(_with_both_splits(task, settings.held_out), settings), settings)
+    return tasks
+
+
+def printed(task: str) -> str:
+    """Return the name of a task in the paper's tables; of other tasks, its own.
+
+    >>> printed("imdb"), printed("continent_en")
+    ('IMDb', 'continent_en')
+    """
+    return KNOWN[task].printed if task in KNOWN else task
+
+
+def n_scored(task: str, settings: Settings) -> int | None:
+    """Return how many records of the test split are scored; None: all."""
+    return settings.scored or (KNOWN[task].scored if task in KNOWN else None)
+
+
+def _as_read(task: ps.Task, settings: Settings) -> ps.Task:
+    if task.verbalizer is None:
+        raise ps.TaskError(f"masked models predict label words, and task {task.name!r} has none: name a classification")
+    return replace(
+        task,
+        template=replace(TEMPLATES.get(task.name, task.template), mask_attended=settings.mask_attended),
+        verbalizer=ps.Verbalizer(task.verbalizer.words, settings.first_piece),
+    )
+
+
+def _with_both_splits(task: ps.Task, share: float) -> ps.Task:
+    splits = dict(task.splits)
+    if {"train", "test"} <= set(splits):
+        return task
+    if "train" in splits and "validation" in splits:
+        return replace(task, splits={**splits, "test": splits["validation"]}, source=None)
+    return task.with_splits(test=share, source=next(iter(splits)))
+
+
+def _cut(task: ps.Task, settings: Settings) -> ps.Task:
+    n = settings.train_limit or (KNOWN[task.name].train if task.name in KNOWN and not settings.steps else 0)
+    if not n or n >= len(task.split("train")):
+        return task
+    return replace(task, splits={**task.splits, "train": task.split("train")[:n]}, source=None)
