@@ -1,6 +1,7 @@
 """The models that are timed: SmolLM2-135M with its weights, the others as published shapes with random weights."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -80,7 +81,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "t5-small": lambda: _t5(512, 1024, 8, 6),
     "t5-base": lambda: _t5(768, 2048, 12, 12),
     "mgpt-shape": lambda: _gpt2(n_embd=2048, n_layer=24, n_head=16, vocab_size=100_000, n_positions=2048),
-    "mgpt-narrow": lambda: _gpt2(n_embd=256, n_layer=6, n_head=16, vocab_size=512, n_positions=2048),
+    "mgpt-narrow": lambda: _gpt2(n_embd=256, n_layer=2, n_head=16, vocab_size=512, n_positions=2048),
     "tiny-llama": lambda: _llama(64, 2, 512),
     "tiny-gpt2": lambda: _gpt2(n_embd=64, n_layer=2, n_head=4, vocab_size=512, n_positions=256),
     "tiny-bert": lambda: _bert(
@@ -110,10 +111,22 @@ class Models:
         return self._held
 
 
+@contextmanager
+def _made_in(dtype: torch.dtype) -> Iterator[None]:
+    """Make half-precision weights as such: those of a large model would not fit in float32."""
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype if dtype == torch.bfloat16 else before)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
+
+
 def load_subject(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
     """Make a model and boot promptscope on its very weights."""
     torch.manual_seed(0)
-    bare = MODELS[name]().eval().requires_grad_(False)
+    with _made_in(dtype):
+        bare = MODELS[name]().eval().requires_grad_(False)
     torch.nn.Module.to(bare, device=device, dtype=dtype)
     # With random tokens a row may write an end token at any time: all are to write the same number.
     if bare.can_generate():

@@ -12,7 +12,7 @@ from promptscope.plots.theme import CATEGORICAL, new_figure
 from promptscope.probes import ProbeResult
 
 _SYMBOLS = ("circle", "diamond-open", "x-thin-open", "square-open", "triangle-up-open")
-_PER_ROW, _FACET, _GAP = 4, 190.0, 44.0
+_PER_ROW, _FACET, _GAP = 4, 178.0, 44.0
 
 
 def components(result: ProbeResult, layers: Sequence[int] | None = None) -> go.Figure:

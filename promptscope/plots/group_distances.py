@@ -49,11 +49,12 @@ def group_distances_figure(
         )
     for number, (name, value) in enumerate(references.items()):
         line = {"color": CATEGORICAL[-1 - number % len(CATEGORICAL)], "dash": "dash", "width": 1.5}
-        figure.add_hline(y=value, line=line, annotation_text=name, annotation_position="top left", col=1)
-        for column in range(2, columns + 1):
-            figure.add_hline(y=value, line=line, col=column)
+        figure.add_hline(y=value, line=line)
+        # A line across the picture has no entry in the legend.
+        figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", line=line, name=name), row=1, col=1)
     figure.update_xaxes(type="category", tickangle=45)
     figure.update_yaxes(showgrid=True, gridcolor="#ECEEF1", rangemode="tozero")
     figure.update_yaxes(title_text=units, col=1)
     figure.update_annotations(font={"size": 12})
+    figure.update_layout(legend={"y": -0.5, "yanchor": "top"}, margin={"b": 170}, height=figure.layout.height + 60)
     return figure

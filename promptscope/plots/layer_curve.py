@@ -4,7 +4,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from promptscope.plots.facets import facets
-from promptscope.plots.theme import CATEGORICAL, index_ticks, new_figure, with_alpha
+from promptscope.plots.theme import CATEGORICAL, index_ticks, legend_below, new_figure, with_alpha
 from promptscope.probes import ProbeResult
 
 _GRID = "#ECEEF1"
@@ -30,6 +30,7 @@ def layer_curve(result: ProbeResult) -> go.Figure:
                 go.Scatter(
                     x=np.concatenate([layers, layers[::-1]]),
                     y=np.concatenate([high, low[::-1]]),
+                    mode="lines",
                     fill="toself",
                     fillcolor=with_alpha(colour, 0.16),
                     line={"width": 0},
@@ -53,6 +54,7 @@ def layer_curve(result: ProbeResult) -> go.Figure:
             )
         )
     figure.update_layout(showlegend=len(lines) > 1)
+    legend_below(figure, [label for label, _ in lines])
     figure.update_xaxes(
         title_text="layer", tickmode="array", tickvals=index_ticks(layers), ticks="outside", tickcolor=_GRID
     )

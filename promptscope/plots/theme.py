@@ -1,6 +1,8 @@
 """One look for figures: colours that survive colour blindness and print, quiet axes, titles that say what is more."""
 
+import math
 import textwrap
+from collections.abc import Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -54,8 +56,9 @@ def new_figure(
 
     *width* and *height* are of the picture without the title; a long subtitle is wrapped.
     """
-    skipped = f" ({result.n_skipped} skipped)" if result.n_skipped else ""
-    about = f"{result.direction} · {result.n_examples} inputs{skipped}".lstrip(" ·")
+    n, skipped = result.n_examples, f" ({result.n_skipped} skipped)" if result.n_skipped else ""
+    inputs = f"{n} input{'' if n == 1 else 's'}{skipped}" if n or skipped else ""
+    about = " · ".join(filter(None, [result.direction, inputs]))
     return titled_figure(width, height, result.title or result.name, about, figure)
 
 
@@ -64,13 +67,16 @@ def titled_figure(
 ) -> go.Figure:
     """Return a figure in our look under *title*, with *about* (what is drawn, which way is more) in small letters.
 
-    *width* and *height* are of the picture without the title; a long explanation is wrapped.
+    *width* and *height* are of the picture without the title; a long title or explanation is wrapped.
     """
     figure = figure or go.Figure()
     width = max(width, 400)
-    lines = textwrap.wrap(about, width=int((width - _LEFT - 12) / 6.1))  # 12 px letters are about 6 px wide
+    room = width - _LEFT - 12
+    title_lines = textwrap.wrap(title, width=int(room / 9.8)) or [""]  # bold 16 px letters are about 10 px wide
+    lines = textwrap.wrap(about, width=int(room / 6.1))  # 12 px letters are about 6 px wide
+    title = "<br>".join(title_lines)
     subtitle = "".join(f'<br><span style="font-size:12px;color:{_QUIET}">{line}</span>' for line in lines)
-    top = 62 + 17 * len(lines)
+    top = 62 + 21 * (len(title_lines) - 1) + 17 * len(lines)
     figure.update_layout(
         template=TEMPLATE,
         width=width,
@@ -79,6 +85,18 @@ def titled_figure(
         title={"text": f"<b>{title}</b>{subtitle}", "font": {"size": 16}, "pad": {"t": 16}},
     )
     return figure
+
+
+def legend_below(figure: go.Figure, labels: Sequence[str]) -> None:
+    """Put the legend of a figure under its x axis, and make room, where *labels* need more than one line on top."""
+    width, height, margin = figure.layout.width, figure.layout.height, figure.layout.margin
+    lines = math.ceil(sum(7 * len(label) + 56 for label in labels) / (width - margin.l - margin.r))
+    if lines < 2:
+        return
+    inner = height - margin.t - margin.b
+    more = 22 * lines + 12
+    figure.update_layout(height=height + more, margin={"b": margin.b + more})
+    figure.update_layout(legend={"y": -margin.b / inner, "yanchor": "top"})
 
 
 def with_alpha(colour: str, alpha: float) -> str:

@@ -54,7 +54,9 @@ def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] 
 
 
 def stack_tasks(results: Mapping[str, ProbeResult]) -> ProbeResult:
-    """Return the results of several tasks as one, with the dimension `task` in front; numbers per input, or without some, are left out.
+    """Return the results of several tasks as one, with the dimension `task` in front.
+
+    Numbers of single inputs, or without some inputs, are left out.
 
     Raises:
         ProbeError: results of different models, probes, prompts or layers, or prompts of different lengths.

@@ -90,7 +90,6 @@ def prompt_pca(
         title="Prompts, principal components",
         units="coordinate",
         direction="near = alike",
-        n_examples=n * k,
         provenance={
             "model": {key: first.provenance.get(key) for key in ("model", "embedding_hash")},
             "prompts": {name: {"prompt": repr(p), "content_hash": p.content_hash()} for name, p in prompts.items()},

@@ -44,6 +44,19 @@ CAPTIONS = {
     "on_score_binary": "Not in the paper: Figure 7 for sets of active neurons.",
 }
 
+TITLES = {
+    "figure_12_concepts": "Figure 12, commonsense generation",
+    "attention_mass": "Attention on the prompt",
+    "attention_bias": "More than a bias of attention",
+    "attention_kl_per_query": "Attention KL, per query",
+    "label_cosine_centred": "Label words, centred",
+    "label_cosine_residual": "Label words, residual stream",
+    "residual_pca": "Residual stream",
+    "kl_and_random": "Attention KL beside random prompts",
+    "on_score_binary": "ON score of active neurons",
+}
+"""Headings of figures that are not simply numbered."""
+
 
 def paper_figures(summary: Summary, languages: Mapping[str, str]) -> dict[str, go.Figure]:
     """Return the figures by number, and those that the paper does not have."""
@@ -56,7 +69,9 @@ def paper_figures(summary: Summary, languages: Mapping[str, str]) -> dict[str, g
         "figure_3": plots.heatmap(mean_over_tasks(summary.variability)),
         "figure_4": plots.heatmap(some_tasks(some_prompts(summary.kl), shown)),
         "figure_5": plots.layer_curve(some_prompts(summary.kl_by_language)),
-        "figure_6": plots.matrix(stack_correlations(summary.correlations), "task", "layers"),
+        "figure_6": plots.matrix(
+            replace(stack_correlations(summary.correlations), title="Correlation over heads"), "task", "layers"
+        ),
         "figure_7": plots.layer_curve(some_prompts(summary.on)),
     }
     if summary.cosines:

@@ -102,7 +102,7 @@ def clusters_by_task(v1: ProbeResult | None, v2: ProbeResult | None) -> Observat
 def low_layers_depend_less_on_content(variability: Mapping[str, ProbeResult]) -> Observation:
     """The plain model's lowest quarter of layers has lower attention variability than the others."""
     return _observed(
-        "attention in the lower layers depends less on content",
+        "attention in low layers depends less on content",
         "4.3, Figures 3 and 12",
         [over_inputs.variability_above_the_lowest(result) for result in variability.values()],
         "attention variability: all other layers less the lowest quarter, mean over tasks",
@@ -112,7 +112,7 @@ def low_layers_depend_less_on_content(variability: Mapping[str, ProbeResult]) ->
 def v2_changes_the_middle(kl: Mapping[str, ProbeResult]) -> Observation:
     """The middle half of the layers has a larger share of v2's change of attention than of v1's."""
     return _observed(
-        "v2 changes attention in the middle layers, v1 far less",
+        "v2 changes attention mid-depth, v1 far less",
         "4.3, Figures 4, 5, 13, 14",
         [over_inputs.share_of_the_middle(result) for result in kl.values()],
         "share of the summed KL that lies in the two middle quarters: v2 less v1, mean over tasks",
@@ -124,7 +124,7 @@ def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping
     second, last = (
         [over_inputs.correlation_over_heads(kl[task], variability[task], quarter) for task in kl] for quarter in (1, -1)
     )
-    claim, section = "v2 changes content-dependent heads in the second quarter, others in the last", "4.3, Figure 6"
+    claim, section = "v2 changes content heads mid-depth, others at the end", "4.3, Figure 6"
     both = [_observed(claim, section, numbers, "") for numbers in (second, [_less(number) for number in last])]
     r, of_last = ([float(np.tanh(end)) for end in (one.number, one.low, one.high)] for one in both)
     return replace(
@@ -147,7 +147,7 @@ def neurons_common_before_the_last(on: ProbeResult | None) -> Observation:
     The number is the second-to-last layer's score less the lowest of the upper half before it, for v2, over pairs of
     tasks within a language, mean over languages.
     """
-    claim, section = "neurons are task-specific in deep layers, but common in the second-to-last", "4.4, Figure 7"
+    claim, section = "deep neurons are task-specific, but not before the last", "4.4, Figure 7"
     meaning = "v2's ON score: second-to-last layer less the lowest of the upper half before it; first layer {:.2f}"
     if on is None:
         return _absent(claim, section, meaning.format(np.nan))
@@ -178,7 +178,7 @@ def leans_to_the_gold_label(cosines: Mapping[str, ProbeResult]) -> Observation:
     gaps = [result.data["gap"].sel(prompt="v2").values for result in cosines.values()]
     dip = over_tasks([(gap[-1] + gap[-3]) / 2 - gap[-2] for gap in gaps if len(gap) > 2])
     return _observed(
-        "deep layers lean to the gold label word, less so in the second-to-last",
+        "deep layers lean to the gold label word",
         "4.4, Figure 8",
         [over_inputs.gap_of_the_last_quarter(result) for result in cosines.values()],
         "cosine with the gold word less that with another, v2, last quarter of layers, mean over tasks; the gap's "
@@ -193,7 +193,7 @@ def peaks_beat_troughs(differences: Sequence[Number]) -> Observation:
     """
     better = sum(one.value > 0 for one in differences)
     return _observed(
-        "deep prompts work better in peak layers than in trough layers",
+        "deep prompts work better in peaks than in troughs",
         "5, Table 2",
         differences,
         "score of the peak group less that of the trough group, percentage points, mean over tasks; better in "

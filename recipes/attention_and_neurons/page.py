@@ -1,10 +1,14 @@
 """The report: what the paper says, what came out, every table and figure in the paper's order."""
 
+from collections.abc import Hashable
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
 import promptscope as ps
-from recipes.attention_and_neurons.figures import CAPTIONS
+from recipes.attention_and_neurons.figures import CAPTIONS, TITLES
 from recipes.common import Results
 
 TITLE = "What prompt tuning v1 and v2 change inside a language model"
@@ -24,11 +28,12 @@ def write_page(
     for verdict in ("holds", "undecided", "does not hold", "not measured"):
         page.number(verdict, str(int(held.get(verdict, 0))), f"of {len(observations)} observations of the paper")
     page.section("Observations").text(
-        "Each number is above zero where the claim is right. verdict: by the 95 % interval over inputs (low, high), "
-        "the tasks as they are. other_tasks: by the interval over tasks, would other tasks say the same? holds: the "
-        "whole interval lies above zero; undecided: it reaches over, or there is none."
+        "Each number is above zero where the claim is right. On these tasks: by the 95 % interval over inputs, which "
+        "is shown. On others: by the interval over tasks. holds: the whole interval lies above zero; undecided: it "
+        "reaches over, or there is none."
     )
-    page.table(observations)
+    page.table(_verdicts(observations))
+    page.bullets(*map(_meaning, range(1, len(observations) + 1), observations.to_dict("records")))
     if notes:
         page.section("Left out").bullets(*notes)
     page.section("Scores").text(
@@ -36,19 +41,45 @@ def write_page(
         "of the trained ones; all layers is v2."
     )
     page.table(means.reset_index(), formats={name: ".1f" for name in means.columns})
-    page.table(results.summary(), "Cells of the published tables that this run has.")
     for table, frame in results.comparisons.items():
-        page.section(f"Table {table}")
+        page.section("Numbers in the text" if table == "text" else f"Table {table}")
         if table == "2":
             page.text(f"Deep prompts in groups of layers. {groups}.")
-        page.table(frame[_COLUMNS])
+        absent = int((frame["status"] == "absent").sum())
+        caption = f"{absent} more published numbers are of tasks that this run does not have." if absent else ""
+        page.table(frame.loc[frame["status"] != "absent", _COLUMNS], caption)
     for name, figure in results.figures.items():
         _figure(page, name, figure, results.tables["figure_5_turns"] if name == "figure_5" else None)
     page.provenance({"recipe": {"name": results.recipe}, "settings": results.settings})
     page.write(results.folder / "report.html")
 
 
+def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "": range(1, len(observations) + 1),
+            "claim": observations["claim"],
+            "on these tasks": observations["verdict"],
+            "on others": observations["other_tasks"],
+            "number": observations["number"].map("{:.3g}".format),
+            "95 % interval": [_interval(*ends) for ends in zip(observations["low"], observations["high"], strict=True)],
+        }
+    )
+
+
+def _interval(low: float, high: float) -> str:
+    return f"{low:.3g} to {high:.3g}" if np.isfinite([low, high]).all() else ""
+
+
+def _meaning(number: int, observation: dict[Hashable, Any]) -> str:
+    over_tasks = _interval(observation["tasks_low"], observation["tasks_high"])
+    parts = [f"{number} (section {observation['section']}): {observation['meaning']}"]
+    parts += [f"over tasks {over_tasks}"] if over_tasks else []
+    parts += [f"p = {observation['p_value']:.2g}"] if np.isfinite(observation["p_value"]) else []
+    return "; ".join(parts) + "."
+
+
 def _figure(page: ps.Report, name: str, figure: go.Figure, turns: pd.DataFrame | None) -> None:
-    page.section(name.replace("_", " ").capitalize()).text(CAPTIONS[name]).figure(figure)
+    page.section(TITLES.get(name, name.replace("_", " ").capitalize())).text(CAPTIONS[name]).figure(figure)
     if turns is not None:
         page.table(turns, "Layers where the curves turn; the published ones are of a model with 24 layers.")

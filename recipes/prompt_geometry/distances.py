@@ -102,6 +102,13 @@ def word_correlations(where: Geometry, n_permutations: int, seed: int = 0) -> pd
     return pd.DataFrame(rows, columns=[*columns, "n_vectors", "n_distances"])
 
 
+def correlation_summary(correlations: pd.DataFrame) -> pd.DataFrame:
+    """Return the lowest, median and highest of each column of `word_correlations` over pairs of words."""
+    numbers = correlations[["correlation", "as_printed", "naive_p", "mantel_p", "within_position_p"]]
+    rows = {"lowest": numbers.min(), "median": numbers.median(), "highest": numbers.max()}
+    return pd.DataFrame(rows).T.rename_axis("over pairs of words").reset_index()
+
+
 def cluster_table(where: Geometry, n_permutations: int, seed: int = 0) -> pd.DataFrame:
     """Return the silhouette (cosine) by task, word and position beside shuffled labels."""
     distances = distance_matrix(where.x)

@@ -1,5 +1,6 @@
 """The recipe's figures, from its tables."""
 
+import math
 from collections.abc import Mapping
 from contextlib import suppress
 
@@ -16,6 +17,7 @@ from recipes.prompt_geometry.distances import AVERAGE, group_means, reference_me
 from recipes.prompt_geometry.vectors import Geometry, nearest_names
 
 _GRID = "#ECEEF1"
+_COLUMNS = 2
 
 
 def curves_figure(table: pd.DataFrame, panels: Mapping[str, str], title: str, about: str) -> go.Figure:
@@ -23,12 +25,14 @@ def curves_figure(table: pd.DataFrame, panels: Mapping[str, str], title: str, ab
 
     *panels* maps columns to the names of their axes; hovering on a run shows the column `hover`.
     """
-    figure = make_subplots(1, len(panels), horizontal_spacing=0.09)
-    figure = titled_figure(330 * len(panels), 340, title, about, figure)
+    height = math.ceil(len(panels) / _COLUMNS)
+    figure = make_subplots(height, _COLUMNS, horizontal_spacing=0.12, vertical_spacing=0.16)
+    figure = titled_figure(400 * _COLUMNS, 110 + 270 * height, title, about, figure)
     for number, task in enumerate(table["task"].drop_duplicates()):
         colour = CATEGORICAL[number % len(CATEGORICAL)]
         of_task = table[table["task"] == task]
-        for column, name in enumerate(panels, start=1):
+        for panel, name in enumerate(panels):
+            row, column = panel // _COLUMNS + 1, panel % _COLUMNS + 1
             thick = of_task.groupby("step")[name].mean()
             for word, run in of_task.groupby("word", sort=False):
                 figure.add_scatter(
@@ -40,7 +44,7 @@ def curves_figure(table: pd.DataFrame, panels: Mapping[str, str], title: str, ab
                     hovertemplate=f"{task}, {word}<br>step %{{x}}: %{{y:.4g}}<br>%{{text}}<extra></extra>",
                     legendgroup=task,
                     showlegend=False,
-                    row=1,
+                    row=row,
                     col=column,
                 )
             figure.add_scatter(
@@ -51,14 +55,18 @@ def curves_figure(table: pd.DataFrame, panels: Mapping[str, str], title: str, ab
                 line={"color": colour, "width": 2.5},
                 hovertemplate=f"{task}, mean over words<br>step %{{x}}: %{{y:.4g}}<extra></extra>",
                 legendgroup=task,
-                showlegend=column == 1,
-                row=1,
+                showlegend=panel == 0,
+                row=row,
                 col=column,
             )
-    for column, units in enumerate(panels.values(), start=1):
-        figure.update_yaxes(title_text=units, showgrid=True, gridcolor=_GRID, row=1, col=column)
-    figure.update_xaxes(title_text="step")
-    figure.update_layout(legend={"y": -0.22, "yanchor": "top"}, margin={"b": 110})
+    for panel, units in enumerate(panels.values()):
+        at = {"row": panel // _COLUMNS + 1, "col": panel % _COLUMNS + 1}
+        share = units.startswith("share") or "accuracy" in units
+        figure.update_yaxes(
+            title_text=units, showgrid=True, gridcolor=_GRID, range=[-0.03, 1.03] if share else None, **at
+        )
+    figure.update_xaxes(title_text="step", row=height)
+    figure.update_layout(legend={"y": -60 / (270 * height), "yanchor": "top"}, margin={"b": 130})
     return figure
 
 

@@ -10,31 +10,33 @@ CAPTIONS = {
     "claims": "The paper's claims, without self-pairs (fixed) and as the authors' code computes them. p_value: "
     "permutation of whole runs' labels, or for the words' geometries Mantel within positions (fixed) and the naive one "
     "(paper code), the largest over pairs of words; none where a claim is a count.",
-    "pairs_along": "Prompts of one word start at one point. How long do they stay closer to each other than prompts of "
-    "one task?",
+    "word_or_task": "Prompts of one word start at one point. How long do they stay closer to each other than prompts "
+    "of one task?",
     "kinds_of_pairs": "Mean cosine distance by what two vectors have in common. Tables 1 and 2 both hold the pairs of "
     "one run, which share word and task. Of the trained vectors, and of the steps that training added to their starts.",
     "factors": "Do runs of the same word (task) lie closer than runs whose words (tasks) were shuffled within each "
     "task (word)? Of the trained vectors, and of the steps.",
-    "accuracy": "Test accuracy (the greedy continuation starts with the label) and loss of the last prompts, over "
-    "initial words; untrained: the prompts before training; frozen: the model without a prompt.",
-    "figures_1_and_2": "Figures 1 and 2.",
-    "trajectories": "From the start to the end of training, for each vector.",
+    "accuracy": "Test accuracy (the greedy continuation starts with the label) and loss of the last prompts: means "
+    "over initial words, with the lowest and the highest; untrained: accuracy of the prompts before training; frozen: "
+    "of the model without a prompt.",
+    "figures_1_and_2": "On the test split.",
+    "where_prompts_move": "From the start to the end of training; every vector is in trajectories.csv.",
     "figure_3": "Figure 3: average cosine distance within groups.",
     "figure_5": "Figure 5: the same in L2.",
     "figure_4_tsne_by_word": "Figure 4, left: all trained vectors, t-SNE, coloured by initial word. Hover for task, "
     "word, position and nearest tokens.",
     "figure_4_tsne_by_task": "Figure 4, right: the same picture coloured by task.",
-    "pca_by_word": "PCA, by word.",
-    "pca_by_task": "PCA, by task.",
-    "umap_by_word": "UMAP, by word.",
-    "umap_by_task": "UMAP, by task.",
+    "pca_by_word": "The same vectors in the two directions of largest variance.",
+    "pca_by_task": "The same picture coloured by task.",
+    "umap_by_word": "The same vectors by UMAP.",
+    "umap_by_task": "The same picture coloured by task.",
     "projections": "Trustworthiness of each picture: how far its neighbours are neighbours in the full space; 1 = all, "
     "about 0.5 = a random picture.",
     "clusters": "Silhouette (cosine) beside shuffled labels: 1 = tight clusters, 0 = none. Vectors of one run start "
     "alike, so that shuffling vectors is too easy a null for words; factors, above, shuffles runs.",
-    "correlations": "Do the distances between the vectors of one word agree with those of another? naive_p takes the "
-    "distances as independent; mantel_p reorders vectors, within_position_p only within positions.",
+    "correlation_summary": "Do distances between the vectors of one word agree with those of another? naive_p takes "
+    "the distances as independent; mantel_p reorders vectors, within_position_p only within positions. Every two words "
+    "are in correlations.csv.",
     "neighbourhoods": "Section 3.2.1: mean numbers of neighbours within epsilon (results.json says which). "
     "expected: as many, were neighbours drawn at random.",
     "closest": "Section 3.2.3: mean cosine distance to the closest other vector.",
@@ -53,3 +55,28 @@ CAPTIONS = {
     "descriptions.csv.",
 }
 """Name of a table or figure -> what it shows."""
+
+HEADINGS = {
+    "Word or task": "Same word or same task, along training",
+    "Factors": "Word and task as factors",
+    "Figure 4 tsne by word": "Figure 4: t-SNE by word",
+    "Figure 4 tsne by task": "Figure 4: t-SNE by task",
+    "Pca by word": "PCA by word",
+    "Pca by task": "PCA by task",
+    "Umap by word": "UMAP by word",
+    "Umap by task": "UMAP by task",
+    "Projections": "How far to trust the pictures",
+    "Clusters": "Silhouettes",
+    "Correlation summary": "Do the words' geometries agree?",
+    "Neighbourhoods": "What lies around prompts and tokens",
+    "Closest": "Distance to the closest",
+    "Task neighbours": "Table 3 as a picture",
+    "Norms": "Norms and directions",
+    "Wayward": "Wayward prompts",
+    "Reading summary": "Readings against their nulls",
+    "Description match": "Do descriptions fit their own task?",
+    "Best descriptions": "Descriptions",
+    "Table text": "Numbers of sections 3.1 and 3.2",
+    "Table data": "Sizes of the data",
+}
+"""Names of sections as `Results.report` makes them -> what they say."""

@@ -12,6 +12,7 @@ from recipes.prompt_geometry.claims import claim_table, factor_tests
 from recipes.prompt_geometry.distances import (
     AVERAGE,
     cluster_table,
+    correlation_summary,
     distance_table,
     kinds_of_pairs,
     norm_table,
@@ -35,7 +36,7 @@ from recipes.prompt_geometry.neighbourhoods import (
     neighbourhood_table,
     task_counts,
 )
-from recipes.prompt_geometry.page import CAPTIONS, LEAD, TITLE
+from recipes.prompt_geometry.page import CAPTIONS, HEADINGS, LEAD, TITLE
 from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
 from recipes.prompt_geometry.readings import read_prompts, reading_summary
 from recipes.prompt_geometry.scores import frozen_scores, score_runs
@@ -74,7 +75,7 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
         results.table("wayward", wayward_table(model, where, held, held_scores, scores))
     for name, table in _readings(model, tasks, runs, held, settings).items():
         results.table(name, table)
-    _with_key_numbers(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
+    _finished(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
     about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
     results.finish(about | {"epsilon": settings.epsilon, "table3_epsilon": settings.table3_epsilon})
     _say(results, out)
@@ -92,19 +93,24 @@ def _training(
 ) -> pd.DataFrame:
     scores = score_runs(model, tasks, runs, settings, out / "scores")
     last = scores[scores["step"] == scores.groupby(["task", "word"])["step"].transform("max")]
-    summary = last.groupby("task", sort=False)[["accuracy", "loss"]].agg(["mean", "min", "max"])
-    summary.columns = [f"{name}_{of}" for name, of in summary.columns]
-    frozen = frozen_scores(model, tasks, settings).set_index("task").add_prefix("frozen_")
-    untrained = scores[scores["step"] == 0].groupby("task")[["accuracy", "loss"]].mean().add_prefix("untrained_")
+    summary = last.groupby("task", sort=False).agg(
+        accuracy=("accuracy", "mean"), lowest=("accuracy", "min"), highest=("accuracy", "max"), loss=("loss", "mean")
+    )
+    others = {
+        "untrained": scores[scores["step"] == 0].groupby("task")[["accuracy", "loss"]].mean(),
+        "frozen": frozen_scores(model, tasks, settings).set_index("task"),
+    }
+    for name, table in others.items():
+        summary = summary.join(table.set_axis([name, f"{name}_loss"], axis=1))
     results.table("scores", scores)
-    results.table("accuracy", summary.join(untrained).join(frozen).reset_index())
+    results.table("accuracy", summary.reset_index())
     results.figure("figures_1_and_2", scores_figure(scores))
     trajectories = trajectory_table(where, runs)
     results.table("trajectories", trajectories)
-    results.figure("trajectories", trajectories_figure(trajectories))
+    results.figure("where_prompts_move", trajectories_figure(trajectories))
     along = pairs_along(where, runs)
     results.table("pairs_along", along)
-    results.figure("pairs_along", pairs_along_figure(along))
+    results.figure("word_or_task", pairs_along_figure(along))
     return scores
 
 
@@ -112,13 +118,15 @@ def _geometry(results: Results, where: Geometry, settings: Settings) -> None:
     n, seed, pairs = settings.permutations, settings.seed, settings.self_pairs
     both = {"vectors": where, "steps": steps(where)}
     made = projections(where, seed)
+    correlations = word_correlations(where, n, seed)
     tables = {
         "claims": claim_table(where, settings),
-        "kinds_of_pairs": pd.concat([kinds_of_pairs(of).assign(of=name) for name, of in both.items()]),
-        "factors": pd.concat([factor_tests(of, n, seed).assign(of=name) for name, of in both.items()]),
+        "kinds_of_pairs": _stacked({name: kinds_of_pairs(of) for name, of in both.items()}),
+        "factors": _stacked({name: factor_tests(of, n, seed) for name, of in both.items()}),
         "clusters": cluster_table(where, n, seed),
         "distances": distance_table(where),
-        "correlations": word_correlations(where, n, seed),
+        "correlations": correlations,
+        "correlation_summary": correlation_summary(correlations),
         "neighbourhoods": neighbourhood_table(where, settings.epsilon, pairs),
         "closest": closest_table(where, settings.epsilon),
         "neighbour_tokens": neighbour_tokens(where, settings.epsilon),
@@ -134,6 +142,10 @@ def _geometry(results: Results, where: Geometry, settings: Settings) -> None:
         results.figure(name, figure)
 
 
+def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    return pd.concat(tables, names=["of"]).reset_index("of").reset_index(drop=True)
+
+
 def _readings(
     model: ps.HookedModel, tasks: dict[str, ps.Task], runs: Runs, held: Runs, settings: Settings
 ) -> dict[str, pd.DataFrame]:
@@ -143,8 +155,10 @@ def _readings(
     return {"reading_summary": reading_summary(tables["readings"]), **tables}
 
 
-def _with_key_numbers(page: ps.Report, results: Results) -> ps.Report:
-    """Put on top which are closer, and how many readings of the prompts beat random ones."""
+def _finished(page: ps.Report, results: Results) -> ps.Report:
+    """Put on top which are closer, and how many readings of the prompts beat random ones; give sections their names."""
+    for section in page.sections:
+        section.title = HEADINGS.get(section.title, section.title)
     pairs = results.tables["kinds_of_pairs"].query("of == 'vectors'").set_index("pairs")[AVERAGE]
     for kind in ("same word, other task", "same task, other word", "other task, other word"):
         page.number(kind, f"{pairs[kind]:.2f}", "mean cosine distance")

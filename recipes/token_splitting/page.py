@@ -13,28 +13,43 @@ _SHOWN = 60
 """Rows of a long table on the page; the CSV beside it has all."""
 
 SECTIONS = {
-    "accuracy": "Means over runs and models. single: a prompt for this model alone; initial: the prompt before "
-    "training; random: random vectors of its norms; frozen: no prompt.",
-    "runs": "One line per run. concentration: share of all importance (difference) that falls to each token's "
-    "main model, beside its permutation null; matter: tokens without which some model's loss rises by "
-    "more than a tenth; to_one: of these, to one model; kept: tokens with the same model by loss and by "
-    "ratio; agree, kappa: alignment by cosine.",
+    "accuracy": "Means over runs and models. single: a prompt for this model alone; initial: the prompt "
+    "before training; random: random vectors of its norms; frozen: no prompt.",
+    "runs": "One line per run. concentration: share of all importance (difference) that falls to each "
+    "token's main model, beside its permutation null; matter: tokens without which some model's "
+    "loss rises by more than a tenth; to_one: of these, to one model; kept: tokens with the same "
+    "model by loss and by ratio; agree, kappa: alignment by cosine.",
     "splitting": "By number of models, all runs together.",
-    "alignment": "Table 13 with its exact permutation null, for three importances; gained, lost and change_p compare "
-    "with the masked loss (McNemar).",
-    "interventions": "The first run of each count by four interventions: concentration beside its null, by difference and "
-    "by KL of the output, and the share of tokens that are assigned as by zeroing.",
+    "alignment": "Table 13 with its exact permutation null, for three importances; gained, lost and change_p "
+    "compare with the masked loss (McNemar).",
+    "interventions": "The first run of each count by four interventions: concentration beside its null, by "
+    "difference and by KL of the output, and the share of tokens that are assigned as by zeroing.",
     "compression": "Tables 4 and 14: only a model's own tokens are left, the others zero (masked) or removed "
     "(shortened), beside random choices of as many. Means over runs and models.",
-    "mixing": "Prompt mixing (section 6.2): half of the tokens of a prompt for one model, half of one for another, "
-    "those that are worth more to it. Beside it: half and half at random, the two whole prompts, the "
-    "prompt trained on both. Means over pairs and over both models of each.",
+    "mixing": "Prompt mixing (section 6.2): half of the tokens of a prompt for one model, half of one for "
+    "another, those that are worth more to it. Beside it: half and half at random, the two whole "
+    "prompts, the prompt trained on both. Means over pairs and over both models of each.",
     "similarities": "Table 2's six similarities, mean over pairs of prompts.",
     "shapley": "Exact up to 12 tokens. residual: how far their sum is from what it has to be.",
-    "back_translation": "Table 9, of one run: the nearest word of each token in each of its models, its cosine distance, and "
-    "in brackets that of a random vector from its own nearest word.",
+    "back_translation": "Table 9, of one run: the nearest word of each token in each of its models, its cosine "
+    "distance, and in brackets that of a random vector from its own nearest word.",
     "training": "Every run: seconds of training, and of measuring.",
 }
+
+ORDER = (
+    *(
+        "accuracy",
+        "importance",
+        "concentration",
+        "runs",
+        "splitting",
+        "important_token_loss",
+        "interventions",
+        "shapley",
+    ),
+    *("alignment", "figure_1", "figure_2", "compression", "mixing", "transfer", "back_translation", "similarities"),
+    "training",
+)
 
 
 def write_page(results: Results, settings: Settings) -> None:
@@ -48,7 +63,9 @@ def write_page(results: Results, settings: Settings) -> None:
         "< 0.05); undecided: the interval reaches over zero. A few runs each: undecided is the usual answer."
     )
     shown = page_tables(results)
-    page.table(shown["findings"]).section("What the numbers are").table(shown["meanings"])
+    page.table(shown["findings"]).section("What the numbers are").bullets(
+        *(f"{row.claim} ({row.task}; section {row.section}). {row.meaning}." for row in found.itertuples())
+    )
     page.section("The paper's tables").text(
         "Published numbers are of MultiBERTs on 5,000 test records; what differs here are models, data and training, "
         "not the definitions, which give the published numbers from the authors' own files (the tables command). "
@@ -57,13 +74,13 @@ def write_page(results: Results, settings: Settings) -> None:
     page.table(results.summary(), "Cells that this preset has a number for; absent.csv says why others have none.")
     for table, frame in results.comparisons.items():
         _comparison(page, table, frame)
-    for name, caption in SECTIONS.items():
-        page.section(name.replace("_", " ").capitalize()).text(caption)
-        _figures(page, results, name)
-        _table(page, name, shown[name])
-    for name in ("concentration", "important_token_loss", "importance", "transfer", "figure_1", "figure_2"):
+    for name in ORDER:
         page.section(name.replace("_", " ").capitalize())
+        if name in SECTIONS:
+            page.text(SECTIONS[name])
         _figures(page, results, name)
+        if name in shown:
+            _table(page, name, shown[name])
     page.provenance({"recipe": {"name": results.recipe}, "settings": results.settings})
     page.write(results.folder / "report.html")
 

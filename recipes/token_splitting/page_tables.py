@@ -35,7 +35,6 @@ def page_tables(results: Results) -> dict[str, pd.DataFrame]:
     whole = [name for name in compression.columns if name.endswith(("_loss", "_accuracy")) and "_by_" not in name]
     found = {
         "findings": findings[["claim", "task", "verdict", "number", "low", "high", "p_value"]],
-        "meanings": findings[["claim", "task", "section", "meaning"]],
         "accuracy": _means(
             accuracy[accuracy["kind"].str.isdigit()],
             _BY,
@@ -52,7 +51,8 @@ def page_tables(results: Results) -> dict[str, pd.DataFrame]:
         "shapley": shapley_summary(tables["shapley"]),
         "back_translation": words_of_one_run(tables["back_translation"]),
     }
-    return {name: tables[name] for name in ("splitting", "alignment", "similarities", "training")} | found
+    found["training"] = tables["training"].drop(columns=["models", "length"])
+    return {name: tables[name] for name in ("splitting", "alignment", "similarities")} | found
 
 
 def shapley_summary(table: pd.DataFrame) -> pd.DataFrame:

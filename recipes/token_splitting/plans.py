@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from promptscope.errors import RunError
-from recipes.token_splitting.settings import KNOWN, Settings
+from recipes.token_splitting.settings import HOWS, KNOWN, Settings
 from recipes.token_splitting.tasks import printed
 
 
@@ -83,5 +83,9 @@ def _check(settings: Settings) -> None:
         raise RunError(f"varied={settings.varied} varies runs of that count, and counts are {list(settings.counts)}")
     if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
         raise RunError(f"seeds: at least one, each once, got {list(settings.seeds)}")
-    if settings.hows[:1] != ("zero",):
-        raise RunError(f"hows must begin with 'zero', by which the paper assigns tokens to models, got {settings.hows}")
+    unknown = [how for how in settings.hows if how not in HOWS]
+    if settings.hows[:1] != ("zero",) or unknown:
+        raise RunError(
+            f"hows must begin with 'zero', by which the paper assigns tokens, and be among {', '.join(HOWS)}; got "
+            f"{list(settings.hows)}"
+        )

@@ -45,6 +45,27 @@ def test_titles_say_units_direction_and_inputs():
     assert "mean over heads" in curve.layout.title.text and curve.layout.yaxis.title.text == "nats"
 
 
+def test_a_long_title_is_wrapped_and_many_lines_are_named_below_the_axis():
+    short, long = layer_curve(make()), layer_curve(make(title="Attention KL of a model " * 6))
+    assert long.layout.title.text.count("<br>") > short.layout.title.text.count("<br>")
+    assert long.layout.margin.t > short.layout.margin.t
+    values = np.random.default_rng(0).random((20, 3, 4))
+    many = layer_curve(ProbeResult.from_examples({f"a prompt of task {i}": values + i for i in range(9)}))
+    assert short.layout.legend.y is None and many.layout.legend.y < 0
+    assert many.layout.height - many.layout.margin.b == pytest.approx(
+        short.layout.height - short.layout.margin.b, abs=20
+    )
+    bands = [trace for trace in many.data if trace.fill == "toself"]
+    assert len(bands) == 9 and {trace.mode for trace in bands} == {"lines"}  # with few layers, Plotly draws dots
+
+
+def test_one_input_is_no_inputs_and_none_is_not_counted():
+    heads = np.zeros((1, 2, 3))
+    assert "1 input<" in layer_curve(ProbeResult.from_examples(heads)).layout.title.text
+    none = ProbeResult("x", ProbeResult.from_examples(heads).data, direction="near = alike")
+    assert "input" not in layer_curve(none).layout.title.text
+
+
 def test_differences_are_coloured_about_zero_and_carry_p_values():
     difference = make().compare("v1", "v2")
     figure = plot(difference)

@@ -120,7 +120,8 @@ def test_many_labels_stay_apart():
 def test_group_distances_draw_groups_and_references():
     groups = {"position": {0: 0.7, 1: 0.6}, "word": {"cat": 0.5, "dog": 0.4, "bird": 0.3}}
     figure = group_distances_figure(groups, {"random tokens": 0.9})
-    assert [list(trace.y) for trace in figure.data] == [[0.7, 0.6], [0.5, 0.4, 0.3]]
+    assert [list(trace.y) for trace in figure.data[:2]] == [[0.7, 0.6], [0.5, 0.4, 0.3]]
     assert [shape.y0 for shape in figure.layout.shapes] == [0.9, 0.9]
+    assert [trace.name for trace in figure.data if trace.type == "scatter"] == ["random tokens"]
     assert "random tokens 0.9" in figure.layout.title.text
     json.loads(figure.to_json())

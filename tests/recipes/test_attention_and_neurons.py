@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -15,7 +16,9 @@ from sklearn.metrics import f1_score
 
 import promptscope as ps
 from promptscope.probes import ProbeResult, correlate, on_scores
-from recipes.attention_and_neurons import observations
+from promptscope.tasks import Record
+from recipes.attention_and_neurons import observations, pilot
+from recipes.attention_and_neurons.costs import counted, total
 from recipes.attention_and_neurons.over_inputs import (
     Number,
     difference_of_scores,
@@ -31,15 +34,14 @@ from recipes.attention_and_neurons.training import make_prompt, train_config
 from recipes.common import read_published
 from tests.report.test_report import Page
 
-TINY = ["steps=2", "scored=8", "probed=8", "permutations=9", "length=3"]
-TASKS = 'tasks=["continent_en", "same_country_ko"]'
 FIGURES = {f"figure_{number}" for number in range(1, 16)}
 
 
 @pytest.fixture(scope="module")
 def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The preset `smoke`, as it is: about a minute."""
     folder = tmp_path_factory.mktemp("recipe")
-    assert main(["--out", str(folder), "--set", TASKS, *TINY]) == 0
+    assert main(["--out", str(folder)]) == 0
     return folder
 
 
@@ -48,7 +50,8 @@ def test_every_figure_and_table_is_there(out: Path) -> None:
     assert {path.stem for path in (out / "figures").glob("*.html")} >= FIGURES
     assert set(about["files"]) <= {path.relative_to(out).as_posix() for path in out.rglob("*") if path.is_file()}
     assert {"table_2.csv", "table_7.csv", "observations.csv", "ablation.csv", "report.html"} <= set(about["files"])
-    assert about["settings"]["steps"] == 2
+    assert about["settings"]["tasks"] == list(PRESETS["smoke"].tasks)
+    assert about["cost"]["calls"] >= 1 and about["cost"]["peak_mb"] > 100
     assert {"versions", "hardware", "model", "groups", "training_seconds"} <= set(about)
     page = Page((out / "report.html").read_text(encoding="utf-8"))
     for name in FIGURES:
@@ -63,8 +66,9 @@ def test_numbers_have_their_nulls_beside_them(out: Path) -> None:
     assert set(pd.read_csv(out / "figure_5.csv")["prompt"]) == {"v1", "v2", "random v1", "random v2"}
     ablation = pd.read_csv(out / "ablation.csv")
     assert list(ablation.columns) == ["task", "none", "trough", "peak", "all"]
-    accuracy = scores[(scores["metric"] == "accuracy") & (scores["variant"] == "v2")].set_index("task")["score"]
-    np.testing.assert_allclose(ablation.set_index("task")["all"], 100 * accuracy.loc[ablation["task"]])
+    first = {task: ps.load_task(task).metrics[0] for task in PRESETS["smoke"].tasks}
+    v2 = scores[(scores["variant"] == "v2") & (scores["metric"] == scores["task"].map(first))].set_index("task")
+    np.testing.assert_allclose(ablation.set_index("task")["all"], 100 * v2["score"].loc[ablation["task"]])
 
 
 def test_turns_of_the_curves_are_scipys(out: Path) -> None:
@@ -110,7 +114,7 @@ def test_a_second_call_trains_nothing_and_runs_no_pass(
     monkeypatch.setattr(ps, "load_model", lambda *_, **__: model)
     handle = torch.nn.modules.module.register_module_forward_pre_hook(count)
     try:
-        assert main(["--out", str(out), "--set", TASKS, *TINY]) == 0
+        assert main(["--out", str(out)]) == 0
         assert calls == 0
         ps.evaluate(model, ps.load_task("continent_en"), limit=2, progress=False)
         assert calls > 0  # the counter counts
@@ -118,6 +122,33 @@ def test_a_second_call_trains_nothing_and_runs_no_pass(
         handle.remove()
     assert "score " not in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in out.glob("*.csv")} == before
+
+
+def test_what_a_call_cost_is_kept_even_if_it_breaks_off(tmp_path: Path) -> None:
+    assert total(tmp_path) == {}
+    with counted(tmp_path):
+        sum(range(10**6))
+    with pytest.raises(KeyboardInterrupt), counted(tmp_path):
+        raise KeyboardInterrupt
+    costs = total(tmp_path)
+    assert costs["calls"] == 2
+    assert costs["cpu_seconds"] > 0 and costs["peak_mb"] > 10
+
+
+def test_the_pilot_scores_records_that_it_did_not_train_on(tmp_path: Path) -> None:
+    options = ["--preset", "smoke", "--task", "continent_en", "--v1", "0.001", "0.01", "--v2", "0.1", "--held-out", "8"]
+    assert pilot.main([*options, "--out", str(tmp_path), "--set", "steps=2", "length=3"]) == 0
+    table = pd.read_csv(tmp_path / "pilot.csv")
+    assert table[["variant", "learning_rate"]].values.tolist() == [["v1", 0.001], ["v1", 0.01], ["v2", 0.1]]
+    run = ps.Run(tmp_path / "continent_en-v1-0.01")
+    assert (run.config.learning_rate, run.result["steps"]) == (0.01, 2)
+    kept = ps.load_task("continent_en").split("train")[:-8]
+    assert run.description["task"]["data_hash"] == _of_train(kept)
+
+
+def _of_train(records: tuple[Record, ...]) -> str:
+    task = ps.load_task("continent_en")
+    return replace(task, splits={"train": records}, source=None).data_hash("train")
 
 
 def test_help_names_the_presets_and_what_can_be_set(capsys: pytest.CaptureFixture[str]) -> None:

@@ -295,7 +295,7 @@ def test_the_whole_recipe_ends_with_tables_figures_and_a_page(small: Path) -> No
     named = {path.name for path in small.iterdir()}
     assert {f"table_{name}.csv" for name in ("1", "2", "3", "text", "data")} <= named
     drawn = {path.stem for path in (small / "figures").glob("*.html")}
-    wanted = {"figures_1_and_2", "figure_3", "figure_5", "task_neighbours", "trajectories", "pca_by_task"}
+    wanted = {"figures_1_and_2", "figure_3", "figure_5", "task_neighbours", "where_prompts_move", "pca_by_task"}
     assert wanted | {"figure_4_tsne_by_word", "figure_4_tsne_by_task"} <= drawn
     text = (small / "figures" / "figure_4_tsne_by_word.html").read_text(encoding="utf-8")
     assert "position: 1" in text and "nearest: " in text and "task: plural_en" in text
@@ -364,7 +364,7 @@ def test_the_authors_padding_trains_other_prompts(small: Path, tmp_path: Path) -
 
 @pytest.mark.slow
 def test_runs_that_fail_are_in_a_table(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["--out", str(tmp_path), *OPTIONS, "learning_rate=1e38", "readings=0"]) == 1
+    assert main(["--out", str(tmp_path), *OPTIONS, "learning_rate=1e36", "readings=0"]) == 1
     failed = pd.read_csv(tmp_path / "failed.csv")
     assert len(failed) == 6 and set(failed["error"]) == {"RunError"}
     assert failed["reason"].str.contains("training stopped at step").all()

@@ -1,5 +1,7 @@
 """Nearest neighbours over several spaces against scikit-learn, and the vote against counting."""
 
+import subprocess
+import sys
 from collections import Counter
 
 import numpy as np
@@ -56,3 +58,26 @@ def test_spaces_that_do_not_fit_are_named():
         nearest_in_spaces(np.ones((2, 3)), [np.ones((5, 3)), np.ones((5, 4))], 2)
     with pytest.raises(ValueError, match="at least 7 vectors in all spaces together, got 5"):
         nearest_in_spaces(np.ones((2, 3)), [np.ones((2, 3)), np.ones((3, 3))], 7)
+
+
+@pytest.mark.slow
+def test_25_vocabularies_in_4_gb_and_a_minute():
+    """All 25 in memory at once; a process of its own, so that its peak is theirs. Seconds are of this process's CPU."""
+    program = """
+import resource, time
+import numpy as np
+from promptscope.statistics import nearest_in_spaces
+base = np.random.default_rng(0).standard_normal((30_522, 768), dtype=np.float32)
+spaces = [base[::-1] + np.float32(0.01 * s) for s in range(25)]
+queries = np.random.default_rng(1).standard_normal((16, 768), dtype=np.float32)
+spent = {}
+for metric in ("cosine", "l2"):
+    begun = time.process_time()
+    nearest_in_spaces(queries, spaces, 7, metric)
+    spent[metric] = round(time.process_time() - begun, 1)
+print(max(spent.values()), resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+    finished = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    seconds, gigabytes = map(float, finished.stdout.split())
+    assert seconds < 60
+    assert gigabytes < 4

@@ -1,0 +1,131 @@
+"""What `train` cannot work with: said at once, by name, before anything is trained."""
+
+import json
+from pathlib import Path
+
+import pytest
+from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
+
+import promptscope as ps
+from promptscope.errors import PromptError
+from recipes.token_splitting.run import main
+from tests.tiny_models import tiny_hf_model
+from tests.tiny_tokenizer import tiny_tokenizer
+
+ONE = "embedded-masked-0"
+SMALL = ["counts=[1,2]", "varied=0", "steps=1", "scored=4", "seeds=[0]", "short_length=0", "length=2"]
+
+
+def embedded_tokenizer() -> AutoTokenizer:
+    folder = Path(ps.__file__).parent / "embedded" / "masked-0"
+    return AutoTokenizer.from_pretrained(folder)
+
+
+def saved(folder: Path, tokenizer: AutoTokenizer, width: int) -> str:
+    """Save a tiny random BERT of *width* with a tokenizer, as a user would give it."""
+    config = BertConfig(
+        hidden_size=width, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16, vocab_size=len(tokenizer)
+    )
+    BertForMaskedLM(config).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
+
+
+def refused(out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str:
+    assert main(["train", "--out", str(out), *options]) == 1
+    assert not (out / "runs").exists()
+    return capsys.readouterr().err
+
+
+def test_models_of_different_widths_are_named_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    narrow = saved(tmp_path / "narrow", embedded_tokenizer(), 32)
+    said = refused(tmp_path / "out", capsys, "--models", ONE, narrow, "--set", *SMALL)
+    assert f"one prompt needs models of one width, and these have d_model '{ONE}': 128, '{narrow}': 32" in said
+
+
+def test_models_of_different_tokenizers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = saved(
+        tmp_path / "other", tiny_tokenizer((*"abcdefgh", "Africa", "America", "Asia", "Europe", "Oceania")), 128
+    )
+    said = refused(tmp_path / "out", capsys, "--models", ONE, other, "--set", *SMALL)
+    assert f"the vocabulary of '{other}' is not that of '{ONE}'" in said
+
+
+def test_a_tokenizer_without_mask_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    tokenizer = embedded_tokenizer()
+    tokenizer.mask_token = None
+    folders = [saved(tmp_path / name, tokenizer, 32) for name in ("one", "two")]
+    said = refused(tmp_path / "out", capsys, "--models", *folders, "--set", *SMALL)
+    assert f"The tokenizer {folders[0]} has no token for {{mask}}" in said
+    assert "masked language model's tokenizer" in said
+
+
+def test_a_model_that_is_not_masked_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said = refused(tmp_path / "out", capsys, "--models", "embedded-causal", ONE, "--set", *SMALL)
+    assert "'embedded-causal' is a causal model" in said
+
+
+def test_a_label_of_several_pieces_is_shown(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = tmp_path / "data" / "sst2"
+    folder.mkdir(parents=True)
+    rows = [{"text": f"a film {i}", "label": ("positive", "negative")[i % 2]} for i in range(8)]
+    for split in ("train", "test"):
+        (folder / f"{split}.jsonl").write_text("\n".join(json.dumps(row) for row in rows))
+    options = [
+        "--data",
+        str(tmp_path / "data"),
+        "--models",
+        ONE,
+        "embedded-masked-1",
+        "--set",
+        *SMALL,
+        'tasks=["sst2"]',
+    ]
+    said = refused(tmp_path / "out", capsys, *options)
+    assert "the word 'positive' of label 'positive' is" in said
+    assert "first_piece=True" in said
+    assert main(["train", "--out", str(tmp_path / "out"), *options, "first_piece=true"]) == 0
+
+
+def test_a_prompt_of_another_width_is_refused() -> None:
+    prompt = ps.SoftPrompt(2).bind(ps.load_model(tiny_hf_model("bert"), tokenizer=tiny_tokenizer()))
+    with pytest.raises(PromptError, match=r"32.*128|128.*32"):
+        ps.importance([ONE, "embedded-masked-1"], prompt, ps.load_task("continent_en"), limit=2, progress=False)
+
+
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["counts=[1]"], "with a count above 1"),
+        (["counts=[1,6]"], "must lie in 1..5"),
+        (["counts=[1,2]", "varied=3"], "varied=3 varies runs of that count"),
+        (["seeds=[1,1]"], "each once"),
+        (['models=["embedded-masked-0"]'], "at least two"),
+        (['hows=["cut"]'], "must begin with 'zero'"),
+        (['hows=["zero","erase"]'], "'erase'"),
+        (["steps=0"], "no hyper-parameters for task 'continent_en'"),
+        (['tasks=["continent_en","continent_en"]'], "each once"),
+        (['tasks=["capital_en"]'], "has none: name a classification"),
+        (["counts=[1,2]", "varied=0", 'models=["embedded-masked-0","embedded-masked-9"]'], "embedded-masked-9"),
+    ],
+)
+def test_settings_that_make_no_sense(
+    changes: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert said in refused(tmp_path / "out", capsys, "--set", *changes)
+
+
+def test_a_damaged_prompt_of_a_finished_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["train", "--out", str(tmp_path), "--models", ONE, "embedded-masked-1", "--set", *SMALL, 'hows=["zero"]']
+    assert main(options) == 0
+    (damaged,) = (tmp_path / "runs" / "continent_en_1_model_1" / "prompts" / "last").glob("*.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    assert main(options) == 1
+    assert "continent_en_1_model_1" in capsys.readouterr().err
+
+
+def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    options = ["train", "--out", str(tmp_path), "--models", ONE, "embedded-masked-1", "--set", *SMALL, 'hows=["zero"]']
+    assert main(options) == 0
+    assert main([*options, "learning_rate=0.1"]) == 1
+    assert "learning_rate" in capsys.readouterr().err

@@ -1,0 +1,271 @@
+"""`train` on three embedded models: what it writes, that it never repeats anything, and sums by hand."""
+
+import json
+from itertools import permutations
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import promptscope as ps
+from promptscope.interventions import remove, zero
+from promptscope.training.model_set import ModelSet
+from recipes.token_splitting.mixing import taken_tokens
+from recipes.token_splitting.page_tables import beside_published
+from recipes.token_splitting.plans import make_plans
+from recipes.token_splitting.run import main
+from recipes.token_splitting.settings import KNOWN, PRESETS, Settings
+from recipes.token_splitting.tasks import load_tasks
+from recipes.token_splitting.training import fresh_prompt, train_config
+from tests.report.test_report import Page
+
+MODELS = ["embedded-masked-0", "embedded-masked-1", "embedded-masked-2"]
+TINY = [
+    "counts=[1,2]",
+    "varied=2",
+    "durations=[2.0]",
+    "length=3",
+    "short_length=1",
+    "steps=2",
+    "scored=6",
+    "seeds=[0,1]",
+]
+TINY += ["shapley_scored=3", "shown=20", "permutations=50", "draws=2"]
+
+
+def train(out: Path, *changes: str) -> int:
+    return main(["train", "--out", str(out), "--models", *MODELS, "--set", *TINY, *changes])
+
+
+@pytest.fixture(scope="module")
+def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("train")
+    assert train(folder) == 0
+    return folder
+
+
+def prompt_of(out: Path, run: str) -> ps.SoftPrompt:
+    prompt = ps.load_prompt(out / "runs" / run / "prompts" / "last", strict=False)
+    assert isinstance(prompt, ps.SoftPrompt)
+    return prompt
+
+
+def test_everything_is_written(out: Path) -> None:
+    about = json.loads((out / "results.json").read_text())
+    assert set(about["files"]) <= {path.relative_to(out).as_posix() for path in out.rglob("*")}
+    assert {"findings.csv", "table_1.csv", "table_14.csv", "mixing.csv", "report.html"} <= set(about["files"])
+    assert {"settings", "versions", "hardware", "models", "peak_memory_mb", "seconds"} <= set(about)
+    names = {path.stem for path in (out / "figures").glob("*.html")}
+    assert {"figure_1_pca", "figure_1_tsne", "figure_2_pca", "figure_2_tsne", "accuracy", "alignment"} <= names
+    assert {"importance_continent_en_2_model_0", "shapley_continent_en_2_model_0"} <= names
+    page = Page((out / "report.html").read_text(encoding="utf-8"))
+    assert "each token matters to one model" in page.text
+    assert len(page.figures()) == len(names)
+    findings = pd.read_csv(out / "findings.csv")
+    assert len(findings) == 9
+    assert set(findings["verdict"]) <= {"holds", "undecided", "does not hold", "not measured"}
+
+
+def test_numbers_are_those_of_single_evaluations(out: Path) -> None:
+    task, run = ps.load_task("continent_en"), "continent_en_2_model_1"  # models 1 and 2
+    prompt = prompt_of(out, run)
+    transfer = pd.read_csv(out / "transfer.csv").query("run == @run").set_index("model")
+    masked = pd.read_csv(out / "importance.csv").query("run == @run and how == 'zero'")
+    compression = pd.read_csv(out / "compression.csv").query("run == @run").set_index("model")
+    assert transfer["own"].to_dict() == dict(zip(MODELS, (False, True, True), strict=True))
+    losses = masked.pivot_table(index="token", columns="model", values="loss")
+    for name in MODELS:
+        model = ps.load_model(name)
+        whole = ps.evaluate(model, task, prompt.copy(), limit=6, progress=False)
+        assert transfer.loc[name, ["loss", "accuracy"]].tolist() == pytest.approx([whole["loss"], whole["accuracy"]])
+        fresh = ps.SoftPrompt(3, ps.init.Uniform(-0.5, 0.5), seed=1)
+        initial = ps.evaluate(model, task, fresh, limit=6, progress=False)
+        assert transfer.loc[name, "initial_loss"] == pytest.approx(initial["loss"])
+        if name == MODELS[0]:
+            continue
+        for token in range(3):
+            loss = ps.evaluate(model, task, zero(prompt, token), limit=6, progress=False)["loss"]
+            assert losses.loc[token, name] == pytest.approx(loss, rel=1e-4)
+        others = [token for token in range(3) if losses.loc[token].idxmax() != name]
+        assert compression.loc[name, "own_tokens"] == 3 - len(others)
+        for column, short in (
+            ("masked_loss", zero(prompt, others)),
+            ("shortened_loss", remove(prompt, others) if len(others) < 3 else None),
+        ):
+            found = ps.evaluate(model, task, short, limit=6, progress=False)["loss"]
+            assert compression.loc[name, column] == pytest.approx(found, rel=1e-4)
+
+
+def test_the_papers_tables_hold_these_runs(out: Path) -> None:
+    transfer = pd.read_csv(out / "transfer.csv")
+    table = pd.read_csv(out / "table_1.csv", dtype=str).set_index(["row", "column"])["computed"]
+    for row in ("1", "2"):
+        mine = transfer[transfer["own"] & transfer["run"].str.fullmatch(rf"continent_en_{row}_model_\d")]
+        each = mine.groupby("run")["loss"].mean()
+        assert float(table[row, "continent_en mean"]) == pytest.approx(each.mean(), abs=5e-4)
+        assert float(table[row, "continent_en std"]) == pytest.approx(each.std(ddof=0), abs=5e-4)
+    absent = pd.read_csv(out / "absent.csv")
+    assert absent["reason"].str.contains("does not train|trains no runs").all()
+    thirteen = pd.read_csv(out / "table_13.csv", dtype=str).set_index(["row", "column"])
+    assert thirteen.loc[("2", "random"), ["published", "computed"]].tolist() == ["0.5", "0.500"]
+    tokens = pd.read_csv(out / "tokens.csv")
+    plain = tokens[tokens["run"].str.fullmatch(r"continent_en_2_model_\d")]
+    agree = (plain["by_loss"] == plain["vote_cosine"]).groupby(plain["run"]).mean()
+    assert float(thirteen.loc[("2", "continent_en cos mean"), "computed"]) == pytest.approx(agree.mean(), abs=5e-4)
+
+
+def test_votes_and_words_are_those_of_all_embeddings(out: Path) -> None:
+    run = "continent_en_2_model_0"
+    vectors = prompt_of(out, run).vectors().detach().double()
+    tables = [ps.load_model(name).embed(torch.arange(4096)).double() for name in MODELS[:2]]
+    tokens = pd.read_csv(out / "tokens.csv").query("run == @run")
+    words = pd.read_csv(out / "back_translation.csv", keep_default_na=False).query("run == @run and metric == 'l2'")
+    for token, vector in enumerate(vectors):
+        distances = torch.cat([(table - vector).norm(dim=1) for table in tables])
+        spaces = (distances.argsort()[:7] // 4096).tolist()
+        winner = max(dict.fromkeys(spaces), key=spaces.count)
+        assert tokens.iloc[token]["vote_l2"] == MODELS[winner]
+        nearest = distances[:4096].min()
+        found = words[(words["token"] == token) & (words["model"] == MODELS[0])]
+        assert found["distance"].item() == pytest.approx(float(nearest), abs=1e-5)
+
+
+def test_shapley_values_are_means_over_orders(out: Path) -> None:
+    task, run = ps.load_task("continent_en"), "continent_en_2_model_0"
+    prompt, model = prompt_of(out, run), ps.load_model(MODELS[1])
+    table = pd.read_csv(out / "shapley.csv").query("run == @run and model == @MODELS[1]")
+    values = np.zeros(3)
+    for order in permutations(range(3)):
+        left = {0, 1, 2}
+        before = ps.evaluate(model, task, zero(prompt, sorted(left)), limit=3, progress=False)["loss"]
+        for token in order:
+            left.remove(token)
+            after = ps.evaluate(model, task, zero(prompt, sorted(left)), limit=3, progress=False)["loss"]
+            values[token] += (before - after) / 6
+            before = after
+    np.testing.assert_allclose(table["values"], values, atol=1e-4)
+    assert table["efficiency_residual"].abs().max() < 1e-5
+
+
+def test_a_second_call_trains_nothing_and_measures_nothing(
+    out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path.name: path.read_bytes() for path in out.glob("*.csv")}
+    models = {name: ps.load_model(name) for name in MODELS}
+    monkeypatch.setattr("promptscope.training.model_set.load_model", models.__getitem__)
+    calls = 0
+
+    def count(*_: object) -> None:
+        nonlocal calls
+        calls += 1
+
+    for model in models.values():
+        model.twin.base_model.encoder.register_forward_pre_hook(count)
+        model.bridge.original_model.register_forward_pre_hook(count)
+    assert train(out) == 0
+    assert calls == 0
+    ps.evaluate(models[MODELS[0]], ps.load_task("continent_en"), limit=2, progress=False)
+    assert calls > 0  # the counter counts
+    said = capsys.readouterr().out
+    assert "train continent" not in said
+    assert "measure continent" not in said
+    assert {path.name: path.read_bytes() for path in out.glob("*.csv")} == before
+
+
+def test_models_in_turn_give_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    few = [
+        "counts=[1,2]",
+        "varied=0",
+        "durations=[]",
+        "short_length=0",
+        "seeds=[0]",
+        "shapley_scored=0",
+        'hows=["zero"]',
+    ]
+    assert train(tmp_path / "all", *few) == 0
+    keep: list[int] = []
+    original = ModelSet._with
+
+    def counted(self: ModelSet, name: str, source: object, work: object) -> object:
+        keep.append(sum(isinstance(one, ps.HookedModel) for one in self.sources.values()))
+        return original(self, name, source, work)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(ModelSet, "_with", counted)
+    command = ["train", "--in-turn", "--out", str(tmp_path / "turn"), "--models", *MODELS, "--set", *TINY, *few]
+    assert main(command) == 0
+    assert max(keep) <= 1
+    for name in ("transfer", "importance", "tokens", "mixing"):
+        frames = [pd.read_csv(tmp_path / folder / f"{name}.csv") for folder in ("all", "turn")]
+        pd.testing.assert_frame_equal(*frames, rtol=1e-5, atol=1e-6)
+
+
+def test_the_classes_of_runs_are_the_papers() -> None:
+    plans = make_plans(PRESETS["paper"], "imdb")
+    names = [plan.name for plan in plans]
+    assert len(set(names)) == len(names)
+    kinds = pd.Series([plan.kind for plan in plans]).value_counts().to_dict()
+    assert kinds == {"1": 25, "sp": 25, "2": 5, "5": 5, "10": 5, "init": 4, "train": 4, "e2": 5, "e10": 5, "e20": 5}
+    by_name = {plan.name: plan for plan in plans}
+    assert by_name["5_model_0"].models == (0, 1, 2, 3, 4)
+    assert by_name["5_model_init_1"].models == by_name["5_model_train_1"].models == (0, 1, 2, 3, 4)
+    assert (by_name["5_model_init_1"].init_seed, by_name["5_model_init_1"].train_seed) == (1, 0)
+    assert len({plan.models for plan in plans if plan.kind == "5"}) == 5
+    assert make_plans(PRESETS["paper"], "mnli")[0].name == "mnli_1_model_0"
+
+
+def test_presets_follow_the_paper() -> None:
+    paper = PRESETS["paper"]
+    assert paper.tasks == tuple(KNOWN)
+    assert (paper.length, len(paper.models), paper.mask_attended, paper.neighbours) == (16, 25, False, 7)
+    config = train_config(paper, make_plans(paper, "mnli")[0])
+    assert (config.batch_size, config.learning_rate, config.epochs, config.weight_decay) == (304, 0.266, 5.0, 0.173)
+    assert (config.schedule, config.warmup_steps, config.max_grad_norm, config.betas) == (
+        "cosine",
+        0,
+        1.0,
+        (0.803, 0.939),
+    )
+    assert PRESETS["fixed"].mask_attended
+    start = fresh_prompt(paper, make_plans(paper, "imdb")[0]).bind(ps.load_model(MODELS[0])).vectors()
+    assert start.std().item() == pytest.approx(1.0, abs=0.05)
+
+
+def test_the_papers_own_data_are_read_as_the_text_says(shared_data: Path) -> None:
+    tasks = load_tasks(Settings(tasks=("mnli", "imdb"), mask_attended=False, first_piece=True), shared_data)
+    template = tasks["mnli"].template_for("masked")
+    assert (template.source, template.mask_attended) == ("{bos}{text1};{text2}{sep}{mask}", False)
+    assert tasks["imdb"].template_for("masked").source.endswith("{sep}{mask}")
+    assert not tasks["imdb"].template_for("masked").mask_attended
+    encoded = tasks["mnli"].encode(ps.load_model(MODELS[0]).tokenizer, "masked", "test", limit=2)
+    assert not any(example.mask_attended for example in encoded)
+
+
+def test_published_numbers_stand_beside_those_of_other_tasks() -> None:
+    rows = [
+        ("2", "mine mean", "", "0.5"),
+        ("2", "mine std", "", "0.1"),
+        ("2", "IMDb mean", "0.3", ""),
+        ("9", "x", "1", ""),
+    ]
+    frame = pd.DataFrame(rows, columns=["row", "column", "published", "computed"])
+    wide = beside_published(frame)
+    assert wide.to_dict("records") == [
+        {"row": "2", "mine": "0.5 ± 0.1", "IMDb, published": "0.3", "x, published": ""},
+        {"row": "9", "mine": "", "IMDb, published": "", "x, published": "1"},
+    ]
+
+
+def test_half_of_the_tokens_go_where_they_are_needed() -> None:
+    needed = np.array([5.0, 0.0, 0.0, 1.0]), np.array([0.0, 0.2, 0.1, 0.0])
+    assert taken_tokens(*needed).tolist() == [1, 2]
+    assert taken_tokens(*needed[::-1]).tolist() == [0, 3]
+
+
+@pytest.mark.slow
+def test_the_smoke_preset_runs(tmp_path: Path) -> None:
+    assert main(["train", "--preset", "smoke", "--out", str(tmp_path)]) == 0
+    scores = pd.read_csv(tmp_path / "accuracy.csv")
+    joint = scores[scores["kind"] == "5"]
+    assert joint["accuracy"].mean() > 0.9 > joint["frozen_accuracy"].mean()
