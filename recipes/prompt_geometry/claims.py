@@ -75,7 +75,7 @@ def claim_table(where: Geometry, settings: Settings) -> pd.DataFrame:
     words = word_correlations(where, settings.permutations, settings.seed)
     rows = []
     for reading, pairs in READINGS.items():
-        table_epsilon = settings.epsilon * (CODE_SHARE if pairs else 1.0)
+        table_epsilon = settings.prompt_epsilon * (CODE_SHARE if pairs else 1.0)
         cells = distance_cells(where, pairs)
         word, task = (np.array(list(cells[table].values())) for table in ("1", "2"))
         means = reference_means(where, "cosine", pairs)

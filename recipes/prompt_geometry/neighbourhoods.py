@@ -13,9 +13,11 @@ from promptscope.statistics import (
     neighbour_counts_by_group,
     neighbours_alike,
 )
+from recipes.prompt_geometry.settings import Settings
 from recipes.prompt_geometry.vectors import Geometry
 
-PAPER_NEIGHBOURS = 36.66
+PAPER_NEIGHBOURS, PAPER_PROMPTS = 36.66, 70.80
+PAPER_EPSILON = 0.7
 _SAME = ("word", "task", "position")
 
 
@@ -27,8 +29,27 @@ def matched_epsilon(where: Geometry, n: float = PAPER_NEIGHBOURS) -> float:
     """
     distances = distance_matrix(where.vocabulary[where.sample], where.vocabulary)
     distances[np.arange(len(where.sample)), where.sample] = np.inf
+    return _cut(distances, n)
+
+
+def matched_prompt_epsilon(where: Geometry, n: float = PAPER_PROMPTS) -> float:
+    """Return the cosine distance below which a trained vector has *n* other trained vectors, on average."""
+    distances = distance_matrix(where.x)
+    np.fill_diagonal(distances, np.inf)
+    return _cut(distances, n)
+
+
+def _cut(distances: Float[np.ndarray, "Q R"], n: float) -> float:
     usable = np.sort(distances[np.isfinite(distances)])
-    return float(usable[min(round(n * len(where.sample)), len(usable) - 1)])
+    return float(usable[min(round(n * len(distances)), len(usable) - 1)])
+
+
+def neighbourhoods_at(where: Geometry, settings: Settings) -> pd.DataFrame:
+    """Return `neighbourhood_table` at the epsilon of tokens, at that of prompts, and at the paper's 0.7."""
+    each = dict.fromkeys((settings.epsilon, settings.prompt_epsilon, PAPER_EPSILON))
+    tables = [neighbourhood_table(where, epsilon, settings.self_pairs).assign(epsilon=epsilon) for epsilon in each]
+    both = pd.concat(tables, ignore_index=True)
+    return both[["epsilon", *(name for name in both if name != "epsilon")]]
 
 
 def neighbourhood_table(where: Geometry, epsilon: float, self_pairs: bool) -> pd.DataFrame:

@@ -1,12 +1,16 @@
 """What the prompts say in language, beside what their nulls say."""
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import pandas as pd
 
 import promptscope as ps
+from promptscope.files import content_hash, read_json, write_json
 from promptscope.readings import Nulls, read_logit_lens, read_nearest_tokens
-from recipes.prompt_geometry.descriptions import description_match, read_descriptions, task_labels
+from recipes.prompt_geometry.descriptions import description_match, read_descriptions, subject, task_labels
+from recipes.prompt_geometry.grid import Key
 from recipes.prompt_geometry.settings import Settings
 
 LEVEL = 0.05
@@ -15,9 +19,10 @@ LEVEL = 0.05
 def read_prompts(
     model: ps.HookedModel,
     tasks: Mapping[str, ps.Task],
-    runs: Mapping[tuple[str, str], ps.Run],
-    wayward: Mapping[tuple[str, str], ps.Run],
+    runs: Mapping[Key, ps.Run],
+    wayward: Mapping[Key, ps.Run],
     settings: Settings,
+    folder: Path,
 ) -> dict[str, pd.DataFrame]:
     """Read the prompts of the first words, beside the *wayward* ones of their tasks; return tables by name.
 
@@ -25,6 +30,8 @@ def read_prompts(
     - `descriptions`: the Patchscopes texts of the prompts and of some nulls, the cell that names most of the task
       first; `best_descriptions`: only that cell, with `n_same`, the cells of the grid that say the same;
     - `description_match`: do descriptions name their own task more than those of other tasks?
+
+    What *folder* holds already is not read again.
     """
     words = [word.strip() for word in settings.words[: settings.readings]]
     chosen = {key: run for key, run in runs.items() if key[1] in words}
@@ -34,13 +41,19 @@ def read_prompts(
     for (task, word), run in chosen.items():
         prompt, untrained = run.prompt, _input_level(run.snapshots[0])
         nulls = Nulls(settings.null_draws, untrained, elsewhere.get(task), settings.seed)
-        found = {
-            "nearest tokens": read_nearest_tokens(prompt, model, label_words=labels[task], nulls=nulls).against_null(),
-            "logit lens": read_logit_lens(prompt, model, label_words=labels[task], nulls=nulls).against_null(),
-        }
-        found["patchscope"], said = read_descriptions(prompt, model, task, labels, settings, nulls)
-        rows += [table.assign(task=task, word=word, reading=name) for name, table in found.items()]
-        texts.append(said.assign(task=task, word=word))
+        read = [one.content_hash() for one in (prompt, untrained, nulls.wayward) if one is not None]
+        asked = (labels, settings.null_draws, settings.seed, settings.placeholder, settings.patch_layers)
+        kept = folder / f"{task}-{word}.json"
+        key = content_hash([read, asked, settings.wayward, subject(task)])
+        if not _has(kept, key):
+            now = _read(prompt, model, task, labels, settings, nulls)
+            split = {
+                name: json.loads(table.to_json(orient="split", double_precision=15)) for name, table in now.items()
+            }
+            write_json(kept, {"key": key, "tables": split})
+        found = {name: pd.DataFrame(**table) for name, table in read_json(kept)["tables"].items()}
+        rows.append(found["numbers"].assign(task=task, word=word))
+        texts.append(found["texts"].assign(task=task, word=word))
     tables = {"readings": _in_front(pd.concat(rows, ignore_index=True))}
     if texts:
         said = pd.concat(texts, ignore_index=True)
@@ -50,6 +63,27 @@ def read_prompts(
         tables["best_descriptions"] = best
         tables["description_match"] = description_match(said[said["kind"] == "prompt"], list(labels), settings)
     return tables
+
+
+def _read(
+    prompt: ps.Prompt,
+    model: ps.HookedModel,
+    task: str,
+    labels: Mapping[str, Sequence[str]],
+    settings: Settings,
+    nulls: Nulls,
+) -> dict[str, pd.DataFrame]:
+    tables = {
+        "nearest tokens": read_nearest_tokens(prompt, model, label_words=labels[task], nulls=nulls).against_null(),
+        "logit lens": read_logit_lens(prompt, model, label_words=labels[task], nulls=nulls).against_null(),
+    }
+    tables["patchscope"], texts = read_descriptions(prompt, model, task, labels, settings, nulls)
+    numbers = pd.concat([table.assign(reading=name) for name, table in tables.items()], ignore_index=True)
+    return {"numbers": numbers, "texts": texts}
+
+
+def _has(path: Path, key: str) -> bool:
+    return path.is_file() and read_json(path).get("key") == key
 
 
 def reading_summary(readings: pd.DataFrame) -> pd.DataFrame:

@@ -32,8 +32,9 @@ from recipes.prompt_geometry.grid import Key, check_words, load_tasks, train, wa
 from recipes.prompt_geometry.neighbourhoods import (
     closest_table,
     matched_epsilon,
+    matched_prompt_epsilon,
     neighbour_tokens,
-    neighbourhood_table,
+    neighbourhoods_at,
     task_counts,
 )
 from recipes.prompt_geometry.page import CAPTIONS, HEADINGS, LEAD, TITLE
@@ -64,7 +65,11 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
         print(f"{len(failed)} runs failed, the others are finished; call again to go on:\n{failed.to_string()}")
         return 1
     where = geometry(model, runs, settings)
-    settings = replace(settings, epsilon=settings.epsilon or matched_epsilon(where))
+    settings = replace(
+        settings,
+        epsilon=settings.epsilon or matched_epsilon(where),
+        prompt_epsilon=settings.prompt_epsilon or matched_prompt_epsilon(where),
+    )
     published = read_published(PUBLISHED)
     for table, cells in {**paper_cells(where, settings), "data": data_cells(tasks)}.items():
         results.comparison(table, compare(published[published["table"] == table], cells))
@@ -73,7 +78,7 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
     if held:
         held_scores = score_runs(model, tasks, held, settings, out / "scores")
         results.table("wayward", wayward_table(model, where, held, held_scores, scores))
-    for name, table in _readings(model, tasks, runs, held, settings).items():
+    for name, table in _readings(model, tasks, runs, held, settings, out / "readings").items():
         results.table(name, table)
     _finished(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
     about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
@@ -127,7 +132,7 @@ def _geometry(results: Results, where: Geometry, settings: Settings) -> None:
         "distances": distance_table(where),
         "correlations": correlations,
         "correlation_summary": correlation_summary(correlations),
-        "neighbourhoods": neighbourhood_table(where, settings.epsilon, pairs),
+        "neighbourhoods": neighbourhoods_at(where, settings),
         "closest": closest_table(where, settings.epsilon),
         "neighbour_tokens": neighbour_tokens(where, settings.epsilon),
         "norms": norm_table(where),
@@ -147,11 +152,11 @@ def _stacked(tables: dict[str, pd.DataFrame]) -> pd.DataFrame:
 
 
 def _readings(
-    model: ps.HookedModel, tasks: dict[str, ps.Task], runs: Runs, held: Runs, settings: Settings
+    model: ps.HookedModel, tasks: dict[str, ps.Task], runs: Runs, held: Runs, settings: Settings, folder: Path
 ) -> dict[str, pd.DataFrame]:
     if not settings.readings:
         return {}
-    tables = read_prompts(model, tasks, runs, held, settings)
+    tables = read_prompts(model, tasks, runs, held, settings, folder)
     return {"reading_summary": reading_summary(tables["readings"]), **tables}
 
 

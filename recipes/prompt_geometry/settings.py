@@ -32,7 +32,9 @@ class Settings:
     - `scored`: test records that are scored; 0: all.
     - `epsilon`: cosine distance below which vectors are neighbours; 0: the one at which a random token has as many
       tokens around it as in the paper (36.66), for models whose tokens lie closer together than those of GPT2-XL.
-    - `table3_share`: epsilon of Table 3, as a share of `epsilon`.
+    - `prompt_epsilon`: the same for prompts among themselves (Table 3); 0: the one at which a prompt vector has as many
+      others around it as in the paper (70.80).
+    - `table3_share`: epsilon of Table 3, as a share of `prompt_epsilon`.
     - `self_pairs`: whether a vector counts as its own pair and neighbour.
     - `tokens`: random vocabulary tokens to compare with.
     - `readings`: for how many words (the first) the prompts are read in language; `null_draws` random prompts each.
@@ -59,6 +61,7 @@ class Settings:
     snapshots: int = 10
     scored: int = 0
     epsilon: float = 0.7
+    prompt_epsilon: float = 0.7
     table3_share: float = 1.0
     self_pairs: bool = False
     tokens: int = 100
@@ -73,7 +76,7 @@ class Settings:
     @property
     def table3_epsilon(self) -> float:
         """Return the epsilon of Table 3."""
-        return self.epsilon * self.table3_share
+        return self.prompt_epsilon * self.table3_share
 
 
 PRESETS = {
@@ -88,6 +91,7 @@ PRESETS = {
         learning_rate=5e-3,
         snapshots=3,
         epsilon=0.0,
+        prompt_epsilon=0.0,
         scored=40,
         permutations=199,
         wayward=" school summer",
@@ -103,6 +107,7 @@ PRESETS = {
         learning_rate=2e-2,
         snapshots=5,
         epsilon=0.0,
+        prompt_epsilon=0.0,
         scored=32,
     ),
     "paper": Settings(model="openai-community/gpt2-xl"),

@@ -21,6 +21,8 @@ def beside_published(frame: pd.DataFrame) -> pd.DataFrame:
                 place = cells.setdefault(f"{name}{suffix}", {})
                 place[row] = f"{place[row]} ± {value}" if part == "std" and row in place else value
     rows = list(dict.fromkeys(frame["row"]))
+    if all(row.isdigit() for row in rows):
+        rows.sort(key=int)
     wide = pd.DataFrame({name: [column.get(row, "") for row in rows] for name, column in cells.items()})
     wide.insert(0, "row", rows)
     return wide
@@ -41,11 +43,7 @@ def page_tables(results: Results) -> dict[str, pd.DataFrame]:
             [c for c in accuracy if "_" in c or c in ("accuracy", "loss")],
         ),
         "runs": tables["runs"].drop(columns=["kind", "seed", "loss", "accuracy", "excess"]),
-        "interventions": _means(
-            tables["interventions"],
-            ["task", "models", "measure", "how"],
-            ["observed", "null_mean", "assigned_as_by_zero"],
-        ),
+        "interventions": interventions_of_first_runs(tables["interventions"]),
         "compression": _means(compression[_main(compression)], _BY, ["own_tokens", *whole]),
         "mixing": _means(tables["mixing"], ["task", "prompt"], ["loss", "accuracy"]),
         "shapley": shapley_summary(tables["shapley"]),
@@ -53,6 +51,17 @@ def page_tables(results: Results) -> dict[str, pd.DataFrame]:
     }
     found["training"] = tables["training"].drop(columns=["models", "length"])
     return {name: tables[name] for name in ("splitting", "alignment", "similarities")} | found
+
+
+def interventions_of_first_runs(table: pd.DataFrame) -> pd.DataFrame:
+    """Return one line per run and intervention, for the runs that went through all: difference and KL side by side."""
+    hows = table.groupby("run")["how"].nunique()
+    mine = table[table["run"].isin(hows.index[hows == hows.max()])]
+    columns = ["observed", "null_mean", "p_value", "assigned_as_by_zero"]
+    wide = mine.pivot_table(index=["task", "models", "how"], columns="measure", values=columns, sort=False)
+    wide.columns = [f"{column}_{measure}" for column, measure in wide.columns]
+    by_measure = [f"{column}_{measure}" for measure in ("difference", "kl") for column in columns]
+    return wide[by_measure].reset_index()
 
 
 def shapley_summary(table: pd.DataFrame) -> pd.DataFrame:

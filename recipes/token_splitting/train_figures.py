@@ -22,11 +22,11 @@ def by_count_figure(
 ) -> go.Figure:
     """Draw columns of `run_table` against the number of models: every run a point, means as lines, a facet per task.
 
-    *lines* maps a name to its column and dash. *whole*: the axis runs from 0 to 1.
+    *lines* maps a name to its column and dash. *whole*: the axes run from 0 to 1; else each task has its own.
     """
     main = main_runs(runs)
     tasks = list(dict.fromkeys(main["task"]))
-    figure = make_subplots(1, len(tasks), subplot_titles=tasks, shared_yaxes=True)
+    figure = make_subplots(1, len(tasks), subplot_titles=tasks, shared_yaxes=whole)
     for place, task in enumerate(tasks, start=1):
         part = main[main["task"] == task]
         for (name, (column, dash)), colour in zip(lines.items(), CATEGORICAL, strict=False):

@@ -124,11 +124,13 @@ def test_a_prompt_with_hooks_and_prefix_only(family: str) -> None:
     assert ps.generate(model, batch.input_ids, batch.attention_mask, prompt, 3) == expected
 
 
-def forgets_causality(query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None) -> Tensor:
+def forgets_causality(
+    query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None, real: Tensor | None = None
+) -> Tensor:
     return attention.sdpa(query, key, value, None, scale)
 
 
-def forgets_padding(keys: Any, width: int, bias: Tensor | None) -> Tensor | None:
+def forgets_padding(keys: Any, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:
     return bias
 
 
