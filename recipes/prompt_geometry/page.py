@@ -37,8 +37,8 @@ CAPTIONS = {
     "correlation_summary": "Do distances between the vectors of one word agree with those of another? naive_p takes "
     "the distances as independent; mantel_p reorders vectors, within_position_p only within positions. Every two words "
     "are in correlations.csv.",
-    "neighbourhoods": "Section 3.2.1: mean numbers of neighbours within epsilon (results.json says which). "
-    "expected: as many, were neighbours drawn at random.",
+    "neighbourhoods": "Section 3.2.1: mean numbers of neighbours within the epsilon that suits tokens, the one that "
+    "suits prompts, and the paper's 0.7. expected: as many, were neighbours drawn at random from all prompts.",
     "closest": "Section 3.2.3: mean cosine distance to the closest other vector.",
     "task_neighbours": "Table 3, as a heat map.",
     "norms": "L2 norms, and how many directions the vectors use (effective rank).",

@@ -82,7 +82,8 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
         results.table(name, table)
     _finished(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
     about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
-    results.finish(about | {"epsilon": settings.epsilon, "table3_epsilon": settings.table3_epsilon})
+    epsilons = ("epsilon", "prompt_epsilon", "table3_epsilon")
+    results.finish(about | {name: getattr(settings, name) for name in epsilons})
     _say(results, out)
     return 0
 

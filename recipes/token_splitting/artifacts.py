@@ -33,6 +33,7 @@ class Artifacts:
 
     datasets = tuple(N_RUNS)
     counts = ("2", "5", "10")
+    others = ()
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

@@ -3,7 +3,7 @@
 Means and spreads are over runs (of a run: the mean over its models or tokens), with ddof 0, in every table.
 """
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 
 import numpy as np
@@ -39,7 +39,11 @@ def table_1(a: Source) -> Cells:
 
 def table_2(a: Source) -> Cells:
     """Six similarities between prompts trained on model 0, on model 1, and on both."""
-    runs = {"0": "1_model_0", "1": "1_model_1", "0 & 1": "2_model_0"}
+    return _similarities(a, "IMDb", "") | _elsewhere(a, partial(_similarities, a))
+
+
+def _similarities(a: Source, dataset: str, before: str) -> Cells:
+    runs = {"0": f"{before}1_model_0", "1": f"{before}1_model_1", "0 & 1": f"{before}2_model_0"}
     names = {
         "Euclidean avg dist": "average_distance",
         "Cosine avg sim": "average_cosine",
@@ -85,37 +89,63 @@ def table_5(a: Source) -> Cells:
 
 def table_6(a: Source) -> Cells:
     """Loss, and loss when an important token is masked, by epochs of training on mnli."""
+    return _durations(a, "mnli", "") | _elsewhere(a, partial(_durations, a))
+
+
+def _durations(a: Source, dataset: str, before: str) -> Cells:
     cells: Cells = {}
-    for row, kind in a.durations("mnli").items():
-        cells |= _spread(row, "Normal loss", partial(run_means, a, "mnli", kind, whole_loss))
-        cells |= _spread(row, "Important token loss", partial(run_means, a, "mnli", kind, important_loss))
+    for row, kind in a.durations(dataset).items():
+        cells |= _spread(row, "Normal loss", partial(run_means, a, dataset, kind, whole_loss))
+        cells |= _spread(row, "Important token loss", partial(run_means, a, dataset, kind, important_loss))
     return cells
 
 
 def table_8(a: Source) -> Cells:
     """Loss of 5_model_0 on all 25 models, before and after training."""
+    return _transfer(a, "5_model_0", 25) | _elsewhere(a, partial(_transfer_of_first, a))
+
+
+def _transfer(a: Source, run: str, n_models: int) -> Cells:
+    def loss(seed: int, state: str) -> float:
+        return _entry(run, getattr(a.transfer_losses(run), state), seed)
+
+    states, seeds = ("initial", "trained"), range(n_models)
+    return {(str(seed), f"{state} soft prompt"): partial(loss, seed, state) for seed in seeds for state in states}
+
+
+def _transfer_of_first(a: Source, dataset: str, before: str) -> Cells:
+    """Of the first run of the largest class that leaves models to transfer to, if one does."""
+    sizes = {count: len(a.transfer_losses(f"{before}{count}_model_0").trained) for count in a.counts}
+    fitting = [count for count, n in sizes.items() if int(count) < n] or list(sizes)
+    run = f"{before}{fitting[-1]}_model_0"
     return {
-        (str(seed), f"{state} soft prompt"): partial(
-            lambda seed, state: float(getattr(a.transfer_losses("5_model_0"), state)[seed]), seed, state
-        )
-        for seed in range(25)
-        for state in ("initial", "trained")
+        (f"{run}, {row}", column): number for (row, column), number in _transfer(a, run, sizes[fitting[-1]]).items()
     }
 
 
-def masking_table(run: str, unmasked: bool, a: Source) -> Cells:
+def masking_table(kind: str, unmasked: bool, a: Source) -> Cells:
     """Tables 10, 11 and 12: loss of each model with each token masked, and (11, 12) with none."""
+    run = "5_model_0" if kind == "5" else f"5_model_{kind}_1"
+    return _masking(a, run, unmasked, 5, 16) | _elsewhere(a, partial(_masking_of, a, kind, unmasked))
 
+
+def _masking(a: Source, run: str, unmasked: bool, n_models: int, n_tokens: int) -> Cells:
     def masked(model: int, token: int) -> float:
         return _entry(run, a.masked_losses(run).losses, model, token)
 
     def whole(model: int) -> float:
         return _entry(run, a.evaluation(run).whole_loss, model)
 
-    cells: Cells = {(f"t_{i}", f"model {m}"): partial(masked, m, i) for i in range(16) for m in range(5)}
+    models = range(n_models)
+    cells: Cells = {(f"t_{i}", f"model {m}"): partial(masked, m, i) for i in range(n_tokens) for m in models}
     if unmasked:
-        cells |= {("None", f"model {m}"): partial(whole, m) for m in range(5)}
+        cells |= {("None", f"model {m}"): partial(whole, m) for m in models}
     return cells
+
+
+def _masking_of(a: Source, kind: str, unmasked: bool, dataset: str, before: str) -> Cells:
+    run = a.runs_of(dataset, a.counts[-1])[0] if kind == "5" else a.runs_of(dataset, kind)[1]
+    return _masking(a, run, unmasked, *a.masked_losses(run).losses.shape)
 
 
 def table_13(a: Source) -> Cells:
@@ -132,11 +162,15 @@ def table_13(a: Source) -> Cells:
 
 def table_14(a: Source) -> Cells:
     """Loss of each model with only its own tokens; "model 0" is the first of the run's five, not MultiBERT 0."""
+    cells = _elsewhere(a, lambda dataset, before: _shortened(a, a.runs_of(dataset, a.counts[-1])))
+    return (_shortened(a, a.runs_of("IMDb", "5")) if "IMDb" in a.datasets else {}) | cells
 
+
+def _shortened(a: Source, runs: Sequence[str]) -> Cells:
     def shortened(run: str, model: int) -> float:
         return _entry(run, a.evaluation(run).shortened_loss, model)
 
-    return {(run, f"model {m}"): partial(shortened, run, m) for run in a.runs_of("IMDb", "5") for m in range(5)}
+    return {(run, f"model {m}"): partial(shortened, run, m) for run in runs for m in range(_n_models(a, run))}
 
 
 def text_numbers(a: Source) -> Cells:
@@ -158,9 +192,9 @@ TABLES: Mapping[str, Callable[[Source], Cells]] = {
     "5": table_5,
     "6": table_6,
     "8": table_8,
-    "10": partial(masking_table, "5_model_0", False),
-    "11": partial(masking_table, "5_model_init_1", True),
-    "12": partial(masking_table, "5_model_train_1", True),
+    "10": partial(masking_table, "5", False),
+    "11": partial(masking_table, "init", True),
+    "12": partial(masking_table, "train", True),
     "13": table_13,
     "14": table_14,
     "text": text_numbers,
@@ -199,6 +233,26 @@ def agreement(metric: str, a: Source, run: str) -> Iterable[float]:
     masked = a.masked_losses(run)
     seeds = np.array(masked.models)[assign_tokens(masked.losses)]
     return seeds == getattr(a.evaluation(run), f"{metric}_vote")
+
+
+def _n_models(a: Source, run: str) -> int:
+    """Return how many models share a prompt; as many as its name says where its results are not there."""
+    try:
+        return len(a.evaluation(run).models)
+    except AbsentError:
+        return int(run.split("_model_")[0].split("_")[-1])
+
+
+def _elsewhere(a: Source, cells_of: Callable[[str, str], Cells]) -> Cells:
+    """Return the same cells for tasks that the paper does not have, the task in front of the row."""
+    cells: Cells = {}
+    for dataset, before in a.others:
+        try:
+            mine = cells_of(dataset, before)
+        except AbsentError:
+            continue
+        cells |= {(f"{dataset}: {row}", column): number for (row, column), number in mine.items()}
+    return cells
 
 
 def _spread(row: str, column: str, values: Callable[[], np.ndarray]) -> Cells:

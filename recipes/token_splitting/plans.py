@@ -34,7 +34,7 @@ def make_plans(settings: Settings, task: str) -> list[Plan]:
     """
     _check(settings)
     n, seeds, k = len(settings.models), settings.seeds, settings.length
-    before = "" if task == "imdb" else f"{printed(task)}_".replace("/", "-")
+    before = prefix(printed(task))
     every = range(n)
     plans = [Plan(f"{before}1_model_{m}", task, "1", m, (m,), k, seeds[0], seeds[0]) for m in every]
     if settings.short_length:
@@ -57,6 +57,15 @@ def make_plans(settings: Settings, task: str) -> list[Plan]:
                 name = f"{before}{count}_model_{i}_e{label}"
                 plans.append(Plan(name, task, f"e{label}", i, models, k, seed, seed, duration))
     return plans
+
+
+def prefix(dataset: str) -> str:
+    """Return what stands in front of the names of a task's runs.
+
+    >>> prefix("IMDb"), prefix("mnli")
+    ('', 'mnli_')
+    """
+    return "" if dataset == "IMDb" else f"{dataset}_".replace("/", "-")
 
 
 def duration_label(settings: Settings, task: str, duration: float) -> str:

@@ -58,6 +58,10 @@ class Source(Protocol):
     def counts(self) -> Sequence[str]:
         """How many models share a prompt: the classes above one."""
 
+    @property
+    def others(self) -> Sequence[tuple[str, str]]:
+        """Tasks that the paper does not have, each with what stands in front of its runs' names."""
+
     def runs(self) -> list[str]:
         """Return the names of all runs."""
 

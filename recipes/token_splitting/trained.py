@@ -6,8 +6,8 @@ import numpy as np
 from jaxtyping import Float
 
 from recipes.token_splitting.measuring import Measured
-from recipes.token_splitting.plans import Plan, duration_label
-from recipes.token_splitting.settings import Settings
+from recipes.token_splitting.plans import Plan, duration_label, prefix
+from recipes.token_splitting.settings import KNOWN, Settings
 from recipes.token_splitting.source import AbsentError, Evaluation, MaskedLosses, TransferLosses
 from recipes.token_splitting.tasks import printed
 
@@ -24,6 +24,10 @@ class Trained:
         self.settings, self.measured, self.prompts = settings, dict(measured), dict(prompts)
         self.datasets: Sequence[str] = [printed(task) for task in settings.tasks]
         self.counts: Sequence[str] = [str(count) for count in sorted(set(settings.counts) - {1})]
+        known = [known.printed for known in KNOWN.values()]
+        self.others: Sequence[tuple[str, str]] = [
+            (dataset, prefix(dataset)) for dataset in self.datasets if dataset not in known
+        ]
 
     def runs(self) -> list[str]:
         """Return the names of all runs."""

@@ -27,8 +27,10 @@ from recipes.prompt_geometry.grid import load_tasks
 from recipes.prompt_geometry.neighbourhoods import (
     closest_table,
     matched_epsilon,
+    matched_prompt_epsilon,
     neighbour_tokens,
     neighbourhood_table,
+    neighbourhoods_at,
     task_counts,
 )
 from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
@@ -255,6 +257,14 @@ def test_the_matched_epsilon_gives_random_tokens_the_papers_number_of_neighbours
     for n in (1.0, 5.5, 20.0):
         around = neighbourhood_table(where, matched_epsilon(where, n), self_pairs=False).set_index("of")
         assert around.loc["random tokens", "vocabulary"] == pytest.approx(n, abs=0.05)
+    for n in (1.0, 5.5, 20.0):
+        around = neighbourhood_table(where, matched_prompt_epsilon(where, n), self_pairs=False).set_index("of")
+        assert around.loc["prompt tokens", "prompts"] == pytest.approx(n, abs=0.1)
+    each = neighbourhoods_at(where, Settings(epsilon=0.5, prompt_epsilon=0.9))
+    assert each["epsilon"].tolist() == [0.5] * 3 + [0.9] * 3 + [0.7] * 3
+    pd.testing.assert_frame_equal(
+        each[3:6].drop(columns="epsilon").reset_index(drop=True), neighbourhood_table(where, 0.9, False)
+    )
     all_of_them = neighbourhood_table(where, matched_epsilon(where, 1e6), False).set_index("of")
     assert all_of_them.loc["random tokens", "vocabulary"] > 42
 
