@@ -74,12 +74,12 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
     for table, cells in {**paper_cells(where, settings), "data": data_cells(tasks)}.items():
         results.comparison(table, compare(published[published["table"] == table], cells))
     scores = _training(results, model, tasks, runs, settings, where, out)
-    _geometry(results, where, settings)
     if held:
         held_scores = score_runs(model, tasks, held, settings, out / "scores")
         results.table("wayward", wayward_table(model, where, held, held_scores, scores))
     for name, table in _readings(model, tasks, runs, held, settings, out / "readings").items():
         results.table(name, table)
+    _geometry(results, where, settings)  # after all that runs the model: UMAP changes the number of its threads
     _finished(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
     about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
     epsilons = ("epsilon", "prompt_epsilon", "table3_epsilon")

@@ -1,6 +1,7 @@
 """What `train` cannot work with: said at once, by name, before anything is trained."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -115,17 +116,27 @@ def test_settings_that_make_no_sense(
     assert said in refused(tmp_path / "out", capsys, "--set", *changes)
 
 
-def test_a_damaged_prompt_of_a_finished_run_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["train", "--out", str(tmp_path), "--models", ONE, "embedded-masked-1", "--set", *SMALL, 'hows=["zero"]']
-    assert main(options) == 0
-    (damaged,) = (tmp_path / "runs" / "continent_en_1_model_1" / "prompts" / "last").glob("*.safetensors")
-    damaged.write_bytes(damaged.read_bytes()[:-40])
-    assert main(options) == 1
-    assert "continent_en_1_model_1" in capsys.readouterr().err
+OPTIONS = ["--models", ONE, "embedded-masked-1", "--set", *SMALL, "draws=1", "shown=10", 'hows=["zero"]']
+OPTIONS += ["shapley_scored=0"]
 
 
-def test_other_settings_in_the_same_folder_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    options = ["train", "--out", str(tmp_path), "--models", ONE, "embedded-masked-1", "--set", *SMALL, 'hows=["zero"]']
-    assert main(options) == 0
-    assert main([*options, "learning_rate=0.1"]) == 1
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("finished")
+    assert main(["train", "--out", str(folder), *OPTIONS]) == 0
+    return folder
+
+
+def test_other_settings_in_the_same_folder_are_refused(finished: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["train", "--out", str(finished), *OPTIONS, "learning_rate=0.1"]) == 1
     assert "learning_rate" in capsys.readouterr().err
+
+
+def test_a_damaged_prompt_of_a_finished_run_is_named(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.copytree(finished, tmp_path / "copy")
+    (damaged,) = (tmp_path / "copy" / "runs" / "continent_en_1_model_1" / "prompts" / "last").glob("*.safetensors")
+    damaged.write_bytes(damaged.read_bytes()[:-40])
+    assert main(["train", "--out", str(tmp_path / "copy"), *OPTIONS]) == 1
+    assert "continent_en_1_model_1" in capsys.readouterr().err

@@ -32,7 +32,7 @@ TINY = [
     "scored=6",
     "seeds=[0,1]",
 ]
-TINY += ["shapley_scored=3", "shown=20", "permutations=50", "draws=2"]
+TINY += ["shapley_scored=3", "shown=10", "permutations=50", "draws=1"]
 
 
 def train(out: Path, *changes: str) -> int:
@@ -174,6 +174,7 @@ def test_a_second_call_trains_nothing_and_measures_nothing(
     assert {path.name: path.read_bytes() for path in out.glob("*.csv")} == before
 
 
+@pytest.mark.slow
 def test_models_in_turn_give_the_same_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     few = [
         "counts=[1,2]",
