@@ -15,12 +15,12 @@ from benchmarks.ways import in_every_way
 from benchmarks.workload import Workload, beside
 from promptscope.interventions.measuring import measure
 from promptscope.interventions.tokens import without_each
-from promptscope.tasks import collate
+from promptscope.tasks import IGNORED, collate
 
 
 @dataclass(frozen=True)
 class Masking:
-    """k + 1 variants of an input-level prompt in front of `rows` rows, one batch: what `ps.importance` runs.
+    """k + 1 variants of an input-level prompt in front of `rows` rows, `batch` at a time: what `ps.importance` runs.
 
     The baseline is the loop that one would write with PEFT: a variant's rows into the adapter, a forward pass.
     """
@@ -29,6 +29,7 @@ class Masking:
     k: int
     lengths: Lengths
     rows: int
+    batch: int = 16
     variants_per_pass: int = 3
 
     @property
@@ -42,24 +43,26 @@ class Masking:
         prompt = make_prompt(subject, "v1", self.k)
         theirs, vectors = PeftPrompt(subject, prompt), next(prompt.parameters()).detach().clone()
         examples = random_examples(subject, self.lengths, self.rows)
-        batch = collate(examples, 0).to(subject.bare.device)
-        where, kept = batch.targets != -100, without_each(self.k)
+        starts, kept = range(0, self.rows, self.batch), without_each(self.k)
+        batches = [collate(examples[i : i + self.batch], 0).to(subject.bare.device) for i in starts]
 
         @torch.no_grad()
         def loop() -> Outcome:
             losses = []
             for row in torch.from_numpy(kept):
                 theirs.weight.copy_(vectors * row[:, None].to(vectors))
-                losses.append(cross_entropy(theirs.logits(batch)[where], batch.targets[where], reduction="none"))
-            return {"losses": torch.stack(losses).double().cpu()}
+                for batch in batches:
+                    where = batch.targets != IGNORED
+                    losses.append(cross_entropy(theirs.logits(batch)[where], batch.targets[where], reduction="none"))
+            return {"losses": torch.cat(losses).unflatten(0, (len(kept), -1)).double().cpu()}
 
         def promptscope() -> Outcome:
             found = measure(
-                subject.hooked, prompt, "zero", kept, examples, self.rows, self.variants_per_pass, progress=False
+                subject.hooked, prompt, "zero", kept, examples, self.batch, self.variants_per_pass, progress=False
             )
             return {"losses": torch.tensor(found.losses)}
 
-        lengths = row_lengths([batch]) * len(kept)
+        lengths = row_lengths(batches) * len(kept)
         rows = text_rows(lengths, 0, causal=True) + len(kept) * self.k
         flops = LinearWeights.of(subject.bare).flops(rows, len(kept) * self.rows, training=False)
         work = Work(rows, padded_rows(lengths, self.k), flops)
