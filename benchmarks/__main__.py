@@ -17,10 +17,11 @@ if TYPE_CHECKING:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run cases, or show stored results; return 1 if anything that was compared is not equal."""
     options = _parser().parse_args(arguments)
-    if options.command == "table":
-        from benchmarks.report import page
+    if options.command in ("table", "summary"):
+        from benchmarks.report import overview, page
 
-        print("\n\n".join(map(page, _read(options.results))))
+        sessions = _read(options.results)
+        print(overview(sessions) if options.command == "summary" else "\n\n".join(map(page, sessions)))
         return 0
     if options.command == "figure":
         return _figure(options.results, options.out)
@@ -39,8 +40,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="results (default %(default)s)")
     commands = parser.add_subparsers(dest="command")
     table = commands.add_parser("table", help="stored results as Markdown")
+    brief = commands.add_parser("summary", help="the same in brief: a line a case")
     figure = commands.add_parser("figure", help="stored results as a figure")
-    for command in (table, figure):
+    for command in (table, brief, figure):
         command.add_argument(
             "results", type=Path, nargs="+", help="sessions on one machine; of a case in several, the newest counts"
         )

@@ -1,6 +1,7 @@
 """Results as a Markdown table."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from benchmarks.results import CaseResult, Measurement, Proof, Results
 from benchmarks.scale import scale_lines
@@ -19,6 +20,14 @@ def page(results: Results) -> str:
         parts.append(f"Control with MKL on AVX-512: {results.control}")
     parts.append(verdict(results))
     return "\n\n".join(parts)
+
+
+def overview(sessions: Sequence[Results]) -> str:
+    """Return sessions on one machine in brief: machine and versions of each, and one table with a line a case."""
+    cases = sorted((case for results in sessions for case in results.cases), key=lambda case: case.case)
+    control = next((results.control for results in sessions if isinstance(results.control, Results)), None)
+    together = replace(sessions[0], cases=cases, control=control)
+    return "\n\n".join([*map(_machine, sessions), summary(together), verdict(together)])
 
 
 def case_table(case: CaseResult) -> str:

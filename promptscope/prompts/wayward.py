@@ -30,7 +30,7 @@ class WaywardPrompt(SoftPrompt):
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
-    >>> prompt = ps.WaywardPrompt(2, text="film city").bind(model)
+    >>> prompt = ps.WaywardPrompt(2, text=" school summer").bind(model)
     >>> prompt.penalty(model).item()
     0.0
     """

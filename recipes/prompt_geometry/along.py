@@ -12,7 +12,7 @@ from recipes.prompt_geometry.scores import prompts_along
 from recipes.prompt_geometry.vectors import Geometry, numbers
 
 
-def pairs_along(where: Geometry, runs: Mapping[tuple[str, str], ps.Run], stages: int = 10) -> pd.DataFrame:
+def pairs_along(where: Geometry, runs: Mapping[tuple[str, str], ps.Run], stages: int) -> pd.DataFrame:
     """Return the mean cosine distance of each kind of pair (`kinds_of_pairs`) when a share of the steps was done.
 
     Prompts of one word start as one point, so how much closer they are than those of one task depends on how far they

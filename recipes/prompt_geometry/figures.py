@@ -163,8 +163,8 @@ def task_counts_figure(counts: pd.DataFrame, epsilon: float) -> go.Figure:
     figure = titled_figure(
         320 + 60 * len(counts),
         120 + 34 * len(counts),
-        "Prompt tokens of the column's task around those of the row's (Table 3)",
-        f"number of pairs at a cosine distance below {epsilon:g} · higher = closer",
+        "Neighbours by task (Table 3)",
+        f"vectors of the column's task closer than {epsilon:.3g} (cosine) to those of the row's · higher = closer",
     )
     figure.add_heatmap(
         z=counts.to_numpy(),
@@ -172,6 +172,7 @@ def task_counts_figure(counts: pd.DataFrame, epsilon: float) -> go.Figure:
         y=counts.index,
         colorscale=[[i / (len(SEQUENTIAL) - 1), colour] for i, colour in enumerate(SEQUENTIAL)],
         zmin=0,
+        zmax=max(1, int(counts.to_numpy().max())),
         texttemplate="%{z}",
         xgap=1,
         ygap=1,

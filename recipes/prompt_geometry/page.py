@@ -40,7 +40,7 @@ CAPTIONS = {
     "neighbourhoods": "Section 3.2.1: mean numbers of neighbours within the epsilon that suits tokens, the one that "
     "suits prompts, and the paper's 0.7. expected: as many, were neighbours drawn at random from all prompts.",
     "closest": "Section 3.2.3: mean cosine distance to the closest other vector.",
-    "task_neighbours": "Table 3, as a heat map.",
+    "task_neighbours": "How often vectors of each task lie around those of each other.",
     "norms": "L2 norms, and how many directions the vectors use (effective rank).",
     "wayward": "Prompts that were held near an unrelated text while they learned their tasks (Khashabi et al. 2022): "
     "do they solve them there? at_text: share of positions whose nearest token is the text's.",

@@ -95,7 +95,8 @@ def reading_summary(readings: pd.DataFrame) -> pd.DataFrame:
     grouped = readings.assign(beats=readings["p_value"] <= LEVEL).groupby(["reading", "quantity"], sort=False)
     columns = ["value", "random", "untrained", "wayward", "control", "unpatched"]
     means = grouped[[name for name in columns if name in readings]].mean()
-    return means.assign(n=grouped.size(), n_beat=grouped["beats"].sum()).reset_index()
+    counts = pd.DataFrame({"n": grouped.size(), "n_beat": grouped["beats"].sum()})
+    return counts.join(means).reset_index()
 
 
 def _input_level(prompt: ps.Prompt) -> ps.SoftPrompt:

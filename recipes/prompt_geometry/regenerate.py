@@ -114,7 +114,7 @@ def _training(
     trajectories = trajectory_table(where, runs)
     results.table("trajectories", trajectories)
     results.figure("where_prompts_move", trajectories_figure(trajectories))
-    along = pairs_along(where, runs)
+    along = pairs_along(where, runs, settings.snapshots)
     results.table("pairs_along", along)
     results.figure("word_or_task", pairs_along_figure(along))
     return scores

@@ -112,6 +112,15 @@ def test_of_a_case_in_several_sessions_the_newest_counts() -> None:
     assert [case.case for case in new.cases] == [case.case for case in first.cases[:2]]
 
 
+def test_summary_has_a_line_for_every_case_of_all_sessions(capsys: pytest.CaptureFixture[str]) -> None:
+    results = Results.from_json(json.loads(STORED.read_text()))
+    assert main(["summary", str(STORED), str(STORED)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    for case in results.cases:
+        assert any(line.startswith(f"| {case.case}") for line in lines)
+    assert lines[-1] == "All variants are equal within their limits."
+
+
 def test_results_of_another_schema_are_refused() -> None:
     values = json.loads(STORED.read_text()) | {"schema": SCHEMA + 1}
     with pytest.raises(ValueError, match="schema"):

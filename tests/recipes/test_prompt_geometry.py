@@ -331,7 +331,7 @@ def test_the_whole_recipe_ends_with_tables_figures_and_a_page(small: Path) -> No
     assert held["at_text"].tolist() == [1.0, 1.0]  # after four steps from it
     assert (held["l2_from_text"] > 0).all()
     along = pd.read_csv(small / "pairs_along.csv")
-    assert along["share"].nunique() == 11
+    assert along["share"].unique().tolist() == [0.0, 0.5, 1.0]
     assert pd.read_csv(small / "projections.csv")["method"].tolist() == ["t-SNE", "pca", "UMAP"]
 
 
