@@ -222,7 +222,8 @@ def _skip_unembedding(model: HookedModel, read: Sequence[str]) -> list[Hook]:
     point = "unembed.hook_in"
     if model.family.kind == "seq2seq" or any(name.startswith("unembed") for name in read):
         return []
-    return [(point, lambda x, hook: x[:, -1:])]
+    # Contiguous: in bfloat16 PyTorch multiplies a slice hundreds of times slower, and copies the weights for it.
+    return [(point, lambda x, hook: x[:, -1:].contiguous())]
 
 
 def _check_shape(reduced: Tensor, request: Request, view: View) -> None:

@@ -19,7 +19,7 @@ def counted(out: Path) -> Iterator[None]:
     finally:
         call = {
             "seconds": round(time.time() - start, 1),
-            "cpu_seconds": round(time.process_time() - cpu, 1),
+            "cpu_seconds": round(time.process_time() - cpu, 3),
             "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
         }
         path = out / "calls.jsonl"
@@ -33,5 +33,5 @@ def total(out: Path) -> dict[str, float]:
     calls = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     if not calls:
         return {}
-    sums = {name: round(sum(call[name] for call in calls), 1) for name in ("seconds", "cpu_seconds")}
+    sums = {name: round(sum(call[name] for call in calls), 3) for name in ("seconds", "cpu_seconds")}
     return {"calls": len(calls), **sums, "peak_mb": max(call["peak_mb"] for call in calls)}

@@ -1,10 +1,10 @@
 """The paper's seven main observations, each a function of results: does it hold here, by which number?
 
 Two intervals, two verdicts. *Over inputs*: the tasks as they are, would other texts of them say the same? *Over tasks*
-(Student's t): would other tasks? Each verdict is `holds` where the number lies on the claim's side with its whole 95 %
-interval (or p < 0.05), `undecided` where the interval reaches over or there is none, `does not hold` where the number
-lies on the other side, and `not measured` where the results lack what it takes. Prompts alone, without inputs, decide
-observations 1 and 5: there the first verdict is the second.
+(Student's t): would other tasks? Each verdict is `holds` or `does not hold` where the number lies on the claim's side
+or on the other with its whole 95 % interval (or p < 0.05), `undecided` where the interval reaches over or there is
+none, and `not measured` where the results lack what it takes. Prompts alone, without inputs, decide observations 1 and
+5: there the first verdict is the second.
 """
 
 from collections.abc import Mapping, Sequence
@@ -13,13 +13,11 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 import xarray as xr
-from scipy.stats import t as student
 
 from promptscope import ProbeResult
 from recipes.attention_and_neurons import over_inputs
 from recipes.attention_and_neurons.over_inputs import Number, mean_interval_of
-
-LEVEL = 0.05
+from recipes.common.verdicts import LEVEL, mean_with_interval, verdict_of
 
 
 @dataclass(frozen=True)
@@ -47,37 +45,6 @@ def as_table(observations: Sequence[Observation]) -> pd.DataFrame:
     return pd.DataFrame([asdict(one) for one in observations])
 
 
-def over_tasks(numbers: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
-    """Return the mean over tasks with its 95 % interval, `mean -+ t se`; NaN for a single task.
-
-    >>> mean, low, high = over_tasks([1.0, 2.0, 3.0])
-    >>> mean, round(low, 2), round(high, 2)
-    (2.0, -0.48, 4.48)
-    """
-    values = np.asarray(numbers, dtype=np.float64)
-    values = values[np.isfinite(values)]
-    if not len(values):
-        return np.nan, np.nan, np.nan
-    mean = float(values.mean())
-    if len(values) < 2:
-        return mean, np.nan, np.nan
-    half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
-    return mean, mean - half, mean + half
-
-
-def verdict_of(number: float, low: float) -> str:
-    """Return what a number says of the claim that it lies above zero; *low* ends its interval.
-
-    >>> verdict_of(0.4, 0.1), verdict_of(0.4, -0.1), verdict_of(-0.4, -0.6), verdict_of(float("nan"), 0.0)
-    ('holds', 'undecided', 'does not hold', 'not measured')
-    """
-    if np.isnan(number):
-        return "not measured"
-    if number <= 0:
-        return "does not hold"
-    return "holds" if low > 0 else "undecided"
-
-
 def clusters_by_task(v1: ProbeResult | None, v2: ProbeResult | None) -> Observation:
     """Deep prompts of one kind of task lie together, in both languages; input-level prompts do not.
 
@@ -94,7 +61,7 @@ def clusters_by_task(v1: ProbeResult | None, v2: ProbeResult | None) -> Observat
     p_flat = float(v1.data["silhouette_task_p"].values[0])
     if np.isnan(number):
         return _absent(claim, section, meaning)
-    verdict = "holds" if number > 0 and p < LEVEL <= p_flat else "undecided" if number > 0 else "does not hold"
+    verdict = "holds" if number > 0 and p < LEVEL <= p_flat else "undecided"
     spread = float(deep.min()) - flat, float(deep.max()) - flat
     return Observation(claim, section, verdict, verdict, number, *spread, np.nan, np.nan, p, meaning)
 
@@ -162,7 +129,7 @@ def neurons_common_before_the_last(on: ProbeResult | None) -> Observation:
     # The two scores are of the same prompts, and their errors go together: this interval is too wide, not too narrow.
     low = float(curves["curve_low"][-2] - curves["curve_high"][lowest])
     high = float(curves["curve_high"][-2] - curves["curve_low"][lowest])
-    verdict = verdict_of(number, low)
+    verdict = verdict_of(number, low, high)
     about = meaning.format(mean[0])
     return Observation(claim, section, verdict, verdict, number, np.nan, np.nan, low, high, np.nan, about)
 
@@ -176,7 +143,7 @@ def within_languages(on: ProbeResult) -> xr.Dataset:
 def leans_to_the_gold_label(cosines: Mapping[str, ProbeResult]) -> Observation:
     """In the last quarter of layers the decoding position is nearer to the gold label word than to another."""
     gaps = [result.data["gap"].sel(prompt="v2").values for result in cosines.values()]
-    dip = over_tasks([(gap[-1] + gap[-3]) / 2 - gap[-2] for gap in gaps if len(gap) > 2])
+    dip = mean_with_interval([(gap[-1] + gap[-3]) / 2 - gap[-2] for gap in gaps if len(gap) > 2])
     return _observed(
         "deep layers lean to the gold label word",
         "4.4, Figure 8",
@@ -203,10 +170,10 @@ def peaks_beat_troughs(differences: Sequence[Number]) -> Observation:
 
 def _observed(claim: str, section: str, numbers: Sequence[Number], meaning: str) -> Observation:
     numbers = [one for one in numbers if np.isfinite(one.value)]
-    mean, tasks_low, tasks_high = over_tasks([one.value for one in numbers])
+    mean, tasks_low, tasks_high = mean_with_interval([one.value for one in numbers])
     low, high = mean_interval_of(numbers)
-    other_tasks = verdict_of(mean, tasks_low)
-    verdict = verdict_of(mean, low)
+    other_tasks = verdict_of(mean, tasks_low, tasks_high)
+    verdict = verdict_of(mean, low, high)
     return Observation(claim, section, verdict, other_tasks, mean, low, high, tasks_low, tasks_high, np.nan, meaning)
 
 

@@ -29,8 +29,8 @@ def write_page(
         page.number(verdict, str(int(held.get(verdict, 0))), f"of {len(observations)} observations of the paper")
     page.section("Observations").text(
         "Each number is above zero where the claim is right. On these tasks: by the 95 % interval over inputs, which "
-        "is shown. On others: by the interval over tasks. holds: the whole interval lies above zero; undecided: it "
-        "reaches over, or there is none."
+        "is shown. On others: by the interval over tasks. holds, does not hold: the whole interval lies above zero, or "
+        "below; undecided: it reaches over, or there is none."
     )
     page.table(_verdicts(observations))
     page.bullets(*map(_meaning, range(1, len(observations) + 1), observations.to_dict("records")))

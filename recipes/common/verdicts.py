@@ -5,6 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.stats import t as student
 
+LEVEL = 0.05
+
 
 def mean_with_interval(numbers: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Return the mean with its 95 % interval, `mean -+ t se` (Student); NaN are left out, one number has no interval.
@@ -24,14 +26,25 @@ def mean_with_interval(numbers: Sequence[float] | np.ndarray) -> tuple[float, fl
     return mean, mean - half, mean + half
 
 
-def verdict_of(number: float, low: float) -> str:
-    """Return what a number says of the claim that it lies above zero; *low* ends its interval.
+def verdict_of(number: float, low: float, high: float) -> str:
+    """Return what a number says of the claim that it lies above zero; *low* and *high* end its interval, or are NaN.
 
-    >>> verdict_of(0.4, 0.1), verdict_of(0.4, -0.1), verdict_of(-0.4, -0.6), verdict_of(float("nan"), 0.0)
-    ('holds', 'undecided', 'does not hold', 'not measured')
+    >>> verdict_of(0.4, 0.1, 0.7), verdict_of(0.4, -0.1, 0.9), verdict_of(-0.4, -0.6, 0.2), verdict_of(-0.4, -0.6, -0.2)
+    ('holds', 'undecided', 'undecided', 'does not hold')
     """
     if np.isnan(number):
         return "not measured"
-    if number <= 0:
-        return "does not hold"
-    return "holds" if low > 0 else "undecided"
+    return "holds" if low > 0 else "does not hold" if high < 0 else "undecided"
+
+
+def verdict_by_test(number: float, p_value: float) -> str:
+    """Return the same where a test of `number = 0` decides, at the level .05.
+
+    >>> verdict_by_test(0.4, 0.01), verdict_by_test(0.4, 0.3), verdict_by_test(-0.4, 0.01)
+    ('holds', 'undecided', 'does not hold')
+    """
+    if np.isnan(number):
+        return "not measured"
+    if not p_value < LEVEL:
+        return "undecided"
+    return "holds" if number > 0 else "does not hold"

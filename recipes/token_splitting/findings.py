@@ -1,7 +1,7 @@
 """What the paper claims, each claim a number that is above zero where it is right, by task.
 
-`holds`: so is its whole 95 % interval over runs (or p < 0.05); `undecided`: the interval reaches over zero;
-`does not hold`: the number is not above zero; `not measured`: the runs do not give it.
+`holds`: so is its whole 95 % interval over runs (or p < 0.05); `does not hold`: all of it is below; `undecided`: the
+interval reaches over zero; `not measured`: the runs do not give it.
 """
 
 from collections.abc import Mapping
@@ -12,11 +12,10 @@ import pandas as pd
 from scipy.stats import rankdata
 
 from promptscope.statistics import alignment_test, assign_tokens, concentration_test, permutation_null
-from recipes.common.verdicts import mean_with_interval, verdict_of
+from recipes.common.verdicts import mean_with_interval, verdict_by_test, verdict_of
 from recipes.token_splitting.measuring import Measured
 from recipes.token_splitting.per_run import main_runs
 
-LEVEL = 0.05
 MARGIN = 0.05
 """What counts as "little": accuracy that a shared prompt may lose, share of the gain that may be transferred."""
 
@@ -99,9 +98,6 @@ def _each_token_has_one_model(
     test = concentration_test(differences, permutations)
     of = main[main["run"].isin(list(largest))]
     mean, low, high = mean_with_interval(of["excess"].to_numpy(dtype=np.float64))
-    verdict = "not measured" if np.isnan(mean) else "does not hold" if mean <= 0 else "undecided"
-    if mean > 0 and test.p_value < LEVEL:
-        verdict = "holds"
     count = int(of["models"].max())
     meaning = (
         f"{count} models: importance (difference) of each token's main model, as a share of all, {test.observed:.3f}, "
@@ -109,6 +105,7 @@ def _each_token_has_one_model(
         f"{of['to_one'].mean():.2f} of the {of['matter'].mean():.2f} that matter"
     )
     claim = "each token matters to one model"
+    verdict = verdict_by_test(mean, test.p_value)
     return Finding(claim, "4.5, Tables 10-12", task, verdict, mean, low, high, test.p_value, meaning)
 
 
@@ -119,9 +116,7 @@ def _tokens_lie_where_they_are_needed(task: str, largest: Mapping[str, Measured]
     test = alignment_test(assigned, votes, count)
     each = [alignment_test(a[None], v[None], count).kappa for a, v in zip(assigned, votes, strict=True)]
     _, low, high = mean_with_interval(each)
-    verdict = "does not hold" if test.observed <= test.null_mean else "undecided"
-    if test.observed > test.null_mean and test.p_value < LEVEL:
-        verdict = "holds"
+    verdict = verdict_by_test(test.kappa, test.p_value)
     meaning = (
         f"{count} models: kappa of {test.observed:.3f} agreement with the neighbours' vote (cosine), by chance "
         f"{test.null_mean:.3f}; p by exact permutation"
@@ -154,9 +149,8 @@ def _trend(task: str, claim: str, section: str, main: pd.DataFrame, column: str,
     rho, p, _ = permutation_null(_correlation, counts, values, permutations)
     by_count = known.groupby("models")[column].mean()
     means = ", ".join(f"{count}: {value:.3g}" for count, value in by_count.items())
-    verdict = "does not hold" if rho <= 0 else "holds" if p < LEVEL else "undecided"
     meaning = f"Spearman's rho over runs of {column} and the number of models ({means}); p two-sided, by permutation"
-    return Finding(claim, section, task, verdict, rho, np.nan, np.nan, p, meaning)
+    return Finding(claim, section, task, verdict_by_test(rho, p), rho, np.nan, np.nan, p, meaning)
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -169,4 +163,4 @@ def _own(one: Measured, variant: str, column: str) -> np.ndarray:
 
 
 def _of(task: str, claim: str, section: str, numbers: tuple[float, float, float], meaning: str) -> Finding:
-    return Finding(claim, section, task, verdict_of(numbers[0], numbers[1]), *numbers, np.nan, meaning)
+    return Finding(claim, section, task, verdict_of(*numbers), *numbers, np.nan, meaning)

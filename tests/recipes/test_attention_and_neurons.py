@@ -236,7 +236,8 @@ def test_long_records_are_left_out_and_counted(tmp_path: Path) -> None:
         split: [len(e.input_ids) for e in tasks["sst2"].encode(model.tokenizer, "causal", split, with_label=False)]
         for split in ("train", "test")
     }
-    longest = sorted(lengths["train"])[4]
+    longest = max(sorted(lengths["train"])[4], min(lengths["test"]))
+    assert longest < max(lengths["train"])
     chosen, notes = choose_records(Settings(longest=longest, train_limit=3), tasks, model)
     expected = [r for r, n in zip(tasks["sst2"].split("train"), lengths["train"], strict=True) if n <= longest]
     assert chosen["sst2"].split("train") == tuple(expected[:3])
@@ -267,8 +268,8 @@ def test_low_layers(shift: float) -> None:
         heads[:, 2:] += shift
         tasks[task] = ProbeResult.from_examples(heads)
     found = observations.low_layers_depend_less_on_content(tasks)
-    assert found.verdict == ("holds" if shift > 0 else "does not hold")
-    assert found.low <= found.number <= found.high
+    assert (found.verdict, found.other_tasks) == ("undecided", "holds" if shift > 0 else "does not hold")
+    assert found.tasks_low <= found.number <= found.tasks_high and np.isnan(found.low)  # nothing is known of inputs
     assert found.number == pytest.approx(shift, abs=0.01)
 
 
@@ -310,7 +311,7 @@ def test_content_heads(second: int, last: int, verdict: str) -> None:
 @pytest.mark.parametrize("common", [True, False])
 def test_neurons(common: bool) -> None:
     found = observations.neurons_common_before_the_last(_scores_of_neurons(common))
-    assert found.verdict == ("holds" if common else "does not hold")
+    assert found.verdict == ("holds" if common else "undecided")
 
 
 def _scores_of_neurons(common: bool) -> ProbeResult:
@@ -336,12 +337,16 @@ def test_label_space(sign: int) -> None:
     gaps = sign * np.array([0.0, 0.0, 0.0, 0.1, 0.02, 0.2])
     tasks = {}
     for task, size in (("a", 1.0), ("b", 1.1), ("c", 0.9)):
-        result = ProbeResult.from_examples({"v2": np.zeros((4, 2, 6))}, dims=("word", "layer"))
+        words = np.zeros((4, 2, 6))
+        words[:, 0] = size * gaps + np.array([-0.01, -0.01, 0.01, 0.01])[:, None]
+        result = ProbeResult.from_examples({"v2": words}, dims=("word", "layer"))
         result.data["gap"] = (("prompt", "layer"), size * gaps[None])
         tasks[task] = result
     found = observations.leans_to_the_gold_label(tasks)
-    assert found.verdict == ("holds" if sign > 0 else "does not hold")
+    verdict = "holds" if sign > 0 else "does not hold"
+    assert (found.verdict, found.other_tasks) == (verdict, verdict)
     assert found.number == pytest.approx(sign * 0.2)
+    assert found.low < found.number < found.high
     assert f"{sign * 0.13:.3f}" in found.meaning  # (0.1 + 0.2) / 2 - 0.02
 
 
@@ -352,7 +357,9 @@ def test_peaks_and_troughs() -> None:
     assert (found.low, found.high) == pytest.approx((1.5 - 0.5**0.5, 1.5 + 0.5**0.5))
     assert "2 of 2 tasks" in found.meaning
     assert observations.peaks_beat_troughs([]).verdict == "not measured"
-    assert observations.peaks_beat_troughs([*numbers, Number(-15.0, -20.0, -10.0)]).verdict == "does not hold"
+    worse = observations.peaks_beat_troughs([*numbers, Number(-15.0, -20.0, -10.0)])
+    assert (worse.verdict, worse.other_tasks) == ("does not hold", "undecided")
+    assert observations.peaks_beat_troughs([Number(-1.0, -3.0, 1.0)]).verdict == "undecided"
     assert observations.peaks_beat_troughs([Number(1.0), Number(1.1)]).verdict == "undecided"  # no interval over inputs
 
 
