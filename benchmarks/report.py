@@ -23,11 +23,14 @@ def page(results: Results) -> str:
 
 
 def overview(sessions: Sequence[Results]) -> str:
-    """Return sessions on one machine in brief: machine and versions of each, and one table with a line a case."""
+    """Return sessions on one machine in brief: machine and versions of each, proofs, one table with a line a case."""
     cases = sorted((case for results in sessions for case in results.cases), key=lambda case: case.case)
     control = next((results.control for results in sessions if isinstance(results.control, Results)), None)
-    together = replace(sessions[0], cases=cases, control=control)
-    return "\n\n".join([*map(_machine, sessions), summary(together), verdict(together)])
+    proofs = list({proof.name: proof for results in sessions for proof in results.proofs}.values())
+    together = replace(sessions[0], cases=cases, control=control, proofs=proofs)
+    listed = "\n".join(map(proof_line, proofs))
+    parts = [*map(_machine, sessions), *filter(None, [listed]), summary(together), verdict(together)]
+    return "\n\n".join(parts)
 
 
 def case_table(case: CaseResult) -> str:
