@@ -63,9 +63,9 @@ def deviation_variants(subject: Subject, n: int, first_n: int, inputs: int) -> t
     return beside("two eager passes", eager, ours, work)
 
 
-def in_batches(examples: Sequence[Encoded]) -> list[Batch]:
+def in_batches(examples: Sequence[Encoded], size: int = _BATCH) -> list[Batch]:
     """Put encoded records side by side."""
-    return [collate(list(examples[start : start + _BATCH]), 0) for start in range(0, len(examples), _BATCH)]
+    return [collate(list(examples[start : start + size]), 0) for start in range(0, len(examples), size)]
 
 
 def _blocks(subject: Subject, batches: Sequence[Batch], first_n: int) -> Iterator[Tensor]:

@@ -20,15 +20,16 @@ from benchmarks.ways import in_every_way
 from benchmarks.workload import Variant, Workload, beside
 from promptscope.prompts import SoftPrompt
 
-_BATCH, _BASELINE = 8, "eager forwards, no probes"
+_BASELINE = "eager forwards, no probes"
 LIMITS = {"attention_kl": 1e-2}
 """Largest relative L2 difference from the KL by hand: patterns are bfloat16, and have three digits."""
 
 
 @dataclass(frozen=True)
 class Scale:
-    """Eight probes over `inputs` inputs of `n` tokens with a prompt of `k`; several numbers of inputs, fewest first.
+    """Eight probes over `inputs` inputs of `n` tokens with a prompt of `k`, `batch` at a time.
 
+    Of several numbers of inputs the fewest come first.
     The baseline runs the same three passes (text alone, text where it stands behind the prompt, prompt and text) on
     the model with eager attention, computes no logits, and keeps nothing. `whole`: the number of inputs to which time
     and store are extrapolated.
@@ -38,12 +39,13 @@ class Scale:
     k: int
     n: int
     inputs: tuple[int, ...]
+    batch: int = 8
     whole: int = 2000
 
     @property
     def name(self) -> str:
-        """`scale/MODEL/k20-n150-16inputs`."""
-        return f"scale/{self.model}/k{self.k}-n{self.n}-{'-'.join(map(str, self.inputs))}inputs"
+        """`scale/MODEL/k20-n150-b8-16inputs`."""
+        return f"scale/{self.model}/k{self.k}-n{self.n}-b{self.batch}-{'-'.join(map(str, self.inputs))}inputs"
 
     def workload(self, models: Models) -> Workload:
         """Prepare inputs and prompt; the store's size is known after a run."""
@@ -64,7 +66,7 @@ def _variants(
     subject: Subject, case: Scale, inputs: int, suffix: str, first: str | None, about: dict[str, float]
 ) -> tuple[tuple[Variant, ...], Outcome]:
     examples = unlabelled_examples(subject, Lengths(case.n), inputs)
-    batches = [batch.to(subject.bare.device) for batch in in_batches(examples)]
+    batches = [batch.to(subject.bare.device) for batch in in_batches(examples, case.batch)]
     prompt = make_prompt(subject, "v1", case.k)
     assert isinstance(prompt, SoftPrompt)
     vectors = prompt.vectors().detach()
@@ -89,7 +91,7 @@ def _variants(
     def promptscope() -> Outcome:
         with tempfile.TemporaryDirectory() as folder:
             results = ps.probe(
-                subject.hooked, probes, prompt, examples, store=folder, batch_size=_BATCH, progress=False
+                subject.hooked, probes, prompt, examples, store=folder, batch_size=case.batch, progress=False
             )
             about["store kB an input"] = sum(file.stat().st_size for file in Path(folder).rglob("*")) / inputs / 1e3
         kl = results["attention_kl"].data["per_example"].values[0]
@@ -121,5 +123,9 @@ def scale_lines(case: CaseResult) -> str:
     return (
         f"Peak above the model ({case.about['model MB']:.0f} MB): {peaks}. Time with probes: "
         f"{1 / last.ratio.median:.2f} [{1 / last.ratio.high:.2f}-{1 / last.ratio.low:.2f}] of the same passes without. "
-        f"Extrapolated from {counts[-1]} to {whole} inputs: {hours:.2f} hours of one thread, {store:.0f} MB of store."
+        f"{_source(counts[-1], whole)}: {hours:.2f} hours of one thread, {store:.0f} MB of store."
     )
+
+
+def _source(inputs: int, whole: int) -> str:
+    return f"{whole} inputs" if inputs == whole else f"Extrapolated from {inputs} to {whole} inputs"

@@ -1,6 +1,7 @@
 """The report: what the paper says, what came out, every table and figure in the paper's order."""
 
 from collections.abc import Hashable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,9 @@ def write_page(
     """Write `report.html` from what *results* holds."""
     held = observations["verdict"].value_counts()
     lead = (
-        f"Attention and neurons of {model}, with and without trained prompts, beside the published numbers, which are "
-        "of mGPT 1.3B trained on whole data sets. Differences of scores are of models and data, not only of method."
+        f"Attention and neurons of {Path(model).name}, with and without trained prompts, beside the published "
+        "numbers, which are of mGPT 1.3B trained on whole data sets. Differences of scores are of models and data, not "
+        "only of method."
     )
     page = ps.Report(TITLE, lead)
     for verdict in ("holds", "undecided", "does not hold", "not measured"):
@@ -61,14 +63,14 @@ def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
             "claim": observations["claim"],
             "on these tasks": observations["verdict"],
             "on others": observations["other_tasks"],
-            "number": observations["number"].map("{:.3g}".format),
+            "number": observations["number"].map("{:.2g}".format),
             "95 % interval": [_interval(*ends) for ends in zip(observations["low"], observations["high"], strict=True)],
         }
     )
 
 
 def _interval(low: float, high: float) -> str:
-    return f"{low:.3g} to {high:.3g}" if np.isfinite([low, high]).all() else ""
+    return f"{low:.2g} to {high:.2g}" if np.isfinite([low, high]).all() else ""
 
 
 def _meaning(number: int, observation: dict[Hashable, Any]) -> str:
