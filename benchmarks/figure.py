@@ -21,7 +21,7 @@ def ratio_figure(sessions: Sequence[Results]) -> go.Figure:
         for name, m in line.variants.items()
         if m.ratio is not None and not m.failed
     ]
-    rows = list(dict.fromkeys(row for row, *_ in points))
+    rows = sorted({row for row, *_ in points})
     figure = go.Figure()
     for colour, name in zip(CATEGORICAL, dict.fromkeys(name for _, name, *_ in points), strict=False):
         mine = [(row, ratio, against) for row, variant, ratio, against in points if variant == name]
