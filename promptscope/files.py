@@ -12,6 +12,8 @@ from typing import Any
 import torch
 from safetensors.torch import save_file
 
+_HASHED_AT_ONCE = 2**22  # numbers
+
 
 @contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
@@ -73,10 +75,12 @@ def content_hash(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def tensor_hash(tensor: torch.Tensor) -> str:
-    """Return the SHA-256 of a tensor's dtype, shape and bytes as hex."""
-    digest = hashlib.sha256(f"{tensor.dtype}{tuple(tensor.shape)}".encode())
-    digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().data)
+def tensor_hash(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> str:
+    """Return the SHA-256 of a tensor's dtype, shape and bytes as hex; with *dtype*, of its numbers in that type."""
+    dtype = dtype or tensor.dtype
+    digest = hashlib.sha256(f"{dtype}{tuple(tensor.shape)}".encode())
+    for part in tensor.detach().reshape(-1).split(_HASHED_AT_ONCE):  # an embedding in another type takes a gigabyte
+        digest.update(part.to(dtype).cpu().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

@@ -51,6 +51,8 @@ def measure(
     losses = np.empty((len(kept), len(examples)))
     kl = np.empty_like(losses) if distribution is not None else None
     texts = [example.input_ids[: example.label_start - 1] for example in examples]
+    # Texts of like lengths share a batch: attention runs over the rectangle around it, padding included.
+    order = np.argsort([-len(example.input_ids) for example in examples], kind="stable")
     chunks = list(_chunks(kept.sum(axis=1) if how in ("remove", "cut") else np.full(len(kept), kept.shape[1])))
     total = len(chunks) * -(-len(examples) // batch_size)
     with tqdm(total=total, desc=f"{how} tokens", unit="batch", disable=not progress) as bar:
@@ -58,9 +60,9 @@ def measure(
             if distribution is not None and 0 not in groups[0]:
                 groups = [np.array([0]), *groups]
             fronts = [(group, stand_in_front(model, prompt, how, kept[group], texts)) for group in groups]
-            start = 0
-            for batch in batches(model, examples, batch_size):
-                batch, here = _needed(batch, model.family.kind), slice(start, start + len(batch))
+            for number, batch in enumerate(batches(model, [examples[i] for i in order], batch_size)):
+                here = order[number * batch_size :][: len(batch)]
+                batch = _needed(batch, model.family.kind)
                 reference: Tensor | None = None
                 for variant, logits in _each(fronts, batch, variants_per_pass):
                     losses[variant, here] = _summed(batch, logits)
@@ -68,7 +70,6 @@ def measure(
                         log_p = distribution(logits[_first_targets(batch)]).double()
                         reference = log_p if reference is None else reference
                         kl[variant, here] = _divergence(reference, log_p)
-                start += len(batch)
                 bar.update()
     n_targets = np.array([sum(target != IGNORED for target in example.targets) for example in examples], dtype=float)
     return Measured(losses, n_targets, kl)

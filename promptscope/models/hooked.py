@@ -133,7 +133,7 @@ class HookedModel:
 
         Hashed as float32, so that a half-precision checkpoint is the same model when loaded in float32.
         """
-        return tensor_hash(self._embedding.weight.float())
+        return tensor_hash(self._embedding.weight, torch.float32)
 
     @property
     def weights_hash(self) -> str:

@@ -48,47 +48,41 @@ class Plan:
     prompted: Mapping[tuple[str, str, str], Entry]  # (probe, capture, prompt)
 
 
-def make_plans(
-    model: HookedModel,
-    probes: Sequence[Probe],
-    prompts: Mapping[str, Prompt],
-    examples: Sequence[Encoded],
-    store: ActivationStore,
-) -> dict[str, Plan]:
-    """Plan the passes of *probes*; those that run on the same inputs share a plan. Probe name -> plan."""
+def inputs_of(
+    probes: Sequence[Probe], prompts: Mapping[str, Prompt], examples: Sequence[Encoded]
+) -> dict[str, Sequence[Encoded]]:
+    """Return what each probe runs on, by its name.
+
+    Raises:
+        ProbeError: a probe has no inputs, or cannot use them.
+    """
     inputs = {probe.name: probe.inputs(examples) for probe in probes}
     for probe in probes:
         if not inputs[probe.name]:
             raise ProbeError(f"probe {probe.name!r} has no inputs: the split, or what the probe makes of it, is empty")
         probe.check(inputs[probe.name], tuple(prompts))
-    return _share(model, probes, prompts, inputs, store)
+    return inputs
 
 
-def make_plans_aside(
+def make_plans(
     model: HookedModel,
-    probes: Sequence[Probe],
-    prompts: Mapping[str, Prompt],
-    examples: Sequence[Encoded],
-    store: ActivationStore,
-) -> dict[str, Plan]:
-    """Plan the passes over the further inputs of those *probes* that have some."""
-    inputs = {probe.name: further for probe in probes if (further := probe.aside(examples))}
-    return _share(model, [probe for probe in probes if probe.name in inputs], prompts, inputs, store)
-
-
-def _share(
-    model: HookedModel,
+    identity: Mapping[str, Any],
     probes: Sequence[Probe],
     prompts: Mapping[str, Prompt],
     inputs: Mapping[str, Sequence[Encoded]],
     store: ActivationStore,
 ) -> dict[str, Plan]:
+    """Plan the passes of those *probes* that have *inputs*; on the same inputs they share a plan. Probe name -> plan.
+
+    *identity*: what `model_identity` says; it reads all weights, so it is asked once.
+    """
+    probes = [probe for probe in probes if probe.name in inputs]
     groups: dict[str, list[Probe]] = {}
     for probe in probes:
         groups.setdefault(data_hash(inputs[probe.name]), []).append(probe)
     plans: dict[str, Plan] = {}
     for data, members in groups.items():
-        plan = _plan(model, members, prompts, inputs[members[0].name], data, store)
+        plan = _plan(model, identity, members, prompts, inputs[members[0].name], data, store)
         plans |= {probe.name: plan for probe in members}
     return plans
 
@@ -123,13 +117,13 @@ def model_identity(model: HookedModel) -> dict[str, Any]:
 
 def _plan(
     model: HookedModel,
+    identity: Mapping[str, Any],
     probes: Sequence[Probe],
     prompts: Mapping[str, Prompt],
     examples: Sequence[Encoded],
     data: str,
     store: ActivationStore,
 ) -> Plan:
-    identity = model_identity(model)
     hashes = {name: prompt.content_hash() for name, prompt in prompts.items()}
     requests: dict[str, Request] = {}
 

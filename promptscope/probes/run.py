@@ -11,7 +11,7 @@ from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries
 from promptscope.probes.passes import fill
-from promptscope.probes.plan import Plan, data_hash, make_plans, make_plans_aside, model_identity
+from promptscope.probes.plan import Plan, data_hash, inputs_of, make_plans, model_identity
 from promptscope.probes.registry import get_probes
 from promptscope.probes.result import ProbeResult
 from promptscope.prompts import Prompt
@@ -100,11 +100,14 @@ def _probe(
     batch_size: int,
     progress: bool,
 ) -> dict[str, ProbeResult]:
-    plans = make_plans(model, probes, prompts, examples, store)
-    aside = make_plans_aside(model, probes, prompts, examples, store)
+    inputs = inputs_of(probes, prompts, examples)
+    identity = model_identity(model)
+    plans = make_plans(model, identity, probes, prompts, inputs, store)
+    further_inputs = {one.name: further for one in probes if (further := one.aside(examples))}
+    aside = make_plans(model, identity, probes, prompts, further_inputs, store)
     for plan in dict.fromkeys([*plans.values(), *aside.values()]):
         fill(model, prompts, plan, store, batch_size, progress)
-    shared = _provenance(model, prompts, task, examples, split)
+    shared = _provenance(model, identity, prompts, task, examples, split)
 
     def entries(one: Probe, plan: Plan, further: Entries | None = None) -> Entries:
         return Entries(
@@ -141,6 +144,7 @@ def _named(prompts: Any) -> dict[str, Prompt]:
 
 def _provenance(
     model: HookedModel,
+    identity: Mapping[str, Any],
     prompts: Mapping[str, Prompt],
     task: Task | Sequence[Encoded],
     examples: Sequence[Encoded],
@@ -154,7 +158,7 @@ def _provenance(
     if isinstance(task, Task):
         inputs |= {"task": task.name, "split": split, "language": task.language, "fields": list(task.template.fields)}
     return {
-        "model": {"name": model.name, "revision": model.revision} | model_identity(model),
+        "model": {"name": model.name, "revision": model.revision} | identity,
         "prompts": {
             name: {"prompt": repr(prompt), "length": prompt.length, "content_hash": prompt.content_hash()}
             for name, prompt in prompts.items()
