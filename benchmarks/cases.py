@@ -44,8 +44,8 @@ CASES: tuple[Case, ...] = (
     Training("bert-base", "v1", 20, _SENTENCES, 16),
     Training("t5-small", "v1", 20, _SENTENCES, 16, targets=2),
     Training("t5-base", "v1", 20, _SENTENCES, 16, targets=2),
-    Scale("mgpt-shape", 20, 150, (8,)),
-    Scale("mgpt-shape", 20, 150, (8,), batch=4),
+    Scale("mgpt-shape", 20, 150, (16,)),
+    Scale("mgpt-shape", 20, 150, (16,), batch=4),
     Scale("mgpt-narrow", 20, 150, (200, 2000)),
 )
 """One model after another: only one is in memory at a time."""

@@ -52,7 +52,7 @@ def measure(
     kl = np.empty_like(losses) if distribution is not None else None
     texts = [example.input_ids[: example.label_start - 1] for example in examples]
     # Texts of like lengths share a batch: attention runs over the rectangle around it, padding included.
-    order = np.argsort([-len(example.input_ids) for example in examples], kind="stable")
+    order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids), reverse=True)
     chunks = list(_chunks(kept.sum(axis=1) if how in ("remove", "cut") else np.full(len(kept), kept.shape[1])))
     total = len(chunks) * -(-len(examples) // batch_size)
     with tqdm(total=total, desc=f"{how} tokens", unit="batch", disable=not progress) as bar:

@@ -8,6 +8,7 @@ from transformers import PreTrainedModel
 
 from promptscope.models.families import Family
 from promptscope.models.live_attention import make_attention_live
+from promptscope.models.native_norms import make_norms_native
 
 
 def share_weights(hf_model: PreTrainedModel) -> PreTrainedModel:
@@ -32,6 +33,7 @@ def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
         encoder.embed_tokens = bridge.embed  # the adapter replaces `shared`, which the encoder never calls
     if family.delegated_attention:
         make_attention_live(bridge, inner)
+    make_norms_native(bridge)
     # After booting: splitting fused projections makes new, trainable parameters.
     bridge.eval().requires_grad_(False)
     return bridge

@@ -51,17 +51,18 @@ class PerQueryKL(PairedCapture):
         keys = view.text[:, None, None, :]
         p, p_mass = _rows(prompted, keys)
         m, m_mass = _rows(plain, keys)
-        divergence = (p * (p / m).log()).masked_fill(~keys, 0.0).sum(dim=-1).clamp(min=0.0)  # (B, H, n)
+        each = torch.div(p, m, out=m).log_().mul_(p).masked_fill_(~keys, 0.0)  # p log(p / m)
+        divergence = each.sum(dim=-1).clamp(min=0.0)  # (B, H, n)
         defined = view.tokens[:, None, :] & (p_mass > 0) & (m_mass > 0)
         return torch.stack([(divergence * defined).sum(dim=-1), defined.sum(dim=-1).to(divergence)], dim=-1)
 
 
 def _rows(pattern: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
     pattern = pattern if pattern.dtype == torch.float64 else pattern.float()
-    rows = pattern.masked_fill(~keys, 0.0)
+    rows = pattern.masked_fill(~keys, 0.0)  # a copy: from here on in place, patterns are the largest thing there is
     mass = rows.sum(dim=-1)
-    rows = rows / mass.where(mass > 0, 1.0)[..., None]
-    return rows.masked_fill(rows == 0, ZERO), mass
+    rows /= mass.where(mass > 0, 1.0)[..., None]
+    return rows.masked_fill_(rows == 0, ZERO), mass
 
 
 class AttentionKL(Probe):

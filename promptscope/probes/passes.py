@@ -20,7 +20,8 @@ from promptscope.store import ActivationStore, PairedCapture, View
 from promptscope.tasks import Batch, collate
 
 Found = dict[tuple[Any, ...], Tensor]
-"""What passes over a batch left: `("keep", entry, i)` to be stored, `("hold", capture, pass, i)` to compare with."""
+"""What passes over a batch left: `("keep", entry)` to be stored, `("hold", capture, pass)` to compare with, each layer
+by layer along dimension 0; with a further i, of hook point i alone."""
 
 
 def fill(
@@ -75,8 +76,10 @@ def _fill_shard(
             _run(model, prompts, of, batch, wanted, found)
             for request in wanted:
                 if request.of == of:
-                    layers = [found.pop(("keep", request.entry.folder, i)) for i in range(len(request.hooks))]
-                    parts[request].append(torch.stack(layers, dim=1).to("cpu"))  # once per batch, all layers together
+                    layers = found.pop(("keep", request.entry.folder))
+                    for i in range(len(request.hooks)):
+                        del found["keep", request.entry.folder, i]
+                    parts[request].append(layers.transpose(0, 1).contiguous().to("cpu"))  # once per batch, all layers
             bar.update(len(batch))
     whole = collate(examples, pad)
     lengths = whole.attention_mask.sum(dim=1)
@@ -151,7 +154,7 @@ def _hold(request: Request, i: int, view: View, found: Found) -> Callable[..., N
     """Return the hook function of a pass without prompt that is compared with: reduce, and wait."""
 
     def hook_function(x: Tensor, hook: object) -> None:
-        found[_held(request, i)] = _alone(request.capture.reduce(x.detach(), request.layers[i], view))
+        _put(request.capture.reduce(x.detach(), request.layers[i], view), _held(request, i), len(request.hooks), found)
 
     return hook_function
 
@@ -192,9 +195,22 @@ def _keep(request: Request, i: int, view: View, found: Found) -> Callable[..., N
             kept = capture.compare(kept, found[_held(request, i)], layer, view)
         _check_shape(kept, request, view)
         half = kept.dtype in (torch.bfloat16, torch.float16)  # NumPy has no bfloat16
-        found["keep", request.entry.folder, i] = _alone(kept.float() if half else kept)
+        _put(kept.float() if half else kept, ("keep", request.entry.folder, i), len(request.hooks), found)
 
     return hook_function
+
+
+def _put(x: Tensor, key: tuple[Any, ...], n: int, found: Found) -> None:
+    """Copy what was reduced at the last part of *key*, one of *n* hook points, into one tensor with the others.
+
+    Left where it is, it would keep whole activations alive; copied one by one, it would lie between blocks that come
+    and go with every layer, and the allocator could not give these back: half a gigabyte for a large model.
+    """
+    *whole, i = key
+    if tuple(whole) not in found:
+        found[tuple(whole)] = x.new_empty(n, *x.shape)
+    found[tuple(whole)][i] = x
+    found[key] = found[tuple(whole)][i]
 
 
 def _alone(kept: Tensor) -> Tensor:

@@ -66,7 +66,7 @@ def inputs_of(
 
 def make_plans(
     model: HookedModel,
-    identity: Mapping[str, Any],
+    identity: dict[str, Any],
     probes: Sequence[Probe],
     prompts: Mapping[str, Prompt],
     inputs: Mapping[str, Sequence[Encoded]],
@@ -117,7 +117,7 @@ def model_identity(model: HookedModel) -> dict[str, Any]:
 
 def _plan(
     model: HookedModel,
-    identity: Mapping[str, Any],
+    identity: dict[str, Any],
     probes: Sequence[Probe],
     prompts: Mapping[str, Prompt],
     examples: Sequence[Encoded],

@@ -103,8 +103,8 @@ def _probe(
     inputs = inputs_of(probes, prompts, examples)
     identity = model_identity(model)
     plans = make_plans(model, identity, probes, prompts, inputs, store)
-    further_inputs = {one.name: further for one in probes if (further := one.aside(examples))}
-    aside = make_plans(model, identity, probes, prompts, further_inputs, store)
+    beside = {one.name: more for one in probes if (more := one.aside(examples))}
+    aside = make_plans(model, identity, probes, prompts, beside, store)
     for plan in dict.fromkeys([*plans.values(), *aside.values()]):
         fill(model, prompts, plan, store, batch_size, progress)
     shared = _provenance(model, identity, prompts, task, examples, split)
@@ -144,7 +144,7 @@ def _named(prompts: Any) -> dict[str, Prompt]:
 
 def _provenance(
     model: HookedModel,
-    identity: Mapping[str, Any],
+    identity: dict[str, Any],
     prompts: Mapping[str, Prompt],
     task: Task | Sequence[Encoded],
     examples: Sequence[Encoded],

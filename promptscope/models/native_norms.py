@@ -1,0 +1,25 @@
+"""Let the bridge's norms run as the model's own, unless somebody looks inside them.
+
+The bridge computes every norm step by step in float32, for the hook points between the steps: a tenth of the time of
+a pass in half precision, and rounding that the model itself does not have.
+"""
+
+from types import MethodType
+
+from torch import Tensor
+from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.generalized_components.normalization import NormalizationBridge
+
+
+def _forward(norm: NormalizationBridge, hidden_states: Tensor) -> Tensor:
+    inside = (norm.hook_scale, norm.hook_normalized)
+    if any(point.fwd_hooks or point.bwd_hooks for point in inside):
+        return type(norm).forward(norm, hidden_states)
+    assert norm.original_component is not None
+    return norm.hook_out(norm.original_component(norm.hook_in(hidden_states)))
+
+
+def make_norms_native(bridge: TransformerBridge) -> None:
+    """Route the norms of *bridge* through the modules that they wrap where no hook sits between their steps."""
+    for norm in (module for module in bridge.modules() if isinstance(module, NormalizationBridge)):
+        norm.__dict__["forward"] = MethodType(_forward, norm)  # a copied bridge takes its own norm along

@@ -1,0 +1,22 @@
+"""Hashes of tensors against hashlib, whatever the size of the parts they are read in."""
+
+import hashlib
+
+import pytest
+import torch
+
+from promptscope import files
+from promptscope.files import tensor_hash
+
+
+@pytest.mark.parametrize("at_once", [1, 5, 2**22])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_a_tensor_is_hashed_in_parts_as_one(at_once: int, dtype: torch.dtype, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "_HASHED_AT_ONCE", at_once)
+    tensor = torch.randn(3, 4, generator=torch.Generator().manual_seed(0)).to(dtype).t()  # not contiguous
+    for wanted in (None, torch.float32):
+        whole = tensor.contiguous().to(wanted or dtype)
+        expected = hashlib.sha256(f"{whole.dtype}(4, 3)".encode() + whole.view(torch.uint8).numpy().tobytes())
+        assert tensor_hash(tensor, wanted) == expected.hexdigest()
+    assert tensor_hash(tensor) != tensor_hash(tensor + 1)
+    assert tensor_hash(torch.tensor(2.0)) != tensor_hash(torch.tensor([2.0]))
