@@ -20,8 +20,8 @@ from promptscope.store import ActivationStore, PairedCapture, View
 from promptscope.tasks import Batch, collate
 
 Found = dict[tuple[Any, ...], Tensor]
-"""What passes over a batch left: `("keep", entry)` to be stored, `("hold", capture, pass)` to compare with, each layer
-by layer along dimension 0; with a further i, of hook point i alone."""
+"""What passes over a batch left: `("keep", entry)` to be stored, `("hold", capture, pass)` to compare with, both
+`(hook point, ...)`; with a further i, of hook point i alone."""
 
 
 def fill(
@@ -206,11 +206,15 @@ def _put(x: Tensor, key: tuple[Any, ...], n: int, found: Found) -> None:
     Left where it is, it would keep whole activations alive; copied one by one, it would lie between blocks that come
     and go with every layer, and the allocator could not give these back: half a gigabyte for a large model.
     """
-    *whole, i = key
-    if tuple(whole) not in found:
-        found[tuple(whole)] = x.new_empty(n, *x.shape)
-    found[tuple(whole)][i] = x
-    found[key] = found[tuple(whole)][i]
+    all_layers, i = key[:-1], key[-1]
+    block = found[all_layers] if all_layers in found else x.new_empty(n, *x.shape)
+    if block.shape[1:] != x.shape:
+        raise ProbeError(
+            f"a capture must keep the same shape in all layers: got {tuple(block.shape[1:])} in the first and "
+            f"{tuple(x.shape)} at number {i} of its {n} hook points"
+        )
+    block[i] = x
+    found[all_layers], found[key] = block, block[i]
 
 
 def _alone(kept: Tensor) -> Tensor:

@@ -104,13 +104,15 @@ PRESETS = {
         probed=40,
         first_n=6,
     ),
-    # What a laptop trains in under an hour of one core: short texts, two languages in the kind that a model of English
+    # What a laptop trains in two hours of one core: short texts, two languages in the kind that a model of English
     # can follow in Korean. The rates are those of pilot.py on SST-2.
     "small": Settings(
         model="HuggingFaceTB/SmolLM2-135M",
         tasks=("sst2", "nsmc", "stsb", "ag_news"),
-        steps=120,
+        steps=500,
         batch_size=8,
+        learning_rate=2e-2,
+        deep_learning_rate=1e-2,
         longest=48,
         scored=150,
         probed=64,

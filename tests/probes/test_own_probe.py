@@ -152,6 +152,23 @@ def test_a_capture_must_keep_one_row_per_input(how):
         probe(hooked("gpt2"), Mine(Kept(how=how)), None, encoded(), progress=False)
 
 
+@pytest.mark.parametrize("widths", [(2, 1), (1, 2)])
+def test_a_capture_must_keep_one_shape_in_all_layers(widths):
+    """One number would silently fill the room of two."""
+
+    @dataclass(frozen=True)
+    class Uneven(Capture):
+        site: str = "hook_resid_post"
+
+        def reduce(self, x, layer, view):
+            return x[:, 0, : widths[min(layer, 1)]]
+
+    with pytest.raises(
+        ProbeError, match=r"same shape in all layers: got \(3, \d\) in the first and \(3, \d\) at number 1"
+    ):
+        probe(hooked("gpt2"), Mine(Uneven()), None, encoded(), progress=False, batch_size=3)
+
+
 def test_numbers_that_are_not_finite_never_reach_the_store(tmp_path):
     # Row 1 of its batch: batches take the longest inputs first, and this is the second longest.
     with pytest.raises(ProbeError, match=r"not finite at blocks\.0\.hook_resid_post for input 'x2'"):
