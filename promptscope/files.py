@@ -80,7 +80,7 @@ def tensor_hash(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> str:
     dtype = dtype or tensor.dtype
     digest = hashlib.sha256(f"{dtype}{tuple(tensor.shape)}".encode())
     for part in tensor.detach().reshape(-1).split(_HASHED_AT_ONCE):  # an embedding in another type takes a gigabyte
-        digest.update(part.to(dtype).cpu().view(torch.uint8).numpy().data)
+        digest.update(part.to(dtype).cpu().contiguous().view(torch.uint8).numpy().data)
     return digest.hexdigest()
 
 

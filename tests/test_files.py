@@ -20,3 +20,10 @@ def test_a_tensor_is_hashed_in_parts_as_one(at_once: int, dtype: torch.dtype, mo
         assert tensor_hash(tensor, wanted) == expected.hexdigest()
     assert tensor_hash(tensor) != tensor_hash(tensor + 1)
     assert tensor_hash(torch.tensor(2.0)) != tensor_hash(torch.tensor([2.0]))
+
+
+@pytest.mark.parametrize(
+    "tensor", [torch.arange(6.0)[::2], torch.randn(4, 3)[:, :1], torch.ones(1).expand(5), torch.zeros(0, 3)]
+)
+def test_what_lies_in_memory_in_steps_is_hashed_by_its_numbers(tensor: torch.Tensor) -> None:
+    assert tensor_hash(tensor) == tensor_hash(tensor.clone(memory_format=torch.contiguous_format))

@@ -53,6 +53,7 @@ def measure(
     texts = [example.input_ids[: example.label_start - 1] for example in examples]
     # Texts of like lengths share a batch: attention runs over the rectangle around it, padding included.
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids), reverse=True)
+    longest_first = [examples[i] for i in order]
     chunks = list(_chunks(kept.sum(axis=1) if how in ("remove", "cut") else np.full(len(kept), kept.shape[1])))
     total = len(chunks) * -(-len(examples) // batch_size)
     with tqdm(total=total, desc=f"{how} tokens", unit="batch", disable=not progress) as bar:
@@ -60,7 +61,7 @@ def measure(
             if distribution is not None and 0 not in groups[0]:
                 groups = [np.array([0]), *groups]
             fronts = [(group, stand_in_front(model, prompt, how, kept[group], texts)) for group in groups]
-            for number, batch in enumerate(batches(model, [examples[i] for i in order], batch_size)):
+            for number, batch in enumerate(batches(model, longest_first, batch_size)):
                 here = order[number * batch_size :][: len(batch)]
                 batch = _needed(batch, model.family.kind)
                 reference: Tensor | None = None

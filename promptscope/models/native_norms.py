@@ -12,8 +12,9 @@ from transformer_lens.model_bridge.generalized_components.normalization import N
 
 
 def _forward(norm: NormalizationBridge, hidden_states: Tensor) -> Tensor:
+    # PyTorch's own lists: TransformerLens registers there, and so does whoever goes past it.
     inside = (norm.hook_scale, norm.hook_normalized)
-    if any(point.fwd_hooks or point.bwd_hooks for point in inside):
+    if any(point._forward_hooks or point._forward_pre_hooks or point._backward_hooks for point in inside):
         return type(norm).forward(norm, hidden_states)
     assert norm.original_component is not None
     return norm.hook_out(norm.original_component(norm.hook_in(hidden_states)))

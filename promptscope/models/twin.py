@@ -34,6 +34,17 @@ def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
     if family.delegated_attention:
         make_attention_live(bridge, inner)
     make_norms_native(bridge)
+    _forget_patterns(bridge)
     # After booting: splitting fused projections makes new, trainable parameters.
     bridge.eval().requires_grad_(False)
     return bridge
+
+
+def _forget_patterns(bridge: TransformerBridge) -> None:
+    """Drop each layer's attention pattern when the layer is done.
+
+    Bridges of fused query/key/value weights keep the last one, and the graph behind it, which nothing reads.
+    """
+    for module in bridge.modules():
+        if "_pattern" in module.__dict__:
+            module.register_forward_hook(lambda layer, inputs, output: layer.__dict__.update(_pattern=None))

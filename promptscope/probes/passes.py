@@ -76,10 +76,11 @@ def _fill_shard(
             _run(model, prompts, of, batch, wanted, found)
             for request in wanted:
                 if request.of == of:
-                    layers = found.pop(("keep", request.entry.folder))
                     for i in range(len(request.hooks)):
                         del found["keep", request.entry.folder, i]
-                    parts[request].append(layers.transpose(0, 1).contiguous().to("cpu"))  # once per batch, all layers
+                    kept = found.pop(("keep", request.entry.folder)).transpose(0, 1)
+                    parts[request].append(kept.contiguous().to("cpu"))  # once per batch, all layers together
+                    del kept
             bar.update(len(batch))
     whole = collate(examples, pad)
     lengths = whole.attention_mask.sum(dim=1)
@@ -154,7 +155,7 @@ def _hold(request: Request, i: int, view: View, found: Found) -> Callable[..., N
     """Return the hook function of a pass without prompt that is compared with: reduce, and wait."""
 
     def hook_function(x: Tensor, hook: object) -> None:
-        _put(request.capture.reduce(x.detach(), request.layers[i], view), _held(request, i), len(request.hooks), found)
+        _put(request.capture.reduce(x.detach(), request.layers[i], view), _held(request, i), request, found)
 
     return hook_function
 
@@ -195,26 +196,29 @@ def _keep(request: Request, i: int, view: View, found: Found) -> Callable[..., N
             kept = capture.compare(kept, found[_held(request, i)], layer, view)
         _check_shape(kept, request, view)
         half = kept.dtype in (torch.bfloat16, torch.float16)  # NumPy has no bfloat16
-        _put(kept.float() if half else kept, ("keep", request.entry.folder, i), len(request.hooks), found)
+        _put(kept.float() if half else kept, ("keep", request.entry.folder, i), request, found)
 
     return hook_function
 
 
-def _put(x: Tensor, key: tuple[Any, ...], n: int, found: Found) -> None:
-    """Copy what was reduced at the last part of *key*, one of *n* hook points, into one tensor with the others.
+def _put(x: Tensor, key: tuple[Any, ...], request: Request, found: Found) -> None:
+    """Copy what was reduced at hook point i, the last part of *key*, into one tensor with that of the others.
 
     Left where it is, it would keep whole activations alive; copied one by one, it would lie between blocks that come
     and go with every layer, and the allocator could not give these back: half a gigabyte for a large model.
     """
     all_layers, i = key[:-1], key[-1]
-    block = found[all_layers] if all_layers in found else x.new_empty(n, *x.shape)
-    if block.shape[1:] != x.shape:
+    block = found[all_layers] if all_layers in found else x.new_empty(len(request.hooks), *x.shape)
+    fits = (block.shape[1:], block.dtype) == (x.shape, x.dtype)
+    if not fits and key[0] == "keep":
         raise ProbeError(
-            f"a capture must keep the same shape in all layers: got {tuple(block.shape[1:])} in the first and "
-            f"{tuple(x.shape)} at number {i} of its {n} hook points"
+            f"{type(request.capture).__name__} must keep the same shape and type in all layers: got "
+            f"{tuple(block.shape[1:])} {block.dtype} at {request.hooks[0]} and {tuple(x.shape)} {x.dtype} at "
+            f"{request.hooks[i]}"
         )
-    block[i] = x
-    found[all_layers], found[key] = block, block[i]
+    if fits:
+        found[all_layers], block[i] = block, x
+    found[key] = block[i] if fits else _alone(x)
 
 
 def _alone(kept: Tensor) -> Tensor:

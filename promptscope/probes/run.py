@@ -103,8 +103,8 @@ def _probe(
     inputs = inputs_of(probes, prompts, examples)
     identity = model_identity(model)
     plans = make_plans(model, identity, probes, prompts, inputs, store)
-    beside = {one.name: more for one in probes if (more := one.aside(examples))}
-    aside = make_plans(model, identity, probes, prompts, beside, store)
+    inputs_aside = {one.name: more for one in probes if (more := one.aside(examples))}
+    aside = make_plans(model, identity, probes, prompts, inputs_aside, store)
     for plan in dict.fromkeys([*plans.values(), *aside.values()]):
         fill(model, prompts, plan, store, batch_size, progress)
     shared = _provenance(model, identity, prompts, task, examples, split)

@@ -55,6 +55,33 @@ def test_watching_changes_rounding_at_most_and_editing_acts(family: str, end: st
     assert (edited - plain).abs().max() > 1e-3
 
 
+def test_whoever_hooks_the_steps_by_another_way_sees_them() -> None:
+    bridge = hooked("gpt2").bridge
+    point = bridge.get_submodule(_points(hooked("gpt2"), "ln1.hook_scale")[0])
+    seen: list[str] = []
+    handle = point.register_forward_hook(lambda module, inputs, output: seen.append("PyTorch's own"))
+    _logits(hooked("gpt2"))
+    handle.remove()
+    point.add_hook(lambda x, hook: seen.append("permanent"), is_permanent=True)
+    _logits(hooked("gpt2"))
+    point.remove_hooks(including_permanent=True)
+    _logits(hooked("gpt2"))
+    assert seen == ["PyTorch's own", "permanent"]
+
+
+def test_gradients_of_the_steps_can_be_seen() -> None:
+    model, seen = hooked("gpt2"), []
+    point = _points(model, "ln1.hook_normalized")[0]
+
+    def watch(gradient: Tensor, hook: object) -> None:
+        seen.append(float(gradient.abs().max()))
+
+    start = torch.zeros(1, requires_grad=True)
+    with model.bridge.hooks(fwd_hooks=[("embed.hook_out", lambda x, hook: x + start)], bwd_hooks=[(point, watch)]):
+        model.bridge(_IDS).sum().backward()
+    assert len(seen) == 1 and seen[0] > 0
+
+
 def test_a_copied_bridge_uses_its_own_norms() -> None:
     bridge = hooked("gpt2").bridge
     norms = [module for module in copy.deepcopy(bridge).modules() if isinstance(module, NormalizationBridge)]

@@ -152,21 +152,37 @@ def test_a_capture_must_keep_one_row_per_input(how):
         probe(hooked("gpt2"), Mine(Kept(how=how)), None, encoded(), progress=False)
 
 
-@pytest.mark.parametrize("widths", [(2, 1), (1, 2)])
-def test_a_capture_must_keep_one_shape_in_all_layers(widths):
-    """One number would silently fill the room of two."""
+@pytest.mark.parametrize("how", ["width", "dtype"])
+def test_a_capture_must_keep_one_shape_and_type_in_all_layers(how):
+    """One number would silently fill the room of two, and be rounded to a whole one."""
 
     @dataclass(frozen=True)
     class Uneven(Capture):
         site: str = "hook_resid_post"
 
         def reduce(self, x, layer, view):
-            return x[:, 0, : widths[min(layer, 1)]]
+            if how == "width":
+                return x[:, 0, : 1 if layer else 2]
+            return x[:, 0, :1] if layer else x[:, 0, :1].long()
 
-    with pytest.raises(
-        ProbeError, match=r"same shape in all layers: got \(3, \d\) in the first and \(3, \d\) at number 1"
-    ):
+    with pytest.raises(ProbeError, match=r"Uneven must keep the same shape and type.*at blocks\.0\..*at blocks\.1\."):
         probe(hooked("gpt2"), Mine(Uneven()), None, encoded(), progress=False, batch_size=3)
+
+
+def test_what_is_only_compared_may_differ_in_shape_from_layer_to_layer():
+    @dataclass(frozen=True)
+    class Some(PairedCapture):
+        site: str = "hook_resid_post"
+
+        def reduce(self, x, layer, view):
+            return view.without_prompt(x)[:, 0, : 1 + layer]
+
+        def compare(self, prompted, plain, layer, view):
+            return (prompted - plain).abs().sum(dim=-1) + 100 * prompted.shape[-1]
+
+    prompts = {"p": ps.SoftPrompt(3, seed=1)}
+    found = probe(hooked("gpt2"), Mine(Some(), "prompted"), prompts, encoded(), progress=False, batch_size=3)["mine"]
+    assert (found.values.round(-2) == [[100, 200, 300]]).all() and (found.values != found.values.round(-2)).all()
 
 
 def test_numbers_that_are_not_finite_never_reach_the_store(tmp_path):

@@ -13,7 +13,7 @@ from promptscope.errors import StoreError
 from promptscope.probes import AttentionKL, AttentionVariability, Entries, Probe, probe
 from promptscope.store import ActivationStore, Capture
 from tests.probe_inputs import LENGTHS, Residual, TokenNorms, counting, encoded
-from tests.tiny_models import hooked
+from tests.tiny_models import CAUSAL, hooked
 
 ALL = [AttentionKL(), AttentionKL("per_query"), AttentionVariability(7)]
 BATCHES = 3  # of 7 inputs, 3 at a time
@@ -225,8 +225,9 @@ def test_what_lands_in_the_store_is_what_the_model_computes_alone(family):
             np.testing.assert_allclose(residual, truth[:, answer], atol=1e-4)
 
 
-def test_no_activation_outlives_its_layer(tmp_path):
-    """A reduction that returns a view must not keep the activation alive: memory would grow with depth and batches."""
+@pytest.mark.parametrize("family", CAUSAL)
+def test_no_activation_outlives_its_layer(tmp_path, family):
+    """Neither the model nor a view of it may keep a pattern alive: memory would grow with depth and batches."""
     storages: list[StorageWeakRef] = []
     alive: list[int] = []
 
@@ -249,6 +250,6 @@ def test_no_activation_outlives_its_layer(tmp_path):
         def compute(self, entries):
             return entries.result(np.concatenate([p["values"] for p in entries.plain("corner")]), dims=("layer", "one"))
 
-    run(hooked("llama"), Corners(), None, tmp_path)
+    run(hooked(family), Corners(), None, tmp_path)
     assert len(alive) == 3 * BATCHES
     assert max(alive) == 0
