@@ -1,5 +1,6 @@
 """Importances against evaluations of each transformed prompt, one by one."""
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -10,8 +11,10 @@ import torch
 import promptscope as ps
 from promptscope.errors import ModelError, ProbeError, PromptError, TaskError
 from promptscope.interventions import Importance, importance, load_importance
+from promptscope.interventions.measuring import Measured, measure
+from promptscope.interventions.tokens import without_each
 from promptscope.prompts import Prompt
-from promptscope.tasks import IGNORED, Task
+from promptscope.tasks import IGNORED, Encoded, Task
 from tests.interventions.variants import HOWS, PROMPTS, K, by_hooks, examples
 from tests.tiny_models import tiny_hf_model
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -99,6 +102,30 @@ def test_intervals_are_over_examples() -> None:
     # Every toy record has two target tokens, so that the mean over tokens is that over records.
     np.testing.assert_allclose(each.mean("example"), result.loss.values, rtol=1e-6)
     assert each["example"].values.tolist() == [record.id for record in examples(toy_model("gpt2"), 5)]
+
+
+@pytest.mark.parametrize("batch_size", [2, 5])
+def test_every_example_has_its_own_numbers(batch_size: int) -> None:
+    """Batches take the longest texts first; the mean over examples would not notice if they were mixed up."""
+    model, prompt = toy_model("gpt2", torch.float64), ps.SoftPrompt(K, seed=4)
+    records = examples(model, 5)
+    lengths = [len(record.input_ids) for record in records]
+    assert lengths not in (sorted(lengths), sorted(lengths, reverse=True))
+    result = run("gpt2", prompt, batch_size=batch_size)
+    alone = np.empty((K, len(records)))
+    for i in range(K):
+        for x, record in enumerate(records):
+            targets = torch.tensor([target for target in record.targets if target != IGNORED])
+            logits = by_hooks(model, [record], HOWS["zero"](prompt, [i]))
+            alone[i, x] = torch.nn.functional.cross_entropy(logits, targets).item()
+    np.testing.assert_allclose(result.loss.data["per_example"].values[0], alone, rtol=1e-6)
+
+    def measured(mine: list[Encoded]) -> Measured:
+        distribution = partial(torch.log_softmax, dim=-1)
+        return measure(model, prompt.bind(model), "zero", without_each(K), mine, batch_size, 3, distribution, False)
+
+    together, one_by_one = measured(records).kl, [measured([record]).kl for record in records]
+    np.testing.assert_allclose(together, np.concatenate(one_by_one, axis=1), rtol=1e-6, atol=1e-12)
 
 
 def another(d_model: int = 32, seed: int = 1, words: tuple[str, ...] | None = None) -> ps.HookedModel:
