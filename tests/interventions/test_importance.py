@@ -93,8 +93,8 @@ def test_how_the_work_is_divided_changes_nothing(how: str, monkeypatch: pytest.M
 
 def test_intervals_are_over_examples() -> None:
     result = run("gpt2", ps.SoftPrompt(K, seed=4))
-    for measure in (result.loss, result.difference, result.ratio, result.kl, result.whole):
-        low, value, high = (measure.data[name].values for name in ("low", "values", "high"))
+    for one in (result.loss, result.difference, result.ratio, result.kl, result.whole):
+        low, value, high = (one.data[name].values for name in ("low", "values", "high"))
         assert (low < value).all()
         assert (value < high).all()
     each = result.loss.data["per_example"]
