@@ -104,8 +104,8 @@ PRESETS = {
         probed=40,
         first_n=6,
     ),
-    # What a laptop trains in two hours of one core, half of it for the ablation: short texts, two languages in the kind that a model of English
-    # can follow in Korean. The rates are those of pilot.py on SST-2.
+    # What a laptop trains in two hours of one core, half of it for the ablation: short texts, two languages in the kind
+    # that a model of English can follow in Korean. The rates are those of pilot.py on SST-2.
     "small": Settings(
         model="HuggingFaceTB/SmolLM2-135M",
         tasks=("sst2", "nsmc", "stsb", "ag_news"),
