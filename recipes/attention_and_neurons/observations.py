@@ -91,7 +91,7 @@ def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping
     second, last = (
         [over_inputs.correlation_over_heads(kl[task], variability[task], quarter) for task in kl] for quarter in (1, -1)
     )
-    claim, section = "v2 changes content heads mid-depth, others at the end", "4.3, Figure 6"
+    claim, section = "v2 moves content heads mid-depth, others late", "4.3, Figure 6"
     both = [_observed(claim, section, numbers, "") for numbers in (second, [_less(number) for number in last])]
     r, of_last = ([float(np.tanh(end)) for end in (one.number, one.low, one.high)] for one in both)
     return replace(
@@ -114,7 +114,7 @@ def neurons_common_before_the_last(on: ProbeResult | None) -> Observation:
     The number is the second-to-last layer's score less the lowest of the upper half before it, for v2, over pairs of
     tasks within a language, mean over languages.
     """
-    claim, section = "deep neurons are task-specific, but not before the last", "4.4, Figure 7"
+    claim, section = "deep neurons are task-specific, not before the last", "4.4, Figure 7"
     meaning = "v2's ON score: second-to-last layer less the lowest of the upper half before it; first layer {:.2f}"
     if on is None:
         return _absent(claim, section, meaning.format(np.nan))

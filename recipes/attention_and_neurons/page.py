@@ -46,10 +46,13 @@ def write_page(
     for table, frame in results.comparisons.items():
         page.section("Numbers in the text" if table == "text" else f"Table {table}")
         if table == "2":
-            page.text(f"Deep prompts in groups of layers. {groups}.")
+            page.text(f"Deep prompts in groups of layers: {groups}.")
         absent = int((frame["status"] == "absent").sum())
-        caption = f"{absent} more published numbers are of tasks that this run does not have." if absent else ""
-        page.table(frame.loc[frame["status"] != "absent", _COLUMNS], caption)
+        caption = f"{absent} more published numbers are of tasks or prompts that this run does not have."
+        if absent < len(frame):
+            page.table(frame.loc[frame["status"] != "absent", _COLUMNS], caption if absent else "")
+        else:
+            page.text(f"None of the {absent} published numbers is of a task or a prompt that this run has.")
     for name, figure in results.figures.items():
         _figure(page, name, figure, results.tables["figure_5_turns"] if name == "figure_5" else None)
     page.provenance({"recipe": {"name": results.recipe}, "settings": results.settings})
@@ -63,10 +66,16 @@ def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
             "claim": observations["claim"],
             "on these tasks": observations["verdict"],
             "on others": observations["other_tasks"],
-            "number": observations["number"].map("{:.2g}".format),
-            "95 % interval": [_interval(*ends) for ends in zip(observations["low"], observations["high"], strict=True)],
+            "number [95 %]": [
+                _with_interval(*numbers) for numbers in observations[["number", "low", "high"]].itertuples(index=False)
+            ],
         }
     )
+
+
+def _with_interval(number: float, low: float, high: float) -> str:
+    interval = f" [{low:.2g}, {high:.2g}]" if np.isfinite([low, high]).all() else ""
+    return "" if np.isnan(number) else f"{number:.2g}{interval}"
 
 
 def _interval(low: float, high: float) -> str:
