@@ -47,7 +47,7 @@ def probe(
         task: inputs are `[prompt] source`, without labels; or a list of encoded records (without labels too).
         store: folder; None for one that is thrown away.
         split, limit: which records of the task: the first *limit* of *split*.
-        batch_size: inputs per forward pass.
+        batch_size: inputs per forward pass; peak memory goes with it, results do not.
         progress: show a bar when it takes more than a second.
 
     Returns:
