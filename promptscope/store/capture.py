@@ -41,7 +41,10 @@ class Capture(ABC):
 
     @abstractmethod
     def reduce(self, x: Tensor, layer: int, view: View) -> Tensor:
-        """Reduce the activation `x (B, ...)` of one layer to what is kept, `(B, ...)`; no gradients here."""
+        """Reduce the activation `x (B, ...)` of one layer to what is kept, `(B, ...)`; no gradients here.
+
+        What is kept has one shape and type in all layers (of a `PairedCapture`, what `compare` returns).
+        """
 
     def spec(self) -> dict[str, Any]:
         """Return what the stored result depends on besides model, prompt and inputs."""
