@@ -80,8 +80,8 @@ def probe_variants(
     rows = padded_rows(lengths, 0) + padded_rows(lengths, k)
     work = Work(rows, rows, LinearWeights.of(subject.bare).flops(rows, 0, training=False))
     variants = beside(_BASELINE, bare, in_every_way(subject.hooked, promptscope), work, suffix, first)
-    divergences = [divergences(subject, batch, vectors) for batch in batches]
-    return variants, {_BASELINE + suffix: {"attention_kl": torch.cat(divergences, dim=1).mean(dim=1)}}
+    by_hand = [divergences(subject, batch, vectors) for batch in batches]
+    return variants, {_BASELINE + suffix: {"attention_kl": torch.cat(by_hand, dim=1).mean(dim=1)}}
 
 
 def divergences(subject: Subject, batch: Batch, vectors: Tensor) -> Tensor:

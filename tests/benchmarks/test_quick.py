@@ -12,10 +12,12 @@ from benchmarks.baselines.peft import PeftPrompt, peft_rows
 from benchmarks.cases import CASES, QUICK, choose
 from benchmarks.figure import ratio_figure
 from benchmarks.inputs import Lengths, random_batches
+from benchmarks.measure import measure
 from benchmarks.models import Models
 from benchmarks.report import page
 from benchmarks.results import SCHEMA, Results, newest
 from benchmarks.summary import spread_text
+from benchmarks.timing import cpu_clock
 from benchmarks.training import make_prompt
 
 STORED = Path(__file__).parent / "results.json"
@@ -46,6 +48,19 @@ def test_runs_end_to_end(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> 
         assert ours.gflop_done < peft.gflop_done and not ours.failed
     assert {"torch", "peft", "transformers", "promptscope"} <= set(results.versions)
     assert results.hardware["threads"] == 1 and results.gemm_gflops["linear"] > 0
+
+
+_KINDS = {type(case).__name__: case for case in reversed(QUICK)}
+
+
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing. is deprecated:FutureWarning")  # PEFT asks for it
+@pytest.mark.parametrize("kind", _KINDS)
+def test_every_kind_of_case_runs_and_is_equal(kind: str) -> None:
+    """The command goes on when a case cannot run; here it may not."""
+    case = _KINDS[kind]
+    result = measure(case.name, {}, case.workload(Models()), 1, cpu_clock, "cpu", 100.0)
+    compared = [m for m in result.measurements if m.differences]
+    assert compared and not any(m.failed for m in result.measurements)
 
 
 def test_an_unequal_variant_is_an_exit_code(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
