@@ -1,7 +1,7 @@
 """Let the bridge's norms run as the model's own, unless somebody looks inside them.
 
 The bridge computes every norm step by step in float32, for the hook points between the steps. In half precision that is
-another rounding than the model's: attention KL of a bfloat16 model came out 7e-3 from the plain model's, and is 3e-8 now.
+another rounding than the model's: attention KL of a bfloat16 model came out 7e-3 from the plain model's, now 3e-8.
 """
 
 from types import MethodType

@@ -205,7 +205,7 @@ def _put(x: Tensor, key: tuple[Any, ...], request: Request, found: Found) -> Non
     """Copy what was reduced at hook point i, the last part of *key*, into one tensor with that of the others.
 
     Left where it is, it would keep whole activations alive; copied one by one, it would lie between blocks that come
-    and go with every layer, and the allocator could not give these back: a third of a gigabyte for a large model.
+    and go with every layer, and the allocator could not give these back (a third of a gigabyte with a large model).
     """
     all_layers, i = key[:-1], key[-1]
     block = found[all_layers] if all_layers in found else x.new_empty(len(request.hooks), *x.shape)
