@@ -15,10 +15,10 @@ from benchmarks.models import Models, Subject
 from benchmarks.training import make_prompt
 from benchmarks.ways import in_every_way
 from benchmarks.workload import Workload, beside
-from promptscope.fast import share
+from promptscope.engine import share
+from promptscope.inference.generate import write
 from promptscope.prompts import SoftPrompt
 from promptscope.tasks import Batch
-from promptscope.training.generate import write
 
 
 @dataclass(frozen=True)

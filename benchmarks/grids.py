@@ -12,7 +12,7 @@ from benchmarks.models import Models
 from benchmarks.training import Level, make_prompt, training_work
 from benchmarks.ways import in_every_way
 from benchmarks.workload import Workload, beside
-from promptscope.training.objective import accumulate_gradient, accumulate_gradients
+from promptscope.training.gradient import accumulate_gradient, accumulate_gradients
 
 
 @dataclass(frozen=True)

@@ -21,7 +21,7 @@ from transformers import (
 )
 
 from benchmarks.ways import pack_weights
-from promptscope.fast import is_packed
+from promptscope.engine import is_packed
 from promptscope.models import HookedModel, load_model
 from tests.smollm2 import smollm2_folder
 

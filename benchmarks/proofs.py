@@ -13,11 +13,11 @@ from benchmarks.models import Models, Subject
 from benchmarks.results import Proof
 from benchmarks.training import Level, make_prompt
 from benchmarks.ways import in_every_way
+from promptscope.inference.batches import batches as read_batches
+from promptscope.inference.batches import encode_split
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, load_task
-from promptscope.training.batches import batches as read_batches
-from promptscope.training.batches import encode_split
-from promptscope.training.objective import accumulate_gradient
+from promptscope.training.gradient import accumulate_gradient
 
 _RAGGED = Lengths(8, 60)
 _STEPS, _LEARNING_RATE = 12, 2e-2

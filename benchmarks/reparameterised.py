@@ -16,7 +16,7 @@ from benchmarks.ways import in_every_way
 from benchmarks.workload import Workload, beside
 from promptscope.prompts import SoftPrompt
 from promptscope.tasks import Batch
-from promptscope.training.objective import accumulate_gradient
+from promptscope.training.gradient import accumulate_gradient
 
 
 class MlpPrompt(SoftPrompt):

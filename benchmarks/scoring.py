@@ -14,9 +14,9 @@ from benchmarks.models import Models, Subject
 from benchmarks.training import Level, make_prompt
 from benchmarks.ways import in_every_way
 from benchmarks.workload import Workload, beside
-from promptscope.fast import share
+from promptscope.engine import share
+from promptscope.inference.scoring import word_logits
 from promptscope.tasks import Batch
-from promptscope.training.scoring import word_logits
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from benchmarks.workload import Variant, Workload, beside
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from promptscope.prompts.rotary import after_rotary
 from promptscope.tasks import Batch
-from promptscope.training.objective import accumulate_gradient
+from promptscope.training.gradient import accumulate_gradient
 
 Level = Literal["v1", "v2"]
 

@@ -7,7 +7,7 @@ from functools import partial
 from benchmarks.equality import Outcome
 from benchmarks.memory import peak_mb
 from benchmarks.timing import cpu_clock
-from promptscope.fast import execution, kernel, uses_prepacked
+from promptscope.engine import execution, kernel, uses_prepacked
 from promptscope.models import HookedModel
 
 Run = Callable[[], Outcome]

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from promptscope import interventions, plots, probes, prompts, readings, report, statistics
+    from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
         GridError,
         ModelError,
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
         StoreError,
         TaskError,
     )
-    from promptscope.fast import PackingWarning, execution
+    from promptscope.inference import evaluate, generate, predict, score_labels
     from promptscope.interventions import Importance, importance, load_importance, shapley
     from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
     from promptscope.probes import ProbeResult, load_result, probe
@@ -43,10 +44,6 @@ if TYPE_CHECKING:
         Run,
         RunConfig,
         TrainConfig,
-        evaluate,
-        generate,
-        predict,
-        score_labels,
         train,
         train_across,
         train_grid,
@@ -57,7 +54,8 @@ if TYPE_CHECKING:
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
     "errors": "GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
-    "fast": "PackingWarning execution",
+    "engine": "PackingWarning execution",
+    "inference": "evaluate generate predict score_labels",
     "interventions": "Importance importance load_importance shapley",
     "models": "EMBEDDED_MODELS HookedModel load_model",
     "probes": "ProbeResult load_result probe",
@@ -65,8 +63,7 @@ _HOMES = {
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",
-    "training": "GridRun ManyRuns Run RunConfig TrainConfig evaluate generate predict score_labels train train_across "
-    "train_grid train_many",
+    "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_grid train_many",
 }
 _MODULES = ("interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

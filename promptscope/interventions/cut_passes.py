@@ -9,12 +9,12 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.fast import Shared
-from promptscope.fast.attention import running
-from promptscope.fast.both_ways import behind_prompts, embedded
-from promptscope.fast.causal import CausalPass, computed
-from promptscope.fast.encoder import EncoderPass, unseen_rows
-from promptscope.fast.rows import Rows
+from promptscope.engine import Shared
+from promptscope.engine.attention import running
+from promptscope.engine.both_ways import behind_prompts, embedded
+from promptscope.engine.causal import CausalPass, computed
+from promptscope.engine.encoder import EncoderPass, unseen_rows
+from promptscope.engine.rows import Rows
 from promptscope.models import HookedModel, Prefix
 from promptscope.prompts import Prompt
 

@@ -8,11 +8,11 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.fast import is_packed, kernel, logits_where, notice_edits
-from promptscope.fast.causal import computed
-from promptscope.fast.forward import packed_logits
-from promptscope.fast.shared import Shared, sees_everywhere
-from promptscope.fast.template import common_prefix
+from promptscope.engine import is_packed, kernel, logits_where, notice_edits
+from promptscope.engine.causal import computed
+from promptscope.engine.forward import packed_logits
+from promptscope.engine.shared import Shared, sees_everywhere
+from promptscope.engine.template import common_prefix
 from promptscope.interventions.ablation import changed
 from promptscope.interventions.cut import CutPrompt
 from promptscope.interventions.cut_passes import cut_encoder_logits, pick_cut, share_cut

@@ -7,6 +7,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.errors import ProbeError, PromptError, TaskError, nearest
+from promptscope.inference.batches import encode_split
+from promptscope.inference.model_set import Models, ModelSet
 from promptscope.interventions.measuring import Distribution, Measured, measure
 from promptscope.interventions.result import Importance
 from promptscope.interventions.summary import summarise
@@ -14,8 +16,6 @@ from promptscope.interventions.tokens import kept_tokens, without_each
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Encoded, Task
-from promptscope.training.batches import encode_split
-from promptscope.training.model_set import Models, ModelSet
 
 HOWS = {
     "zero": "zeroed",

@@ -9,12 +9,12 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from promptscope.inference.batches import batches
+from promptscope.inference.targets import target_losses
 from promptscope.interventions.fronts import Front, stand_in_front
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Encoded
-from promptscope.training.batches import batches
-from promptscope.training.objective import target_losses
 
 Distribution = Callable[[Float[Tensor, "rows V"]], Float[Tensor, "rows C"]]
 """From logits to log-probabilities over the outputs that are compared."""

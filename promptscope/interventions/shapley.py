@@ -8,6 +8,8 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from promptscope.errors import ProbeError
+from promptscope.inference.batches import encode_split
+from promptscope.inference.model_set import Models
 from promptscope.interventions.importance import HOWS, check_request, fit
 from promptscope.interventions.measuring import measure
 from promptscope.models import HookedModel
@@ -15,8 +17,6 @@ from promptscope.probes import ProbeResult
 from promptscope.prompts import Prompt
 from promptscope.statistics import MAX_EXACT, ShapleyValues, bootstrap_interval, exact_shapley, sampled_shapley
 from promptscope.tasks import IGNORED, Encoded, Task
-from promptscope.training.batches import encode_split
-from promptscope.training.model_set import Models
 
 
 def shapley(

@@ -22,7 +22,7 @@ _current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default
 class Prefix:
     """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
 
-    Of one prompt; of several where texts of different prompts run together (`promptscope.fast`). `layers` holds the
+    Of one prompt; of several where texts of different prompts run together (`promptscope.engine`). `layers` holds the
     layers that see the prefix; the others attend to the text alone.
     """
 

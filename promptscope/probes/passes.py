@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from promptscope.engine import kernel, notice_edits
 from promptscope.errors import ProbeError
-from promptscope.fast import kernel, notice_edits
 from promptscope.models import Hook, HookedModel
 from promptscope.probes.joint import JointCapture, SummedCapture
 from promptscope.probes.plan import Pass, Plan, Request

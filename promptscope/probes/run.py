@@ -7,6 +7,7 @@ from importlib.metadata import version
 from typing import Any
 
 from promptscope.errors import ProbeError
+from promptscope.inference.batches import encode_split
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries
@@ -17,7 +18,6 @@ from promptscope.probes.result import ProbeResult
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore
 from promptscope.tasks import Encoded, Task
-from promptscope.training.batches import encode_split
 
 _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy")
 

@@ -12,6 +12,7 @@ import torch
 import xarray as xr
 
 from promptscope.errors import ProbeError
+from promptscope.inference import generate
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.readings.comparison import compare_with_nulls
@@ -21,7 +22,6 @@ from promptscope.readings.patched_text import patched_continuations
 from promptscope.readings.provenance import provenance
 from promptscope.readings.residual import Entry, check_layers, need_causal, prompt_residual
 from promptscope.readings.scores import Score
-from promptscope.training import generate
 
 if TYPE_CHECKING:
     import plotly.graph_objects as go

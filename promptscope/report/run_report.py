@@ -8,10 +8,11 @@ from typing import Any
 import pandas as pd
 
 from promptscope.errors import PromptscopeError
+from promptscope.inference import evaluate
 from promptscope.models import HookedModel
 from promptscope.report.report import Report
 from promptscope.report.run_figures import learning_curves, norm_curves, validation_curves
-from promptscope.training import Run, evaluate
+from promptscope.training import Run
 from promptscope.training.reload import reload_model, reload_task
 
 

@@ -1,13 +1,10 @@
-"""Training: task + prompt + model -> run; evaluation, verbalizer scoring and generation."""
+"""Training: task + prompt + model -> run; grids of runs."""
 
 from promptscope.training.config import TrainConfig
-from promptscope.training.evaluate import evaluate, predict
-from promptscope.training.generate import generate
 from promptscope.training.grid import GridRun, train_grid
 from promptscope.training.jobs import ManyRuns, RunConfig, train_many
 from promptscope.training.multi_model import train_across
 from promptscope.training.run import Run
-from promptscope.training.scoring import score_labels
 from promptscope.training.train import train
 
 __all__ = [
@@ -16,10 +13,6 @@ __all__ = [
     "Run",
     "RunConfig",
     "TrainConfig",
-    "evaluate",
-    "generate",
-    "predict",
-    "score_labels",
     "train",
     "train_across",
     "train_grid",

@@ -11,14 +11,14 @@ from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from promptscope.engine import execution
 from promptscope.errors import GridError, RunError
-from promptscope.fast import execution
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Task
 from promptscope.training.config import TrainConfig
+from promptscope.training.gradient import Portion, accumulate_gradients
 from promptscope.training.loop import Loop
-from promptscope.training.objective import Portion, accumulate_gradients
 from promptscope.training.run import Run
 from promptscope.training.train import Job
 

@@ -10,19 +10,19 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from promptscope.engine import can_prepack, execution, notice_edits, uses_prepacked
 from promptscope.errors import RunError
-from promptscope.fast import can_prepack, execution, notice_edits, uses_prepacked
 from promptscope.files import write_json
+from promptscope.inference.batches import batches
+from promptscope.inference.evaluate import Evaluator
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.prompts.saving import versions
 from promptscope.tasks import Batch, Encoded
-from promptscope.training.batches import batches
 from promptscope.training.checkpoint import read_checkpoint, write_checkpoint
 from promptscope.training.config import TrainConfig
-from promptscope.training.evaluate import Evaluator
+from promptscope.training.gradient import accumulate_gradient
 from promptscope.training.history import Row, read_rows, write_history
-from promptscope.training.objective import accumulate_gradient
 from promptscope.training.order import batch_indices, batches_per_epoch
 from promptscope.training.schedule import learning_rate_factor
 

@@ -11,16 +11,16 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
-from promptscope.fast import can_prepack, execution
+from promptscope.engine import can_prepack, execution
+from promptscope.inference.batches import batches, encode_split
+from promptscope.inference.evaluate import Evaluator
+from promptscope.inference.model_set import Models, ModelSet
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Encoded, Task
-from promptscope.training.batches import batches, encode_split
 from promptscope.training.config import TrainConfig
-from promptscope.training.evaluate import Evaluator
+from promptscope.training.gradient import accumulate_gradient
 from promptscope.training.loop import Loop
-from promptscope.training.model_set import Models, ModelSet
-from promptscope.training.objective import accumulate_gradient
 from promptscope.training.order import batch_indices
 from promptscope.training.reload import model_source
 from promptscope.training.run import Run

@@ -11,13 +11,13 @@ from pathlib import Path
 from typing import Any
 
 from promptscope.errors import PromptError, TaskError
+from promptscope.inference.batches import check_padding, encode_split
+from promptscope.inference.evaluate import Evaluator
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.prompts.initialisation import Labels
 from promptscope.tasks import Task
-from promptscope.training.batches import check_padding, encode_split
 from promptscope.training.config import TrainConfig
-from promptscope.training.evaluate import Evaluator
 from promptscope.training.folder import check_same, claim, is_finished, read_description
 from promptscope.training.loop import Loop
 from promptscope.training.reload import model_source, task_description

@@ -16,10 +16,10 @@ from jaxtyping import Bool, Int
 
 import promptscope as ps
 from promptscope.files import content_hash, read_json, write_json
+from promptscope.inference.model_set import ModelSet, ModelSource
 from promptscope.interventions import remove, zero
 from promptscope.probes import ProbeResult
 from promptscope.statistics import random_choice, tokens_of
-from promptscope.training.model_set import ModelSet, ModelSource
 from recipes.token_splitting.places import Places, find_places
 from recipes.token_splitting.plans import Plan
 from recipes.token_splitting.settings import Settings

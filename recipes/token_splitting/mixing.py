@@ -9,9 +9,9 @@ from jaxtyping import Float, Int
 
 import promptscope as ps
 from promptscope.files import content_hash, read_json, write_json
+from promptscope.inference.model_set import ModelSet, ModelSource
 from promptscope.interventions import mix
 from promptscope.statistics import random_choice
-from promptscope.training.model_set import ModelSet, ModelSource
 from recipes.token_splitting.measuring import Measured
 from recipes.token_splitting.settings import Settings
 from recipes.token_splitting.tasks import n_scored

@@ -8,9 +8,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
+from promptscope.inference.model_set import ModelSource
 from promptscope.plots import token_heatmap
 from promptscope.probes import ProbeResult
-from promptscope.training.model_set import ModelSource
 from recipes.token_splitting.measuring import Measured
 from recipes.token_splitting.places import embeddings
 from recipes.token_splitting.settings import Settings

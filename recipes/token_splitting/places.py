@@ -9,9 +9,9 @@ import torch
 from jaxtyping import Float
 
 import promptscope as ps
+from promptscope.inference.model_set import ModelSet, ModelSource
 from promptscope.statistics import nearest_in_spaces, nearest_vectors, neighbour_vote
 from promptscope.statistics.distances import Metric
-from promptscope.training.model_set import ModelSet, ModelSource
 
 METRICS: tuple[Metric, ...] = ("cosine", "l2")
 

@@ -13,7 +13,7 @@ import pandas as pd
 import torch
 
 import promptscope as ps
-from promptscope.training.model_set import ModelSet, ModelSource
+from promptscope.inference.model_set import ModelSet, ModelSource
 from recipes.common import Results, compare, read_published
 from recipes.token_splitting import train_tables
 from recipes.token_splitting.analyses import alignment_table, importance_table

@@ -14,7 +14,7 @@ from benchmarks.report import case_table, verdict
 from benchmarks.results import CaseResult, Results
 from benchmarks.timing import cpu_clock
 from benchmarks.workload import Variant, Workload
-from promptscope.fast.linears import prepacked
+from promptscope.engine.linears import prepacked
 from tests.tiny_models import bare
 
 WORK, LIMITS = Work(tokens=10, padded_tokens=20, flops=2e9), {"loss": 1e-3}

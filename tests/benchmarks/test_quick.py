@@ -70,7 +70,7 @@ def test_an_unequal_variant_is_an_exit_code(tmp_path: Path, monkeypatch: pytest.
 
 
 def _half_a_gradient(model: object, prompt: torch.nn.Module, batches: object) -> float:
-    from promptscope.training.objective import accumulate_gradient
+    from promptscope.training.gradient import accumulate_gradient
 
     loss = accumulate_gradient(model, prompt, batches)  # type: ignore[arg-type]
     for parameter in prompt.parameters():

@@ -6,7 +6,7 @@ import torch
 import promptscope as ps
 from promptscope.interventions import importance
 from promptscope.models import HookedModel
-from tests.fast.counting import Counts, counting
+from tests.engine.counting import Counts, counting
 from tests.training.toy import toy_model, toy_task
 
 N, BATCH, TARGETS = 7, 3, 2  # records in three batches; a label and an end token each

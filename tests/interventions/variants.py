@@ -5,11 +5,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from promptscope.inference.batches import encode_split
 from promptscope.interventions import cut, mean, remove, zero
 from promptscope.models import HookedModel
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from promptscope.tasks import IGNORED, Batch, Encoded, collate
-from promptscope.training.batches import encode_split
 from tests.training.toy import PAD, toy_task
 
 K = 4

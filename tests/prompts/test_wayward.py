@@ -8,10 +8,10 @@ import torch
 from torch import Tensor
 
 import promptscope as ps
+from promptscope.inference.batches import batches, encode_split
 from promptscope.prompts import nearest_tokens
 from promptscope.readings import Nulls, read_nearest_tokens
-from promptscope.training.batches import batches, encode_split
-from promptscope.training.objective import accumulate_gradient
+from promptscope.training.gradient import accumulate_gradient
 from tests.training.references import text_ids as ids_of
 from tests.training.toy import toy_model, toy_task
 

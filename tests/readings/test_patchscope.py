@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from promptscope import DeepPrompt, ProbeError, PromptError, SoftPrompt
+from promptscope.inference import generate
 from promptscope.readings import (
     DescribePrompt,
     Nulls,
@@ -15,7 +16,6 @@ from promptscope.readings import (
     word_f1,
 )
 from promptscope.readings.patched_text import patched_continuations
-from promptscope.training import generate
 from tests.readings.lively import lively
 from tests.tiny_models import CAUSAL, hooked
 from tests.tiny_tokenizer import WORDS

@@ -10,8 +10,8 @@ import pytest
 import torch
 
 import promptscope as ps
+from promptscope.inference.model_set import ModelSet
 from promptscope.interventions import remove, zero
-from promptscope.training.model_set import ModelSet
 from recipes.token_splitting.mixing import taken_tokens
 from recipes.token_splitting.page_tables import beside_published
 from recipes.token_splitting.plans import make_plans
@@ -154,7 +154,7 @@ def test_a_second_call_trains_nothing_and_measures_nothing(
 ) -> None:
     before = {path.name: path.read_bytes() for path in out.glob("*.csv")}
     models = {name: ps.load_model(name) for name in MODELS}
-    monkeypatch.setattr("promptscope.training.model_set.load_model", models.__getitem__)
+    monkeypatch.setattr("promptscope.inference.model_set.load_model", models.__getitem__)
     calls = 0
 
     def count(*_: object) -> None:

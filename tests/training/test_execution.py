@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.fast import can_prepack
+from promptscope.engine import can_prepack
 from promptscope.training import loop
 from tests.tiny_models import FAMILIES
 from tests.training.toy import toy_model, toy_task

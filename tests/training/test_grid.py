@@ -12,7 +12,7 @@ import torch
 
 import promptscope as ps
 from promptscope.training import grid, loop
-from tests.fast.counting import counting
+from tests.engine.counting import counting
 from tests.training.toy import LONG_WORD, toy_model, toy_task, writing_task
 
 # Llama takes its norms in float32 whatever the dtype.

@@ -9,10 +9,10 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 
 import promptscope as ps
+from promptscope.inference.batches import batches, encode_split
+from promptscope.inference.evaluate import Evaluator
 from promptscope.tasks import Task
-from promptscope.training.batches import batches, encode_split
-from promptscope.training.evaluate import Evaluator
-from promptscope.training.objective import accumulate_gradient
+from promptscope.training.gradient import accumulate_gradient
 from tests.tiny_models import CAUSAL, tiny_hf_model
 from tests.training import references
 from tests.training.toy import PAD, VOCAB, WORD, toy_model, toy_rows, toy_task, toy_truth, writing_task

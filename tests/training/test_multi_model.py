@@ -9,8 +9,8 @@ import torch
 
 import promptscope as ps
 from promptscope.errors import ModelError, PromptError, RunError
+from promptscope.inference.model_set import Models
 from promptscope.training.loop import Loop
-from promptscope.training.model_set import Models
 from promptscope.training.multi_model import train_across
 from tests.tiny_models import tiny_hf_model
 from tests.tiny_tokenizer import tiny_tokenizer

@@ -30,7 +30,7 @@ CONFIG = ps.TrainConfig(
     checkpoint_every=2,
     seed=1,
 )
-EVALUATE = sys.modules["promptscope.training.evaluate"]  # the package's attribute of this name is the function
+EVALUATE = sys.modules["promptscope.inference.evaluate"]  # the package's attribute of this name is the function
 MAKE: dict[str, Callable[[], Prompt]] = {"v1": lambda: ps.SoftPrompt(3), "v2": lambda: ps.DeepPrompt(3, seed=2)}
 
 

@@ -10,7 +10,7 @@ from torch import Tensor
 
 import promptscope as ps
 from promptscope.training import loop
-from promptscope.training.objective import accumulate_gradient
+from promptscope.training.gradient import accumulate_gradient
 from tests.training.toy import toy_model, toy_rows, toy_task
 
 

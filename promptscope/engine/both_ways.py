@@ -1,0 +1,64 @@
+"""Attention without padding where every query sees the whole text: encoders, and what decoders see of them."""
+
+import torch
+from torch import Tensor
+from torch.nn.functional import pad
+
+from promptscope.engine.attention import sdpa
+from promptscope.engine.causal import behind
+from promptscope.engine.rows import Rows
+
+
+def attend_all(
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    queries: Rows,
+    keys: Rows,
+    front: tuple[Tensor | None, Tensor | None],
+    which: Tensor | None,
+    scale: float | None,
+    bias: Tensor | None = None,
+    unseen: Tensor | None = None,
+) -> Tensor:
+    """Let flat queries see the keys of their own sequence, and those *in front* of it; *bias* is added to scores.
+
+    Nothing sees the keys that are marked in the rectangle *unseen*.
+    """
+    q, k, v = queries.pad(query), keys.pad(key), keys.pad(value)
+    if front[0] is not None and front[1] is not None:
+        k, v = behind(front[0], k, which), behind(front[1], v, which)
+    return queries.unpad(sdpa(q, k, v, _see(keys, k.shape[1], bias, unseen), scale))
+
+
+def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:
+    """Hide the padding of the keys, which right padding puts last, and the *unseen* ones; add *bias*."""
+    if keys.where is None and unseen is None:
+        return bias
+    real = torch.arange(width, device=keys.lengths.device) < (keys.lengths + width - keys.width)[:, None]
+    if unseen is not None:
+        real = real & ~pad(unseen, (width - keys.width, 0), value=False)
+    real = real[:, None, None]  # (R, 1, 1, K)
+    return real if bias is None else bias.masked_fill(~real, torch.finfo(bias.dtype).min)
+
+
+def behind_prompts(prompts: Tensor | None, which: Tensor | None, texts: Rows) -> Rows:
+    """Give each text its own k rows of a prompt: all prompt rows stand first in the flat list, then the texts'.
+
+    A prompt that sees the text behind it differs from text to text, so nothing is shared.
+    """
+    if prompts is None:
+        return texts
+    k, width = prompts.shape[1], prompts.shape[1] + texts.width
+    device = texts.lengths.device
+    first = torch.arange(texts.n, device=device)[:, None] * width + torch.arange(k, device=device)
+    rest = texts.sequences * width + k + texts.positions
+    return Rows(texts.lengths + k, width, torch.cat([first.flatten(), rest]))
+
+
+def embedded(prompts: Tensor | None, which: Tensor | None, tokens: Tensor, n: int) -> Tensor:
+    """Return the flat rows that `behind_prompts` describes."""
+    if prompts is None:
+        return tokens
+    mine = prompts.expand(n, -1, -1) if which is None else prompts.index_select(0, which)
+    return torch.cat([mine.flatten(0, 1), tokens])

@@ -1,0 +1,130 @@
+"""Causal models: prompt rows once, then the texts' real tokens, in one pass."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from promptscope.engine.attention import running, sdpa
+from promptscope.engine.last_layer import read_only
+from promptscope.engine.rows import Rows
+from promptscope.engine.shared import Shared
+from promptscope.models import HookedModel, Prefix
+
+Kept = dict[int, tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]]
+"""Layer -> keys and values in front `(G, p + s, kv_head, d_head)`, and the texts' own `(R, n, kv_head, d_head)`;
+None where there are none."""
+
+
+@dataclass
+class CausalPass:
+    """Flat rows `[G x s shared | real tokens of R texts]`; text r stands behind prompt `which[r]`."""
+
+    shared: Shared
+    texts: Rows
+    which: Int[Tensor, "R"] | None
+    keep: bool = False
+    kept: Kept = field(default_factory=dict)
+
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
+    ) -> Tensor:
+        """Let the shared rows see what is in front of them, and texts all that is shared and themselves."""
+        g, s = self.shared.n_prompts, self.shared.s
+        keys, values = in_front(self.shared.prefix, module.layer_idx)
+        out = []
+        if s:
+            q, k, v = (x[: g * s].unflatten(0, (g, s)) for x in (query, key, value))
+            p = keys.shape[1] if keys is not None else 0
+            keys = k if keys is None else torch.cat([keys, k], dim=1)
+            values = v if values is None else torch.cat([values, v], dim=1)
+            out.append(_causal(q, keys, values, p, scale).flatten(0, 1))
+        own_k = own_v = None
+        if self.texts.n:
+            q, own_k, own_v = (self.texts.pad(x[g * s :]) for x in (query, key, value))
+            k, v, p = own_k, own_v, 0
+            if keys is not None and values is not None:
+                k, v, p = behind(keys, own_k, self.which), behind(values, own_v, self.which), keys.shape[1]
+            out.append(self.texts.unpad(_causal(q, k, v, p, scale, self.texts.real)))
+        if self.keep:
+            self.kept[module.layer_idx] = (keys, values, own_k, own_v)
+        return torch.cat(out) if len(out) > 1 else out[0]
+
+
+def in_front(prefix: Prefix | None, layer: int) -> tuple[Tensor | None, Tensor | None]:
+    """Return the known keys and values of a layer, `(G, p, kv_head, d_head)`; None where it does not see them."""
+    if prefix is None or layer not in prefix.layers:
+        return None, None
+    return prefix.keys[layer].transpose(1, 2), prefix.values[layer].transpose(1, 2)
+
+
+def behind(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R pn kv_head d_head"]:
+    """Put each text's own keys (or values) behind those of its prompt."""
+    mine = front.expand(len(own), -1, -1, -1) if which is None else front.index_select(0, which)
+    return torch.cat([mine, own], dim=1)
+
+
+def _causal(
+    query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None, real: Bool[Tensor, "R n"] | None = None
+) -> Tensor:
+    """Attend causally behind *p* positions that every query sees.
+
+    Right padding needs no mask: it lies ahead. Padding in front does: only *real* positions are seen.
+    """
+    if not p and real is None:
+        return sdpa(query, key, value, None, scale, causal=True)
+    n = query.shape[1]
+    mask = torch.ones(n, p + n, dtype=torch.bool, device=query.device).tril(p)
+    if real is not None:
+        # A position of padding sees itself: the softmax over nothing is not a number, and its gradient neither.
+        own = real[:, None] | torch.eye(n, dtype=torch.bool, device=query.device)
+        mask = (mask & torch.cat([mask.new_ones(len(own), n, p), own], dim=2))[:, None]
+    return sdpa(query, key, value, mask, scale)
+
+
+def hidden_rows(
+    model: HookedModel,
+    shared: Shared,
+    ids: Int[Tensor, "R n"],
+    mask: Bool[Tensor, "R n"],
+    which: Int[Tensor, "R"] | None = None,
+    keep: bool = False,
+    kind: type[CausalPass] = CausalPass,
+    where: Bool[Tensor, "R n"] | None = None,
+) -> tuple[Float[Tensor, "rows d_model"], CausalPass]:
+    """Run padded texts (without their template) behind *shared*; return the hidden states of their tokens.
+
+    With *where*, of the tokens that are marked there: others are made only as far as these see them. Positions are
+    those of the columns: padding in front of a text moves it away from its prompt, padding behind it changes nothing.
+    """
+    texts = Rows.of(mask)
+    model.check_context(texts.width, shared.p + shared.s)
+    current = kind(shared, texts, which if shared.n_prompts > 1 else None, keep)
+    positions = shared.p + shared.s + texts.positions
+    x = model.embed(texts.flatten(ids))
+    if shared.rows is not None:
+        x = torch.cat([shared.rows.flatten(0, 1), x])
+        own = shared.p + torch.arange(shared.s, device=model.device)
+        positions = torch.cat([own.repeat(shared.n_prompts), positions])
+    read = torch.arange(shared.n_prompts * shared.s, len(x), device=model.device)
+    if where is not None:
+        read = read[texts.flatten(where)]
+    with running(model.twin, current), read_only(model, read):
+        out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None], use_cache=False)
+    return out.last_hidden_state[0, read], current
+
+
+def computed(model: HookedModel, shared: Shared) -> Shared:
+    """Run the rows of *shared* once, alone: everything in front as keys and values, for any number of batches."""
+    if shared.rows is None:
+        return shared
+    nothing = torch.zeros(0, 0, dtype=torch.long, device=model.device)
+    _, ran = hidden_rows(model, shared, nothing, nothing.bool(), keep=True)
+    layers = range(model.shape.n_layers)
+    keys = tuple(cast(Tensor, ran.kept[i][0]).transpose(1, 2) for i in layers)
+    values = tuple(cast(Tensor, ran.kept[i][1]).transpose(1, 2) for i in layers)
+    assert len({x.shape for x in keys}) == 1, "rows behind a prefix that some layers do not see are no single prefix"
+    prefix = Prefix(keys, values, frozenset(layers))
+    return Shared(shared.n_prompts, prefix, None, shared.n_template)

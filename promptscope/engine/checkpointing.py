@@ -1,0 +1,57 @@
+"""Gradient checkpointing: keep each layer's input only, and run the layer again on the way back."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from functools import partial
+from typing import Any
+
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
+
+from promptscope.engine.attention import current_pass, running
+from promptscope.engine.choice import is_packed, kernel
+from promptscope.engine.seq2seq import biases_in_force, with_biases
+from promptscope.errors import RunError
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+
+
+@contextmanager
+def checkpointed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> Iterator[None]:
+    """Let the layers of *model*, packed, forget their activations: memory for a second forward pass.
+
+    Hugging Face's own needs a model in training mode, with its dropout, and refuses prefixes.
+
+    Raises:
+        RunError: *model* does not run packed behind *prompts*.
+    """
+    if not is_packed(model, prompts):
+        raise RunError(
+            f"gradient checkpointing needs a packed pass, and {model.name!r} runs the plain way here: leave it out, "
+            "or make batches smaller with accumulation"
+        )
+    layers = [module for module in model.twin.modules() if isinstance(module, GradientCheckpointingLayer)]
+    for layer in layers:
+        layer.__dict__["forward"] = partial(_run, model, layer)
+    try:
+        yield
+    finally:
+        for layer in layers:
+            layer.__dict__.pop("forward", None)  # another thread may have been here too
+
+
+def _run(model: HookedModel, layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    current = current_pass()
+    if current is None:  # a plain pass, of another thread
+        return type(layer).forward(layer, *args, **kwargs)
+    biases = biases_in_force(layer)
+
+    def again(*args: Any, **kwargs: Any) -> Any:
+        with ExitStack() as stack:  # on the way back, nothing of this is in force any more
+            stack.enter_context(kernel(model))
+            stack.enter_context(running(model.twin, current))
+            stack.enter_context(with_biases(biases))
+            return type(layer).forward(layer, *args, **kwargs)
+
+    return checkpoint(again, *args, use_reentrant=False, **kwargs)

@@ -1,0 +1,146 @@
+"""Which way a model runs: packed or plainly, with packed weights or without."""
+
+import warnings
+from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
+from dataclasses import dataclass, replace
+from typing import Any
+from weakref import WeakKeyDictionary, WeakSet
+
+import torch
+from torch import Tensor
+
+from promptscope.engine.linears import WORTH, can_prepack, prepacked, prepacking_gain
+from promptscope.errors import ModelError
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+
+
+class PackingWarning(UserWarning):
+    """A model or a prompt runs the plain way, which is slower and gives the same numbers."""
+
+
+@dataclass(frozen=True)
+class Execution:
+    """What is asked for; None leaves it to promptscope."""
+
+    packed: bool | None = None
+    prepacked: bool | None = None
+
+
+_AUTOMATIC = Execution()
+_asked: ContextVar[Execution] = ContextVar("promptscope_execution", default=_AUTOMATIC)
+_reasons: WeakKeyDictionary[HookedModel, str | None] = WeakKeyDictionary()
+_gains: WeakKeyDictionary[HookedModel, float] = WeakKeyDictionary()
+_told: WeakSet[HookedModel] = WeakSet()
+
+
+@contextmanager
+def execution(packed: bool | None = None, prepacked: bool | None = None) -> Iterator[None]:
+    """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.
+
+    Args:
+        packed: `False` runs padded batches through the plain model, behind a prefix cache where there is one;
+            `True` and None pack wherever that is possible.
+        prepacked: whether frozen linear layers of packed passes run on weights packed for oneDNN (CPU, float32).
+            None measures once per model whether that is faster here; it costs two more copies of the weights.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> with ps.execution(packed=False):
+    ...     scores = ps.evaluate(model, task, limit=4, progress=False)
+    """
+    before = _asked.get()
+    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked}
+    token = _asked.set(replace(before, **{name: value for name, value in changes.items() if value is not None}))
+    try:
+        yield
+    finally:
+        _asked.reset(token)
+
+
+def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
+    """Run the linear layers of *module* (the twin) the faster way."""
+    return prepacked(module or model.twin) if uses_prepacked(model) else nullcontext()
+
+
+def uses_prepacked(model: HookedModel) -> bool:
+    """Say whether linear layers run on packed weights: as asked, else where measured to be faster.
+
+    Raises:
+        ModelError: asked for where it does not exist.
+    """
+    asked = _asked.get().prepacked
+    if asked is None:
+        if model not in _gains:
+            _gains[model] = prepacking_gain(model.twin)
+        return _gains[model] >= WORTH
+    if asked and not can_prepack(model.twin):
+        raise ModelError(
+            f"prepacked linear layers exist for float32 models on a CPU, and {model.name!r} is {model.dtype} on "
+            f"{model.device}: leave prepacked=None"
+        )
+    return asked
+
+
+def is_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> bool:
+    """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that."""
+    if _asked.get().packed is False:
+        return False
+    reason = why_not_packed(model, prompts)
+    if reason is not None and model not in _told:
+        _told.add(model)
+        warnings.warn(f"{model.name!r} runs unpacked, which is slower: {reason}", PackingWarning, stacklevel=3)
+    return reason is None
+
+
+def why_not_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> str | None:
+    """Return what keeps *model* and *prompts* from running packed, None if nothing does."""
+    for prompt in prompts:
+        if prompt.bind(model).rows(model) is None and not prompt.prefixes(model):
+            return f"{type(prompt).__name__} has hooks, but neither rows() nor prefixes()"
+    if model not in _reasons:
+        _reasons[model] = _ask_config(model) or _compare(model)
+    return _reasons[model]
+
+
+def _ask_config(model: HookedModel) -> str | None:
+    config = model.twin.config
+    if any("sliding" in kind or "chunked" in kind for kind in getattr(config, "layer_types", None) or ()):
+        return "some of its layers attend within a window only"
+    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
+        return "it attends within a sliding window"
+    for name in ("attn_logit_softcapping", "alibi"):
+        if getattr(config, name, None):
+            return f"its attention has {name}"
+    if getattr(config, "reorder_and_upcast_attn", False):
+        return "it computes attention in its own way (reorder_and_upcast_attn)"
+    return None
+
+
+@torch.no_grad()
+def _compare(model: HookedModel) -> str | None:
+    """Run two short texts both ways: what no table knows, the numbers do."""
+    from promptscope.engine.forward import packed_logits  # needs this module
+
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(model.shape.vocab_size, (2, 6), generator=generator).to(model.device)
+    mask = torch.ones_like(ids)
+    mask[1, 4:] = 0
+    where = mask.bool()
+    decoder_ids = ids if model.family.kind == "seq2seq" else None
+    try:
+        with execution(prepacked=False):  # the layout is in question here, not the kernel
+            packed = packed_logits(model, where, ids, mask, decoder_ids=decoder_ids)
+    except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
+        return f"it does not take flat rows ({type(error).__name__}: {error})"
+    plain = model.logits_where(where, ids, mask, decoder_input_ids=decoder_ids)
+    return None if _close(packed, plain) else f"packed logits differ by {float((packed - plain).abs().max()):.2g}"
+
+
+def _close(a: Tensor, b: Tensor) -> bool:
+    """Compare up to rounding of their type, which layers multiply."""
+    rounding = 3e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-3
+    a, b = a.double(), b.double()
+    return bool((a - b).norm() <= rounding * b.norm())

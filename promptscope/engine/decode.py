@@ -1,0 +1,96 @@
+"""Reading on behind texts that have been read already, on causal models: generation, and words of several tokens."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from promptscope.engine.attention import running, sdpa
+from promptscope.engine.causal import behind, hidden_rows
+from promptscope.engine.choice import kernel
+from promptscope.engine.shared import Shared
+from promptscope.models import HookedModel
+from promptscope.models.layout import row_ends
+
+
+@dataclass
+class _Step:
+    """m new tokens of each of R texts: what they see, per layer, is written behind what was kept."""
+
+    keys: dict[int, Tensor]
+    values: dict[int, Tensor]
+    seen: Bool[Tensor, "R 1 m K"]
+    m: int
+    left: int  # room behind these m tokens
+
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
+    ) -> Tensor:
+        """Let new tokens see their prompt, their text and the new tokens before them."""
+        layer = module.layer_idx
+        keys, values = self.keys[layer], self.values[layer]
+        q, k, v = (x.unflatten(0, (-1, self.m)) for x in (query, key, value))
+        end = keys.shape[1] - self.left
+        keys[:, end - self.m : end] = k
+        values[:, end - self.m : end] = v
+        hidden = self.seen.shape[-1] - end  # positions of a prompt that this layer does not see
+        return sdpa(q, keys[:, :end], values[:, :end], self.seen[..., hidden:], scale).flatten(0, 1)
+
+
+class TextContinuation:
+    """Texts that were read once, and go on; see `Continuation`."""
+
+    def __init__(
+        self,
+        model: HookedModel,
+        shared: Shared,
+        ids: Int[Tensor, "R n"],
+        mask: Bool[Tensor, "R n"],
+        room: int,
+        which: Int[Tensor, "R"] | None = None,
+    ) -> None:
+        with kernel(model):
+            steps = torch.arange(mask.shape[1], device=mask.device)
+            ends = steps == row_ends(mask)[:, None] - 1
+            hidden, ran = hidden_rows(model, shared, ids, mask, which, keep=True, where=ends)
+            self.lengths = ran.texts.lengths
+            self.last = model.unembed(hidden)
+        self.model, self.room = model, room
+        self.in_front = shared.p + shared.s
+        model.check_context(int(self.lengths.max()) + room, self.in_front)
+        front = torch.ones(len(ids), self.in_front, dtype=torch.bool, device=mask.device)
+        self.text_seen = torch.cat([front, ran.texts.mask], dim=1)
+        self.keys: dict[int, Tensor] = {}
+        self.values: dict[int, Tensor] = {}
+        for layer, (front_k, front_v, own_k, own_v) in ran.kept.items():
+            assert own_k is not None and own_v is not None
+            self.keys[layer] = _with_room(front_k, own_k, ran.which, room)
+            self.values[layer] = _with_room(front_v, own_v, ran.which, room)
+        self.n_new = 0
+
+    def rewind(self) -> None:
+        """Forget what was appended."""
+        self.n_new = 0
+
+    def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
+        """Append *ids* to every text and return the logits behind each."""
+        m, device = ids.shape[1], ids.device
+        positions = self.in_front + self.lengths[:, None] + self.n_new + torch.arange(m, device=device)
+        new = torch.ones(m, self.n_new + m, dtype=torch.bool, device=device).tril(self.n_new)
+        old = self.text_seen[:, None].expand(-1, m, -1)
+        seen = torch.cat([old, new.expand(len(ids), -1, -1)], dim=2)[:, None]
+        self.n_new += m
+        step = _Step(self.keys, self.values, seen, m, self.room - self.n_new)
+        x = self.model.embed(ids).flatten(0, 1)
+        with kernel(self.model), running(self.model.twin, step):
+            out = self.model.twin.base_model(
+                inputs_embeds=x[None], position_ids=positions.flatten()[None], use_cache=False
+            )
+            return self.model.unembed(out.last_hidden_state[0]).unflatten(0, ids.shape)
+
+
+def _with_room(front: Tensor | None, own: Tensor, which: Tensor | None, room: int) -> Tensor:
+    whole = own if front is None else behind(front, own, which)
+    return torch.cat([whole, whole.new_zeros(len(own), room, *own.shape[2:])], dim=1)

@@ -1,0 +1,75 @@
+"""The causal layout over flex attention: not even attention sees padding. For GPUs, where it is measured first."""
+
+from dataclasses import dataclass
+from functools import cache, cached_property
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
+
+from promptscope.engine.causal import CausalPass, in_front
+
+
+@dataclass
+class FlexPass(CausalPass):
+    """As `CausalPass`, with one attention call over all flat rows and a mask that says who sees whom."""
+
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
+    ) -> Tensor:
+        """Let a row see earlier positions of its prompt and of its own text, and nothing else."""
+        front_k, front_v = in_front(self.shared.prefix, module.layer_idx)
+        mask = self._with_prefix if front_k is not None else self._without
+        if front_k is not None and front_v is not None:
+            key, value = torch.cat([front_k.flatten(0, 1), key]), torch.cat([front_v.flatten(0, 1), value])
+        q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+        grouped = q.shape[1] != k.shape[1]
+        return _compiled(query.device.type)(q, k, v, block_mask=mask, scale=scale, enable_gqa=grouped)[0].transpose(
+            0, 1
+        )
+
+    @cached_property
+    def _with_prefix(self) -> BlockMask:
+        return self._mask(self.shared.p)
+
+    @cached_property
+    def _without(self) -> BlockMask:
+        return self._mask(0)
+
+    def _mask(self, p: int) -> BlockMask:
+        """Say who sees whom among `[G x p known | G x s shared | real tokens]`; only the last two ask."""
+        device, g, s = self.texts.lengths.device, self.shared.n_prompts, self.shared.s
+        known = _places(g, p, 0, device)
+        shared = _places(g, s, self.shared.p, device)
+        texts = self.texts.sequences
+        prompts = torch.zeros_like(texts) if self.which is None else self.which[texts]
+        own = torch.stack([prompts, texts, self.shared.p + s + self.texts.positions])
+        keys = torch.cat([known, shared, own], dim=1)
+        prompt, text, position = keys
+        asks, n = g * p, keys.shape[1]
+        # One expression without calls: it is compiled into the kernel.
+        return create_block_mask(
+            lambda b, h, q, k: (
+                ((text[k] < 0) & (prompt[k] == prompt[q + asks]) | (text[k] >= 0) & (text[k] == text[q + asks]))
+                & (position[k] <= position[q + asks])
+            ),
+            None,
+            None,
+            n - asks,
+            n,
+            device=device.type,
+        )
+
+
+def _places(g: int, n: int, first: int, device: torch.device) -> Tensor:
+    """Return prompt, text (-1: of none) and position of n rows of each of g prompts."""
+    prompt = torch.arange(g, device=device).repeat_interleave(n)
+    position = first + torch.arange(n, device=device).repeat(g)
+    return torch.stack([prompt, torch.full_like(prompt, -1), position])
+
+
+@cache
+def _compiled(device: str) -> Any:
+    # Compiled it is one kernel that skips empty blocks; a CPU runs it as it is written, for tests.
+    return torch.compile(flex_attention, dynamic=True) if device == "cuda" else flex_attention

@@ -1,0 +1,36 @@
+"""The unembedding of a few tokens only."""
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import linear
+
+from promptscope.engine.attention import lock_of
+from promptscope.models import HookedModel
+
+
+@contextmanager
+def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
+    """Let logits have columns for the tokens *ids* only, in their order: nobody asks for the rest of the vocabulary."""
+    head: Any = model.twin.get_output_embeddings()
+    chosen = torch.tensor(list(ids), device=model.device)
+    weight, bias = head.weight[chosen], head.bias[chosen] if head.bias is not None else None
+    with lock_of(model.twin):
+        thread, before = threading.get_ident(), head.__dict__.get("forward")
+
+        def forward(x: Tensor) -> Tensor:
+            if threading.get_ident() != thread:  # another one runs here meanwhile, and wants them all
+                return type(head).forward(head, x)
+            return linear(x, weight, bias)
+
+        head.__dict__["forward"] = forward
+        try:
+            yield
+        finally:
+            del head.__dict__["forward"]
+            if before is not None:  # the blocks may be nested
+                head.__dict__["forward"] = before

@@ -1,0 +1,91 @@
+"""Reading on behind targets that have been read already, on encoder-decoders: sources are encoded once."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from promptscope.engine.attention import running, sdpa
+from promptscope.engine.both_ways import attend_all
+from promptscope.engine.causal import behind, in_front
+from promptscope.engine.choice import kernel
+from promptscope.engine.rows import Rows
+from promptscope.engine.seq2seq import Sources, read_sources, relative_bias, run_decoder
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+
+KeysValues = tuple[Tensor, Tensor]
+
+
+@dataclass
+class _Step:
+    """m new target tokens of each of R texts, behind those read before."""
+
+    sources: Sources
+    targets: Rows
+    crossed: dict[int, KeysValues]  # what the decoder sees of the sources: the same at every step
+    past: dict[int, KeysValues]
+    own: dict[int, KeysValues] = field(default_factory=dict)
+
+    def attend(
+        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
+    ) -> Tensor:
+        """Let new tokens see the whole source, and their own past."""
+        layer, part = module.layer_idx, self.sources.parts[module]
+        front = in_front(self.sources.prefixes.get(part), layer)
+        if part == "cross":
+            k, v = self.crossed.setdefault(layer, (key, value))
+            return attend_all(query, k, v, self.targets, self.sources.rows, front, self.sources.which, scale)
+        q, k, v = (self.targets.pad(x) for x in (query, key, value))
+        if layer in self.past:
+            k, v = (torch.cat([past, x], dim=1) for past, x in zip(self.past[layer], (k, v), strict=True))
+        elif front[0] is not None and front[1] is not None:
+            k, v = behind(front[0], k, self.sources.which), behind(front[1], v, self.sources.which)
+        self.own[layer] = (k, v)
+        m, width = q.shape[1], k.shape[1]
+        seen = torch.ones(m, width, dtype=torch.bool, device=q.device).tril(width - m)
+        scores = cast(Tensor, bias)[..., cast(Tensor, bias).shape[-1] - width :]
+        return self.targets.unpad(sdpa(q, k, v, scores.masked_fill(~seen, torch.finfo(q.dtype).min), scale))
+
+
+class TargetContinuation:
+    """Sources that were read once, and targets that grow behind the start token; see `Continuation`."""
+
+    def __init__(
+        self,
+        model: HookedModel,
+        prompts: Sequence[Prompt],
+        ids: Int[Tensor, "R n"],
+        mask: Bool[Tensor, "R n"],
+        which: Int[Tensor, "R"] | None = None,
+    ) -> None:
+        self.model = model
+        with kernel(model):
+            self.sources = read_sources(model, prompts, ids, mask, which)
+        self.hidden = self.sources.hidden
+        self.crossed: dict[int, KeysValues] = {}
+        self.past: dict[int, KeysValues] = {}
+        self.n_new = 0
+        assert model.decoder_start_id is not None
+        self.last = self.read(ids.new_full((len(ids), 1), model.decoder_start_id))[:, 0]
+        self.started = self.past
+
+    def rewind(self) -> None:
+        """Forget what was appended to the start token."""
+        self.past, self.n_new = self.started, 1
+
+    def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
+        """Append *ids* to every target and return the logits behind each."""
+        targets = Rows.even(len(ids), ids.shape[1], ids.device)
+        step = _Step(self.sources, targets, self.crossed, self.past)
+        prefix = self.sources.prefixes.get("decoder")
+        first = self.n_new + (prefix.length if prefix is not None else 0)
+        bias = relative_bias(self.sources.parts, {"decoder": (first, ids.shape[1])})
+        with kernel(self.model), running(self.model.twin, step), bias:
+            logits = run_decoder(self.model, self.hidden, self.model.embed(ids).flatten(0, 1))
+        self.past, self.n_new = step.own, self.n_new + ids.shape[1]
+        self.hidden = self.hidden[:1]  # its keys and values are kept: nobody reads the rest again
+        return logits.unflatten(0, ids.shape)

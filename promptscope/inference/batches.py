@@ -1,0 +1,92 @@
+"""From a task's split to batches of token ids for one model."""
+
+from collections.abc import Iterator, Sequence
+
+from tqdm.auto import tqdm
+
+from promptscope.engine import Shared, share
+from promptscope.errors import PromptError, RunError, TaskError
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import Batch, Encoded, EncodedSplit, Task, collate
+from promptscope.tasks.encoded import Side
+
+
+def encode_split(
+    model: HookedModel,
+    task: Task,
+    split: str,
+    prompt: Prompt | None = None,
+    max_length: int | None = None,
+    with_label: bool = True,
+    limit: int | None = None,
+    reserve: int = 0,
+) -> EncodedSplit:
+    """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens behind the text."""
+    return task.encode(
+        model.tokenizer,
+        model.family.kind,
+        split,
+        with_label=with_label,
+        max_length=_room(model, task, prompt, max_length, reserve),
+        limit=limit,
+        decoder_start_id=model.decoder_start_id,
+    )
+
+
+def _room(model: HookedModel, task: Task, prompt: Prompt | None, max_length: int | None, reserve: int) -> int | None:
+    """Return how many tokens a record may have: *max_length* (default: the task's), within what the prompt leaves."""
+    max_length = task.max_length if max_length is None else max_length
+    k = prompt.length if prompt is not None else 0
+    context = model.shape.context
+    if context is not None and context <= k:
+        raise PromptError(f"a prompt of {k} positions leaves no room in the {context} positions of {model.name!r}")
+    limits = [limit for limit in (max_length, None if context is None else context - k) if limit is not None]
+    if not limits:
+        return None
+    if min(limits) <= reserve:
+        raise TaskError(
+            f"{reserve} new tokens leave no room for the text: max_length is {max_length}, {model.name!r} has "
+            f"{context} positions and the prompt takes {k}. Pass a smaller max_new_tokens"
+        )
+    return min(limits) - reserve
+
+
+def check_padding(model: HookedModel, padding: Side) -> None:
+    """Raise RunError for padding on the left of texts whose positions it would not move."""
+    if padding == "left" and model.family.kind != "causal":
+        raise RunError(
+            f"padding='left' is for causal models, in which it moves the text away from the prompt; {model.name!r} is "
+            f"a {model.family.kind} model: leave padding='right'"
+        )
+
+
+def batches(
+    model: HookedModel,
+    examples: Sequence[Encoded],
+    batch_size: int,
+    label: str = "",
+    progress: bool = False,
+    padding: Side = "right",
+) -> Iterator[Batch]:
+    """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
+    pad_id = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0  # it is masked: any id would do
+    starts = range(0, len(examples), batch_size)
+    for start in tqdm(starts, desc=label, unit="batch", disable=not progress):
+        yield collate(list(examples[start : start + batch_size]), pad_id, padding).to(model.device)
+
+
+def share_over(
+    model: HookedModel,
+    prompt: Prompt | None,
+    examples: Sequence[Encoded],
+    with_label: bool = True,
+    padding: Side = "right",
+) -> Shared | None:
+    """Compute once what stands in front of all *examples*: the prompt, and tokens that all of them begin with."""
+    if padding == "left":  # texts begin at different positions
+        return share(model, [] if prompt is None else [prompt])
+    # The token before the label (before the first new token, without labels) predicts: it stays with its text.
+    ends = [example.label_start if with_label else len(example.input_ids) for example in examples]
+    texts = [example.input_ids[: end - 1] for example, end in zip(examples, ends, strict=True)]
+    return share(model, [] if prompt is None else [prompt], texts)

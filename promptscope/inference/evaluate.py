@@ -1,0 +1,147 @@
+"""How well a task is solved, with a prompt or without one."""
+
+from collections.abc import Iterator, Sequence
+
+import torch
+
+from promptscope.inference.batches import batches, check_padding, encode_split, share_over
+from promptscope.inference.generate import write
+from promptscope.inference.scoring import score_batch, word_logits
+from promptscope.inference.targets import target_logits, target_losses
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import Batch, EncodedSplit, Task
+from promptscope.tasks.encoded import Side
+
+
+def evaluate(
+    model: HookedModel,
+    task: Task,
+    prompt: Prompt | None = None,
+    split: str = "test",
+    batch_size: int = 16,
+    limit: int | None = None,
+    max_length: int | None = None,
+    max_new_tokens: int | None = None,
+    progress: bool = True,
+    padding: Side = "right",
+) -> dict[str, float]:
+    """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
+
+    Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
+    as many as the longest label has, end token included). `loss` is the mean cross-entropy (nats) over label and end
+    tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
+    `padding="left"` moves texts away from the prompt, see `TrainConfig`: results then depend on *batch_size*.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> scores = ps.evaluate(model, ps.load_task("continent_en"), limit=8, progress=False)
+    >>> list(scores)
+    ['accuracy', 'macro_f1', 'loss', 'n']
+    """
+    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens, padding)
+    return evaluator.scores(progress)
+
+
+def predict(
+    model: HookedModel,
+    task: Task,
+    prompt: Prompt | None = None,
+    split: str = "test",
+    batch_size: int = 16,
+    limit: int | None = None,
+    max_length: int | None = None,
+    max_new_tokens: int | None = None,
+    progress: bool = True,
+) -> list[str]:
+    """Return one prediction per record: a label of the verbalizer, or generated text; see `evaluate`."""
+    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
+    return evaluator.texts(progress) if task.verbalizer is None else evaluator.labels(progress)
+
+
+class Evaluator:
+    """A split encoded once for one model and prompt, to be scored as often as the prompt changes."""
+
+    def __init__(
+        self,
+        model: HookedModel,
+        task: Task,
+        prompt: Prompt | None = None,
+        split: str = "test",
+        batch_size: int = 16,
+        limit: int | None = None,
+        max_length: int | None = None,
+        max_new_tokens: int | None = None,
+        padding: Side = "right",
+    ) -> None:
+        check_padding(model, padding)
+        self.model, self.task, self.prompt, self.split, self.batch_size = model, task, prompt, split, batch_size
+        self.padding: Side = padding
+        self.examples = encode_split(model, task, split, prompt, max_length, limit=limit)
+        if task.verbalizer is not None:
+            self.words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
+            return
+        longest = max(sum(target != -100 for target in example.targets) for example in self.examples)
+        self.max_new_tokens = longest if max_new_tokens is None else max_new_tokens
+        reserve = self.max_new_tokens if model.family.kind == "causal" else 0
+        self.sources = encode_split(
+            model, task, split, prompt, max_length, with_label=False, limit=limit, reserve=reserve
+        )
+        self.end = task.end_ids(model.tokenizer, model.family.kind)
+
+    @torch.no_grad()
+    def scores(self, progress: bool = True) -> dict[str, float]:
+        """Return what `evaluate` returns, for the prompt as it is now."""
+        shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
+        losses, label_scores = [], []
+        for batch in self._batches(self.examples, "evaluate", progress):
+            logits = target_logits(self.model, batch, self.prompt, shared)
+            losses.append(target_losses(batch, logits))
+            if self.task.verbalizer is not None:
+                label_scores.append(score_batch(self.model, batch, self.words, self.prompt, shared, logits))
+        predictions = _best_labels(self.task, torch.cat(label_scores)) if label_scores else self.texts(progress)
+        loss = torch.cat(losses).mean().item()
+        return self.task.score(predictions, self.split) | {"loss": loss, "n": float(len(predictions))}
+
+    @torch.no_grad()
+    def labels(self, progress: bool = True) -> list[str]:
+        """Return the likeliest label of every record."""
+        shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
+        scores = []
+        for batch in self._batches(self.examples, "predict", progress):
+            if max(map(len, self.words)) > 1:
+                scores.append(score_batch(self.model, batch, self.words, self.prompt, shared))
+            else:  # which is likeliest, their logits alone say
+                tokens = [word[0] for word in self.words]
+                scores.append(word_logits(self.model, batch, tokens, self.prompt, shared))
+        return _best_labels(self.task, torch.cat(scores))
+
+    @torch.no_grad()
+    def texts(self, progress: bool = True) -> list[str]:
+        """Return greedy text for every record, up to the template's end."""
+        # An end of several tokens is searched afterwards: none of them alone ends the text.
+        stop = self.end if len(self.end) == 1 else []
+        texts: list[str] = []
+        shared = share_over(self.model, self.prompt, self.sources, with_label=False, padding=self.padding)
+        for batch in self._batches(self.sources, "generate", progress):
+            new = write(
+                self.model, batch.input_ids, batch.attention_mask, self.prompt, self.max_new_tokens, stop, shared
+            )
+            for row in new:
+                row = row[: _find(row, self.end)]
+                texts.append(str(self.model.tokenizer.decode(row, skip_special_tokens=True)).strip())
+        return texts
+
+    def _batches(self, examples: EncodedSplit, label: str, progress: bool) -> Iterator[Batch]:
+        return batches(self.model, examples, self.batch_size, label, progress, self.padding)
+
+
+def _best_labels(task: Task, scores: torch.Tensor) -> list[str]:
+    assert task.verbalizer is not None
+    return [task.verbalizer.labels[i] for i in scores.argmax(dim=1).tolist()]
+
+
+def _find(row: Sequence[int], end: Sequence[int]) -> int:
+    """Return where *end* begins in *row*, or the length of *row*."""
+    starts = range(len(row) - len(end) + 1) if end else ()
+    return next((i for i in starts if list(row[i : i + len(end)]) == list(end)), len(row))

@@ -1,0 +1,135 @@
+"""Verbalizer scoring: how likely each label's words are."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from torch.nn.functional import pad
+
+from promptscope.engine import Shared, continue_texts, is_packed, only_tokens
+from promptscope.inference.batches import batches, encode_split, share_over
+from promptscope.inference.targets import target_logits
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import IGNORED, Batch, Task
+
+
+@torch.no_grad()
+def score_labels(
+    model: HookedModel,
+    task: Task,
+    prompt: Prompt | None = None,
+    split: str = "test",
+    batch_size: int = 16,
+    limit: int | None = None,
+    max_length: int | None = None,
+    progress: bool = True,
+) -> Float[Tensor, "records labels"]:
+    """Return `log p(words of label | text)` in nats, one column for each label of the verbalizer, in its order.
+
+    The words of a label of several tokens are scored together: the sum of their log-probabilities, without the end
+    token (with it, if one label's tokens begin another's). At most 0; higher is more likely.
+
+    Raises:
+        TaskError: the task has no verbalizer.
+    """
+    words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
+    examples = encode_split(model, task, split, prompt, max_length, limit=limit)
+    shared = share_over(model, prompt, examples)
+    every = batches(model, examples, batch_size, "score", progress)
+    return torch.cat([score_batch(model, batch, words, prompt, shared) for batch in every])
+
+
+def score_batch(
+    model: HookedModel,
+    batch: Batch,
+    words: Sequence[Sequence[int]],
+    prompt: Prompt | None = None,
+    shared: Shared | None = None,
+    logits: Float[Tensor, "targets V"] | None = None,
+) -> Float[Tensor, "B labels"]:
+    """Score the token lists *words* as the labels of an encoded batch, whatever its own labels are.
+
+    *logits* are the batch's `target_logits`, if they are known already: they hold the scores of all one-token words,
+    because no model looks at the label before it predicts the first token of it.
+    """
+    prompts = [] if prompt is None else [prompt]
+    if max(map(len, words)) > 1:
+        if is_packed(model, prompts):
+            return _score_words(model, batch, words, prompts, shared).cpu()
+        return torch.stack([_score_word(model, batch, word, prompt, shared) for word in words], dim=1).cpu()
+    if logits is None:
+        logits = target_logits(model, batch, prompt, shared)
+    return logits[_first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
+
+
+def word_logits(
+    model: HookedModel, batch: Batch, tokens: Sequence[int], prompt: Prompt | None = None, shared: Shared | None = None
+) -> Float[Tensor, "B words"]:
+    """Return the logits of *tokens* as each record's label: enough to say which is likeliest, cheaper than scores."""
+    later = (batch.targets != IGNORED).cumsum(dim=1) > 1
+    first = replace(batch, targets=batch.targets.masked_fill(later, IGNORED))
+    if not is_packed(model, [] if prompt is None else [prompt]):  # it may run hooked, through another unembedding
+        return target_logits(model, first, prompt, shared)[:, list(tokens)].cpu()
+    with only_tokens(model, tokens):
+        return target_logits(model, first, prompt, shared).cpu()
+
+
+def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
+    n_targets = (batch.targets != IGNORED).sum(dim=1)
+    return n_targets.cumsum(dim=0) - n_targets
+
+
+def _score_words(
+    model: HookedModel,
+    batch: Batch,
+    words: Sequence[Sequence[int]],
+    prompts: Sequence[Prompt],
+    shared: Shared | None,
+) -> Float[Tensor, "B labels"]:
+    """Read every record's text once, then each word behind it."""
+    mask = batch.attention_mask
+    if model.family.kind == "causal":
+        assert batch.label_start is not None
+        mask = mask * (torch.arange(mask.shape[1], device=mask.device) < batch.label_start[:, None])
+    texts = continue_texts(model, prompts, batch.input_ids, mask, max(map(len, words)) - 1, shared)
+    first = _log_probabilities(texts.last)
+    scores = []
+    for word in words:
+        tokens = torch.tensor(word, device=mask.device).expand(len(batch), -1)
+        score = first.gather(1, tokens[:, :1]).sum(dim=1)
+        if len(word) > 1:
+            rest = _log_probabilities(texts.read(tokens[:, :-1]))
+            score = score + rest.gather(2, tokens[:, 1:, None]).sum(dim=(1, 2))
+            texts.rewind()
+        scores.append(score)
+    return torch.stack(scores, dim=1)
+
+
+def _log_probabilities(logits: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows V"]:
+    return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
+
+
+def _score_word(
+    model: HookedModel, batch: Batch, word: Sequence[int], prompt: Prompt | None, shared: Shared | None
+) -> Float[Tensor, "B"]:
+    """Write *word* after each record's text, over the record's own label, and sum its log-probabilities."""
+    assert batch.label_start is not None
+    tokens = torch.tensor(word, device=batch.input_ids.device).expand(len(batch), -1)
+    ids, mask, decoder_ids = batch.input_ids, batch.attention_mask, batch.decoder_input_ids
+    if decoder_ids is not None:
+        decoder_ids = torch.cat([decoder_ids[:, :1], tokens[:, :-1]], dim=1)
+        where = torch.ones_like(decoder_ids, dtype=torch.bool)
+    else:
+        at = batch.label_start[:, None] + torch.arange(len(word), device=ids.device)
+        width = int(at.max()) + 1
+        ids = pad(ids, (0, len(word)))[:, :width].scatter(1, at, tokens)
+        positions = torch.arange(width, device=ids.device)
+        mask = (positions <= at[:, -1:]).long()
+        where = torch.zeros_like(mask, dtype=torch.bool).scatter(1, at - 1, True)
+    prefix = shared.prefix if shared is not None else None
+    logits = model.logits_where(where, ids, mask, prompt, decoder_ids, prefix)
+    scores = _log_probabilities(logits).unflatten(0, tokens.shape)  # (B, tokens of the word, V)
+    return scores.gather(2, tokens[..., None]).sum(dim=(1, 2))

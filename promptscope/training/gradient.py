@@ -1,0 +1,76 @@
+"""The gradient that training follows: of the mean cross-entropy over label and end tokens."""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from promptscope.engine import checkpointed, shared_over_passes
+from promptscope.inference.targets import target_logits, target_losses
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import IGNORED, Batch, concatenate
+
+Portion = tuple[int, Batch]
+"""The number of a run, and some of the records of its step."""
+
+
+def accumulate_gradient(
+    model: HookedModel, prompt: Prompt, batches: Sequence[Batch], checkpointing: bool = False
+) -> float:
+    """Add the gradient of the mean loss over all targets of *batches* to the prompt's, and return that loss.
+
+    The activations of one batch are in memory at a time, with *checkpointing* of one layer. The mean is over tokens,
+    not over batches, so that how the records are split into batches changes nothing.
+    """
+    passes = [[(0, batch)] for batch in batches]
+    return accumulate_gradients(model, [prompt], passes, checkpointing)[0]
+
+
+def accumulate_gradients(
+    model: HookedModel, prompts: Sequence[Prompt], passes: Sequence[Sequence[Portion]], checkpointing: bool = False
+) -> list[float]:
+    """Add to each prompt the gradient of its own mean loss, and return these losses.
+
+    `passes[i]` holds portions `(prompt number, batch)` that run together; a prompt may have portions in several
+    passes. Prompts that meet in a pass must be of one kind and length. The sum of the losses goes backward: no
+    prompt's loss depends on another's numbers, so each gets exactly the gradient that it would have alone. What a
+    prompt itself adds to the loss (`Prompt.penalty`) is in its gradient, and not in the loss that is returned.
+    """
+    every = [_join(one) for one in passes]
+    whole, of_record = _join([portion for one in passes for portion in one])
+    counts = (whole.targets != IGNORED).sum(dim=1)
+    n_targets = torch.zeros(len(prompts), device=counts.device).index_add(0, of_record, counts.float()).tolist()
+    losses = [0.0] * len(prompts)
+    # Keys and values that several passes need are computed once; a single pass has the prompts' rows in it.
+    texts = (whole.input_ids, whole.attention_mask, whole.targets != IGNORED, of_record)
+    sharing = shared_over_passes(model, prompts, *texts) if len(passes) > 1 else nullcontext()
+    with sharing as shared:
+        for batch, of_record in every:
+            numbers = sorted(set(of_record.tolist()))
+            which = torch.searchsorted(torch.tensor(numbers, device=of_record.device), of_record)
+            front = None if shared is None else shared.pick(numbers)
+            mine = [prompts[i] for i in numbers]
+            with checkpointed(model, mine) if checkpointing else nullcontext():
+                logits = target_logits(model, batch, mine, front, which)
+            each = target_losses(batch, logits)
+            of_target = of_record.repeat_interleave((batch.targets != IGNORED).sum(dim=1))
+            parts = [each[of_target == i].sum() / n_targets[i] for i in numbers]
+            torch.stack(parts).sum().backward()
+            for i, part in zip(numbers, parts, strict=True):
+                losses[i] += part.item()
+    for prompt in prompts:
+        penalty = prompt.penalty(model)
+        if penalty is not None:
+            penalty.backward()
+    return losses
+
+
+def _join(portions: Sequence[Portion]) -> tuple[Batch, Int[Tensor, "records"]]:
+    """Put portions below each other, and say for each record which prompt it belongs to."""
+    batch = concatenate([part for _, part in portions])
+    sizes = torch.tensor([len(part) for _, part in portions])
+    of_record = torch.tensor([number for number, _ in portions]).repeat_interleave(sizes)
+    return batch, of_record.to(batch.input_ids.device)

@@ -1,0 +1,242 @@
+"""What cannot run packed runs plainly, says so once, and gives the right numbers."""
+
+import warnings
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+import promptscope as ps
+from promptscope.engine import attention, both_ways, causal, forward, is_packed, logits_where, seq2seq
+from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.prompts import Prompt
+from tests.batches import Ragged
+from tests.engine.ways import EVERY, assert_rounded, by_hooks, texts, wanted
+from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
+
+
+@pytest.fixture(autouse=True)
+def as_it_is() -> Iterator[None]:
+    """Spare measuring whether prepacking pays."""
+    with ps.execution(prepacked=False):
+        yield
+
+
+def run(model: HookedModel, batch: Ragged, prompts: list[Prompt]) -> Tensor:
+    return logits_where(
+        model, wanted(batch), batch.input_ids, batch.attention_mask, prompts, None, batch.decoder_input_ids
+    )
+
+
+def warned(what: Callable[[], object]) -> list[str]:
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        what()
+    assert all(issubclass(one.category, ps.PackingWarning) for one in caught)
+    return [str(one.message) for one in caught]
+
+
+def assert_plain_and_right(model: HookedModel, prompt: Prompt, reason: str, family: str) -> None:
+    """Run twice: one warning in all, and the numbers of the hooked bridge."""
+    batch = texts(family)
+    expected = by_hooks(model, batch, prompt, wanted(batch))
+    results: list[Tensor] = []
+    messages = warned(lambda: results.extend(run(model, batch, [prompt]) for _ in range(2)))
+    assert len(messages) == 1
+    assert reason in messages[0]
+    for got in results:
+        assert_rounded(got, expected)
+    assert warned(lambda: ps.PackingWarning) == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sliding_window": 64}, "sliding window"),
+        ({"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, "window"),
+        ({"layer_types": ["chunked_attention"] * 3}, "window"),
+        ({"attn_logit_softcapping": 30.0}, "attn_logit_softcapping"),
+        ({"alibi": True}, "alibi"),
+        ({"reorder_and_upcast_attn": True}, "reorder_and_upcast_attn"),
+    ],
+)
+def test_attention_that_the_packed_form_does_not_know(change: dict[str, Any], reason: str) -> None:
+    model = ps.load_model(tiny_hf_model("gpt2"))
+    for name, value in change.items():
+        setattr(model.twin.config, name, value)
+    prompt = EVERY["v2 untied"]()
+    assert_plain_and_right(model, prompt, reason, "gpt2")
+
+
+def test_an_unused_window_is_no_reason() -> None:
+    model = ps.load_model(tiny_hf_model("gpt2"))
+    model.twin.config.sliding_window, model.twin.config.use_sliding_window = 64, False
+    model.twin.config.layer_types = ["full_attention"] * 3
+    assert is_packed(model)
+
+
+class Shift(ps.SoftPrompt):
+    """A prompt of someone's own that says in hooks what it does, and nothing of rows."""
+
+    def rows(self, model: HookedModel) -> Tensor | None:
+        return None
+
+    def slots(self, model: HookedModel) -> dict[str, int]:
+        return {}
+
+    def hooks(self, model: HookedModel) -> list[Hook]:
+        vector = self.bind(model).vectors().sum(0)
+
+        def shift(x: Tensor, hook: object) -> Tensor:
+            return x + vector
+
+        return [("embed.hook_out", shift)]
+
+
+class Doubled(ps.SoftPrompt):
+    """On causal models: hooks, and the prefix that any prompt has; still nothing of rows."""
+
+    def rows(self, model: HookedModel) -> Tensor | None:
+        return None
+
+    def vectors(self) -> Tensor:
+        return 2 * self.embedding
+
+
+@pytest.mark.parametrize("family", ["bert", "t5"])
+def test_a_prompt_with_hooks_only(family: str) -> None:
+    model = ps.load_model(tiny_hf_model(family))
+    assert_plain_and_right(model, Shift(3), "Shift has hooks, but neither rows() nor prefixes()", family)
+    assert is_packed(model)
+    assert is_packed(model, [ps.SoftPrompt(3)])
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_a_prompt_with_hooks_and_prefix_only(family: str) -> None:
+    model, batch = ps.load_model(tiny_hf_model(family)), texts(family)
+    assert_plain_and_right(model, Doubled(3), "Doubled has hooks", family)
+    expected = ps.generate(model, batch.input_ids, batch.attention_mask, Doubled(3), 3)
+    prompt = ps.SoftPrompt(3).bind(model)
+    with torch.no_grad():
+        prompt.embedding *= 2
+    assert ps.generate(model, batch.input_ids, batch.attention_mask, prompt, 3) == expected
+
+
+def forgets_causality(
+    query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None, real: Tensor | None = None
+) -> Tensor:
+    return attention.sdpa(query, key, value, None, scale)
+
+
+def forgets_padding(keys: Any, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:
+    return bias
+
+
+def crashes(*arguments: Any, **options: Any) -> Tensor:
+    raise ValueError("no such rows")
+
+
+WRONG = [(family, causal, "_causal", forgets_causality, "logits differ") for family in ("gpt2", "llama", "gpt_neox")]
+WRONG += [(family, both_ways, "_see", forgets_padding, "logits differ") for family in ("bert", "t5")]
+WRONG += [("gpt2", causal, "_causal", crashes, "flat rows (ValueError: no such rows)")]
+
+
+@pytest.mark.parametrize(("family", "module", "name", "wrong", "reason"), WRONG)
+def test_wrong_attention_is_caught_when_a_model_runs_first(
+    family: str, module: Any, name: str, wrong: Any, reason: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = ps.load_model(tiny_hf_model(family))
+    monkeypatch.setattr(module, name, wrong)
+    assert_plain_and_right(model, EVERY["v1"](), reason, family)
+    assert model.twin.config._attn_implementation == "sdpa"
+
+
+@pytest.mark.parametrize(("dtype", "packed"), [(torch.bfloat16, True), (torch.float32, False), (torch.float64, False)])
+def test_the_comparison_knows_how_the_models_type_rounds(
+    dtype: torch.dtype, packed: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, real = ps.load_model(tiny_hf_model("gpt2", dtype)), forward.packed_logits
+    monkeypatch.setattr(forward, "packed_logits", lambda *args, **options: real(*args, **options) * 1.01)
+    found: list[bool] = []
+    messages = warned(lambda: found.append(is_packed(model)))
+    assert found == [packed]
+    assert len(messages) == (not packed)
+
+
+def test_what_is_asked_for_warns_nobody() -> None:
+    model = ps.load_model(tiny_hf_model("gpt2"))
+    model.twin.config.alibi = True
+    with ps.execution(packed=False):
+        assert not is_packed(model)
+        assert warned(lambda: run(model, texts("gpt2"), [])) == []
+    with ps.execution(packed=False), ps.execution(prepacked=False):
+        assert not is_packed(hooked("gpt2"))
+        with ps.execution(packed=True):
+            assert is_packed(hooked("gpt2"))
+
+
+# --- which attention a model runs is its own affair again afterwards ---------------------------------
+
+
+def implementations(model: HookedModel) -> set[str]:
+    return {part.config._attn_implementation for part in model.twin.modules() if hasattr(part, "config")}
+
+
+@pytest.mark.parametrize("implementation", ["sdpa", "eager"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_the_models_own_attention_comes_back(family: str, implementation: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    model, batch = ps.load_model(tiny_hf_model(family)), texts(family)
+    model.twin.set_attn_implementation(implementation)
+    seen: list[set[str]] = []
+    handle = model.twin.get_output_embeddings().register_forward_hook(lambda *_: seen.append(implementations(model)))
+    run(model, batch, [EVERY["v1"]()])
+    handle.remove()
+    assert attention.NAME in set.union(*seen) or family in ("gpt2", "llama", "gpt_neox", "bert")
+    assert implementations(model) == {implementation}
+    if family != "bert":
+        ps.generate(model, batch.input_ids, batch.attention_mask, EVERY["v2 untied"](), 2)
+        assert implementations(model) == {implementation}
+    monkeypatch.setattr({"bert": both_ways, "t5": both_ways}.get(family, causal), "sdpa", crashes)
+    with pytest.raises(ValueError, match="no such rows"):
+        run(model, batch, [])
+    assert implementations(model) == {implementation}
+    assert attention.current_pass() is None
+    assert not [m for m in model.twin.modules() if {"forward", "compute_bias"} & set(m.__dict__)]
+    monkeypatch.undo()
+    assert_rounded(run(model, batch, []), by_hooks(model, batch, None, wanted(batch)))
+
+
+def test_a_generator_that_is_left_half_way_holds_nothing() -> None:
+    model, batch = ps.load_model(tiny_hf_model("gpt2")), texts("gpt2")
+
+    def steps() -> Iterator[Tensor]:
+        for _ in range(3):
+            yield run(model, batch, [EVERY["v1"]()])
+
+    going = steps()
+    first = next(going)
+    assert implementations(model) == {"sdpa"}
+    with ps.execution(packed=False):
+        plain = next(going)
+    going.close()
+    assert implementations(model) == {"sdpa"}
+    assert_rounded(first, plain)
+
+
+def test_t5_keeps_its_position_bias() -> None:
+    model, batch = hooked("t5"), texts("t5")
+    first = model.twin.encoder.block[0].layer[0].SelfAttention
+    before = first.compute_bias(5, 5)
+    run(model, batch, [EVERY["v2 untied"]()])
+    assert torch.equal(first.compute_bias(5, 5), before)
+    assert seq2seq.attention_parts(model.twin)[first] == "encoder"
+
+
+def test_prefixes_of_some_layers_come_back_too() -> None:
+    model, batch = hooked("gpt2"), texts("gpt2")
+    with ps.execution(packed=False):
+        run(model, batch, [EVERY["v2 in some layers"]()])
+    assert implementations(model) == {"sdpa"}
+    assert isinstance(EVERY["v2 in some layers"]().bind(model).prefix(model), Prefix)
