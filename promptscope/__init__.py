@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promptscope import interventions, plots, probes, prompts, readings, report, statistics
+    from promptscope import causal, interventions, plots, probes, prompts, readings, report, statistics
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
         GridError,
@@ -65,7 +65,7 @@ _HOMES = {
     "tasks": "Task Template Verbalizer list_tasks load_task",
     "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_grid train_many",
 }
-_MODULES = ("interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
+_MODULES = ("causal", "interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])
