@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -32,7 +32,7 @@ class PromptEffect:
     provenance: dict[str, Any] = field(default_factory=dict)
 
     @property
-    def gold(self) -> Float[np.ndarray, "X"]:
+    def gold(self) -> Float[np.ndarray, X]:
         """Effect on each input: log-probability of the gold label with the prompt less that without, in nats."""
         return self.prompted.gold - self.plain.gold
 
@@ -40,6 +40,11 @@ class PromptEffect:
     def size(self) -> Effect:
         """Mean effect with its interval; says whether shares of it are defined."""
         return effect_of(self.gold)
+
+    def first(self, n: int) -> PromptEffect:
+        """Return the same of the first *n* inputs."""
+        inputs = replace(self.inputs, examples=self.inputs.examples[:n])
+        return replace(self, inputs=inputs, plain=self.plain.first(n), prompted=self.prompted.first(n))
 
     def to_dataframe(self) -> pd.DataFrame:
         """Return a row per quantity: its mean without and with the prompt, the difference with interval and p-value."""
@@ -81,10 +86,10 @@ def effect(
 ) -> PromptEffect:
     """Return what *prompt* does to the model's answers on a task's inputs, beside the run without it.
 
-    `effect(x) = log p(gold | x, prompt) - log p(gold | x)` in nats; with it the logit difference of the gold label to the
-    best other one, and accuracy. Higher = the prompt helps more. `positions="shared"`: in the run without prompt, text
-    keeps the positions that it has with it, so that a shift of positions is not taken for the prompt's work; `"own"`: it
-    begins at 0. The two differ on models with absolute positions only.
+    `effect(x) = log p(gold | x, prompt) - log p(gold | x)` in nats; with it the logit difference of the gold label to
+    the best other one, and accuracy. Higher = the prompt helps more. `positions="shared"`: in the run without prompt,
+    text keeps the positions that it has with it, so that a shift of positions is not taken for the prompt's work;
+    `"own"`: it begins at 0. The two differ on models with absolute positions only.
 
     Raises:
         ProbeError: unknown positions.

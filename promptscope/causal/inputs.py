@@ -29,9 +29,13 @@ class Answers:
       likeliest.
     """
 
-    gold: Float[np.ndarray, "X"]
-    difference: Float[np.ndarray, "X"]
-    correct: Float[np.ndarray, "X"]
+    gold: Float[np.ndarray, X]
+    difference: Float[np.ndarray, X]
+    correct: Float[np.ndarray, X]
+
+    def first(self, n: int) -> Answers:
+        """Return those of the first *n* inputs."""
+        return Answers(self.gold[:n], self.difference[:n], self.correct[:n])
 
     @property
     def has_labels(self) -> bool:
@@ -136,7 +140,7 @@ def _to_answer(example: Encoded, end: Sequence[int], kind: str) -> Encoded:
     return replace(example, targets=targets[:n], **cut)
 
 
-def target_rows(batch: Batch, offset: int, copies: int = 1) -> tuple[Int[Tensor, "rows"], Int[Tensor, "rows"]]:
+def target_rows(batch: Batch, offset: int, copies: int = 1) -> tuple[Int[Tensor, rows], Int[Tensor, rows]]:
     """Return (row, position) of every target of *copies* of a batch, *offset* positions to the right."""
     where: Bool[Tensor, "B m"] = batch.targets != IGNORED
     rows, positions = where.repeat(copies, 1).nonzero(as_tuple=True)

@@ -10,7 +10,7 @@ from jaxtyping import Float
 
 from promptscope.causal.components import At, Component, components
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
-from promptscope.causal.inputs import Inputs, make_inputs
+from promptscope.causal.inputs import make_inputs
 from promptscope.causal.running import Condition, plain
 from promptscope.causal.shares import as_shares
 from promptscope.causal.variants import Variant, positions_of, run_variants
@@ -21,6 +21,7 @@ from promptscope.prompts import Prompt
 from promptscope.tasks import Task
 
 Direction = Literal["restore", "destroy"]
+DIRECTIONS: tuple[Direction, ...] = ("restore", "destroy")
 
 
 def patch(
@@ -41,17 +42,18 @@ def patch(
 
     `restore` (denoising): the plain run gets the prompted run's output, and the share is
     `mean_x(m(x) - a(x)) / mean_x(b(x) - a(x))`, where a, b and m are log p(gold) of the plain, the prompted and the
-    patched run. `destroy` (noising): the prompted run gets the plain run's, and the share is `mean_x(b - m) / mean_x(b - a)`.
-    1 = the whole effect passes here (restore: it is enough; destroy: nothing else is), 0 = none of it; shares of several
-    components need not add up to 1. Undefined (NaN) where the effect is too small: the numbers in nats are there still.
+    patched run. `destroy` (noising): the prompted run gets the plain run's, and the share is `mean_x(b - m) /
+    mean_x(b - a)`. 1 = the whole effect passes here (restore: it is enough; destroy: nothing else is), 0 = none of
+    it; shares of several components need not add up to 1. Undefined (NaN) where the effect is too small: the numbers
+    in nats are there still.
 
     What the prompt's own positions carry is not patched: with every head at all text positions patched, what is left is
     what the prompt does to the residual stream in other ways, which is nothing on the models here.
 
     Args:
         at: `heads` (outputs before W_O), `ffn` (FFN outputs) or `residual` (the stream after each layer).
-        source: `restore` only: take the outputs from the run with this prompt instead; a random prompt of the same norms
-            (`ps.random_like`) is the null.
+        source: `restore` only: take the outputs from the run with this prompt instead; a random prompt of the same
+            norms (`ps.random_like`) is the null.
         layers: some of the layers; all by default.
         positions: where text begins in the plain run, see `ps.causal.effect`.
 
@@ -87,20 +89,20 @@ def patch_on(
 ) -> ProbeResult:
     """Do as `patch` does where the effect is known already."""
     every = components(model, at)
-    wanted = _wanted(every, layers, model)
+    wanted = wanted_of(every, layers, model)
     moved = patched_nats(
         model, prompt, effect, [Variant((one,)) for one in wanted], direction, source, batch_size, progress
     )
-    dims, coords, shape = _layout(wanted)
+    dims, coords = layout(wanted)
     what = {"heads": "a head's output", "ffn": "an FFN's output", "residual": "the residual stream after a layer"}[at]
     return as_shares(
-        moved.T.reshape(-1, *shape),
+        arranged(moved.T, wanted),
         effect,
         dims,
         coords,
         f"patch_{at}_{direction}",
-        _title(direction, what),
-        _MEANING[direction],
+        title_of(direction, what),
+        MEANING[direction],
         about={"at": at, "direction": direction, "source": None if source is None else source.content_hash()},
     )
 
@@ -116,10 +118,11 @@ def patch_places(
     """Patch the residual stream after each layer at some of the text's positions: dimensions `layer` and `place`.
 
     Places are the template's fields, `template` (its words and special tokens) and `answer` (where the answer is read,
-    and its own tokens). Of the main stack; on encoder-decoders this is the encoder. Otherwise as `patch(at="residual")`.
+    and its own tokens). Of the main stack; on encoder-decoders this is the encoder. Otherwise as
+    `patch(at="residual")`.
     """
     stack = model.family.stacks[0]
-    wanted = [one for one in _wanted(components(model, "residual"), layers, model) if one.stack == stack]
+    wanted = [one for one in wanted_of(components(model, "residual"), layers, model) if one.stack == stack]
     names: dict[str, None] = {}
     for chosen, batch in effect.inputs.batches(model, len(effect.inputs)):
         names |= dict.fromkeys(sorted(positions_of(effect.inputs, chosen, batch)))
@@ -132,8 +135,8 @@ def patch_places(
         ("layer", "place"),
         {"layer": [one.layer for one in wanted], "place": list(names)},
         f"patch_places_{direction}",
-        _title(direction, "the residual stream at some positions"),
-        _MEANING[direction],
+        title_of(direction, "the residual stream at some positions"),
+        MEANING[direction],
         about={"direction": direction},
     )
 
@@ -149,7 +152,7 @@ def patched_nats(
     progress: bool = False,
 ) -> Float[np.ndarray, "V X"]:
     """Return how far each variant goes from the run that is patched towards the other, in nats on each input."""
-    if direction not in _MEANING:
+    if direction not in MEANING:
         raise ProbeError(f"direction must be 'restore' or 'destroy', got {direction!r}")
     if source is not None and direction == "destroy":
         raise ProbeError("source goes with direction='restore': what is destroyed is replaced by the plain run")
@@ -161,19 +164,19 @@ def patched_nats(
     return found - effect.plain.gold if direction == "restore" else effect.prompted.gold - found
 
 
-_MEANING = {
+MEANING = {
     "restore": "higher = more of the effect comes with it; 1 = all",
     "destroy": "higher = more of the effect is lost without it; 1 = all",
 }
 
 
-def _title(direction: str, what: str) -> str:
+def title_of(direction: str, what: str) -> str:
     if direction == "restore":
         return f"Share of the effect that {what} brings back"
     return f"Share of the effect that is lost without {what}"
 
 
-def _wanted(every: Sequence[Component], layers: Sequence[int] | None, model: HookedModel) -> list[Component]:
+def wanted_of(every: Sequence[Component], layers: Sequence[int] | None, model: HookedModel) -> list[Component]:
     if layers is None:
         return list(every)
     there = {one.layer for one in every}
@@ -183,11 +186,24 @@ def _wanted(every: Sequence[Component], layers: Sequence[int] | None, model: Hoo
     return [one for one in every if one.layer in set(layers)]
 
 
-def _layout(wanted: Sequence[Component]) -> tuple[tuple[str, ...], dict[str, Any], tuple[int, ...]]:
+def layout(wanted: Sequence[Component]) -> tuple[tuple[str, ...], dict[str, Any]]:
+    """Return dimensions and coordinates of a table over *wanted*: `layer`, and `part`, `head` where they differ."""
     coords: dict[str, Any] = {
         "part": list(dict.fromkeys(one.part for one in wanted)),
         "layer": list(dict.fromkeys(one.layer for one in wanted)),
         "head": list(dict.fromkeys(one.head for one in wanted)),
     }
-    dims = tuple(dim for dim in coords if dim == "layer" or (len(coords[dim]) > 1 if dim == "part" else coords[dim][0] is not None))
-    return dims, coords, tuple(len(coords[dim]) for dim in dims)
+    if len(coords["part"]) == 1:
+        del coords["part"]
+    if coords["head"] == [None]:
+        del coords["head"]
+    return tuple(coords), coords
+
+
+def arranged(moved: Float[np.ndarray, "X V"], wanted: Sequence[Component]) -> Float[np.ndarray, X * dims]:
+    """Put the numbers of *wanted*, one column each, where `layout` says; NaN where there is no such component."""
+    dims, coords = layout(wanted)
+    table = np.full((len(moved), *(len(coords[dim]) for dim in dims)), np.nan)
+    for column, one in enumerate(wanted):
+        table[(slice(None), *(coords[dim].index(getattr(one, dim)) for dim in dims))] = moved[:, column]
+    return table

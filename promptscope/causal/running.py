@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.causal.inputs import target_rows
+from promptscope.engine.choice import kernel
 from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch
@@ -73,16 +74,17 @@ def run(
     rows, positions = target_rows(batch, offsets["decoder" if seq2seq else "encoder"], copies)
     kept: dict[str, Tensor] = {}
     every = [*_entry(model, start, copies), *condition.hooks, *hooks, *(_keep(name, kept) for name in keep)]
-    every.append(("unembed.hook_in", lambda x, hook: x[rows, positions]))
+    every.append(("unembed.hook_in", lambda x, hook: x[rows, positions][None]))
     arguments: dict[str, Any] = {"position_offset": condition.shared}
     if batch.decoder_input_ids is not None:
         arguments["decoder_input_ids"] = batch.decoder_input_ids.repeat(copies, 1)
     if batch.unseen is not None:
         arguments["unseen"] = batch.unseen.repeat(copies, 1)
     ids, mask = batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1)
-    with torch.set_grad_enabled(gradient), _from_layer(model, start.layer) if start is not None else nullcontext():
+    part = _from_layer(model, start.layer) if start is not None else nullcontext()
+    with torch.set_grad_enabled(gradient), part, kernel(model, model.bridge):
         logits = model.forward_hooked(ids, mask, condition.prompt, every, **arguments)
-    return logits, kept
+    return logits[0], kept
 
 
 def can_start_anywhere(model: HookedModel) -> bool:

@@ -45,8 +45,8 @@ def run_variants(
 ) -> Float[np.ndarray, "V 3 X"]:
     """Run *base* with the outputs of each variant's components taken from *source*, at the same text positions.
 
-    Returns gold log-probability, logit difference and correctness of every variant and input. Exact: a variant runs from
-    its lowest layer on, from the residual stream that the whole run left there.
+    Returns gold log-probability, logit difference and correctness of every variant and input. Exact: a variant runs
+    from its lowest layer on, from the residual stream that the whole run left there.
     """
     found = np.empty((len(variants), 3, len(inputs)))
     skipping = can_start_anywhere(model)
@@ -118,9 +118,7 @@ def _hooks(
         for one in variant.components:
             writes.setdefault(one.point, {}).setdefault(copy, []).append(one)
     to, of = base.offsets(model), source.offsets(model)
-    return [
-        (point, _write(copies, variants, theirs[point], batch, to, of, places)) for point, copies in writes.items()
-    ]
+    return [(point, _write(copies, variants, theirs[point], batch, to, of, places)) for point, copies in writes.items()]
 
 
 def _write(
@@ -131,7 +129,7 @@ def _write(
     to: Mapping[str, int],
     of: Mapping[str, int],
     places: Mapping[str, Tensor],
-):  # noqa: ANN202
+):
     def write(x: Tensor, hook: object) -> Tensor:
         new = x.clone().unflatten(0, (len(variants), len(batch)))
         for copy, members in copies.items():
@@ -141,6 +139,8 @@ def _write(
             mine = new[copy][:, to[stream] :]
             heads = [one.head for one in members]
             where = variants[copy].where
+            if where is not None and where not in places:
+                continue  # no text of this batch has it
             if where is not None:
                 chosen = places[where].reshape(len(batch), n, *[1] * (mine.ndim - 2))
                 text = torch.where(chosen, text, mine)

@@ -1,4 +1,4 @@
-"""How much of an effect something carries: shares of a mean, with intervals over inputs, undefined where it is small."""
+"""How much of an effect something carries: shares of a mean, with intervals; undefined where it is small."""
 
 from dataclasses import dataclass
 
@@ -42,9 +42,9 @@ def effect_share(
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Return (share, low, high): `mean_x(moved) / mean_x(differences)`, a ratio of means over X inputs.
 
-    *differences* is the whole effect on each input and *moved* what something does of it. The interval resamples inputs,
-    numerator and denominator together. 1 = all of the effect, 0 = nothing; below 0 and above 1 happen. NaN where the
-    effect is not clear (`Effect.is_clear`): what is divided by chance is chance.
+    *differences* is the whole effect on each input and *moved* what something does of it. The interval resamples
+    inputs, numerator and denominator together. 1 = all of the effect, 0 = nothing; below 0 and above 1 happen. NaN
+    where the effect is not clear (`Effect.is_clear`): what is divided by chance is chance.
 
     >>> effect = np.array([1.0, 1.2, 0.8, 1.1])
     >>> effect_share(effect / 2, effect)[0].item()
@@ -84,8 +84,8 @@ def hypergeometric_overlap(n: int, first: int, second: int, common: int) -> tupl
 def smallest_count(shares: Float[np.ndarray, "m"], wanted: float) -> int | None:
     """Return how many things it takes until the share is at least *wanted*, None if it never is.
 
-    `shares[i]` is the share of the first i + 1 things; the count is the first one that reaches it and all that follow may
-    do as they like.
+    `shares[i]` is the share of the first i + 1 things; the count is the first one that reaches it and all that follow
+    may do as they like.
 
     >>> smallest_count(np.array([0.3, 0.7, 0.85, 0.6]), 0.8)
     3
