@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 import torch
+from recipes.attention_and_neurons.costs import counted, total
 
 import promptscope as ps
 from recipes.attention_and_neurons import observations
@@ -20,7 +21,6 @@ from recipes.attention_and_neurons.ablation import (
     choose_groups,
     describe,
 )
-from recipes.attention_and_neurons.costs import counted, total
 from recipes.attention_and_neurons.figures import paper_figures
 from recipes.attention_and_neurons.over_inputs import Number, difference_of_scores
 from recipes.attention_and_neurons.page import write_page

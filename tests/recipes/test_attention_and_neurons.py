@@ -18,7 +18,6 @@ import promptscope as ps
 from promptscope.probes import ProbeResult, correlate, on_scores
 from promptscope.tasks import Record
 from recipes.attention_and_neurons import observations, pilot
-from recipes.attention_and_neurons.costs import counted, total
 from recipes.attention_and_neurons.over_inputs import (
     Number,
     difference_of_scores,
@@ -32,6 +31,7 @@ from recipes.attention_and_neurons.settings import KNOWN, PAPER_PEAKS, PAPER_TAS
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import make_prompt, train_config
 from recipes.common import read_published
+from recipes.common.costs import counted, total
 from tests.report.test_report import Page
 
 FIGURES = {f"figure_{number}" for number in range(1, 16)}

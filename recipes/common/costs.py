@@ -1,11 +1,15 @@
-"""What a results folder has cost so far: time and memory of every call that filled it."""
+"""What a results folder has cost so far, and on which machine."""
 
 import json
+import os
+import platform
 import resource
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from promptscope.files import write_text
 
@@ -20,7 +24,7 @@ def counted(out: Path) -> Iterator[None]:
         call = {
             "seconds": round(time.time() - start, 1),
             "cpu_seconds": round(time.process_time() - cpu, 3),
-            "peak_mb": round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3),
+            "peak_mb": peak_memory_mb(),
         }
         path = out / "calls.jsonl"
         before = path.read_text(encoding="utf-8") if path.is_file() else ""
@@ -35,3 +39,22 @@ def total(out: Path) -> dict[str, float]:
         return {}
     sums = {name: round(sum(call[name] for call in calls), 3) for name in ("seconds", "cpu_seconds")}
     return {"calls": len(calls), **sums, "peak_mb": max(call["peak_mb"] for call in calls)}
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory that this process had, in megabytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the numbers were made on."""
+    import torch  # takes seconds, and `--help` needs none of it
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
+
+
+def cost(out: Path) -> dict[str, Any]:
+    """Return what `results.json` says of time, memory and machine."""
+    return {"cost": total(out), "hardware": hardware()}
