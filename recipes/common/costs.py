@@ -13,28 +13,29 @@ from typing import Any
 
 from promptscope.files import write_text
 
+_begun: dict[Path, tuple[float, float]] = {}
+"""Folders that are being filled: when by the clock and by the CPU's time their call began."""
+
 
 @contextmanager
 def counted(out: Path) -> Iterator[None]:
     """Add a line to `calls.jsonl` when the block ends, however it ends: seconds, seconds of CPU, peak memory in MB."""
-    start, cpu = time.time(), time.process_time()
+    _begun[out] = time.time(), time.process_time()
     try:
         yield
     finally:
-        call = {
-            "seconds": round(time.time() - start, 1),
-            "cpu_seconds": round(time.process_time() - cpu, 3),
-            "peak_mb": peak_memory_mb(),
-        }
-        path = out / "calls.jsonl"
-        before = path.read_text(encoding="utf-8") if path.is_file() else ""
-        write_text(path, before + json.dumps(call) + "\n")
+        call = _call(*_begun.pop(out))
+        if out.is_dir():  # a call that was refused before it wrote anything leaves no folder
+            path = out / "calls.jsonl"
+            before = path.read_text(encoding="utf-8") if path.is_file() else ""
+            write_text(path, before + json.dumps(call) + "\n")
 
 
 def total(out: Path) -> dict[str, float]:
-    """Return the sums of the seconds and the largest memory of all calls so far; nothing before the first has ended."""
+    """Return the sums of the seconds and the largest memory of all calls, the running one as far as it has come."""
     path = out / "calls.jsonl"
     calls = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    calls += [_call(*_begun[out])] if out in _begun else []
     if not calls:
         return {}
     sums = {name: round(sum(call[name] for call in calls), 3) for name in ("seconds", "cpu_seconds")}
@@ -58,3 +59,11 @@ def hardware() -> dict[str, Any]:
 def cost(out: Path) -> dict[str, Any]:
     """Return what `results.json` says of time, memory and machine."""
     return {"cost": total(out), "hardware": hardware()}
+
+
+def _call(start: float, cpu: float) -> dict[str, float]:
+    return {
+        "seconds": round(time.time() - start, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "peak_mb": peak_memory_mb(),
+    }

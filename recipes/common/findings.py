@@ -40,8 +40,8 @@ class Finding:
     """One claim beside its number; `meaning` says what the number is, `where` of which task (or over how many).
 
     `null` is the same number of prompts that learned nothing (random ones of the same norms, unless `meaning` says
-    another), `beyond` to `beyond_high` the trained prompt's number less theirs, paired, and `size` = beyond / |null|: how
-    large the difference is beside what any prompt does. `p_value`: of the test that `meaning` names.
+    another), `beyond` to `beyond_high` the trained prompt's number less theirs, paired, and `size` = beyond / |null|:
+    how large the difference is, compared with what any prompt does. `p_value`: of the test that `meaning` names.
     """
 
     claim: str
@@ -97,7 +97,8 @@ def over_tasks(by_task: Sequence[Finding], what: str = "tasks") -> Finding:
 
     The verdict is `judge`'s of the means; fewer than two tasks have no interval, hence undecided.
 
-    >>> over_tasks([judge("c", "4", name, Number(x), "m") for name, x in (("a", 0.3), ("b", 0.31), ("c", 0.32))]).verdict
+    >>> by_task = [judge("c", "4", name, Number(x), "m") for name, x in (("a", 0.3), ("b", 0.31), ("c", 0.32))]
+    >>> over_tasks(by_task).verdict
     'holds'
     """
     first = by_task[0]
@@ -106,10 +107,8 @@ def over_tasks(by_task: Sequence[Finding], what: str = "tasks") -> Finding:
     about_training = any(np.isfinite(one.beyond) for one in known)
     beyond = Number(*mean_with_interval([one.beyond for one in known])) if about_training else None
     null = float(np.mean([one.null for one in known])) if about_training else np.nan
-    tally = ", ".join(
-        f"{sum(one.verdict == v for one in by_task)} {v}" for v in VERDICTS if any(o.verdict == v for o in by_task)
-    )
-    meaning = f"mean over {len(known)} {what}, Student's interval over them; by task: {tally}"
+    counts = ", ".join(f"{n} {verdict}" for verdict, n in tally(by_task).items() if n)
+    meaning = f"mean over {len(known)} {what}, Student's interval over them; by task: {counts}"
     return judge(first.claim, first.section, f"over {len(known)} {what}", number, meaning, null, beyond)
 
 

@@ -18,7 +18,7 @@ def with_train_and_test(task: ps.Task, held_out: float = 0.2) -> ps.Task:
     >>> task = ps.load_task("continent_en")
     >>> only = replace(task, splits={"test": task.split("test")})
     >>> {name: len(records) for name, records in with_train_and_test(only, 0.25).splits.items()}
-    {'train': 60, 'test': 20}
+    {'train': 150, 'test': 50}
     """
     splits = dict(task.splits)
     if len(splits) == 1:
@@ -30,9 +30,7 @@ def with_train_and_test(task: ps.Task, held_out: float = 0.2) -> ps.Task:
         return task
     test = splits.pop("test", None) or splits.pop("validation", None)
     if test is None:
-        raise ps.TaskError(
-            f"task {task.name!r} has the splits {', '.join(splits)}: name one of them test or validation"
-        )
+        raise ps.TaskError(f"task {task.name!r} has the splits {', '.join(splits)}: name one test or validation")
     train = splits.pop("train", None) or tuple(record for records in splits.values() for record in records)
     kept = {} if "train" not in task.splits else splits
     return replace(task, splits={"train": train, **kept, "test": test}, source=None)
@@ -45,7 +43,7 @@ def balanced_order(records: Sequence[Record], seed: int = 0) -> tuple[Record, ..
     labels are different) it is a random order. A data set that is sorted by label gives no label twice before each was
     there once.
 
-    >>> rows = [Record(str(i), {"text": str(i)}, "ab"[i // 8]) for i in range(10)]
+    >>> rows = [Record(str(i), {"text": str(i)}, "ab"[i // 8], ()) for i in range(10)]
     >>> [record.label for record in balanced_order(rows)][:4].count("b")
     2
     """

@@ -18,8 +18,8 @@ def load_tasks(
 ) -> dict[str, ps.Task]:
     """Return the tasks by name, each with the splits `train` and `test` (`with_train_and_test`).
 
-    `DATA/NAME` goes before the Hub; *find* says where else a task's files are. *options* go to `ps.load_task`. All tasks
-    are asked for before the first error: what is missing is said at once, and together.
+    `DATA/NAME` goes before the Hub; *find* says where else a task's files are. *options* go to `ps.load_task`. All
+    tasks are asked for before the first error: what is missing is said at once, and together.
 
     Raises:
         TaskError: fewer tasks than *at_least*, one twice, or some that are not to be had.
