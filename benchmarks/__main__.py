@@ -35,6 +35,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--list", action="store_true", help="print the names and stop")
     parser.add_argument("--rounds", type=int, help="timed rounds a case (default 7; with --quick 3)")
     parser.add_argument("--device", default="cpu", help="cpu or cuda")
+    parser.add_argument("--budget", type=float, metavar="MINUTES", help="start no case that would go beyond it")
     parser.add_argument("--no-proofs", action="store_true", help="leave the equality proofs out")
     parser.add_argument("--mkl-control", action="store_true", help="then the same again with MKL on AVX-512")
     parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="results (default %(default)s)")
@@ -53,14 +54,15 @@ def _parser() -> argparse.ArgumentParser:
 def _run(options: argparse.Namespace) -> int:
     if not options.device.startswith("cuda"):
         os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there
-    from benchmarks.cases import CASES, QUICK, choose
+    from benchmarks.cases import CASES, CUDA, QUICK, choose
     from benchmarks.control import run_control
     from benchmarks.report import case_table, proof_line, verdict
     from benchmarks.results import CaseResult, Proof, Results
     from benchmarks.session import pin, run_session
 
     try:
-        cases = choose(QUICK if options.quick else CASES, options.cases)
+        every = CUDA if options.device.startswith("cuda") else CASES
+        cases = choose(QUICK if options.quick else every, options.cases)
     except ValueError as error:
         print(error, file=sys.stderr)
         return 2
@@ -74,8 +76,9 @@ def _run(options: argparse.Namespace) -> int:
         write_json(options.out, results.to_json())
         print(proof_line(new) if isinstance(new, Proof) else case_table(new), end="\n\n", flush=True)
 
-    proof_model = None if options.no_proofs else "tiny-llama" if options.quick else "smollm2-135m"
-    results = run_session(cases, rounds, options.device, proof_model, tell)
+    real = "smollm2-135m-shape" if options.device.startswith("cuda") else "smollm2-135m"
+    proof_model = None if options.no_proofs else "tiny-llama" if options.quick else real
+    results = run_session(cases, rounds, options.device, proof_model, tell, options.budget)
     if options.mkl_control:
         print("Control: MKL on AVX-512 for everybody\n", flush=True)
         with tempfile.TemporaryDirectory() as folder:

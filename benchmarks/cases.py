@@ -1,6 +1,7 @@
 """The list of everything that is timed."""
 
 from benchmarks.attention import AttentionDeviation
+from benchmarks.flat_attention import Attention
 from benchmarks.generation import Generation
 from benchmarks.grids import Grid
 from benchmarks.growth import GrowthWithInputs, GrowthWithPrompt
@@ -49,6 +50,25 @@ CASES: tuple[Case, ...] = (
     Scale("mgpt-narrow", 20, 150, (200, 2000)),
 )
 """One model after another: only one is in memory at a time."""
+
+_GPU = "smollm2-135m-shape"
+CUDA: tuple[Case, ...] = (
+    Training(_GPU, "v1", 20, Lengths(30), 16),
+    Attention(_GPU, 20, _LONG_TAIL, 64),
+    Training(_GPU, "v1", 20, _LONG_TAIL, 64),
+    Training(_GPU, "v2", 20, Lengths(30), 16),
+    Training("llama-1b-shape", "v1", 20, Lengths(60, 240), 32),
+    Attention("llama-1b-shape", 20, Lengths(60, 240), 32),
+    Training("llama-1b-shape", "v1", 100, Lengths(30), 16),
+    Grid(_GPU, "v1", 4, Lengths(20), 8, prompts=60, per_pass=20),
+    Scoring(_GPU, "v1", 20, _EVALUATION, 48),
+    Generation(_GPU, 20, _EVALUATION, 48),
+    ProbePass("gpt2-small", 20, 40, 64),
+    Masking(_GPU, 16, _TEXTS, 32),
+    Training("bert-base", "v1", 20, _SENTENCES, 16),
+    Training("t5-small", "v1", 20, _SENTENCES, 16, targets=2),
+)
+"""For a GPU, the most telling first, so that a budget cuts the end; no case needs weights from anywhere."""
 
 QUICK: tuple[Case, ...] = (
     Training("tiny-llama", "v1", 20, Lengths(30), 16),

@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 
+import torch
 from torch import Tensor
 
 Outcome = Mapping[str, Tensor]
@@ -10,6 +11,14 @@ Outcome = Mapping[str, Tensor]
 
 FP32_LIMITS = {"loss": 1e-5, "gradient": 1e-3}
 """Largest relative L2 difference in float32. PEFT with another order of operations differs from PEFT by 5e-5."""
+
+HALF_LIMITS = {"loss": 1e-2, "gradient": 1e-1}
+"""The same in bfloat16, in which PEFT with another attention kernel is as far from PEFT."""
+
+
+def limits_for(dtype: torch.dtype) -> Mapping[str, float]:
+    """Return the limits for weights of one type."""
+    return HALF_LIMITS if dtype in (torch.bfloat16, torch.float16) else FP32_LIMITS
 
 
 def difference(got: Tensor, want: Tensor) -> float:

@@ -49,9 +49,12 @@ def _gpt2(**sizes: Any) -> PreTrainedModel:
     return GPT2LMHeadModel(GPT2Config(**sizes))
 
 
-def _llama(d_model: int, layers: int, vocab: int) -> PreTrainedModel:
-    sizes: dict[str, Any] = {"hidden_size": d_model, "intermediate_size": 2 * d_model, "num_hidden_layers": layers}
-    return LlamaForCausalLM(LlamaConfig(**sizes, num_attention_heads=4, num_key_value_heads=2, vocab_size=vocab))
+def _llama(
+    d_model: int, layers: int, vocab: int, d_ff: int | None = None, heads: int = 4, kv_heads: int = 2
+) -> PreTrainedModel:
+    sizes: dict[str, Any] = {"hidden_size": d_model, "intermediate_size": d_ff or 2 * d_model}
+    sizes |= {"num_hidden_layers": layers, "num_attention_heads": heads, "num_key_value_heads": kv_heads}
+    return LlamaForCausalLM(LlamaConfig(**sizes, vocab_size=vocab))
 
 
 def _bert(**sizes: Any) -> PreTrainedModel:
@@ -76,6 +79,8 @@ def _t5(d_model: int, d_ff: int, layers: int, heads: int, d_kv: int = 64, vocab:
 
 MODELS: dict[str, Callable[[], PreTrainedModel]] = {
     "smollm2-135m": _smollm2,
+    "smollm2-135m-shape": lambda: _llama(576, 30, 49152, 1536, 9, 3),
+    "llama-1b-shape": lambda: _llama(2048, 16, 128256, 8192, 32, 8),
     "gpt2-small": _gpt2,
     "bert-base": _bert,
     "t5-small": lambda: _t5(512, 1024, 8, 6),
@@ -91,7 +96,7 @@ MODELS: dict[str, Callable[[], PreTrainedModel]] = {
 }
 """Name -> how it is made; `tiny-...` are for --quick."""
 
-DTYPES = {"mgpt-shape": torch.bfloat16, "mgpt-narrow": torch.bfloat16}
+DTYPES = dict.fromkeys(("mgpt-shape", "mgpt-narrow", "llama-1b-shape"), torch.bfloat16)
 """What a model's weights are, if not float32."""
 
 

@@ -2,6 +2,7 @@
 
 import datetime
 import subprocess
+import time
 import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
@@ -23,11 +24,20 @@ _NO_WEIGHTS = (subprocess.CalledProcessError, subprocess.TimeoutExpired)
 Tell = Callable[[Results, Proof | CaseResult], None]
 
 
-def run_session(cases: Sequence[Case], rounds: int, device: str, proof_model: str | None, tell: Tell) -> Results:
+def run_session(
+    cases: Sequence[Case],
+    rounds: int,
+    device: str,
+    proof_model: str | None,
+    tell: Tell,
+    budget: float | None = None,
+) -> Results:
     """Measure *cases*; *proof_model* is the model of the equality proofs, None for no proofs.
 
-    *tell* is called with the results so far and what is new in them.
+    *tell* is called with the results so far and what is new in them. *budget*: minutes; a case is left out, by name,
+    where the longest so far would not fit into what is left of them.
     """
+    begun, longest = time.monotonic(), 0.0
     models = Models(device)
     results = Results(
         date=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
@@ -43,7 +53,12 @@ def run_session(cases: Sequence[Case], rounds: int, device: str, proof_model: st
     except _NO_WEIGHTS as error:
         results.cases.append(CaseResult("proofs", {}, not_run=f"{type(error).__name__}: {error}"))
     for case in cases:
-        done = _run(results, case, models)
+        started = time.monotonic()
+        if budget is not None and started - begun + longest > 60 * budget:
+            done = CaseResult(case.name, asdict(case), not_run=f"the budget of {budget:g} minutes")  # type: ignore[call-overload]
+        else:
+            done = _run(results, case, models)
+        longest = max(longest, time.monotonic() - started)
         results.cases.append(done)
         tell(results, done)
     results.hardware["process_peak_mb"] = process_peak_mb()

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from benchmarks.baselines import plain
 from benchmarks.baselines.peft import PeftPrompt, peft_rows
-from benchmarks.equality import FP32_LIMITS, Outcome
+from benchmarks.equality import Outcome, limits_for
 from benchmarks.flops import LinearWeights, Work, padded_rows, text_rows
 from benchmarks.inputs import Lengths, random_batches, row_lengths
 from benchmarks.models import Models, Subject
@@ -49,7 +49,7 @@ class Training:
         lengths = [n for part in row_lengths(batches) for n in part]
         return Workload(
             training_variants(subject, prompt, batches, work),
-            FP32_LIMITS,
+            limits_for(subject.bare.dtype),
             about={"mean_length": sum(lengths) / len(lengths), "longest": max(lengths)},
         )
 

