@@ -1,18 +1,16 @@
 """Shares of an effect: as lines along layers, as a grid, as bars with intervals. In nats where shares are undefined."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import plotly.graph_objects as go
 
 from promptscope.plots.theme import CATEGORICAL, DIVERGING, TEMPLATE, with_alpha
 from promptscope.probes import ProbeResult
 
 _GRID = "#ECEEF1"
-Column = Sequence[Any] | np.ndarray | pd.Series
-Band = tuple[Column, Column, Column | None, Column | None]
+Band = tuple[Collection[Any], Collection[Any], Collection[Any] | None, Collection[Any] | None]
 """x, y, and the ends of the interval, if there is one."""
 
 
@@ -56,7 +54,7 @@ def lines(
 
 
 def grid(
-    z: np.ndarray, x: Column, y: Column, title: str, x_title: str, y_title: str, text: np.ndarray,
+    z: np.ndarray, x: Collection[Any], y: Collection[Any], title: str, x_title: str, y_title: str, text: np.ndarray,
     is_percent: bool = True,
 ) -> go.Figure:  # fmt: skip
     """Draw a grid of numbers, symmetric about zero; hovering shows the number with its interval."""
@@ -78,7 +76,7 @@ def grid(
 
 
 def bars(
-    labels: Column, values: Column, low: Column, high: Column, title: str, axis: str,
+    labels: Collection[Any], values: Collection[Any], low: Collection[Any], high: Collection[Any], title: str, axis: str,
     is_percent: bool = False, highlight: str | None = None,
 ) -> go.Figure:  # fmt: skip
     """Draw a dot with its interval for each label, the first on top; *highlight* has the colour."""
