@@ -54,9 +54,15 @@ def lines(
 
 
 def grid(
-    z: np.ndarray, x: Collection[Any], y: Collection[Any], title: str, x_title: str, y_title: str, text: np.ndarray,
+    z: np.ndarray,
+    x: Collection[Any],
+    y: Collection[Any],
+    title: str,
+    x_title: str,
+    y_title: str,
+    text: np.ndarray,
     is_percent: bool = True,
-) -> go.Figure:  # fmt: skip
+) -> go.Figure:
     """Draw a grid of numbers, symmetric about zero; hovering shows the number with its interval."""
     finite = z[np.isfinite(z)]
     top = max(float(np.abs(finite).max()) if finite.size else 0.0, 1e-9)
@@ -76,9 +82,15 @@ def grid(
 
 
 def bars(
-    labels: Collection[Any], values: Collection[Any], low: Collection[Any], high: Collection[Any], title: str, axis: str,
-    is_percent: bool = False, highlight: str | None = None,
-) -> go.Figure:  # fmt: skip
+    labels: Collection[Any],
+    values: Collection[Any],
+    low: Collection[Any],
+    high: Collection[Any],
+    title: str,
+    axis: str,
+    is_percent: bool = False,
+    highlight: str | None = None,
+) -> go.Figure:
     """Draw a dot with its interval for each label, the first on top; *highlight* has the colour."""
     y, lows, highs = (np.asarray(v, dtype=float) for v in (values, low, high))
     colours = [CATEGORICAL[1] if label == highlight else CATEGORICAL[0] for label in labels]
