@@ -37,6 +37,10 @@ class Settings:
     seed: int = 0
 
 
+QUICK = Settings(few=16, layers=5, exact=False, n_random=2, shots=2)
+"""Without exact patching, and less of all else: wider intervals, the same definitions."""
+
+
 @dataclass(frozen=True, eq=False)
 class Subject:
     """A prompt on a model and a task, its effect, and the prompts that it is compared with: `words` and `others`."""
