@@ -16,7 +16,7 @@ import xarray as xr
 
 from promptscope import ProbeResult
 from recipes.attention_and_neurons import over_inputs
-from recipes.attention_and_neurons.over_inputs import Number, mean_interval_of
+from recipes.common.findings import Number, mean_of
 from recipes.common.verdicts import LEVEL, mean_with_interval, verdict_of
 
 
@@ -171,7 +171,8 @@ def peaks_beat_troughs(differences: Sequence[Number]) -> Observation:
 def _observed(claim: str, section: str, numbers: Sequence[Number], meaning: str) -> Observation:
     numbers = [one for one in numbers if np.isfinite(one.value)]
     mean, tasks_low, tasks_high = mean_with_interval([one.value for one in numbers])
-    low, high = mean_interval_of(numbers)
+    over = mean_of(numbers)
+    low, high = over.low, over.high
     other_tasks = verdict_of(mean, tasks_low, tasks_high)
     verdict = verdict_of(mean, low, high)
     return Observation(claim, section, verdict, other_tasks, mean, low, high, tasks_low, tasks_high, np.nan, meaning)

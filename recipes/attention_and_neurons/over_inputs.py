@@ -1,40 +1,16 @@
 """Numbers of single tasks with intervals over their inputs: would other texts of the same task say the same?"""
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
 import promptscope as ps
 from promptscope.statistics import bootstrap_interval, jackknife_interval, layer_quarters, mean_interval
 from promptscope.tasks.metrics import get_metrics
+from recipes.common import Number
 
 RESAMPLES = 500
 _ONE = 1 - 1e-9  # r of exactly 1 has no z
-
-
-@dataclass(frozen=True)
-class Number:
-    """A task's number with its 95 % interval over inputs; NaN where nothing is known of single inputs."""
-
-    value: float
-    low: float = np.nan
-    high: float = np.nan
-
-
-def mean_interval_of(numbers: Sequence[Number]) -> tuple[float, float]:
-    """Return the interval of the mean of tasks' numbers: distances add in squares, the inputs being different ones.
-
-    >>> low, high = mean_interval_of([Number(1.0, 0.0, 2.0), Number(3.0, 2.0, 4.0)])
-    >>> round(low, 3), round(high, 3)  # 2 -+ sqrt(1 + 1) / 2
-    (1.293, 2.707)
-    """
-    if not numbers:
-        return np.nan, np.nan
-    mean = float(np.mean([one.value for one in numbers]))
-    down = np.sqrt(np.square([one.value - one.low for one in numbers]).sum()) / len(numbers)
-    up = np.sqrt(np.square([one.high - one.value for one in numbers]).sum()) / len(numbers)
-    return mean - float(down), mean + float(up)
 
 
 def variability_above_the_lowest(variability: ps.ProbeResult) -> Number:

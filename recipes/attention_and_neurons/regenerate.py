@@ -1,14 +1,10 @@
 """From settings to the results folder: train what is missing, probe once, compute everything, write the report."""
 
-import os
-import platform
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
-import torch
 
 import promptscope as ps
 from recipes.attention_and_neurons import observations
@@ -20,9 +16,8 @@ from recipes.attention_and_neurons.ablation import (
     choose_groups,
     describe,
 )
-from recipes.attention_and_neurons.costs import counted, total
 from recipes.attention_and_neurons.figures import paper_figures
-from recipes.attention_and_neurons.over_inputs import Number, difference_of_scores
+from recipes.attention_and_neurons.over_inputs import difference_of_scores
 from recipes.attention_and_neurons.page import write_page
 from recipes.attention_and_neurons.paper_tables import table_2, table_7, text_cells
 from recipes.attention_and_neurons.probing import VARIANTS, Measured, measure
@@ -32,7 +27,7 @@ from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.tables import figure_tables, task_table
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import Key, train
-from recipes.common import Results, compare, read_published
+from recipes.common import Number, Results, compare, cost, read_published
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 
@@ -52,9 +47,7 @@ class Work:
 
 def regenerate(settings: Settings, out: Path, data: Path | None, rows: int) -> int:
     """Run the recipe; return 0."""
-    with counted(out):
-        work = do(settings, out, data, rows)
-    write(settings, out, work)
+    write(settings, out, do(settings, out, data, rows))
     return 0
 
 
@@ -98,9 +91,8 @@ def write(settings: Settings, out: Path, work: Work) -> None:
             "groups": {name: list(layers) for name, layers in groups.items()},
             "left_out": work.left_out,
             "training_seconds": training_seconds(work.runs),
-            "cost": total(out),
-            "hardware": hardware(),
         }
+        | cost(out)
     )
     print(results.summary().to_string(index=False))
     print(found[["claim", "verdict", "other_tasks", "number", "low", "high"]].to_string(index=False))
@@ -169,9 +161,3 @@ def training_seconds(runs: Mapping[Key, ps.Run]) -> dict[str, float]:
     for (_, variant, _), run in runs.items():
         seconds[variant] = seconds.get(variant, 0.0) + float(run.result.get("seconds", 0.0))
     return {variant: round(total, 1) for variant, total in seconds.items()}
-
-
-def hardware() -> dict[str, Any]:
-    """Return what the numbers were made on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}

@@ -9,35 +9,29 @@ with a verdict on its seven observations. FOLDER/NAME holds the files of task NA
 whenever you like: it goes on where it stopped.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
 
-from promptscope.errors import PromptscopeError
 from recipes.attention_and_neurons.settings import PRESETS
-from recipes.common.presets import add_preset_options, chosen_settings
+from recipes.common import chosen_settings, finish, recipe_parser
 
 
 def main(options: Sequence[str] | None = None) -> int:
     """Run the recipe; return 0 when the report is written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_preset_options(parser, PRESETS, default="smoke")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs, store and results go")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder of the tasks' folders")
+    parser = recipe_parser(__doc__, PRESETS)
     parser.add_argument("--rows", type=int, default=64, metavar="N", help="records per pass over the model")
     arguments = parser.parse_args(options)
     settings = chosen_settings(arguments, PRESETS)
-    try:
-        # Imported here: torch takes seconds, and --help should not.
-        from recipes.attention_and_neurons.regenerate import regenerate
+
+    def work() -> int:
+        from recipes.attention_and_neurons.regenerate import regenerate  # imports all of the recipe
 
         return regenerate(settings, arguments.out, arguments.data, arguments.rows)
-    except (PromptscopeError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+
+    return finish(work, arguments.out)
 
 
 if __name__ == "__main__":

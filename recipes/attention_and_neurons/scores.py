@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 import promptscope as ps
-from promptscope.files import read_json, write_json
 from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.training import Key
+from recipes.common import Computed, decided_by, identity_of
 
 FROZEN = "frozen"
 
@@ -35,6 +35,7 @@ def score_runs(
     Answers are kept in a file for each prompt, and computed again only for another prompt or other records.
     """
     rows, predictions = [], {}
+    answers_of, identity = Computed(out), identity_of(model)
     for name, task in tasks.items():
         wanted: dict[tuple[str, int], Callable[[], ps.Prompt] | None] = {(FROZEN, settings.seeds[0]): None}
         for (run_task, variant, seed), run in runs.items():
@@ -44,7 +45,11 @@ def score_runs(
                     wanted[f"random {variant}", seed] = _random(run, seed)
         for (variant, seed), make in wanted.items():
             prompt = None if make is None else make()
-            answers = _answers(settings, model, task, prompt, out / f"{name}-{variant.replace(' ', '-')}-{seed}.json")
+            answers = answers_of.get(
+                f"{name}-{variant.replace(' ', '-')}-{seed}",
+                decided_by(identity, prompt, task, scored=settings.scored),
+                partial(_answers, settings, model, task, prompt),
+            )
             predictions[name, variant, seed] = answers
             scores = task.score(answers, "test") | {"n": len(answers)}
             rows += [(name, task.language, variant, seed, metric, score) for metric, score in scores.items()]
@@ -65,23 +70,9 @@ def main_metric(task: ps.Task) -> str:
     return {"squad": "squad_f1", "korquad": "korquad_f1"}.get(task.metrics[0], task.metrics[0])
 
 
-def _answers(
-    settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, path: Path
-) -> list[str]:
-    about: dict[str, Any] = {
-        "model": model.embedding_hash,
-        "prompt": None if prompt is None else prompt.content_hash(),
-        "data": task.data_hash("test"),
-        "scored": settings.scored,
-    }
-    if path.is_file():
-        kept = read_json(path)
-        if kept["of"] == about:
-            return list(kept["answers"])
-    print(f"score {path.stem}", flush=True)
-    answers = ps.predict(model, task, None if prompt is None else prompt.bind(model), limit=settings.scored or None)
-    write_json(path, {"of": about, "answers": answers})
-    return answers
+def _answers(settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None) -> list[str]:
+    print(f"score {task.name}", flush=True)
+    return ps.predict(model, task, None if prompt is None else prompt.bind(model), limit=settings.scored or None)
 
 
 def _trained(run: ps.Run) -> Callable[[], ps.Prompt]:

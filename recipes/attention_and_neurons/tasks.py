@@ -6,25 +6,13 @@ from pathlib import Path
 
 import promptscope as ps
 from promptscope.tasks import Record
+from recipes import common
 from recipes.attention_and_neurons.settings import KNOWN, Settings
 
 
 def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
-    """Return the tasks by name, each with the splits `train` and `test`; `DATA/NAME` goes before the Hub.
-
-    As in the paper, a validation split stands in for a missing test split. A source with a single split is divided.
-
-    Raises:
-        TaskError: an unknown task, fewer than two of them, or one twice.
-    """
-    if len(set(settings.tasks)) < max(2, len(settings.tasks)):
-        raise ps.TaskError(f"the recipe compares tasks: name at least two, each once, not {list(settings.tasks)}")
-    tasks = {}
-    for name in settings.tasks:
-        folder = None if data is None else data / name
-        task = ps.load_task(name, folder if folder is not None and folder.is_dir() else None)
-        tasks[name] = _with_both_splits(task, settings.held_out)
-    return tasks
+    """Return the tasks by name, each with the splits `train` and `test`; see `recipes.common.load_tasks`."""
+    return common.load_tasks(settings.tasks, data, settings.held_out, at_least=2)
 
 
 def choose_records(
@@ -68,19 +56,6 @@ def kinds(tasks: Sequence[str]) -> dict[str, list[str]]:
     for name in tasks:
         found.setdefault(kind_of(name), []).append(name)
     return found
-
-
-def _with_both_splits(task: ps.Task, share: float) -> ps.Task:
-    splits = dict(task.splits)
-    if "test" not in splits and "validation" in splits:
-        return replace(task, splits={**splits, "test": splits["validation"]}, source=None)
-    if {"train", "test"} <= set(splits):
-        return task
-    only = next(iter(splits))
-    if only == "train":
-        return task.with_splits(test=share)
-    whole = replace(task, splits={"all": splits[only]}, source=None if only != "all" else task.source)
-    return whole.with_splits(test=share, source="all")
 
 
 def _short(task: ps.Task, split: str, model: ps.HookedModel, longest: int) -> tuple[Record, ...]:

@@ -16,12 +16,15 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
+
 from findings import findings, headline
 from page import make_page
 from tables import head_table, join, score_table
 
 import promptscope as ps
-from promptscope.files import content_hash, read_json, write_json, write_text
+from promptscope.files import content_hash, write_json, write_text
+from recipes.common import Computed, decided_by, identity_of
 
 
 @dataclass(frozen=True)
@@ -80,15 +83,14 @@ def score(
     model: ps.HookedModel, task: ps.Task, prompts: Mapping[str, ps.Prompt], settings: Settings, out: Path
 ) -> dict[str, list[bool]]:
     """Say for every held-out input whether the answer is right, without a prompt and with each."""
-    right = {}
+    right, kept, identity = {}, Computed(out / "answers"), identity_of(model)
     for condition in CONDITIONS:
         prompt = prompts.get(condition)
-        made_from = [model.embedding_hash, prompt and prompt.content_hash(), task.data_hash("test"), settings.scored]
-        path = out / "answers" / f"{task.name}-{content_hash(made_from)[:12]}.json"
-        if not path.is_file():
-            answers = ps.predict(model, task, prompt, batch_size=50, limit=settings.scored, progress=False)
-            write_json(path, {"task": task.name, "condition": condition, "answers": answers})
-        answers = read_json(path)["answers"]
+        answers = kept.get(
+            f"{task.name}-{condition}",
+            decided_by(identity, prompt, task, scored=settings.scored),
+            lambda prompt=prompt: ps.predict(model, task, prompt, batch_size=50, limit=settings.scored, progress=False),
+        )
         records = task.split("test")[: len(answers)]
         right[condition] = [a.strip() in r.references for a, r in zip(answers, records, strict=True)]
     return right

@@ -7,8 +7,9 @@ from pathlib import Path
 import pandas as pd
 
 import promptscope as ps
-from promptscope.errors import PromptError, RunError, TaskError
+from promptscope.errors import PromptError, RunError
 from promptscope.prompts.initialisation import Text
+from recipes import common
 from recipes.prompt_geometry.settings import Settings
 
 Key = tuple[str, str]
@@ -30,23 +31,17 @@ def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
     Raises:
         TaskError: no folder for a task that needs one.
     """
-    tasks = {}
     template = ps.Template(settings.source, settings.target) if settings.source else None
-    for name in settings.tasks:
-        path = _path_of(name, data) if name.startswith("fv/") else None
-        tasks[task_name(name)] = ps.load_task(name, path, template=template)
-    return tasks
+    tasks = common.load_tasks(settings.tasks, data, find=_path_of, template=template)
+    return {task_name(name): task for name, task in tasks.items()}
 
 
-def _path_of(name: str, data: Path | None) -> Path:
+def _path_of(name: str, data: Path | None) -> Path | None:
+    """Return DATA/NAME, or the file of the name that the authors of the function vectors publish."""
     stem = name.removeprefix("fv/")
-    if data is None:
-        raise TaskError(f"task {name!r} is read from a folder: pass --data FOLDER, which holds {stem}/ or {stem}.json")
-    places = [data / stem, *sorted(data.rglob(f"{stem}.json"))]
-    found = next((place for place in places if place.exists()), None)
-    if found is None:
-        raise TaskError(f"{str(data)!r} holds neither {stem}/ nor {stem}.json")
-    return found
+    if data is None or not name.startswith("fv/"):
+        return common.folder_of(name, data)
+    return next((place for place in (data / stem, *sorted(data.rglob(f"{stem}.json"))) if place.exists()), None)
 
 
 def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:

@@ -7,8 +7,8 @@ from pathlib import Path
 import pandas as pd
 
 import promptscope as ps
-from promptscope.files import content_hash, read_json, write_json
 from promptscope.readings import Nulls, read_logit_lens, read_nearest_tokens
+from recipes.common import Computed, decided_by, identity_of
 from recipes.prompt_geometry.descriptions import description_match, read_descriptions, subject, task_labels
 from recipes.prompt_geometry.grid import Key
 from recipes.prompt_geometry.settings import Settings
@@ -38,20 +38,20 @@ def read_prompts(
     elsewhere = {task: _input_level(run.prompt) for (task, _), run in wayward.items()}
     labels = {task: task_labels(tasks[task]) for task, _ in chosen}
     rows, texts = [], []
+    read_before, identity = Computed(folder), identity_of(model)
     for (task, word), run in chosen.items():
         prompt, untrained = run.prompt, _input_level(run.snapshots[0])
         nulls = Nulls(settings.null_draws, untrained, elsewhere.get(task), settings.seed)
         read = [one.content_hash() for one in (prompt, untrained, nulls.wayward) if one is not None]
         asked = (labels, settings.null_draws, settings.seed, settings.placeholder, settings.patch_layers)
-        kept = folder / f"{task}-{word}.json"
-        key = content_hash([read, asked, settings.wayward, subject(task)])
-        if not _has(kept, key):
+
+        def compute(prompt: ps.Prompt = prompt, task: str = task, nulls: Nulls = nulls) -> dict[str, object]:
             now = _read(prompt, model, task, labels, settings, nulls)
-            split = {
-                name: json.loads(table.to_json(orient="split", double_precision=15)) for name, table in now.items()
-            }
-            write_json(kept, {"key": key, "tables": split})
-        found = {name: pd.DataFrame(**table) for name, table in read_json(kept)["tables"].items()}
+            return {name: json.loads(table.to_json(orient="split", double_precision=15)) for name, table in now.items()}
+
+        about = decided_by(identity, prompt, tasks[task], "train", read=[read, asked, settings.wayward, subject(task)])
+        kept = read_before.get(f"{task}-{word}", about, compute)
+        found = {name: pd.DataFrame(**table) for name, table in kept.items()}
         rows.append(found["numbers"].assign(task=task, word=word))
         texts.append(found["texts"].assign(task=task, word=word))
     tables = {"readings": _in_front(pd.concat(rows, ignore_index=True))}
@@ -80,10 +80,6 @@ def _read(
     tables["patchscope"], texts = read_descriptions(prompt, model, task, labels, settings, nulls)
     numbers = pd.concat([table.assign(reading=name) for name, table in tables.items()], ignore_index=True)
     return {"numbers": numbers, "texts": texts}
-
-
-def _has(path: Path, key: str) -> bool:
-    return path.is_file() and read_json(path).get("key") == key
 
 
 def reading_summary(readings: pd.DataFrame) -> pd.DataFrame:

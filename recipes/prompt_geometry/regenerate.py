@@ -6,7 +6,7 @@ from pathlib import Path
 import pandas as pd
 
 import promptscope as ps
-from recipes.common import Results, compare, read_published
+from recipes.common import Results, compare, cost, read_published
 from recipes.prompt_geometry.along import pairs_along
 from recipes.prompt_geometry.claims import claim_table, factor_tests
 from recipes.prompt_geometry.distances import (
@@ -83,7 +83,7 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
     _finished(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
     about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
     epsilons = ("epsilon", "prompt_epsilon", "table3_epsilon")
-    results.finish(about | {name: getattr(settings, name) for name in epsilons})
+    results.finish(about | {name: getattr(settings, name) for name in epsilons} | cost(out))
     _say(results, out)
     return 0
 

@@ -8,25 +8,20 @@ printed numbers, tests its claims, and reads prompts in language beside their nu
 tasks (README.md says where to get them). Kill it whenever you like: it goes on where it stopped.
 """
 
-import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
 
-from promptscope.errors import PromptscopeError
-from recipes.common import add_preset_options, chosen_settings
+from recipes.common import chosen_settings, finish, recipe_parser
 from recipes.prompt_geometry.regenerate import regenerate
 from recipes.prompt_geometry.settings import PRESETS, as_the_code
 
 
 def main(options: Sequence[str] | None = None) -> int:
     """Run the recipe; return 0 when all runs of the grid are finished and the report is written."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    add_preset_options(parser, PRESETS, default="smoke")
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results go")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder with the function-vector tasks")
+    parser = recipe_parser(__doc__, PRESETS)
     parser.add_argument(
         "--paper-code",
         action="store_true",
@@ -44,11 +39,11 @@ def main(options: Sequence[str] | None = None) -> int:
     arguments = parser.parse_args(options)
     presets = {name: as_the_code(preset) for name, preset in PRESETS.items()} if arguments.paper_code else PRESETS
     settings = chosen_settings(arguments, presets)
-    try:
+
+    def work() -> int:
         return regenerate(settings, arguments.out, arguments.data, arguments.jobs, arguments.rows)
-    except (PromptscopeError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+
+    return finish(work, arguments.out)
 
 
 if __name__ == "__main__":

@@ -2,12 +2,11 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 
 import promptscope as ps
-from promptscope.files import content_hash, read_json, write_json
+from recipes.common import Computed, decided_by, identity_of
 from recipes.prompt_geometry.settings import Settings
 
 MAX_NEW_TOKENS = 5  # section 2.4
@@ -30,22 +29,26 @@ def score_runs(
     Correct = the greedy continuation of at most five tokens starts with the label; step 0 is the untrained prompt. What
     *folder* holds already is not computed again.
     """
-    rows = []
+    rows, scores, identity = [], Computed(folder), identity_of(model)
     for (task, word), run in runs.items():
-        limit = settings.scored or None
-        asked: dict[str, Any] = {"limit": limit, "test": tasks[task].data_hash("test"), "steps": run.result["steps"]}
-        if settings.padding == "left":
-            asked["padding"] = settings.batch_size
-        path = folder / f"{task}-{word}.json"
-        key = content_hash(asked | {"prompt": run.prompt.content_hash()})
-        kept: dict[str, Any] = read_json(path) if path.is_file() else {}
-        if kept.get("key") != key:
-            scores = {
-                str(step): _score(model, tasks[task], prompt, settings) for step, prompt in prompts_along(run).items()
-            }
-            kept = {"key": key, "scores": scores}
-            write_json(path, kept)
-        rows += [(task, word, int(step), *values) for step, values in kept["scores"].items()]
+        along = prompts_along(run)
+
+        def compute(task: str = task, along: Mapping[int, ps.Prompt] = along) -> dict[str, list[float]]:
+            return {str(step): _score(model, tasks[task], prompt, settings) for step, prompt in along.items()}
+
+        kept = scores.get(
+            f"{task}-{word}",
+            decided_by(
+                identity,
+                run.prompt,
+                tasks[task],
+                limit=settings.scored,
+                snapshots=[[step, prompt.content_hash()] for step, prompt in along.items()],
+                padding=[settings.padding, settings.batch_size] if settings.padding == "left" else [],
+            ),
+            compute,
+        )
+        rows += [(task, word, int(step), *values) for step, values in kept.items()]
     return pd.DataFrame(rows, columns=["task", "word", "step", "accuracy", "loss"])
 
 

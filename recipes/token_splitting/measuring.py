@@ -15,11 +15,12 @@ import pandas as pd
 from jaxtyping import Bool, Int
 
 import promptscope as ps
-from promptscope.files import content_hash, read_json, write_json
+from promptscope.files import content_hash
 from promptscope.inference.model_set import ModelSet, ModelSource
 from promptscope.interventions import remove, zero
 from promptscope.probes import ProbeResult
 from promptscope.statistics import random_choice, tokens_of
+from recipes.common import Computed, decided_by
 from recipes.token_splitting.places import Places, find_places
 from recipes.token_splitting.plans import Plan
 from recipes.token_splitting.settings import Settings
@@ -54,7 +55,13 @@ class Measured:
 
 
 def measure(
-    settings: Settings, models: Mapping[str, ModelSource], task: ps.Task, plan: Plan, run: ps.Run, folder: Path
+    settings: Settings,
+    models: Mapping[str, ModelSource],
+    identities: Mapping[str, str],
+    task: ps.Task,
+    plan: Plan,
+    run: ps.Run,
+    folder: Path,
 ) -> Measured:
     """Measure a run, or read what was measured of the same prompt under the same settings before."""
     names = tuple(list(models)[m] for m in plan.models)
@@ -62,12 +69,12 @@ def measure(
     prompt = run.prompt
     prompt.strict = False  # it belongs to all models
     assert isinstance(prompt, ps.SoftPrompt)
-    about = _about(settings, list(models), task, plan, prompt)
-    path = folder / "measured.json"
+    about = _about(settings, identities, task, plan, prompt)
     first = plan.number == 0 and plan.kind.isdigit() and len(names) > 1
     wanted_shapley = first and bool(settings.shapley_scored)
     hows = settings.hows if first else settings.hows[:1]
-    if not path.is_file() or read_json(path)["of"] != about:
+
+    def compute() -> dict[str, Any]:
         print(f"measure {plan.name}", flush=True)
         begun = time.perf_counter()
         limit = n_scored(plan.task, settings)
@@ -83,8 +90,9 @@ def measure(
         fresh = fresh_prompt(settings, plan)
         rows = _Scorer(settings, task, plan, prompt, fresh, kept, limit).rows(models)
         seconds = time.perf_counter() - begun
-        write_json(path, {"of": about, "scores": rows, "places": asdict(places), "seconds": round(seconds, 2)})
-    kept_file = read_json(path)
+        return {"scores": rows, "places": asdict(places), "seconds": round(seconds, 2)}
+
+    kept_file = Computed(folder).get("measured", about, compute)
     return Measured(
         plan,
         names,
@@ -97,16 +105,22 @@ def measure(
 
 
 def frozen_scores(
-    settings: Settings, models: Mapping[str, ModelSource], name: str, task: ps.Task, path: Path
+    settings: Settings,
+    models: Mapping[str, ModelSource],
+    identities: Mapping[str, str],
+    name: str,
+    task: ps.Task,
+    folder: Path,
 ) -> pd.DataFrame:
     """Return loss and accuracy of each model without a prompt; kept in a file."""
-    about = {"models": list(models), "data": task.data_hash("test"), "scored": n_scored(name, settings)}
-    if not path.is_file() or read_json(path)["of"] != about:
-        limit = n_scored(name, settings)
+    limit = n_scored(name, settings)
+
+    def compute() -> list[tuple[str, float, float]]:
         found = ModelSet(models).map(lambda model: ps.evaluate(model, task, limit=limit, progress=False))
-        rows = [(model, scores["loss"], scores["accuracy"]) for model, scores in found.items()]
-        write_json(path, {"of": about, "scores": rows})
-    return pd.DataFrame(read_json(path)["scores"], columns=["model", "loss", "accuracy"])
+        return [(model, scores["loss"], scores["accuracy"]) for model, scores in found.items()]
+
+    rows = Computed(folder).get(f"{name}_frozen", decided_by(identities, None, task, scored=limit), compute)
+    return pd.DataFrame(rows, columns=["model", "loss", "accuracy"])
 
 
 class _Scorer:
@@ -180,18 +194,16 @@ def _assignment(importance: ps.Importance, choice: str) -> Int[np.ndarray, "k"]:
     return importance.assignment(choice)
 
 
-def _about(settings: Settings, models: list[str], task: ps.Task, plan: Plan, prompt: ps.Prompt) -> dict[str, Any]:
+def _about(
+    settings: Settings, identities: Mapping[str, str], task: ps.Task, plan: Plan, prompt: ps.Prompt
+) -> dict[str, Any]:
     """Return all that decides what is measured."""
     of = ("hows", "draws", "shapley_scored", "neighbours", "init_range")
-    return {
-        "plan": asdict(plan) | {"models": list(plan.models)},
-        "models": models,
-        "prompt": prompt.content_hash(),
-        "data": task.data_hash("test"),
-        "scored": n_scored(plan.task, settings),
-        "settings": {name: _plain(getattr(settings, name)) for name in of},
-    }
-
-
-def _plain(value: Any) -> Any:
-    return list(value) if isinstance(value, tuple) else value
+    return decided_by(
+        identities,
+        prompt,
+        task,
+        plan=asdict(plan),
+        scored=n_scored(plan.task, settings),
+        settings={name: getattr(settings, name) for name in of},
+    )

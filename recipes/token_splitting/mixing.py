@@ -8,10 +8,11 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 import promptscope as ps
-from promptscope.files import content_hash, read_json, write_json
+from promptscope.files import content_hash
 from promptscope.inference.model_set import ModelSet, ModelSource
 from promptscope.interventions import mix
 from promptscope.statistics import random_choice
+from recipes.common import Computed, decided_by
 from recipes.token_splitting.measuring import Measured
 from recipes.token_splitting.settings import Settings
 from recipes.token_splitting.tasks import n_scored
@@ -26,7 +27,8 @@ def mixing_table(
     task: ps.Task,
     measured: Mapping[str, Measured],
     runs: Mapping[str, ps.Run],
-    path: Path,
+    identities: Mapping[str, str],
+    folder: Path,
 ) -> pd.DataFrame:
     """Mix the prompts of neighbouring single models, and score the mixture on both; kept in a file.
 
@@ -37,13 +39,10 @@ def mixing_table(
     singles = [one for one in measured.values() if one.plan.kind == "1" and one.plan.task == task_name]
     pairs = list(zip(singles, [*singles[1:], singles[0]], strict=True))[: len(singles) - (len(singles) == 2)]
     joint = {one.names: one for one in measured.values() if one.plan.kind == "2" and one.plan.task == task_name}
-    about = {
-        "prompts": {one.plan.name: runs[one.plan.name].prompt.content_hash() for one in [*singles, *joint.values()]},
-        "data": task.data_hash("test"),
-        "scored": n_scored(task_name, settings),
-        "draws": settings.draws,
-    }
-    if not path.is_file() or read_json(path)["of"] != about:
+    mixed = {one.plan.name: runs[one.plan.name].prompt.content_hash() for one in [*singles, *joint.values()]}
+    scored = n_scored(task_name, settings)
+
+    def compute() -> list[list[object]]:
         rows: list[list[object]] = []
         for a, b in pairs:
             both = {name: models[name] for name in (a.names[0], b.names[0])}
@@ -52,8 +51,10 @@ def mixing_table(
             if together is not None:
                 prompts.append(("joint", 0, runs[together.plan.name].prompt))
             rows += _scored(both, task_name, task, prompts, n_scored(task_name, settings))
-        write_json(path, {"of": about, "rows": rows})
-    return pd.DataFrame(read_json(path)["rows"], columns=COLUMNS)
+        return rows
+
+    about = decided_by(identities, None, task, prompts=mixed, scored=scored, draws=settings.draws)
+    return pd.DataFrame(Computed(folder).get(f"{task_name}_mixing", about, compute), columns=COLUMNS)
 
 
 def taken_tokens(mine: Float[np.ndarray, "k"], other: Float[np.ndarray, "k"]) -> Int[np.ndarray, "n"]:

@@ -20,8 +20,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
 
-from promptscope.errors import PromptscopeError
-from recipes.common.presets import add_preset_options, chosen_settings
+from recipes.common import add_recipe_options, chosen_settings, finish
 from recipes.token_splitting.settings import PRESETS
 
 
@@ -64,9 +63,7 @@ def main(options: Sequence[str] | None = None) -> int:
         description="Train one prompt for each count of models and seed, measure importance, places, compression, "
         "transfer, similarities, Shapley values and mixtures, and write report.html, a CSV per table and results.json.",
     )
-    add_preset_options(command, PRESETS, default="smoke")
-    command.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results go")
-    command.add_argument("--data", type=Path, metavar="FOLDER", help="folder of the tasks' folders")
+    add_recipe_options(command, PRESETS)
     command.add_argument(
         "--models", nargs="+", metavar="MODEL", help="names or folders of masked models of one width and tokenizer"
     )
@@ -78,11 +75,7 @@ def main(options: Sequence[str] | None = None) -> int:
     )
     command.set_defaults(run=train)
     arguments = parser.parse_args(options)
-    try:
-        return int(arguments.run(arguments))
-    except (PromptscopeError, OSError) as error:
-        print(error, file=sys.stderr)
-        return 1
+    return finish(lambda: int(arguments.run(arguments)), arguments.out)
 
 
 if __name__ == "__main__":

@@ -4,6 +4,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import promptscope as ps
+from recipes import common
 from recipes.token_splitting.settings import KNOWN, Settings
 
 TEMPLATES = {"mnli": ps.Template("{bos}{text1};{text2}{sep}{mask}", "{label}")}
@@ -18,14 +19,8 @@ def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
     Raises:
         TaskError: no task, one twice, an unknown one, or one without label words.
     """
-    if not settings.tasks or len(set(settings.tasks)) < len(settings.tasks):
-        raise ps.TaskError(f"name at least one task, each once, not {list(settings.tasks)}")
-    tasks = {}
-    for name in settings.tasks:
-        folder = None if data is None else data / name
-        task = ps.load_task(name, folder if folder is not None and folder.is_dir() else None)
-        tasks[name] = _cut(_as_read(_with_both_splits(task, settings.held_out), settings), settings)
-    return tasks
+    tasks = common.load_tasks(settings.tasks, data, settings.held_out)
+    return {name: _cut(_as_read(task, settings), settings) for name, task in tasks.items()}
 
 
 def printed(task: str) -> str:
@@ -50,15 +45,6 @@ def _as_read(task: ps.Task, settings: Settings) -> ps.Task:
         template=replace(TEMPLATES.get(task.name, task.template), mask_attended=settings.mask_attended),
         verbalizer=ps.Verbalizer(task.verbalizer.words, settings.first_piece),
     )
-
-
-def _with_both_splits(task: ps.Task, share: float) -> ps.Task:
-    splits = dict(task.splits)
-    if {"train", "test"} <= set(splits):
-        return task
-    if "train" in splits and "validation" in splits:
-        return replace(task, splits={**splits, "test": splits["validation"]}, source=None)
-    return task.with_splits(test=share, source=next(iter(splits)))
 
 
 def _cut(task: ps.Task, settings: Settings) -> ps.Task:

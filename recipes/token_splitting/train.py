@@ -1,20 +1,14 @@
 """`train`: prompts for one and for several models, everything that is measured of them, and the report."""
 
-import os
-import platform
-import resource
-import sys
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-import torch
 
 import promptscope as ps
 from promptscope.inference.model_set import ModelSet, ModelSource
-from recipes.common import Results, compare, read_published
+from recipes.common import Results, compare, cost, identity_of, read_published
 from recipes.token_splitting import train_tables
 from recipes.token_splitting.analyses import alignment_table, importance_table
 from recipes.token_splitting.findings import findings
@@ -40,19 +34,16 @@ def train_and_report(settings: Settings, out: Path, data: Path | None, in_turn: 
     for plan in plans:
         train_config(settings, plan)  # what it cannot know is said before anything is loaded
     tasks = load_tasks(settings, data)
-    models = load_models(settings, tasks, in_turn)
+    models, identities = load_models(settings, tasks, in_turn)
+    kept = out / "measured"
     runs = train(settings, models, tasks, plans, out / "runs")
     measured = {
-        plan.name: measure(settings, models, tasks[plan.task], plan, runs[plan.name], out / "measured" / plan.name)
+        plan.name: measure(settings, models, identities, tasks[plan.task], plan, runs[plan.name], kept / plan.name)
         for plan in plans
     }
-    frozen = {
-        name: frozen_scores(settings, models, name, task, out / "measured" / f"{_file(name)}_frozen.json")
-        for name, task in tasks.items()
-    }
+    frozen = {name: frozen_scores(settings, models, identities, name, task, kept) for name, task in tasks.items()}
     mixed = [
-        mixing_table(settings, models, name, task, measured, runs, out / "measured" / f"{_file(name)}_mixing.json")
-        for name, task in tasks.items()
+        mixing_table(settings, models, name, task, measured, runs, identities, kept) for name, task in tasks.items()
     ]
     prompts = _prompts(settings, models, runs, measured)
     results = Results(out, "token_splitting", settings)
@@ -74,9 +65,8 @@ def train_and_report(settings: Settings, out: Path, data: Path | None, in_turn: 
                 "training": round(sum(float(run.result["seconds"]) for run in runs.values()), 1),
                 "measuring": round(sum(one.seconds for one in measured.values()), 1),
             },
-            "peak_memory_mb": peak_memory_mb(),
-            "hardware": hardware(),
         }
+        | cost(out)
     )
     print(results.summary().to_string(index=False))
     print(tables["findings"][["task", "claim", "verdict", "number", "low", "high", "p_value"]].to_string(index=False))
@@ -84,8 +74,12 @@ def train_and_report(settings: Settings, out: Path, data: Path | None, in_turn: 
     return 0
 
 
-def load_models(settings: Settings, tasks: Mapping[str, ps.Task], in_turn: bool) -> dict[str, ModelSource]:
-    """Return the models by name: loaded, or, *in_turn*, as names that are loaded whenever they are needed.
+def load_models(
+    settings: Settings, tasks: Mapping[str, ps.Task], in_turn: bool
+) -> tuple[dict[str, ModelSource], dict[str, str]]:
+    """Return the models by name, and what `identity_of` says of each.
+
+    They are loaded, or, *in_turn*, names that are loaded whenever they are needed.
 
     Each is loaded once in any case, to find out before hours of training whether it can share a prompt with the others
     and read the tasks.
@@ -95,26 +89,16 @@ def load_models(settings: Settings, tasks: Mapping[str, ps.Task], in_turn: bool)
         TaskError: a label that is several word pieces, or no [MASK] token.
     """
 
-    def check(model: ps.HookedModel) -> ps.HookedModel | None:
+    def check(model: ps.HookedModel) -> tuple[ps.HookedModel | None, str]:
         if model.family.kind != "masked":
             raise ps.ModelError(f"{model.name!r} is a {model.family.kind} model; the recipe needs masked ones")
         for task in tasks.values():
             task.encode(model.tokenizer, "masked", "test", limit=1)
-        return None if in_turn else model
+        return None if in_turn else model, identity_of(model)
 
-    return {name: model or name for name, model in ModelSet(list(settings.models)).map(check).items()}
-
-
-def hardware() -> dict[str, Any]:
-    """Return what the numbers were made on."""
-    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
-    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
-
-
-def peak_memory_mb() -> int:
-    """Return the most memory that this process had, in megabytes."""
-    unit = 1 if sys.platform == "darwin" else 1024
-    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+    found = ModelSet(list(settings.models)).map(check)
+    models: dict[str, ModelSource] = {name: model or name for name, (model, _) in found.items()}
+    return models, {name: identity for name, (_, identity) in found.items()}
 
 
 def _published_tables(results: Results, source: Trained) -> pd.DataFrame:
@@ -177,7 +161,3 @@ def _models(models: Mapping[str, ModelSource]) -> list[dict[str, str]]:
         {"name": name, "embedding_hash": model.embedding_hash} if isinstance(model, ps.HookedModel) else {"name": name}
         for name, model in models.items()
     ]
-
-
-def _file(task: str) -> str:
-    return task.replace("/", "-")

@@ -18,9 +18,7 @@ import promptscope as ps
 from promptscope.probes import ProbeResult, correlate, on_scores
 from promptscope.tasks import Record
 from recipes.attention_and_neurons import observations, pilot
-from recipes.attention_and_neurons.costs import counted, total
 from recipes.attention_and_neurons.over_inputs import (
-    Number,
     difference_of_scores,
     share_of_the_middle,
     variability_above_the_lowest,
@@ -31,7 +29,8 @@ from recipes.attention_and_neurons.run import main
 from recipes.attention_and_neurons.settings import KNOWN, PAPER_PEAKS, PAPER_TASKS, PAPER_TROUGHS, PRESETS, Settings
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import make_prompt, train_config
-from recipes.common import read_published
+from recipes.common import Number, read_published
+from recipes.common.costs import counted, total
 from tests.report.test_report import Page
 
 FIGURES = {f"figure_{number}" for number in range(1, 16)}
@@ -163,7 +162,7 @@ def test_help_names_the_presets_and_what_can_be_set(capsys: pytest.CaptureFixtur
     ("changes", "message"),
     [
         (['tasks=["continent_en", "continent_ne"]'], "no task, file or folder called 'continent_ne'"),
-        (['tasks=["continent_en"]'], "at least two"),
+        (['tasks=["continent_en"]'], "at least 2 tasks"),
         (['tasks=["continent_en", "continent_en"]'], "each once"),
         (["layers=paper"], "--set layers=measured"),
         (["layers=all"], "measured, paper"),

@@ -393,7 +393,7 @@ def test_help_names_the_options() -> None:
     [
         (["--set", 'words=["extraordinary"]'], "must be one token"),
         (["--preset", "small"], "--data FOLDER"),
-        (["--preset", "small", "--data", "nowhere"], "neither country-capital/"),
+        (["--preset", "small", "--data", "nowhere"], "nowhere has nothing"),
     ],
 )
 def test_what_is_missing_is_said(

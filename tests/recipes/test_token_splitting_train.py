@@ -56,7 +56,7 @@ def test_everything_is_written(out: Path) -> None:
     about = json.loads((out / "results.json").read_text())
     assert set(about["files"]) <= {path.relative_to(out).as_posix() for path in out.rglob("*")}
     assert {"findings.csv", "table_1.csv", "table_14.csv", "mixing.csv", "report.html"} <= set(about["files"])
-    assert {"settings", "versions", "hardware", "models", "peak_memory_mb", "seconds"} <= set(about)
+    assert {"settings", "versions", "hardware", "models", "cost", "seconds"} <= set(about)
     names = {path.stem for path in (out / "figures").glob("*.html")}
     assert {"figure_1_pca", "figure_1_tsne", "figure_2_pca", "figure_2_tsne", "accuracy", "alignment"} <= names
     assert {"importance_continent_en_2_model_0", "shapley_continent_en_2_model_0"} <= names

@@ -1,0 +1,45 @@
+"""The head of every `run.py`: the options all recipes have, and what a user sees of an error."""
+
+import argparse
+import sys
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from promptscope.errors import PromptscopeError
+from recipes.common.costs import counted
+from recipes.common.presets import add_preset_options
+
+
+def recipe_parser(doc: str | None, presets: Mapping[str, Any], default: str = "smoke") -> argparse.ArgumentParser:
+    """Return a parser with `--preset`, `--set`, `--out` and `--data`; *doc* is the recipe's own text."""
+    parser = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_recipe_options(parser, presets, default)
+    return parser
+
+
+def add_recipe_options(parser: argparse.ArgumentParser, presets: Mapping[str, Any], default: str = "smoke") -> None:
+    """Give *parser*, or one of its subcommands, the options that all recipes have."""
+    add_preset_options(parser, presets, default=default)
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results go")
+    parser.add_argument(
+        "--data",
+        type=Path,
+        metavar="FOLDER",
+        help="FOLDER/NAME has the files of task NAME; else the Hub is asked",
+    )
+
+
+def finish(work: Callable[[], int], out: Path | None = None) -> int:
+    """Return what *work* returns; what promptscope or the disk refuses is said in a line, and the status is 1.
+
+    Time and memory are added to what the results folder *out* has cost, however the work ends.
+    """
+    try:
+        if out is None:
+            return work()
+        with counted(out):
+            return work()
+    except (PromptscopeError, OSError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1

@@ -1,0 +1,69 @@
+"""What a results folder has cost so far, and on which machine."""
+
+import json
+import os
+import platform
+import resource
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from promptscope.files import write_text
+
+_begun: dict[Path, tuple[float, float]] = {}
+"""Folders that are being filled: when by the clock and by the CPU's time their call began."""
+
+
+@contextmanager
+def counted(out: Path) -> Iterator[None]:
+    """Add a line to `calls.jsonl` when the block ends, however it ends: seconds, seconds of CPU, peak memory in MB."""
+    _begun[out] = time.time(), time.process_time()
+    try:
+        yield
+    finally:
+        call = _call(*_begun.pop(out))
+        if out.is_dir():  # a call that was refused before it wrote anything leaves no folder
+            path = out / "calls.jsonl"
+            before = path.read_text(encoding="utf-8") if path.is_file() else ""
+            write_text(path, before + json.dumps(call) + "\n")
+
+
+def total(out: Path) -> dict[str, float]:
+    """Return the sums of the seconds and the largest memory of all calls, the running one as far as it has come."""
+    path = out / "calls.jsonl"
+    calls = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    calls += [_call(*_begun[out])] if out in _begun else []
+    if not calls:
+        return {}
+    sums = {name: round(sum(call[name] for call in calls), 3) for name in ("seconds", "cpu_seconds")}
+    return {"calls": len(calls), **sums, "peak_mb": max(call["peak_mb"] for call in calls)}
+
+
+def peak_memory_mb() -> int:
+    """Return the most memory that this process had, in megabytes."""
+    unit = 1 if sys.platform == "darwin" else 1024
+    return round(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit / 1e6)
+
+
+def hardware() -> dict[str, Any]:
+    """Return what the numbers were made on."""
+    import torch  # takes seconds, and `--help` needs none of it
+
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
+    return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
+
+
+def cost(out: Path) -> dict[str, Any]:
+    """Return what `results.json` says of time, memory and machine."""
+    return {"cost": total(out), "hardware": hardware()}
+
+
+def _call(start: float, cpu: float) -> dict[str, float]:
+    return {
+        "seconds": round(time.time() - start, 1),
+        "cpu_seconds": round(time.process_time() - cpu, 3),
+        "peak_mb": peak_memory_mb(),
+    }

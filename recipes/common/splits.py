@@ -1,0 +1,74 @@
+"""Which records are trained on and which are scored: one rule for all recipes."""
+
+import random
+from collections.abc import Sequence
+from dataclasses import replace
+
+import promptscope as ps
+from promptscope.tasks import Record
+
+
+def with_train_and_test(task: ps.Task, held_out: float = 0.2) -> ps.Task:
+    """Return the task with the splits `train` and `test`; a real test split stays as it is.
+
+    - Without `test`, `validation` becomes it: what is scored is not what choices are made by.
+    - Without `train`, what is left of the others becomes it.
+    - A single split is divided at random (seeded), *held_out* of it for the test.
+
+    >>> task = ps.load_task("continent_en")
+    >>> only = replace(task, splits={"test": task.split("test")})
+    >>> {name: len(records) for name, records in with_train_and_test(only, 0.25).splits.items()}
+    {'train': 150, 'test': 50}
+    """
+    splits = dict(task.splits)
+    if len(splits) == 1:
+        (only,) = splits
+        if only in ("train", "all"):
+            return task.with_splits(test=held_out, source=only)
+        return replace(task, splits={"all": splits[only]}, source=None).with_splits(test=held_out, source="all")
+    if {"train", "test"} <= set(splits):
+        return task
+    test = splits.pop("test", None) or splits.pop("validation", None)
+    if test is None:
+        raise ps.TaskError(f"task {task.name!r} has the splits {', '.join(splits)}: name one test or validation")
+    train = splits.pop("train", None) or tuple(record for records in splits.values() for record in records)
+    kept = {} if "train" not in task.splits else splits
+    return replace(task, splits={"train": train, **kept, "test": test}, source=None)
+
+
+def balanced_order(records: Sequence[Record], seed: int = 0) -> tuple[Record, ...]:
+    """Return the records in a random order whose first n are a balanced draw, for every n.
+
+    Labels take turns, each in a random order of its own, until one has no records left. Of texts without labels (all
+    labels are different) it is a random order. A data set that is sorted by label gives no label twice before each was
+    there once.
+
+    >>> rows = [Record(str(i), {"text": str(i)}, "ab"[i // 8], ()) for i in range(10)]
+    >>> [record.label for record in balanced_order(rows)][:4].count("b")
+    2
+    """
+    generator = random.Random(seed)
+    by_label: dict[str | None, list[Record]] = {}
+    for record in records:
+        by_label.setdefault(record.label, []).append(record)
+    if len(by_label) > len(records) / 2:
+        return tuple(generator.sample(list(records), len(records)))
+    queues = [generator.sample(of_label, len(of_label)) for of_label in by_label.values()]
+    order: list[Record] = []
+    while queues:
+        generator.shuffle(queues)
+        order += [queue.pop() for queue in queues]
+        queues = [queue for queue in queues if queue]
+    return tuple(order)
+
+
+def drawn(task: ps.Task, seed: int = 0, **limits: int) -> ps.Task:
+    """Return the task with the records of the splits in *limits* in `balanced_order`, at most so many; 0: all.
+
+    Whatever then takes the first n of a split takes a balanced draw. A split whose records are all taken keeps its
+    order only where nothing is left out and *limits* has no number for it.
+    """
+    splits = {
+        name: balanced_order(task.split(name), seed)[: limit or len(task.split(name))] for name, limit in limits.items()
+    }
+    return replace(task, splits={**task.splits, **splits}, source=None)

@@ -1,0 +1,228 @@
+"""What recipes share: what was computed before, splits, tasks, findings, costs."""
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import stats
+
+import promptscope as ps
+from promptscope.tasks import Record
+from recipes.common import (
+    Computed,
+    Number,
+    balanced_order,
+    decided_by,
+    drawn,
+    identity_of,
+    judge,
+    load_tasks,
+    matched,
+    over_tasks,
+    with_train_and_test,
+)
+from recipes.common.command import finish
+from recipes.common.costs import counted, total
+
+
+def counter() -> tuple[list[int], Callable[[], int]]:
+    calls: list[int] = []
+
+    def compute() -> int:
+        calls.append(1)
+        return len(calls)
+
+    return calls, compute
+
+
+def test_a_value_is_computed_again_when_anything_that_decides_it_is_another(tmp_path: Path) -> None:
+    model = ps.load_model("embedded-causal")
+    task, prompt = ps.load_task("continent_en"), ps.SoftPrompt(2).bind(model)
+    identity = identity_of(model)
+    kept = Computed(tmp_path)
+
+    def get(**changes: object) -> int:
+        about = {"model": identity, "prompt": prompt, "task": task, "scored": 4} | changes
+        return kept.get("one", decided_by(**about), compute)
+
+    calls, compute = counter()
+    assert [get(), get()] == [1, 1]
+    other = replace(task, splits={**task.splits, "test": task.split("test")[:3]})
+    for changes in ({"scored": 5}, {"task": other}, {"prompt": None}, {"prompt": ps.SoftPrompt(2, seed=1).bind(model)}):
+        before = len(calls)
+        get(**changes)
+        assert len(calls) == before + 1, changes
+
+
+def test_an_edited_weight_outside_the_embedding_is_another_model() -> None:
+    """The embedding alone was the key once: a model with other layers got the first one's scores."""
+    model = ps.load_model("embedded-causal")
+    before = identity_of(model)
+    weight = next(p for name, p in model.twin.named_parameters() if "mlp" in name and p.ndim == 2)
+    with torch.no_grad():
+        weight.mul_(3)
+    assert identity_of(model) != before
+    assert identity_of(ps.load_model("embedded-causal", dtype="float64")) != before
+
+
+def test_names_alone_do_not_make_models_equal() -> None:
+    task = ps.load_task("continent_en")
+    first = decided_by({"a": "1", "b": "2"}, None, task)
+    assert first != decided_by({"a": "1", "b": "3"}, None, task)
+    assert first != decided_by({"b": "2", "a": "1"}, None, task)  # rows come in the models' order
+
+
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": "x"}', "change"])
+def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str) -> None:
+    calls, compute = counter()
+    kept = Computed(tmp_path)
+    kept.get("a/b", {"x": 1}, lambda: [compute(), 0.25])
+    path = tmp_path / "a-b.json"
+    text = path.read_text().replace("0.25", "0.75") if damage == "change" else damage
+    path.write_text(text)
+    assert kept.get("a/b", {"x": 1}, lambda: [compute(), 0.25]) == [2, 0.25]
+    assert len(calls) == 2
+
+
+def sorted_by_label(n: int = 40) -> ps.Task:
+    rows = [{"text": f"film {i}", "label": ("negative", "positive")[i >= n // 2]} for i in range(n)]
+    return ps.Task.from_records(rows, name="films", split="train")
+
+
+@pytest.mark.parametrize(
+    ("splits", "expected"),
+    [
+        (("train", "test"), {"train": "train", "test": "test"}),
+        (("train", "validation"), {"train": "train", "test": "validation"}),
+        (("validation", "test"), {"train": "validation", "test": "test"}),
+        (("train", "validation", "test"), {"train": "train", "validation": "validation", "test": "test"}),
+        (("all", "test"), {"train": "all", "test": "test"}),
+    ],
+)
+def test_there_is_one_split_rule(splits: tuple[str, ...], expected: dict[str, str]) -> None:
+    parts = {name: sorted_by_label().split("train")[i * 10 : i * 10 + 10] for i, name in enumerate(splits)}
+    task = with_train_and_test(replace(sorted_by_label(), splits=parts))
+    assert {name: list(records) for name, records in task.splits.items()} == {
+        name: list(parts[of]) for name, of in expected.items()
+    }
+
+
+@pytest.mark.parametrize("only", ["train", "test", "validation", "all"])
+def test_a_single_split_is_divided(only: str) -> None:
+    records = sorted_by_label().split("train")
+    task = with_train_and_test(replace(sorted_by_label(), splits={only: records}), 0.25)
+    assert {name: len(part) for name, part in task.splits.items()} == {"train": 30, "test": 10}
+    assert {r.id for part in task.splits.values() for r in part} == {r.id for r in records}
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(1, 9), min_size=2, max_size=4).filter(lambda counts: sum(counts) >= 2 * len(counts)))
+def test_every_prefix_of_a_balanced_order_is_balanced(counts: list[int]) -> None:
+    """No label is more than one ahead of another that still has records: checked by counting."""
+    records = [
+        Record(f"{label}-{i}", {"text": "x"}, str(label), ()) for label, n in enumerate(counts) for i in range(n)
+    ]
+    order = balanced_order(records, seed=3)
+    assert sorted(r.id for r in order) == sorted(r.id for r in records)
+    for n in range(len(order) + 1):
+        taken = [sum(r.label == str(label) for r in order[:n]) for label in range(len(counts))]
+        open_ = [t for t, of in zip(taken, counts, strict=True) if t < of]
+        assert not open_ or max(taken) - min(open_) <= 1
+    assert balanced_order(records, seed=3) == order
+
+
+def test_a_draw_from_a_sorted_data_set_has_both_labels_and_depends_on_its_seed() -> None:
+    task = with_train_and_test(sorted_by_label(200))
+    sample = drawn(task, seed=1, train=20, test=10)
+    for split, n in (("train", 20), ("test", 10)):
+        labels = [record.label for record in sample.split(split)]
+        assert (labels.count("positive"), labels.count("negative")) == (n // 2, n // 2)
+    assert drawn(task, seed=2, train=20).split("train") != sample.split("train")
+    first = [record.label for record in task.split("train")[:20]]
+    assert set(labels) - set(first) or len(set(first)) == 2
+
+
+def test_all_that_is_missing_is_said_at_once_before_anything_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    loaded: list[str] = []
+    real = ps.load_task
+    monkeypatch.setattr(ps, "load_task", lambda name, *a, **o: (loaded.append(name), real(name, *a, **o))[1])
+    with pytest.raises(ps.TaskError, match=r"2 of 3 tasks.*kommongen: .*continent_ne: .*--data FOLDER"):
+        load_tasks(["continent_en", "kommongen", "continent_ne"], tmp_path)
+    assert "continent_en" not in loaded
+    (tmp_path / "kommongen").mkdir()
+    rows = [{"concepts": ["a", "b"], "references": ["a b"]}] * 4
+    (tmp_path / "kommongen" / "train.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    monkeypatch.setattr(ps, "load_task", lambda name, path=None, **o: sorted_by_label())
+    assert set(load_tasks(["continent_en", "kommongen"], tmp_path)) == {"continent_en", "kommongen"}
+
+
+NUMBER = Number(0.3, 0.2, 0.4)
+
+
+@pytest.mark.parametrize(
+    ("number", "beyond", "verdict"),
+    [
+        (NUMBER, None, "holds"),
+        (NUMBER, Number(0.2, 0.1, 0.3), "holds"),
+        (NUMBER, Number(2.6e-5, -1e-5, 6e-5), "undecided"),
+        (NUMBER, Number(-0.2, -0.3, -0.1), "does not hold"),
+        (Number(0.3), Number(0.2, 0.1, 0.3), "undecided"),
+        (Number(-0.3, -0.4, -0.2), Number(0.2, 0.1, 0.3), "does not hold"),
+        (Number(np.nan), Number(0.2, 0.1, 0.3), "not measured"),
+        (NUMBER, Number(np.nan), "not measured"),
+    ],
+)
+def test_a_claim_about_training_holds_only_beyond_random_prompts(
+    number: Number, beyond: Number | None, verdict: str
+) -> None:
+    found = judge("c", "4", "sst2", number, "m", null=0.1, beyond=beyond)
+    assert found.verdict == verdict
+    if beyond is not None and np.isfinite(beyond.value):
+        assert found.size == pytest.approx(beyond.value / 0.1)
+
+
+def test_a_test_that_finds_nothing_takes_the_verdict_back() -> None:
+    assert judge("c", "4", "sst2", NUMBER, "m", p_value=0.145).verdict == "undecided"
+    assert judge("c", "4", "sst2", NUMBER, "m", p_value=0.01).verdict == "holds"
+
+
+def test_over_tasks_the_interval_is_students_and_one_large_task_decides_nothing() -> None:
+    """Four tasks of which one carries the mean: the case that was once printed as `holds`."""
+    values = [0.337, -0.038, -0.007, 0.016]
+    found = over_tasks([judge("c", "4", str(v), Number(v, v - 0.01, v + 0.01), "m") for v in values])
+    expected = stats.t.interval(0.95, 3, loc=np.mean(values), scale=stats.sem(values))
+    assert (found.low, found.high) == pytest.approx(expected)
+    assert found.verdict == "undecided"
+    assert "2 holds, 1 undecided, 1 does not hold" in found.meaning
+    one = over_tasks([judge("c", "4", "sst2", NUMBER, "m")])
+    assert (one.verdict, np.isnan(one.low)) == ("undecided", True)
+    trained = [judge("c", "4", str(i), Number(v), "m", v, Number(0.0001 * i)) for i, v in enumerate((0.3, 0.31, 0.32))]
+    assert over_tasks(trained).verdict == "undecided"
+
+
+def test_a_matched_number_is_shown_as_matched() -> None:
+    found = matched(judge("c", "4", "sst2", NUMBER, "m"), "epsilon was chosen for it")
+    assert (found.verdict, found.number) == ("matched", 0.3)
+    assert "epsilon was chosen for it" in found.meaning
+
+
+def test_the_running_call_is_part_of_the_cost(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    seen = []
+
+    def work() -> int:
+        seen.append(total(tmp_path))
+        raise ps.TaskError("nothing to do")
+
+    with counted(tmp_path):
+        pass
+    assert finish(work, tmp_path) == 1
+    assert seen[0]["calls"] == 2 and total(tmp_path)["calls"] == 2
+    assert capsys.readouterr().err == "error: nothing to do\n"
