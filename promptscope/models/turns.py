@@ -1,4 +1,4 @@
-"""One thread at a time runs a model: what decides how it runs (hooks, config, kernels) is the model's, not a thread's."""
+"""One thread at a time runs a model: what decides how it runs (hooks, config, kernels) belongs to the model."""
 
 import os
 import threading

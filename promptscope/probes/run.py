@@ -87,7 +87,9 @@ def probe(
         chosen = [one.ready(model, task if isinstance(task, Task) else None, named) for one in chosen]
         if store is None:
             with tempfile.TemporaryDirectory(prefix="promptscope-") as folder:
-                return _probe(model, chosen, named, task, examples, ActivationStore(folder), split, batch_size, progress)
+                return _probe(
+                    model, chosen, named, task, examples, ActivationStore(folder), split, batch_size, progress
+                )
         if not isinstance(store, ActivationStore):
             store = ActivationStore(store)
         return _probe(model, chosen, named, task, examples, store, split, batch_size, progress)
