@@ -9,7 +9,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from promptscope import interventions, plots, probes, prompts, readings, report, statistics
+    from promptscope import account, causal, interventions, plots, probes, prompts, readings, report, statistics
+    from promptscope.account import Account, explain
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
         GridError,
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
     "errors": "GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
+    "account": "Account explain",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",
     "interventions": "Importance importance load_importance shapley",
@@ -65,7 +67,7 @@ _HOMES = {
     "tasks": "Task Template Verbalizer list_tasks load_task",
     "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_grid train_many",
 }
-_MODULES = ("interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
+_MODULES = ("account", "causal", "interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = sorted([*_HOME_OF, *_MODULES])

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptscope.cli import evaluate, inspect, probe, report, train
+from promptscope.cli import evaluate, explain, inspect, probe, report, train
 from promptscope.errors import PromptscopeError
 
 
@@ -39,7 +39,14 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-for name, module in (("train", train), ("eval", evaluate), ("probe", probe), ("inspect", inspect), ("report", report)):
+for name, module in (
+    ("train", train),
+    ("eval", evaluate),
+    ("probe", probe),
+    ("inspect", inspect),
+    ("report", report),
+    ("explain", explain),
+):
     app.command(name, epilog=module.EXAMPLE)(getattr(module, name if name != "eval" else "evaluate"))
 
 
@@ -59,7 +66,8 @@ def about(
     """Train soft prompts on frozen transformers, and show what they do inside.
 
     First [bold]train[/bold] makes a run: a folder with one trained prompt. [bold]eval[/bold], [bold]probe[/bold],
-    [bold]inspect[/bold] and [bold]report[/bold] look at runs.
+    [bold]inspect[/bold] and [bold]report[/bold] look at runs; [bold]explain[/bold] says what a prompt does, and
+    through what.
     """
 
 

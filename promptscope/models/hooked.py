@@ -329,10 +329,11 @@ class HookedModel:
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         position_offset: int = 0,
         unseen: Bool[Tensor, "B n"] | None = None,
-    ) -> Float[Tensor, "B t V"]:
+    ) -> Float[Tensor, "rows t V"]:
         """Run the bridge on a right-padded batch under a prompt's hooks, those attached, and then *hooks*.
 
-        The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits.
+        The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits
+        (a hook at `unembed.hook_in` may pick the rows and positions that are read).
         *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*: see
         `logits`.
         """

@@ -12,6 +12,14 @@ from promptscope.statistics.clustering import SilhouetteTest, silhouette, silhou
 from promptscope.statistics.concentration import Concentration, concentration_test, importance_concentration
 from promptscope.statistics.correlation import grouped_pearson, layer_quarters
 from promptscope.statistics.distances import distance_matrix
+from promptscope.statistics.effect_shares import (
+    MIN_EFFECT,
+    Effect,
+    effect_of,
+    effect_share,
+    hypergeometric_overlap,
+    smallest_count,
+)
 from promptscope.statistics.group_distances import between_groups, group_mean_distances, mean_distance
 from promptscope.statistics.jackknife import GroupedMean, jackknife_interval, random_groups
 from promptscope.statistics.label_space import gold_and_other, label_cosines
@@ -47,9 +55,11 @@ from promptscope.statistics.variability import (
 
 __all__ = [
     "MAX_EXACT",
+    "MIN_EFFECT",
     "ZERO",
     "Alignment",
     "Concentration",
+    "Effect",
     "GroupedMean",
     "MantelTest",
     "Projection",
@@ -66,12 +76,15 @@ __all__ = [
     "compress",
     "concentration_test",
     "distance_matrix",
+    "effect_of",
+    "effect_share",
     "effective_rank",
     "epsilon_neighbours",
     "exact_shapley",
     "gold_and_other",
     "group_mean_distances",
     "grouped_pearson",
+    "hypergeometric_overlap",
     "importance_concentration",
     "importance_difference",
     "importance_ratio",
@@ -112,6 +125,7 @@ __all__ = [
     "sampled_shapley",
     "silhouette",
     "silhouette_test",
+    "smallest_count",
     "tokens_of",
     "transfer_summary",
     "tsne_projection",

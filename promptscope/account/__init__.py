@@ -1,0 +1,23 @@
+"""A causal account of a prompt: `ps.causal`'s measurements with verdicts in sentences, as object, folder and page."""
+
+from promptscope.account.account import Account
+from promptscope.account.compare import Comparison, compare
+from promptscope.account.explain import explain
+from promptscope.account.loading import Loaded, load_subject
+from promptscope.account.page import account_page
+from promptscope.account.part import Part
+from promptscope.account.parts import PARTS
+from promptscope.account.subject import Settings
+
+__all__ = [
+    "PARTS",
+    "Account",
+    "Comparison",
+    "Loaded",
+    "Part",
+    "Settings",
+    "account_page",
+    "compare",
+    "explain",
+    "load_subject",
+]

@@ -1,0 +1,77 @@
+"""A causal account of one prompt: its parts, on a page and in a folder."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from promptscope.account.part import Part
+from promptscope.errors import ProbeError, nearest
+from promptscope.files import write_json, write_text
+
+
+@dataclass(frozen=True, eq=False)
+class Account:
+    """What `ps.explain` found: `parts` by key (`account["tokens"]`), each with sentences, tables and results.
+
+    `save` writes a folder with a CSV for each table; `page` makes the page.
+    """
+
+    name: str
+    parts: Mapping[str, Part]
+    provenance: Mapping[str, Any] = field(default_factory=dict)
+
+    def __getitem__(self, key: str) -> Part:
+        if key not in self.parts:
+            raise ProbeError(f"there is no part {key!r}.{nearest(key, self.parts)} There are: {', '.join(self.parts)}.")
+        return self.parts[key]
+
+    @property
+    def numbers(self) -> pd.DataFrame:
+        """The numbers by which accounts are compared: `part`, `number`, `value`, `low`, `high`."""
+        rows = [(part.key, name, *values) for part in self.parts.values() for name, values in part.numbers.items()]
+        return pd.DataFrame(rows, columns=["part", "number", "value", "low", "high"])
+
+    @property
+    def seconds(self) -> pd.DataFrame:
+        """How long each part took."""
+        return pd.DataFrame(
+            {"part": [p.title for p in self.parts.values()], "seconds": [p.seconds for p in self.parts.values()]}
+        )
+
+    def save(self, folder: str | os.PathLike[str]) -> None:
+        """Write `account.json` (sentences, omissions, provenance) and a CSV for each table and result to *folder*."""
+        folder = Path(folder)
+        folder.mkdir(parents=True, exist_ok=True)
+        said = {}
+        for key, part in self.parts.items():
+            for name, table in part.tables.items():
+                write_text(folder / f"{key}-{name}.csv", table.to_csv(index=False))
+            for name, result in part.results.items():
+                write_text(folder / f"{key}-{name}.csv", result.to_dataframe().to_csv(index=False))
+            said[key] = {
+                "title": part.title, "sentences": list(part.sentences), "omitted": list(part.omitted),
+                "about": dict(part.about), "seconds": round(part.seconds, 2),
+            }  # fmt: skip
+        write_text(folder / "numbers.csv", self.numbers.to_csv(index=False))
+        write_json(folder / "account.json", {"name": self.name, "parts": said, "provenance": dict(self.provenance)})
+
+    def page(self):
+        """Return the page, a `ps.Report`."""
+        from promptscope.account.page import account_page
+
+        return account_page([self])
+
+    def __repr__(self) -> str:
+        lines = [f"Account of {self.name}"]
+        for part in self.parts.values():
+            lines.append(f"{part.title}:")
+            lines += [f"  {sentence}" for sentence in part.sentences] + [
+                f"  (left out: {reason})" for reason in part.omitted
+            ]
+        return "\n".join(lines)

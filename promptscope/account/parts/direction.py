@@ -1,0 +1,59 @@
+"""Part 5: whether a shift of the residual stream does what the prompt does."""
+
+from promptscope.account.part import Findings
+from promptscope.account.subject import Subject
+from promptscope.account.wording import percent, with_interval
+from promptscope.causal.shifts import shift_on
+
+
+def direction_part(subject: Subject) -> Findings:
+    """Add the mean shift, of rank 1 to 8, beside its nulls."""
+    found, s, small = Findings(), subject.settings, subject.small
+    if subject.fitted is None:
+        found.omit(f"A direction is fitted on other inputs than it is tried on, and the task has no split {s.fit!r}.")
+        return found
+    layers = subject.layers(subject.model.family.stacks[-1])
+    result = shift_on(
+        subject.model,
+        subject.prompt,
+        small,
+        subject.fitted,
+        layers,
+        others=subject.others,
+        batch_size=s.batch_size,
+        seed=s.seed,
+    )
+    found.results["shift"] = result
+    if not small.size.is_clear:
+        found.omit("Shares are undefined: the effect is too small to be divided by; the table has nats.")
+        return found
+    data = result.data
+    one = data.sel(shift="rank 1")
+    # The last layer is left out: after it nothing happens but the reading itself.
+    inner = one.isel(layer=slice(None, -1)) if len(layers) > 1 else one
+    i = int(inner["values"].fillna(-9).values.argmax())
+    layer = int(inner["layer"].values[i])
+    share, low, high = (float(inner[v][i]) for v in ("values", "low", "high"))
+    nulls = {str(name): float(data["values"].sel(shift=name, layer=layer)) for name in data["shift"].values
+             if not str(name).startswith("rank")}  # fmt: skip
+    if low >= s.wanted:
+        verdict = "at this place the prompt is, for the most part, one direction"
+    elif low > max(nulls.values()) and low > 0:
+        verdict = "a direction has part of it, more than the nulls"
+    else:
+        verdict = "no direction does clearly more than its nulls"
+    told = ", ".join(f"{name} {percent(value)}" for name, value in nulls.items())
+    found.say(
+        f"One vector added after layer {layer} where the answer is read recovers "
+        f"{with_interval(share, low, high)} of the "
+        f"effect on held-out inputs ({told}): {verdict}."
+    )
+    eight = data.sel(shift="rank 8") if "rank 8" in data["shift"].values else None
+    if eight is not None:
+        found.say(
+            "With 8 directions, whose coefficients may differ from input to input, it is at most "
+            f"{percent(float(eight['values'].sel(layer=layer)))} there."
+        )
+    found.number("best share of one direction", share, low, high)
+    found.about["layer"] = layer
+    return found

@@ -1,0 +1,70 @@
+"""Part 6: whether the prompt does what words do, by the same means."""
+
+from promptscope.account.part import Findings
+from promptscope.account.subject import Subject
+from promptscope.account.wording import nats, p_words, percent
+from promptscope.causal.words import compare_with_words_on
+
+
+def words_part(subject: Subject) -> Findings:
+    """Compare heads and shifts with those of an instruction and of few-shot examples."""
+    found, s, small = Findings(), subject.settings, subject.small
+    if not subject.words:
+        found.omit(
+            "There are no words to compare with: give an instruction, or a task with training examples that fit."
+        )
+        return found
+    if subject.fitted is None:
+        found.omit(f"Shifts are fitted on other inputs than they are tried on, and the task has no split {s.fit!r}.")
+        return found
+    layers = subject.layers(subject.model.family.stacks[-1])
+    compared = compare_with_words_on(
+        subject.model,
+        subject.prompt,
+        small,
+        subject.fitted,
+        subject.words,
+        layers,
+        batch_size=s.batch_size,
+        seed=s.seed,
+    )
+    found.tables |= {"heads": compared.heads, "cosine": compared.cosine}
+    found.results["substitution"] = compared.substitution
+    for row in compared.heads.itertuples():
+        if not (row.low > 0 or row.high < 0):
+            found.say(
+                f"The {row.words} has no clear effect of its own here ({nats(float(row.effect))}), so its heads "
+                "say little."
+            )
+            continue
+        verdict = "more than chance" if row.p_value < 0.05 else "no more than chance"
+        found.say(
+            f"{row.common} of the top {row.top} heads are also among the top {row.top} of the {row.words} "
+            f"({row.expected:.1f} expected by chance, {p_words(float(row.p_value))}): {verdict}."
+        )
+        found.number(f"top heads in common with {row.words}", row.common)
+    for words, rows in compared.cosine.groupby("words", sort=False):
+        best = rows.loc[rows["cosine"].idxmax()]
+        found.say(
+            f"The shifts of the prompt and of the {words} are most alike after layer {int(best['layer'])}: cosine "
+            f"{best['cosine']:.2f}, a random prompt's {best['random_prompt']:.2f}.".replace("-", "−")
+        )
+        if small.size.is_clear:
+            share = compared.substitution.values.sel(shift=words)
+            inner = share.isel(layer=slice(None, -1)) if share.sizes["layer"] > 1 else share
+            i = int(inner.fillna(-9).values.argmax())
+            null = float(compared.substitution.values.sel(shift="random prompt").isel(layer=i))
+            verdict = (
+                "it does in part what the prompt does"
+                if float(inner[i]) > max(null, 0.2)
+                else "it does not do what the prompt does"
+            )
+            found.say(
+                f"Added to the plain run in place of the prompt, the shift of the {words} recovers at most "
+                f"{percent(float(inner[i]))} of the prompt's effect (after layer {int(inner['layer'][i])}; a "
+                "random prompt's "
+                f"shift {percent(null)}): {verdict}."
+            )
+    if not small.size.is_clear:
+        found.omit("What words' shifts recover is undefined: the effect is too small to be divided by.")
+    return found

@@ -1,0 +1,84 @@
+"""Numbers and verdicts in words: the sentences of an account are made after its numbers are known."""
+
+import math
+
+from promptscope.statistics import Effect
+
+
+def percent(share: float) -> str:
+    """Write a share.
+
+    >>> percent(0.834), percent(-0.02), percent(float("nan"))
+    ('83 %', '−2 %', 'undefined')
+    """
+    if not math.isfinite(share):
+        return "undefined"
+    return f"{100 * share:.0f} %".replace("-", "−")
+
+
+def with_interval(share: float, low: float, high: float) -> str:
+    """Write a share with its 95 % interval.
+
+    >>> with_interval(0.5, 0.4, 0.61)
+    '50 % (40 to 61 %)'
+    """
+    if not math.isfinite(share):
+        return "undefined"
+    return f"{percent(share)} ({100 * low:.0f} to {100 * high:.0f} %)".replace("-", "−")
+
+
+def nats(value: float) -> str:
+    """Write a difference in nats with its sign.
+
+    >>> nats(-0.5)
+    '−0.50 nats'
+    """
+    return f"{value:+.2f} nats".replace("-", "−")
+
+
+def p_words(p: float) -> str:
+    """Write a p-value.
+
+    >>> p_words(0.0004), p_words(0.2)
+    ('p < 0.001', 'p = 0.20')
+    """
+    return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
+
+
+def effect_sentence(effect: Effect) -> str:
+    """Say what the effect is, and whether shares of it are defined.
+
+    >>> effect_sentence(Effect(1.0, 0.8, 1.2, 64))
+    'The prompt raises the log-probability of the right answer by 1.00 nats (95 % interval 0.80 to 1.20, 64 inputs).'
+    """
+    if effect.low > 0 or effect.high < 0:
+        verb = "raises" if effect.mean > 0 else "lowers"
+        low, high = sorted((abs(effect.low), abs(effect.high)))
+        said = (
+            f"The prompt {verb} the log-probability of the right answer by {abs(effect.mean):.2f} nats "
+            f"(95 % interval {low:.2f} to {high:.2f}, {effect.n} inputs)."
+        )
+    else:
+        said = (
+            f"The prompt has no clear effect on the log-probability of the right answer: {nats(effect.mean)} "
+            f"(95 % interval {effect.low:+.2f} to {effect.high:+.2f}, {effect.n} inputs).".replace("-", "−")
+        )
+    if effect.is_clear:
+        return said
+    if not math.isfinite(effect.low):
+        return f"{nats(effect.mean)} on a single input: without an interval, no share of the effect is defined."
+    return f"{said} That is too little to be divided by: shares are undefined below, and numbers are in nats."
+
+
+def against_null(value: float, low: float, high: float, null: float, what: str, null_name: str) -> str:
+    """Compare a share and its interval with its null.
+
+    >>> against_null(0.9, 0.8, 1.0, 0.1, "It", "a random one")
+    'It has 90 % (80 to 100 %) of the effect, a random one 10 %.'
+    """
+    if not math.isfinite(value):
+        return ""
+    said = f"{what} has {with_interval(value, low, high)} of the effect, {null_name} {percent(null)}"
+    if math.isfinite(null) and low <= null <= high:
+        return f"{said}: no clear difference."
+    return f"{said}."

@@ -1,0 +1,145 @@
+"""The smallest set of heads that carries most of the effect, beside random sets of the same size."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from promptscope.causal.components import Component, components
+from promptscope.causal.effect import Positions, PromptEffect, effect_on
+from promptscope.causal.inputs import make_inputs
+from promptscope.causal.patching import Direction, patched_nats
+from promptscope.causal.variants import Variant
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.probes import ProbeResult
+from promptscope.prompts import Prompt
+from promptscope.statistics import effect_share
+from promptscope.tasks import Task
+
+
+@dataclass(frozen=True, eq=False)
+class Carriers:
+    """Sets of the first m heads in an order, patched together.
+
+    `table`: a row for each size tried: `size`, `share`, `low`, `high`, and `random`, `random_low`, `random_high`
+    (mean and range of the shares of random sets of that size). `heads`: the smallest set that reaches `wanted`, None
+    if no set that was tried does, or shares are undefined.
+    """
+
+    table: pd.DataFrame
+    heads: tuple[Component, ...] | None
+    wanted: float
+    n_heads: int
+    n_random: int
+
+
+def carriers(
+    model: HookedModel,
+    prompt: Prompt,
+    task: Task,
+    order: ProbeResult,
+    wanted: float = 0.8,
+    direction: Direction = "restore",
+    n_random: int = 5,
+    split: str = "test",
+    limit: int | None = 64,
+    positions: Positions = "shared",
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Carriers:
+    """Return how few heads carry *wanted* of the effect when they are patched together, the best in *order* first.
+
+    *order*: what `patch` or `attribution_patch` says of single heads. The smallest size is found by doubling and then
+    halving the gap: shares of growing sets need not grow, so a smaller set that was not tried may do as well. Random
+    sets of the same sizes are the null: beyond them, the choice of heads matters.
+
+    Raises:
+        ProbeError: *order* is not over the heads of this model, or *wanted* is not in (0, 1].
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompt = ps.DeepPrompt(2).bind(model)
+    >>> single = ps.causal.attribution_patch(model, prompt, task, limit=8)
+    >>> found = ps.causal.carriers(model, prompt, task, single, limit=8, n_random=1)
+    >>> found.table["size"].iloc[0]
+    np.int64(1)
+    """
+    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    return carriers_on(model, prompt, found, order, wanted, direction, n_random, batch_size, seed)
+
+
+def carriers_on(
+    model: HookedModel,
+    prompt: Prompt,
+    effect: PromptEffect,
+    order: ProbeResult,
+    wanted: float = 0.8,
+    direction: Direction = "restore",
+    n_random: int = 5,
+    batch_size: int = 16,
+    seed: int = 0,
+) -> Carriers:
+    """Do as `carriers` does where the effect is known already."""
+    if not 0 < wanted <= 1:
+        raise ProbeError(f"wanted must be a share in (0, 1], got {wanted}")
+    ranked = ranked_heads(model, order, effect)
+    shares: dict[int, tuple[float, float, float]] = {}
+
+    def share_of(heads: Sequence[Component]) -> tuple[float, float, float]:
+        moved = patched_nats(model, prompt, effect, [Variant(tuple(heads))], direction, batch_size=batch_size)[0]
+        value, low, high = effect_share(moved, effect.gold)
+        return float(value), float(low), float(high)
+
+    def reaches(size: int) -> bool:
+        if size not in shares:
+            shares[size] = share_of(ranked[:size])
+        return shares[size][0] >= wanted
+
+    n, size = len(ranked), 1
+    below = 0
+    if effect.size.is_clear:
+        while not reaches(size) and size < n:
+            below, size = size, min(2 * size, n)
+        above = size if reaches(size) else None
+        while above is not None and above - below > 1:
+            middle = (below + above) // 2
+            below, above = (below, middle) if reaches(middle) else (middle, above)
+    else:
+        above = None
+    generator = np.random.default_rng(seed)
+    rows = []
+    for size in sorted(shares):
+        drawn = [
+            share_of([ranked[i] for i in generator.permutation(n)[:size]])[0]
+            for _ in range(n_random if size < n else 0)
+        ]
+        null = (float(np.mean(drawn)), min(drawn), max(drawn)) if drawn else (np.nan,) * 3
+        rows.append((size, *shares[size], *null))
+    columns = ["size", "share", "low", "high", "random", "random_low", "random_high"]
+    chosen = None if above is None else tuple(ranked[:above])
+    return Carriers(pd.DataFrame(rows, columns=columns), chosen, wanted, n, n_random)
+
+
+def ranked_heads(model: HookedModel, order: ProbeResult, effect: PromptEffect) -> list[Component]:
+    """Return all heads, those that carry most of the effect (in its direction) first.
+
+    Raises:
+        ProbeError: *order* is over other components.
+    """
+    every = components(model, "heads")
+    if "head" not in order.dims:
+        raise ProbeError(f"order must be over heads, as patch(at='heads') gives it, not over {', '.join(order.dims)}")
+    nats = order.data["nats"] * np.sign(effect.size.mean)
+
+    def value(one: Component) -> float:
+        where = {dim: getattr(one, dim) for dim in order.dims}
+        return float(nats.sel(where))
+
+    try:
+        return sorted(every, key=value, reverse=True)
+    except KeyError as error:
+        raise ProbeError(f"order does not hold every head of {model.name!r}: {error}") from error

@@ -1,0 +1,58 @@
+"""What can be patched in a model: heads' outputs, FFN outputs, and the residual stream after each layer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal, get_args
+
+from promptscope.errors import ProbeError, nearest
+from promptscope.models import HookedModel
+
+At = Literal["heads", "ffn", "residual"]
+
+
+@dataclass(frozen=True)
+class Component:
+    """One output inside the model: `point` is where it passes, `stream` whose positions it has.
+
+    `part` names the attention (`self`; of encoder-decoders `encoder`, `decoder`, `cross`) or the stack.
+    """
+
+    point: str
+    part: str
+    layer: int
+    head: int | None
+    stream: str
+    stack: str
+
+    def __str__(self) -> str:
+        where = f"layer {self.layer}" if self.part in ("self", "blocks") else f"{self.part}, layer {self.layer}"
+        return where if self.head is None else f"{where}, head {self.head}"
+
+
+def components(model: HookedModel, at: At) -> list[Component]:
+    """Return every component of a kind, layer by layer.
+
+    Raises:
+        ProbeError: no such kind, or a model whose FFN output has no hook point.
+    """
+    if at not in get_args(At):
+        raise ProbeError(f"at must be one of {', '.join(get_args(At))}, got {at!r}.{nearest(str(at), get_args(At))}")
+    family = model.family
+    if at == "heads":
+        return [
+            Component(f"{a.stack}.{layer}.{a.module}.hook_z", part, layer, head, a.queries, a.stack)
+            for part, a in family.attentions.items()
+            for layer in range(model.layers[a.stack])
+            for head in range(model.shape.n_heads)
+        ]
+    name = "hook_mlp_out" if at == "ffn" else "hook_resid_post"
+    known = set(model.hook_points()["name"])
+    found = []
+    for stack in family.stacks:
+        stream = next(a.queries for a in family.attentions.values() if a.stack == stack)
+        for layer in range(model.layers[stack]):
+            if f"{stack}.{layer}.{name}" not in known:
+                raise ProbeError(f"the {family.name} family has no hook point {stack}.{layer}.{name}")
+            found.append(Component(f"{stack}.{layer}.{name}", stack, layer, None, stream, stack))
+    return found

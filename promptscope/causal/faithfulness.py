@@ -1,0 +1,127 @@
+"""Is a reading faithful? The decoded text used as a hard prompt, beside the prompt itself and random text."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import numpy as np
+import pandas as pd
+import torch
+
+from promptscope.causal.effect import PromptEffect, answers, effect_on
+from promptscope.causal.inputs import make_inputs
+from promptscope.causal.running import Condition, run
+from promptscope.errors import PromptError
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt, SoftPrompt
+from promptscope.statistics import effect_share
+from promptscope.tasks import IGNORED, Task
+
+
+def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
+    """Return the prompt whose vectors are the embeddings of *ids*: a text before the input, as a prompt.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> ps.causal.hard_prompt(model, [7, 8]).length
+    2
+    """
+    if not len(ids):
+        raise PromptError("a text without tokens is no prompt: decode at least one token")
+    prompt = SoftPrompt(len(ids)).bind(model)
+    with torch.no_grad():
+        prompt.embedding.copy_(model.embed(torch.tensor(list(ids))))
+    prompt.provenance |= {"tokens": list(map(int, ids))}
+    return prompt
+
+
+def text_prompt(model: HookedModel, text: str) -> SoftPrompt:
+    """Return `hard_prompt` of a text, tokenised without special tokens."""
+    return hard_prompt(model, model.tokenizer(text, add_special_tokens=False)["input_ids"])
+
+
+def faithfulness(
+    model: HookedModel,
+    prompt: Prompt,
+    task: Task,
+    readings: Mapping[str, Sequence[int] | str],
+    split: str = "test",
+    limit: int | None = 64,
+    batch_size: int = 16,
+    n_random: int = 3,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Use each reading of *prompt* (a text, or token ids) as a hard prompt; say how much of the effect it has.
+
+    Columns: `share` of the effect with `low` and `high`, `accuracy`, and `kl`, the mean over inputs of
+    `KL(M(.|prompt, x) || M(.|reading, x))` in nats at the first answer token, 0 = the same output. The rows `the
+    prompt`, `no prompt` and `random tokens` (mean of *n_random* draws, as many as the prompt has) are what to compare
+    with: a reading is faithful where its KL is small and its share large, beyond random tokens.
+
+    Raises:
+        PromptError: a reading without tokens.
+
+    Reference: *Towards interpretable soft prompts*, 2025 (2504.02144), in operational form.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompt = ps.SoftPrompt(2, init="text: the capital").bind(model)
+    >>> ps.causal.faithfulness(model, prompt, task, {"its text": "the capital"}, limit=4)["reading"].tolist()
+    ['the prompt', 'its text', 'random tokens', 'no prompt']
+    """
+    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), "shared", batch_size)
+    return faithfulness_on(model, prompt, found, readings, batch_size, n_random, seed)
+
+
+@torch.no_grad()
+def faithfulness_on(
+    model: HookedModel,
+    prompt: Prompt,
+    effect: PromptEffect,
+    readings: Mapping[str, Sequence[int] | str],
+    batch_size: int = 16,
+    n_random: int = 3,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Do as `faithfulness` does where the effect is known already."""
+    generator = np.random.default_rng(seed)
+    random = [
+        hard_prompt(model, generator.integers(0, model.shape.vocab_size, prompt.length).tolist())
+        for _ in range(n_random)
+    ]
+    decoded = {
+        name: text_prompt(model, reading) if isinstance(reading, str) else hard_prompt(model, reading)
+        for name, reading in readings.items()
+    }
+    inputs = effect.inputs
+    reference = _outputs(model, inputs, Condition(prompt), batch_size)
+
+    def row(name: str, prompts: Sequence[Prompt | None]) -> tuple[object, ...]:
+        golds, corrects, kls = [], [], []
+        for one in prompts:
+            condition = Condition(one)
+            said = answers(model, inputs, condition, batch_size)
+            golds.append(said.gold)
+            corrects.append(said.correct)
+            other = _outputs(model, inputs, condition, batch_size)
+            kls.append((reference.exp() * (reference - other)).sum(1).clamp(min=0).cpu().numpy())
+        gold, correct, kl = (np.mean(each, axis=0) for each in (golds, corrects, kls))
+        share = effect_share(gold - effect.plain.gold, effect.gold)
+        return name, *(float(x) for x in share), float(correct.mean()), float(kl.mean())
+
+    rows = [row("the prompt", [prompt])]
+    rows += [row(name, [one]) for name, one in decoded.items()]
+    rows += [row("random tokens", random)] if random else []
+    rows.append(row("no prompt", [None]))
+    return pd.DataFrame(rows, columns=["reading", "share", "low", "high", "accuracy", "kl"])
+
+
+def _outputs(model: HookedModel, inputs, condition: Condition, batch_size: int) -> torch.Tensor:
+    """Return the log-probabilities of the first answer token: (X, V) in float32."""
+    found: list[tuple[int, torch.Tensor]] = []
+    for chosen, batch in inputs.batches(model, batch_size):
+        logits, _ = run(model, batch, condition)
+        counts = (batch.targets != IGNORED).sum(1)
+        first = logits[counts.cumsum(0) - counts].float().log_softmax(-1)
+        found += list(zip(chosen.tolist(), first, strict=True))
+    return torch.stack([row for _, row in sorted(found, key=lambda pair: pair[0])])

@@ -1,0 +1,147 @@
+"""The inputs of a causal account, and what is read of the model's output on each: the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from promptscope.errors import TaskError
+from promptscope.inference.batches import encode_split
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import IGNORED, Batch, Encoded, Task, collate
+
+
+@dataclass(frozen=True, eq=False)
+class Answers:
+    """What a model says on X inputs, one number each.
+
+    - `gold`: log-probability of the gold label in nats, summed over its tokens (each after the right ones before it;
+      the end of the answer is not counted);
+    - `difference`: logit of the gold label less that of the best other label, at the first token of each; NaN for tasks
+      without labels, or where two labels begin with the same token;
+    - `correct`: 1 where the gold label is ahead of all others; without labels: where each of its tokens is the
+      likeliest.
+    """
+
+    gold: Float[np.ndarray, X]
+    difference: Float[np.ndarray, X]
+    correct: Float[np.ndarray, X]
+
+    def first(self, n: int) -> Answers:
+        """Return those of the first *n* inputs."""
+        return Answers(self.gold[:n], self.difference[:n], self.correct[:n])
+
+    @property
+    def has_labels(self) -> bool:
+        """Whether labels could be compared."""
+        return bool(np.isfinite(self.difference).all())
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """X records of a task as tokens, up to the position at which the last token of the answer is predicted.
+
+    `labels` holds the first token of each label; empty where there are none, or two begin alike.
+    """
+
+    examples: tuple[Encoded, ...]
+    labels: tuple[int, ...]
+    task: str
+    split: str
+    data_hash: str
+
+    def __len__(self) -> int:
+        return len(self.examples)
+
+    @property
+    def ids(self) -> list[str]:
+        """The records' names."""
+        return [example.id for example in self.examples]
+
+    def batches(self, model: HookedModel, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
+        """Give (which inputs, batch): texts of like lengths together, so that little is padding."""
+        order = np.argsort([-len(example.input_ids) for example in self.examples], kind="stable")
+        pad_id = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0
+        for start in range(0, len(order), batch_size):
+            chosen = order[start : start + batch_size]
+            yield chosen, collate([self.examples[i] for i in chosen], pad_id).to(model.device)
+
+    def read(self, batch: Batch, logits: Float[Tensor, "rows V"]) -> Float[np.ndarray, "3 B"]:
+        """Return gold log-probability, logit difference and correctness of each record of *batch*.
+
+        *logits* are those that predict its targets, in order; of several copies of a batch below each other, too.
+        """
+        copies = len(logits) // int((batch.targets != IGNORED).sum())
+        targets = batch.targets.repeat(copies, 1)
+        counts = (targets != IGNORED).sum(dim=1)
+        of_record = torch.arange(len(targets), device=counts.device).repeat_interleave(counts)
+        wanted = targets[targets != IGNORED]
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))
+        each = logits.log_softmax(-1).gather(1, wanted[:, None])[:, 0].double()
+        gold = each.new_zeros(len(targets)).index_add(0, of_record, each)
+        first = counts.cumsum(0) - counts
+        if self.labels:
+            columns = torch.tensor(self.labels, device=logits.device)
+            scores = logits[first][:, columns].double()
+            is_gold = columns[None, :] == wanted[first][:, None]
+            mine = scores.masked_fill(~is_gold, -torch.inf).amax(1)
+            difference = mine - scores.masked_fill(is_gold, -torch.inf).amax(1)
+            correct = (difference > 0).double()
+        else:
+            difference = torch.full_like(gold, torch.nan)
+            wrong = (logits.argmax(-1) != wanted).double()
+            correct = (gold.new_zeros(len(targets)).index_add(0, of_record, wrong) == 0).double()
+        return torch.stack([gold, difference, correct]).detach().cpu().numpy()
+
+
+def make_inputs(
+    model: HookedModel,
+    task: Task,
+    prompt: Prompt | None = None,
+    split: str = "test",
+    limit: int | None = 64,
+    max_length: int | None = None,
+) -> Inputs:
+    """Encode the first *limit* records of a split, cut where the answer is known.
+
+    Raises:
+        TaskError: no such split, records that cannot be encoded, or a masked model and a task without labels.
+        PromptError: the prompt leaves no room for text.
+    """
+    encoded = encode_split(model, task, split, prompt, max_length, limit=limit)
+    kind = model.family.kind
+    end = task.end_ids(model.tokenizer, kind) if kind != "masked" else []
+    examples = tuple(_to_answer(example, end, kind) for example in encoded)
+    if not examples:
+        raise TaskError(f"split {split!r} of task {task.name!r} has no records to explain a prompt on")
+    labels: tuple[int, ...] = ()
+    if task.verbalizer is not None:
+        firsts = [ids[0] for ids in task.label_ids(model.tokenizer, kind).values()]
+        labels = tuple(firsts) if len(set(firsts)) == len(firsts) > 1 else ()
+    return Inputs(examples, labels, task.name, split, task.data_hash(split))
+
+
+def _to_answer(example: Encoded, end: Sequence[int], kind: str) -> Encoded:
+    """Drop the end of the answer, and on causal models all that no answer token is predicted from."""
+    at = [i for i, target in enumerate(example.targets) if target != IGNORED]
+    tail = [example.targets[i] for i in at[-len(end) :]] if end else []
+    read = at[: len(at) - len(end)] if end and tail == list(end) and len(at) > len(end) else at
+    targets = [target if i in set(read) else IGNORED for i, target in enumerate(example.targets)]
+    if kind != "causal":
+        return replace(example, targets=targets)
+    n = read[-1] + 1
+    cut = {name: getattr(example, name)[:n] for name in ("input_ids", "segments", "special")}
+    return replace(example, targets=targets[:n], **cut)
+
+
+def target_rows(batch: Batch, offset: int, copies: int = 1) -> tuple[Int[Tensor, rows], Int[Tensor, rows]]:
+    """Return (row, position) of every target of *copies* of a batch, *offset* positions to the right."""
+    where: Bool[Tensor, "B m"] = batch.targets != IGNORED
+    rows, positions = where.repeat(copies, 1).nonzero(as_tuple=True)
+    return rows, positions + offset

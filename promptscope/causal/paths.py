@@ -1,0 +1,84 @@
+"""From prompt tokens through the heads that read them to the answer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.causal.components import Component
+from promptscope.causal.effect import PromptEffect
+from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
+from promptscope.causal.shares import as_shares
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.probes import ProbeResult
+from promptscope.prompts import Prompt
+
+
+@torch.no_grad()
+def paths_on(
+    model: HookedModel,
+    prompt: Prompt,
+    effect: PromptEffect,
+    heads: Sequence[Component],
+    tokens: Sequence[int] | None = None,
+    batch_size: int = 16,
+) -> ProbeResult:
+    """Return what each edge prompt token -> head carries: the share that is lost when this head alone cannot see it.
+
+    `mean_x(b - m) / mean_x(b - a)` where in run m the attention of one head to one prompt token is cut, its other
+    weights adding up to one again, and all that comes after is run as it is. Dimensions `head` (by name) and `token`;
+    token -1 = all of the prompt's tokens at once. Higher = the answer needs this edge.
+
+    Raises:
+        ProbeError: no heads, or a token that there is not.
+    """
+    chosen_tokens = list(range(prompt.length) if tokens is None else tokens)
+    if not heads or not all(0 <= token < prompt.length for token in chosen_tokens):
+        raise ProbeError(f"paths need at least one head, and tokens of 0..{prompt.length - 1}, got {chosen_tokens}")
+    slots = prompt.bind(model).slots(model)
+    reading = [head for head in heads if model.family.attentions[head.part].keys in slots]
+    if not reading:
+        raise ProbeError("none of these heads has the prompt among its keys")
+    condition, skipping = Condition(prompt), can_start_anywhere(model)
+    edges: list[int | None] = [None, *chosen_tokens]
+    gold = np.empty((len(effect.inputs), len(reading), len(edges)))
+    for chosen, batch in effect.inputs.batches(model, batch_size):
+        entries = [entry_point(model, head.layer) for head in reading if head.layer] if skipping else []
+        _, left = run(model, batch, condition, keep=entries)
+        at_once = max(1, 96 // len(chosen))
+        for row, head in enumerate(reading):
+            start = Start(head.layer, left[entry_point(model, head.layer)]) if skipping and head.layer else None
+            point = head.point.replace("hook_z", "hook_attn_scores")
+            k = slots[model.family.attentions[head.part].keys]
+            for first in range(0, len(edges), at_once):
+                some = edges[first : first + at_once]
+                hooks = [(point, _cut(int(head.head or 0), some, k, len(chosen)))]
+                logits, _ = run(model, batch, condition, hooks, copies=len(some), start=start)
+                read = effect.inputs.read(batch, logits)[0].reshape(len(some), len(chosen))
+                gold[chosen, row, first : first + len(some)] = read.T
+    return as_shares(
+        effect.prompted.gold[:, None, None] - gold,
+        effect,
+        ("head", "token"),
+        {"head": [str(head) for head in reading], "token": [-1, *chosen_tokens]},
+        "paths",
+        "Share of the effect that is lost when one head cannot see one prompt token",
+        "higher = the answer needs this edge; token -1 = the whole prompt",
+    )
+
+
+def _cut(head: int, edges: Sequence[int | None], k: int, size: int):
+    def cut(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
+        lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
+        new = scores.clone().unflatten(0, (len(edges), size))
+        for copy, token in enumerate(edges):
+            columns = slice(0, k) if token is None else slice(token, token + 1)
+            new[copy, :, head, :, columns] = lowest
+        return new.flatten(0, 1)
+
+    return cut

@@ -1,0 +1,138 @@
+"""Runs of one batch under one condition, whole or from a layer on; logits only where an answer is read.
+
+A variant that changes nothing below layer l need not compute those layers again: they pass on what they are given, and
+layer l gets the residual stream that the whole run left there. Several variants share a pass, one below the other.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from promptscope.causal.inputs import target_rows
+from promptscope.engine.choice import kernel
+from promptscope.models import Hook, HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import Batch
+
+
+@dataclass(frozen=True, eq=False)
+class Condition:
+    """One way of running the inputs: behind a prompt, or without one with the text at its positions or at its own.
+
+    `shared` (without a prompt): text begins at this position, the one that it has behind the prompt. `hooks` come after
+    the prompt's own.
+    """
+
+    prompt: Prompt | None = None
+    shared: int = 0
+    hooks: tuple[Hook, ...] = ()
+
+    def offsets(self, model: HookedModel) -> dict[str, int]:
+        """Return where text begins in each stream of the tensors inside the model."""
+        slots = self.prompt.bind(model).slots(model) if self.prompt is not None else {}
+        return {"encoder": slots.get("encoder", 0), "decoder": slots.get("decoder", 0)}
+
+
+def plain(model: HookedModel, prompt: Prompt, positions: str = "shared") -> Condition:
+    """Return the condition without *prompt*: text at the positions that it has with it (`shared`), or its `own`."""
+    taken = prompt.bind(model).slots(model).get("encoder", 0)
+    return Condition(None, taken if positions == "shared" and model.family.kind != "seq2seq" else 0)
+
+
+@dataclass(frozen=True, eq=False)
+class Start:
+    """Run from `layer` of the main stack on, with this residual stream entering it (one row for each text)."""
+
+    layer: int
+    residual: Float[Tensor, "B T d_model"]
+
+
+def run(
+    model: HookedModel,
+    batch: Batch,
+    condition: Condition,
+    hooks: Iterable[Hook] = (),
+    keep: Sequence[str] = (),
+    copies: int = 1,
+    start: Start | None = None,
+    gradient: bool = False,
+) -> tuple[Float[Tensor, "rows V"], dict[str, Tensor]]:
+    """Return the logits that predict the targets of *copies* of *batch*, and what passed the hook points to *keep*.
+
+    *hooks* come after those of the prompt and the condition; what is kept is what they leave.
+    """
+    offsets = condition.offsets(model)
+    seq2seq = model.family.kind == "seq2seq"
+    rows, positions = target_rows(batch, offsets["decoder" if seq2seq else "encoder"], copies)
+    kept: dict[str, Tensor] = {}
+    every = [*_entry(model, start, copies), *condition.hooks, *hooks, *(_keep(name, kept) for name in keep)]
+    every.append(("unembed.hook_in", lambda x, hook: x[rows, positions][None]))
+    arguments: dict[str, Any] = {"position_offset": condition.shared}
+    if batch.decoder_input_ids is not None:
+        arguments["decoder_input_ids"] = batch.decoder_input_ids.repeat(copies, 1)
+    if batch.unseen is not None:
+        arguments["unseen"] = batch.unseen.repeat(copies, 1)
+    ids, mask = batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1)
+    part = _from_layer(model, start.layer) if start is not None else nullcontext()
+    with torch.set_grad_enabled(gradient), part, kernel(model, model.bridge):
+        logits = model.forward_hooked(ids, mask, condition.prompt, every, **arguments)
+    return logits[0], kept
+
+
+def can_start_anywhere(model: HookedModel) -> bool:
+    """Say whether layers can be left out on *model*: measured once, by comparing with a whole run to the last bit."""
+    if model.family.kind == "seq2seq":  # layers hand each other more than the residual stream
+        return False
+    if model not in _STARTS:
+        layer = model.shape.n_layers // 2
+        ids = torch.arange(4, device=model.device)[None] % model.shape.vocab_size
+        kept: dict[str, Tensor] = {}
+        with torch.no_grad():
+            whole = model.forward_hooked(ids, hooks=[_keep(entry_point(model, layer), kept)])
+            start = Start(layer, kept[entry_point(model, layer)])
+            with _from_layer(model, layer):
+                again = model.forward_hooked(ids, hooks=_entry(model, start, 1))
+        _STARTS[model] = bool(torch.equal(whole, again))
+    return _STARTS[model]
+
+
+_STARTS: WeakKeyDictionary[HookedModel, bool] = WeakKeyDictionary()
+
+
+def entry_point(model: HookedModel, layer: int) -> str:
+    """Return the hook point at which the residual stream enters *layer* of the main stack."""
+    return f"{model.family.stacks[0]}.{layer}.hook_resid_pre"
+
+
+def _entry(model: HookedModel, start: Start | None, copies: int) -> list[Hook]:
+    if start is None:
+        return []
+    return [(entry_point(model, start.layer), lambda x, hook: start.residual.repeat(copies, 1, 1))]
+
+
+def _keep(name: str, kept: dict[str, Tensor]) -> Hook:
+    def keep(x: Tensor, hook: object) -> None:
+        kept[name] = x
+
+    return name, keep
+
+
+@contextmanager
+def _from_layer(model: HookedModel, layer: int) -> Iterator[None]:
+    """Let the layers below *layer* pass on what enters them."""
+    blocks = list(getattr(model.bridge, model.family.stacks[0]))[:layer]
+    for block in blocks:
+        block.__dict__["forward"] = lambda hidden_states, *rest, **more: hidden_states
+    try:
+        yield
+    finally:
+        for block in blocks:
+            del block.__dict__["forward"]

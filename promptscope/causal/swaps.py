@@ -1,0 +1,107 @@
+"""Where a deep prompt is written: its keys or values replaced by those of another prompt."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from promptscope.causal.effect import Positions, PromptEffect, effect_on
+from promptscope.causal.inputs import make_inputs
+from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
+from promptscope.causal.shares import as_shares
+from promptscope.errors import PromptError
+from promptscope.models import Hook, HookedModel
+from promptscope.probes import ProbeResult
+from promptscope.prompts import DeepPrompt, Prompt
+from promptscope.tasks import Task
+
+ROLES = ("keys", "values")
+
+
+def swap_layers(
+    model: HookedModel,
+    prompt: Prompt,
+    task: Task,
+    other: Prompt,
+    layers: Sequence[int] | None = None,
+    split: str = "test",
+    limit: int | None = 64,
+    positions: Positions = "shared",
+    batch_size: int = 16,
+) -> ProbeResult:
+    """Return the share of the effect that is lost when a deep prompt's keys, or values, of a layer are *other*'s.
+
+    `mean_x(b - m) / mean_x(b - a)`, dimensions `role` (keys, values) and `layer`; layer -1 = all layers at once.
+    *other*: a prompt of the same kind and length, such as the untrained one, `ps.random_like(prompt)`, or another
+    task's. If keys route and values store (Diaz 2025; Cartridges 2025), swapping all keys loses little and swapping
+    all values much.
+
+    Raises:
+        PromptError: not two untied deep prompts of one shape.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompt = ps.DeepPrompt(2).bind(model)
+    >>> same = ps.causal.swap_layers(model, prompt, task, prompt.copy(), layers=[3], limit=4)
+    >>> same.data["nats"].values.tolist()  # its own keys and values: nothing is lost
+    [[0.0, 0.0], [0.0, 0.0]]
+    """
+    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    return swap_layers_on(model, prompt, found, other, layers, batch_size)
+
+
+@torch.no_grad()
+def swap_layers_on(
+    model: HookedModel,
+    prompt: Prompt,
+    effect: PromptEffect,
+    other: Prompt,
+    layers: Sequence[int] | None = None,
+    batch_size: int = 16,
+) -> ProbeResult:
+    """Do as `swap_layers` does where the effect is known already."""
+    check_swap(model, prompt, other)
+    assert isinstance(prompt, DeepPrompt)
+    wanted = list(prompt.chosen_layers(model) if layers is None else layers)
+    columns = [(role, layer) for role in ROLES for layer in (-1, *wanted)]
+    condition, skipping = Condition(prompt), can_start_anywhere(model)
+    gold = np.empty((len(effect.inputs), len(columns)))
+    for chosen, batch in effect.inputs.batches(model, batch_size):
+        _, left = run(model, batch, condition, keep=[entry_point(model, i) for i in wanted if i] if skipping else [])
+        for column, (role, layer) in enumerate(columns):
+            start = Start(layer, left[entry_point(model, layer)]) if skipping and layer > 0 else None
+            logits, _ = run(model, batch, condition, _theirs(model, other, role, layer), start=start)
+            gold[chosen, column] = effect.inputs.read(batch, logits)[0]
+    return as_shares(
+        (effect.prompted.gold[:, None] - gold).reshape(len(gold), 2, -1),
+        effect,
+        ("role", "layer"),
+        {"role": list(ROLES), "layer": [-1, *wanted]},
+        "swap_layers",
+        "Share of the effect that is lost when keys or values are another prompt's",
+        "higher = more is lost; layer -1 = all layers",
+        about={"other": other.content_hash()},
+    )
+
+
+def check_swap(model: HookedModel, prompt: Prompt, other: Prompt) -> None:
+    """Raise PromptError unless keys and values can be swapped apart."""
+    ok = isinstance(prompt, DeepPrompt) and isinstance(other, DeepPrompt)
+    if not ok:
+        raise PromptError(f"keys and values can be swapped between deep prompts only, not {prompt!r} and {other!r}")
+    assert isinstance(prompt, DeepPrompt) and isinstance(other, DeepPrompt)
+    if prompt.tied or other.tied:
+        raise PromptError("a tied prompt's key is its value, so that there is nothing to swap apart")
+    mine = (prompt.length, prompt.chosen_layers(model), prompt.chosen_parts(model))
+    theirs = (other.length, other.chosen_layers(model), other.chosen_parts(model))
+    if mine != theirs:
+        raise PromptError(f"(length, layers, parts) must agree to swap keys or values: {mine} != {theirs}")
+
+
+def _theirs(model: HookedModel, other: Prompt, role: str, layer: int) -> list[Hook]:
+    """Return the hooks with which *other* writes its keys or values in one layer, or in all (-1)."""
+    end = f".hook_{role[0]}"
+    hooks = [(name, fn) for name, fn in other.bind(model, strict=False).hooks(model) if str(name).endswith(end)]
+    return [(name, fn) for name, fn in hooks if layer < 0 or f".{layer}." in name]

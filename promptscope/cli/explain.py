@@ -1,0 +1,109 @@
+"""`promptscope explain`: a causal account of prompts, on one page."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from promptscope.cli.options import BatchSize, Device, Dtype, Json, Split, TaskPath
+from promptscope.cli.output import only_results_on_stdout, print_json
+
+EXAMPLE = 'Example: promptscope explain runs/capital --instruction "Name the capital:" --out capital.html'
+
+
+def explain(
+    runs: Annotated[
+        list[Path],
+        typer.Argument(metavar="RUN_OR_PROMPT...", help="Runs, saved prompts or PEFT folders; several: side by side."),
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page; tables go to a folder of its name.")
+    ],
+    model: Annotated[
+        str | None, typer.Option(help="The model, if the folder does not name it or it was moved.")
+    ] = None,
+    task: Annotated[
+        str | None, typer.Option(help="The task (name, file or folder); needed for prompts that are no run.")
+    ] = None,
+    task_path: TaskPath = None,
+    prompt: Annotated[str, typer.Option(metavar="last|best", help="Which prompt of a run.")] = "last",
+    parts: Annotated[
+        str | None, typer.Option(help="Some of: answers,tokens,layers,routes,direction,words,readings,neurons.")
+    ] = None,
+    instruction: Annotated[str | None, typer.Option(help="The task in words, to compare the prompt with.")] = None,
+    other: Annotated[
+        list[Path] | None, typer.Option(metavar="RUN_OR_PROMPT", help="Another task's prompt, whose shift is a null.")
+    ] = None,
+    split: Split = "test",
+    limit: Annotated[int, typer.Option(min=1, help="Inputs that are looked at.")] = 64,
+    exact: Annotated[
+        bool, typer.Option("--exact/--no-exact", help="Patch every head exactly; otherwise to first order.")
+    ] = True,
+    batch_size: BatchSize = 16,
+    device: Device = None,
+    dtype: Dtype = None,
+    json: Json = False,
+) -> None:
+    """Say what prompts do and through what: tokens, layers, heads, directions, words; each beside its null."""
+    with only_results_on_stdout():
+        import promptscope as ps
+        from promptscope.account.page import account_page
+
+        settings = ps.account.Settings(split=split, limit=limit, exact=exact, batch_size=batch_size)
+        accounts = []
+        known = None
+        for folder, name in zip(runs, _names(runs), strict=True):
+            loaded = ps.account.load_subject(folder, model, task, task_path, prompt, device, dtype, known)
+            known = loaded.model
+            accounts.append(
+                ps.explain(
+                    known,
+                    loaded.prompt,
+                    loaded.task,
+                    name=name,
+                    parts=None if parts is None else [key.strip() for key in parts.split(",")],
+                    instruction=instruction,
+                    others={_name(path): _prompt(path) for path in other or ()},
+                    untrained=loaded.untrained,
+                    training=loaded.training,
+                    settings=settings,
+                    progress=True,
+                )
+            )
+        page = account_page(accounts)
+        page.write(out)
+        folder = out.with_suffix("")
+        for account, name in zip(accounts, _names(runs), strict=True):
+            account.save(folder if len(accounts) == 1 else folder / name.replace("/", "-"))
+    if json:
+        found = {
+            account.name: {
+                key: {"sentences": list(p.sentences), "omitted": list(p.omitted)} for key, p in account.parts.items()
+            }
+            for account in accounts
+        }
+        print_json({"out": str(out.resolve()), "tables": str(folder.resolve()), "accounts": found})
+        return
+    for account in accounts:
+        typer.echo(repr(account))
+    typer.echo(f"page: {out}\ntables: {folder}")
+
+
+def _names(paths: list[Path]) -> list[str]:
+    """Name folders by as many of their parents as it takes to tell them apart."""
+    depth = 1
+    whole = [path.resolve() for path in paths]
+    while len({path.parts[-depth:] for path in whole}) < len(set(whole)):
+        depth += 1
+    names = ["/".join(path.parts[-depth:]) for path in whole]
+    return [name if names.index(name) == i else f"{name} ({i + 1})" for i, name in enumerate(names)]
+
+
+def _name(path: Path) -> str:
+    return f"{path.resolve().name} (another task)"
+
+
+def _prompt(path: Path):
+    import promptscope as ps
+
+    return ps.Run(path).prompt if (path / "prompts").is_dir() else ps.load_prompt(path)

@@ -1,0 +1,85 @@
+"""The whole account, on every kind of model; bad input is named, not drawn."""
+
+import json
+
+import numpy as np
+import pytest
+
+import promptscope as ps
+from promptscope.account import PARTS, Settings, account_page, compare
+from promptscope.account.figures import figures_of
+from promptscope.errors import ProbeError, PromptError
+
+SETTINGS = Settings(limit=8, few=8, layers=2, n_random=1, shots=2, batch_size=8)
+
+
+@pytest.fixture(scope="module")
+def prompts():
+    model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    return model, task, ps.SoftPrompt(3, init="vocab").bind(model), ps.DeepPrompt(3).bind(model)
+
+
+@pytest.fixture(scope="module")
+def deep(prompts):
+    model, task, _, prompt = prompts
+    return ps.explain(model, prompt, task, name="deep", instruction="The continent", settings=SETTINGS)
+
+
+def test_all_parts_are_there_and_speak(deep, tmp_path):
+    assert list(deep.parts) == list(PARTS)
+    for part in deep.parts.values():
+        assert part.sentences or part.omitted
+        for figure, caption in figures_of(part):
+            assert caption and any(np.isfinite(np.asarray(_numbers(trace), float)).any() for trace in figure.data)
+    deep.save(tmp_path)
+    said = json.loads((tmp_path / "account.json").read_text())
+    assert said["parts"]["readings"]["omitted"]  # a deep prompt is no text
+    assert (tmp_path / "routes-heads_restore.csv").is_file()
+    html = deep.page().html()
+    assert "What this page does not show" in html and "How long each part took" in html
+
+
+def _numbers(trace):
+    return trace.z if trace.type == "heatmap" else trace.x if trace.mode == "markers" else trace.y
+
+
+def test_several_runs_side_by_side(deep, prompts):
+    model, task, prompt, _ = prompts
+    other = ps.explain(model, prompt, task, name="soft", parts=["answers", "routes"], settings=SETTINGS)
+    found = compare([deep, other])
+    assert found.heads is not None and {"deep", "soft"} <= set(found.numbers.columns)
+    assert "Side by side" in account_page([deep, other]).html()
+
+
+@pytest.mark.parametrize("name", ["embedded-masked-0", "embedded-seq2seq"])
+@pytest.mark.parametrize("kind", ["v1", "v2"])
+def test_other_families(name, kind):
+    model, task = ps.load_model(name), ps.load_task("continent_en")
+    prompt = (ps.SoftPrompt(2, init="vocab") if kind == "v1" else ps.DeepPrompt(2)).bind(model)
+    account = ps.explain(model, prompt, task, settings=SETTINGS)
+    for key, part in account.parts.items():
+        assert not part.is_empty or (kind, key) == ("v2", "readings"), part.omitted
+    assert "Account of" in repr(account)
+
+
+def test_a_task_without_labels_says_which_parts_do_not_run(prompts):
+    model, _, prompt, _ = prompts
+    account = ps.explain(model, prompt, ps.load_task("capital_en"), parts=["answers", "neurons"], settings=SETTINGS)
+    assert account["neurons"].is_empty and "no labels" in account["neurons"].omitted[0]
+    assert "logit_difference" not in account["answers"].tables["scores"]
+    assert figures_of(account["neurons"]) == []
+
+
+def test_one_input_has_no_interval(prompts):
+    model, task, prompt, _ = prompts
+    account = ps.explain(model, prompt, task, parts=["answers"], settings=Settings(limit=1, n_random=1))
+    assert any("no interval" in reason for reason in account["answers"].omitted)
+    assert not np.isfinite(account["answers"].tables["scores"]["log_p_low"]).any()
+
+
+def test_bad_requests(prompts):
+    model, task, prompt, _ = prompts
+    with pytest.raises(ProbeError, match="Did you mean 'tokens'"):
+        ps.explain(model, prompt, task, parts=["token"])
+    with pytest.raises(PromptError, match="unbound"):
+        ps.explain(model, ps.SoftPrompt(2), task)
