@@ -1,6 +1,7 @@
 """One case from its variants to its figures."""
 
 from collections.abc import Mapping
+from contextlib import nullcontext
 from typing import Any
 
 from benchmarks.equality import Outcome, differences, within
@@ -22,11 +23,11 @@ def measure(
     comparison = _Comparison(workload)
     outcomes: dict[str, Outcome] = {}
     memory: dict[str, float | None] = {}
-    flops: dict[str, float] = {}
+    flops: dict[str, float | None] = {}
     for variant in workload.variants:
-        with CountLinearFlops() as counted:
+        with CountLinearFlops() if variant.counted else nullcontext() as counted:
             outcomes[variant.name], memory[variant.name] = peak_mb(variant.run, device)
-        flops[variant.name] = counted.total
+        flops[variant.name] = None if counted is None else counted.total / 1e9
     comparison.add(outcomes)
     del outcomes
     seconds = interleave({v.name: v.run for v in workload.variants}, rounds, clock, comparison.add)
@@ -42,7 +43,7 @@ def measure(
                 tokens=variant.work.tokens,
                 padded_tokens=variant.work.padded_tokens,
                 gflop_needed=variant.work.flops / 1e9,
-                gflop_done=flops[variant.name] / 1e9,
+                gflop_done=flops[variant.name],
                 share_of_peak=variant.work.flops / 1e9 / (spent.median / 1000) / peak_gflops,
                 peak_mb=memory[variant.name],
                 against=variant.against,

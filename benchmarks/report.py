@@ -86,7 +86,7 @@ def _row(m: Measurement, limits: Mapping[str, float]) -> list[str]:
         f"{m.milliseconds.median:.4g}",
         ratio,
         _differences(m.differences, limits),
-        f"{m.gflop_needed:.3g} / {m.gflop_done:.3g}",
+        f"{m.gflop_needed:.3g} / {'not counted' if m.gflop_done is None else format(m.gflop_done, '.3g')}",
         f"{100 * m.share_of_peak:.0f} %",
         "" if m.peak_mb is None else f"{m.peak_mb:.0f}",
         "" if m.growth is None else f"x{spread_text(m.growth)} time",

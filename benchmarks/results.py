@@ -23,7 +23,7 @@ class Measurement:
     tokens: int
     padded_tokens: int
     gflop_needed: float
-    gflop_done: float
+    gflop_done: float | None
     share_of_peak: float
     peak_mb: float | None
     against: str | None = None

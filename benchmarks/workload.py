@@ -16,7 +16,7 @@ class Variant:
     """One way of doing the work.
 
     `against` names the variant that it is compared with, in time and in outcome; the baseline has none. `grows_from`
-    names the same variant on less work.
+    names the same variant on less work. Operations of compiled code cannot be `counted`.
     """
 
     name: str
@@ -24,6 +24,7 @@ class Variant:
     work: Work
     against: str | None = None
     grows_from: str | None = None
+    counted: bool = True
 
 
 @dataclass(frozen=True)

@@ -85,8 +85,11 @@ def uses_prepacked(model: HookedModel) -> bool:
 
 
 def is_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> bool:
-    """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that."""
-    if _asked.get().packed is False:
+    """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that.
+
+    Where hooks are attached it does not: the bridge runs, whose layout they expect.
+    """
+    if _asked.get().packed is False or model.active_hooks():
         return False
     reason = why_not_packed(model, prompts)
     if reason is not None and model not in _told:

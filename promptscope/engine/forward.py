@@ -35,6 +35,8 @@ def logits_where(
     stands behind `prompts[which[r]]`: prompts of one kind and length. *shared* (causal models) is what
     `share` made of the same prompts before: their keys and values are then not computed again. *unseen* (masked
     models) marks tokens that nothing attends to.
+
+    Under attached hooks (`HookedModel.hooks`) the bridge runs, prompt by prompt, and nothing is shared.
     """
     run = packed_logits if is_packed(model, prompts) else _plain_logits
     return run(model, where, ids, mask, prompts, which, decoder_ids, shared, unseen)
@@ -47,7 +49,7 @@ def share(model: HookedModel, prompts: Sequence[Prompt] = (), texts: Sequence[Se
     none; several prompts share no beginning. None where a model cannot (it is not causal).
     """
     notice_edits(model.twin)
-    if model.family.kind != "causal":
+    if model.family.kind != "causal" or model.active_hooks():
         return None
     if not is_packed(model, prompts):
         return Shared(1, prompts[0].bind(model).prefix(model)) if len(prompts) == 1 else None

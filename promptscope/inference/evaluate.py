@@ -8,7 +8,7 @@ from promptscope.inference.batches import batches, check_padding, encode_split, 
 from promptscope.inference.generate import write
 from promptscope.inference.scoring import score_batch, word_logits
 from promptscope.inference.targets import target_logits, target_losses
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, EncodedSplit, Task
 from promptscope.tasks.encoded import Side
@@ -25,13 +25,15 @@ def evaluate(
     max_new_tokens: int | None = None,
     progress: bool = True,
     padding: Side = "right",
+    hooks: Sequence[Hook] = (),
 ) -> dict[str, float]:
     """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
 
     Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
     as many as the longest label has, end token included). `loss` is the mean cross-entropy (nats) over label and end
     tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
-    `padding="left"` moves texts away from the prompt, see `TrainConfig`: results then depend on *batch_size*.
+    `padding="left"` moves texts away from the prompt, see `TrainConfig`: results then depend on *batch_size*. *hooks*
+    are attached for the length of the call, besides those that are, see `model.hooks`.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -39,8 +41,9 @@ def evaluate(
     >>> list(scores)
     ['accuracy', 'macro_f1', 'loss', 'n']
     """
-    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens, padding)
-    return evaluator.scores(progress)
+    with model.turn(hooks):
+        evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens, padding)
+        return evaluator.scores(progress)
 
 
 def predict(
@@ -53,10 +56,12 @@ def predict(
     max_length: int | None = None,
     max_new_tokens: int | None = None,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> list[str]:
     """Return one prediction per record: a label of the verbalizer, or generated text; see `evaluate`."""
-    evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
-    return evaluator.texts(progress) if task.verbalizer is None else evaluator.labels(progress)
+    with model.turn(hooks):
+        evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
+        return evaluator.texts(progress) if task.verbalizer is None else evaluator.labels(progress)
 
 
 class Evaluator:

@@ -7,11 +7,13 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn.functional import pad
 from transformers import DynamicCache
 
 from promptscope.engine import Shared, continue_texts, is_packed, share
-from promptscope.errors import TaskError
-from promptscope.models import HookedModel
+from promptscope.errors import ModelError, TaskError
+from promptscope.models import Hook, HookedModel
+from promptscope.models.attached import attach
 from promptscope.models.layout import prepend_slots, row_ends, to_right_padding
 from promptscope.models.prefix import attend_with
 from promptscope.prompts import Prompt
@@ -25,6 +27,7 @@ def generate(
     prompt: Prompt | None = None,
     max_new_tokens: int = 20,
     stop_ids: Sequence[int] = (),
+    hooks: Sequence[Hook] = (),
 ) -> list[list[int]]:
     """Return each row's greedy continuation, without the stop token.
 
@@ -32,8 +35,12 @@ def generate(
     padding (PEFT's batched generation does not). It is plain argmax: unlike Hugging Face's `generate`, no repetition
     penalty or end token of the model's `generation_config.json` comes in.
 
+    Under *hooks*, given or attached (`model.hooks`), the hooked model reads the whole of each row anew at every step,
+    so that a hook always sees the same layout.
+
     Raises:
         TaskError: masked language models do not generate; a row without a token.
+        ModelError: an encoder-decoder that does not say with which token it starts to write.
         PromptError: prompt, text and new tokens exceed the context.
     """
     if model.family.kind == "masked":
@@ -41,10 +48,16 @@ def generate(
     mask = torch.ones_like(input_ids) if attention_mask is None else attention_mask
     if not mask.any(dim=1).all():
         raise TaskError("a row without a token has nothing to go on from: give each at least one")
+    if model.family.kind == "seq2seq" and model.decoder_start_id is None:
+        raise ModelError(
+            f"config.json of {model.name!r} has no decoder_start_token_id, so it cannot start to write: set "
+            "config.decoder_start_token_id (T5: its pad token) before loading"
+        )
     order = to_right_padding(mask)
     input_ids, mask = input_ids.gather(1, order).to(model.device), mask.gather(1, order).to(model.device)
-    shared = share(model, [] if prompt is None else [prompt])
-    return write(model, input_ids, mask, prompt, max_new_tokens, stop_ids, shared)
+    with model.turn(hooks):
+        shared = share(model, [] if prompt is None else [prompt])
+        return write(model, input_ids, mask, prompt, max_new_tokens, stop_ids, shared)
 
 
 def write(
@@ -60,6 +73,8 @@ def write(
     prompts = [] if prompt is None else [prompt]
     if is_packed(model, prompts):
         way = _write_packed
+    elif model.family.kind == "causal" and model.active_hooks():
+        way = _write_hooked
     else:
         way = _write_causal if model.family.kind == "causal" else _write_seq2seq
     new = way(model, input_ids, attention_mask, prompt, max_new_tokens, stop_ids, shared)
@@ -120,6 +135,31 @@ def _write_causal(
     return _greedy(next_logits, ids.new_empty(len(ids), 0), n_new, stop_ids)
 
 
+def _write_hooked(
+    model: HookedModel,
+    ids: Tensor,
+    mask: Tensor,
+    prompt: Prompt | None,
+    n_new: int,
+    stop_ids: Sequence[int],
+    shared: Shared | None,
+) -> Int[Tensor, "B m"]:
+    """Run the bridge over all of every row, at every step: new tokens follow a row's text, padding follows them."""
+    lengths = row_ends(mask)
+    k = prompt.slots(model).get("encoder", 0) if prompt is not None else 0
+
+    def next_logits(new: Int[Tensor, "B m"]) -> Float[Tensor, "B V"]:
+        m = new.shape[1]
+        at = lengths[:, None] + torch.arange(m, device=ids.device)
+        rows, seen = pad(ids, (0, m)).scatter(1, at, new), pad(mask, (0, m)).scatter(1, at, 1)
+        width = int(lengths.max()) + m
+        logits = model.forward_hooked(rows[:, :width], seen[:, :width], prompt)
+        return logits[torch.arange(len(ids), device=ids.device), k + lengths + m - 1]
+
+    model.check_context(int(lengths.max()) + n_new, k)
+    return _greedy(next_logits, ids.new_empty(len(ids), 0), n_new, stop_ids)
+
+
 def _write_seq2seq(
     model: HookedModel,
     ids: Tensor,
@@ -132,9 +172,10 @@ def _write_seq2seq(
     slots = prompt.bind(model).slots(model) if prompt is not None else {}
     ids = prepend_slots(ids, slots.get("encoder", 0), fill=0)
     mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
-    inner: Any = model.bridge.original_model if prompt is not None else model.twin
+    hooked = prompt is not None or bool(model.active_hooks())
+    inner: Any = model.bridge.original_model if hooked else model.twin
     # Without a cache: a deep prompt is written into the decoder's keys at every step. Targets are a few tokens.
-    with model.hooks(prompt.hooks(model) if prompt is not None else []):
+    with attach(model.bridge, first=prompt.hooks(model) if prompt is not None else []):
         encoded = inner.encoder(input_ids=ids, attention_mask=mask)
         start = ids.new_full((len(ids), 1), inner.config.decoder_start_token_id)
 

@@ -7,7 +7,7 @@ from typing import TypeVar
 
 from promptscope.errors import ModelError
 from promptscope.files import content_hash
-from promptscope.models import HookedModel, load_model
+from promptscope.models import Hook, HookedModel, load_model
 
 T = TypeVar("T")
 ModelSource = HookedModel | str | os.PathLike[str]
@@ -25,8 +25,9 @@ class ModelSet:
             once, the others when it is their turn).
     """
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, hooks: Sequence[Hook] = ()) -> None:
         self.sources = _by_name(models)
+        self.hooks = list(hooks)
         self._seen: dict[str, tuple[int, str]] = {}  # name -> width, hash of the vocabulary
         for name, source in self.sources.items():
             if isinstance(source, HookedModel):
@@ -36,7 +37,7 @@ class ModelSet:
         return len(self.sources)
 
     def map(self, work: Callable[[HookedModel], T]) -> dict[str, T]:
-        """Return what *work* returns for each model, one after the other."""
+        """Return what *work* returns for each model under the set's hooks, one after the other."""
         return {name: self._with(name, source, work) for name, source in self.sources.items()}
 
     def keep_first(self) -> HookedModel:
@@ -49,12 +50,14 @@ class ModelSet:
 
     def _with(self, name: str, source: ModelSource, work: Callable[[HookedModel], T]) -> T:
         if isinstance(source, HookedModel):
-            return work(source)
+            with source.turn(self.hooks):
+                return work(source)
         # Of the model before, cycles of modules are left: it must be gone before the next one takes its place.
         gc.collect()
         model = load_model(source)
         self._check(name, model)
-        return work(model)
+        with model.turn(self.hooks):
+            return work(model)
 
     @property
     def names(self) -> list[str]:

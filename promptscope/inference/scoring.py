@@ -11,7 +11,7 @@ from torch.nn.functional import pad
 from promptscope.engine import Shared, continue_texts, is_packed, only_tokens
 from promptscope.inference.batches import batches, encode_split, share_over
 from promptscope.inference.targets import target_logits
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Task
 
@@ -26,20 +26,22 @@ def score_labels(
     limit: int | None = None,
     max_length: int | None = None,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> Float[Tensor, "records labels"]:
     """Return `log p(words of label | text)` in nats, one column for each label of the verbalizer, in its order.
 
     The words of a label of several tokens are scored together: the sum of their log-probabilities, without the end
-    token (with it, if one label's tokens begin another's). At most 0; higher is more likely.
+    token (with it, if one label's tokens begin another's). At most 0; higher is more likely. *hooks*: see `evaluate`.
 
     Raises:
         TaskError: the task has no verbalizer.
     """
     words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
     examples = encode_split(model, task, split, prompt, max_length, limit=limit)
-    shared = share_over(model, prompt, examples)
-    every = batches(model, examples, batch_size, "score", progress)
-    return torch.cat([score_batch(model, batch, words, prompt, shared) for batch in every])
+    with model.turn(hooks):
+        shared = share_over(model, prompt, examples)
+        every = batches(model, examples, batch_size, "score", progress)
+        return torch.cat([score_batch(model, batch, words, prompt, shared) for batch in every])
 
 
 def score_batch(

@@ -13,7 +13,7 @@ from promptscope.interventions.measuring import Distribution, Measured, measure
 from promptscope.interventions.result import Importance
 from promptscope.interventions.summary import summarise
 from promptscope.interventions.tokens import kept_tokens, without_each
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Encoded, Task
 
@@ -38,6 +38,7 @@ def importance(
     variants_per_pass: int = 4,
     max_length: int | None = None,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> Importance:
     """Return what each token of *prompt* is worth to each model: the loss without it, beside that with all tokens.
 
@@ -57,6 +58,7 @@ def importance(
         output: distribution that `kl` compares at the first target token: over the whole `vocabulary`, or over the
             verbalizer's words (`labels`), renormalised.
         batch_size, variants_per_pass: a pass holds so many records behind so many variants.
+        hooks: attached to every model for the length of the call, besides those that are, see `model.hooks`.
 
     Raises:
         ProbeError: no such intervention or output, or nothing in a pass.
@@ -70,7 +72,7 @@ def importance(
     >>> result.difference.values.shape
     (1, 3)
     """
-    every = check_request(models, prompt, how, batch_size, variants_per_pass)
+    every = check_request(models, prompt, how, batch_size, variants_per_pass, hooks)
     if output not in ("vocabulary", "labels"):
         raise ProbeError(f"output must be 'vocabulary' or 'labels', got {output!r}")
     if how == "remove" and prompt.length == 1:
@@ -101,7 +103,9 @@ def importance(
     return summarise(losses, n_targets, kl, coords, HOWS[how], about)
 
 
-def check_request(models: Models, prompt: Prompt, how: str, batch_size: int, variants_per_pass: int) -> ModelSet:
+def check_request(
+    models: Models, prompt: Prompt, how: str, batch_size: int, variants_per_pass: int, hooks: Sequence[Hook] = ()
+) -> ModelSet:
     """Return the models, after everything that can be wrong before any of them runs."""
     if how not in HOWS:
         raise ProbeError(f"how must be one of {', '.join(HOWS)}, got {how!r}.{nearest(how, HOWS)}")
@@ -109,7 +113,7 @@ def check_request(models: Models, prompt: Prompt, how: str, batch_size: int, var
         if size < 1:
             raise ProbeError(f"{knob} must be at least 1, got {size}")
     kept_tokens(prompt, [])
-    return ModelSet(models)
+    return ModelSet(models, hooks)
 
 
 def fit(prompt: Prompt, model: HookedModel, alone: bool) -> Prompt:

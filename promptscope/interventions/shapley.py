@@ -12,7 +12,7 @@ from promptscope.inference.batches import encode_split
 from promptscope.inference.model_set import Models
 from promptscope.interventions.importance import HOWS, check_request, fit
 from promptscope.interventions.measuring import measure
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.probes import ProbeResult
 from promptscope.prompts import Prompt
 from promptscope.statistics import MAX_EXACT, ShapleyValues, bootstrap_interval, exact_shapley, sampled_shapley
@@ -32,6 +32,7 @@ def shapley(
     variants_per_pass: int = 4,
     max_length: int | None = None,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> ProbeResult:
     """Return the Shapley value of each token of *prompt* for each model; values are minus losses.
 
@@ -39,7 +40,7 @@ def shapley(
     where loss(S) is that of the prompt whose other tokens are zeroed, replaced, removed or cut, as *how* says. Higher =
     the token does more; the values of all tokens add up to `loss(none) - loss(all)`. Unlike `ps.importance`, tokens
     that stand in for each other share what they do. Up to 12 tokens all 2^k subsets run; above, *n_pairs* random
-    orders and their reverses, with a `standard_error`.
+    orders and their reverses, with a `standard_error`. *hooks*: see `ps.importance`.
 
     The result has the dimensions `model` and `token`, 95 % intervals over examples, and the variables `standard_error`
     (of sampling; 0 where exact) and `efficiency_residual` by model: the sum minus what it must be, 0 up to rounding.
@@ -54,7 +55,7 @@ def shapley(
     >>> result.data.efficiency_residual.values.round(6).item() == 0
     True
     """
-    every = check_request(models, prompt, how, batch_size, variants_per_pass)
+    every = check_request(models, prompt, how, batch_size, variants_per_pass, hooks)
     if n_pairs < 1:
         raise ProbeError(f"n_pairs must be at least 1, got {n_pairs}")
     examples: Sequence[Encoded] = ()

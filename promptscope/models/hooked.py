@@ -1,7 +1,7 @@
 """The hooked model: one frozen transformer, seen through hooks and run through its plain twin."""
 
-from collections.abc import Callable, Iterable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
@@ -15,12 +15,13 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.errors import ModelError, PromptError
 from promptscope.files import content_hash, tensor_bits, tensor_hash
+from promptscope.models.attached import AttachedHook, Hook, Watch, attach, silent_points
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
 from promptscope.models.prefix import Prefix, attend_with
+from promptscope.models.turns import Turns
 
-Hook = tuple[str, Callable[..., Tensor | None]]
 Via = Literal["auto", "hooks", "prefix"]
 
 
@@ -72,6 +73,19 @@ class HookedModel:
         self._hashed: tuple[list[int], str] | None = None
         self.name = name
         self.revision = revision
+        self._turns = Turns()
+        self._silent: frozenset[str] = frozenset()
+        self.watch()
+
+    def watch(self) -> None:
+        """Take the hooks that are attached now as the model's own; loading does it when it is done."""
+        self._watches = Watch(self.bridge), Watch(self.twin)
+
+    def find_silent_points(self) -> None:
+        """Remember which hook points exist and never fire, on one tiny batch; loading does it."""
+        ids = torch.zeros(1, 2, dtype=torch.long, device=self.device)
+        decoder_ids = ids if self.family.kind == "seq2seq" else None
+        self._silent = silent_points(self.bridge, lambda: self.forward_hooked(ids, decoder_input_ids=decoder_ids))
 
     def __repr__(self) -> str:
         s = self.shape
@@ -164,9 +178,60 @@ class HookedModel:
 
     # --- running it ----------------------------------------------------------------------------------
 
-    def hooks(self, fwd_hooks: Iterable[Hook]) -> AbstractContextManager[Any]:
-        """Attach hooks for the length of a `with` block, as TransformerLens' `model.hooks` does."""
-        return self.bridge.hooks(fwd_hooks=list(fwd_hooks))
+    @contextmanager
+    def hooks(self, fwd_hooks: Iterable[Hook]) -> Iterator[TransformerBridge]:
+        """Attach hooks for the length of a `with` block, as TransformerLens' `model.hooks` does.
+
+        Everything that runs this model inside the block runs under them: training, evaluation, generation, probes.
+        A hook sees `[k prompt slots | text | padding]`, at every step of generation the whole of it (encoder-decoders:
+        the encoder's once, the decoder's `[k slots | start, new tokens]` at every step). At one point a prompt's own
+        hooks run first, then those attached, then what a probe captures.
+
+        Raises:
+            ModelError: no such hook point, one that never fires, or another thread has hooks attached.
+        """
+        hooks = list(fwd_hooks)
+        self._check_points([name for name, _ in hooks])
+        with self._turns.own(self.name), attach(self.bridge, last=hooks):
+            yield self.bridge
+
+    def active_hooks(self) -> list[AttachedHook]:
+        """Return the hooks that somebody attached, in whatever way; where there are some, the bridge runs.
+
+        Raises:
+            ModelError: hooks on the twin, which runs texts without the layout that hooks expect.
+        """
+        bridge, twin = self._watches
+        if strayed := twin.attached():
+            raise ModelError(
+                f"{self.name!r} has hooks on model.twin ({', '.join(hook.point for hook in strayed[:3])}), which runs "
+                "texts in layouts of its own: attach them to model.bridge, or with model.hooks(...)"
+            )
+        return bridge.attached()
+
+    @contextmanager
+    def turn(self, hooks: Iterable[Hook] = ()) -> Iterator[None]:
+        """Run this model in a `with` block as one thread's turn, under *hooks* besides those attached.
+
+        Every entry point is one; so is what it calls. Other threads wait.
+
+        Raises:
+            ModelError: as `hooks` does.
+        """
+        hooks = list(hooks)
+        with self._turns.take(self.name):
+            self._check_points([name for name, _ in hooks])
+            with attach(self.bridge, last=hooks):
+                yield
+
+    def _check_points(self, names: list[str]) -> None:
+        """Raise ModelError for hook points that exist and never fire: a hook there does nothing, without a word."""
+        silent = [name for name in names if name in self._silent]
+        if silent:
+            raise ModelError(
+                f"the hook point {silent[0]!r} exists on {self.name!r} and never fires: a hook there would do nothing. "
+                "model.hook_points() lists those that do"
+            )
 
     def logits(
         self,
@@ -176,6 +241,7 @@ class HookedModel:
         via: Via = "auto",
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         unseen: Bool[Tensor, "B n"] | None = None,
+        hooks: Iterable[Hook] = (),
     ) -> Float[Tensor, "B t V"]:
         """Return logits `[B, n, V]` at the positions of *input_ids* (encoder-decoders: of *decoder_input_ids*).
 
@@ -184,7 +250,8 @@ class HookedModel:
         for its first token.
 
         `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin behind
-        the prompt's keys and values (causal models); `"auto"` takes the faster of the two.
+        the prompt's keys and values (causal models); `"auto"` takes the faster of the two, and the hooked model where
+        *hooks* are given or attached, see `model.hooks`.
 
         *unseen* (masked models) marks tokens that keep their positions and read the others, and that nothing
         attends to, not even they themselves.
@@ -195,6 +262,18 @@ class HookedModel:
         """
         if prompt is not None and not isinstance(prompt, PromptLike):
             raise PromptError(f"prompt must be a soft prompt, such as ps.SoftPrompt(20), not {prompt!r}")
+        with self.turn(hooks):
+            return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen)
+
+    def _logits(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor | None,
+        prompt: PromptLike | None,
+        via: Via,
+        decoder_input_ids: Tensor | None,
+        unseen: Tensor | None,
+    ) -> Tensor:
         input_ids, mask = self._check_inputs(input_ids, attention_mask)
         order = to_right_padding(mask)
         input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
@@ -231,6 +310,12 @@ class HookedModel:
                 f"a prefix cache exists for causal models only, and {self.name!r} is a {self.family.kind} model: "
                 "use via='hooks' or 'auto'"
             )
+        if self.active_hooks():
+            if via == "prefix":
+                raise ModelError(
+                    f"{self.name!r} has hooks attached, under which no prefix cache runs: use via='hooks' or 'auto'"
+                )
+            return "hooks"
         if via == "auto":
             return "prefix" if prompt is None or self.family.kind == "causal" else "hooks"
         return via
@@ -245,7 +330,7 @@ class HookedModel:
         position_offset: int = 0,
         unseen: Bool[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "rows t V"]:
-        """Run the bridge on a right-padded batch under a prompt's hooks and then *hooks*.
+        """Run the bridge on a right-padded batch under a prompt's hooks, those attached, and then *hooks*.
 
         The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits
         (a hook at `unembed.hook_in` may pick the rows and positions that are read).
@@ -268,8 +353,8 @@ class HookedModel:
             positions = torch.arange(ids.shape[1], device=self.device) + position_offset
             arguments["position_ids"] = positions.expand(ids.shape)
         prompt_hooks = prompt.hooks(self) if prompt is not None else []
-        # The prompt's hooks come first: a probe at the same point then sees the written value.
-        with self.hooks([*prompt_hooks, *hooks]):
+        # The prompt's hooks come first: whoever reads or edits its positions finds what it wrote there.
+        with self._turns.take(self.name), attach(self.bridge, first=prompt_hooks, last=list(hooks)):
             return self.bridge(ids, **arguments)
 
     def hidden(
@@ -278,7 +363,12 @@ class HookedModel:
         attention_mask: Int[Tensor, "B n"] | None = None,
         prefix: Prefix | None = None,
     ) -> Float[Tensor, "B n d_model"]:
-        """Run the twin of a causal model on a right-padded batch, up to the final norm."""
+        """Run the twin of a causal model on a right-padded batch, up to the final norm.
+
+        Raises:
+            ModelError: hooks are attached, which the twin has not.
+        """
+        self.need_no_hooks("model.hidden")
         input_ids, mask = self._check_inputs(input_ids, attention_mask)
         if prefix is None:
             self.check_context(input_ids.shape[1])
@@ -316,11 +406,22 @@ class HookedModel:
         On causal models the unembedding runs at these positions only; *prefix*, if given, spares
         computing the prompt's own. *unseen*: see `logits`.
         """
+        if self.family.kind == "causal" and self.active_hooks():
+            k = prompt.slots(self).get("encoder", 0) if prompt is not None else 0
+            return self.forward_hooked(input_ids, attention_mask, prompt)[:, k:][where]
         if self.family.kind == "causal":
             if prompt is not None and prefix is None:
                 prefix = prompt.bind(self).prefix(self)
             return self.unembed(self.hidden(input_ids, attention_mask, prefix)[where])
         return self.logits(input_ids, attention_mask, prompt, decoder_input_ids=decoder_input_ids, unseen=unseen)[where]
+
+    def need_no_hooks(self, what: str) -> None:
+        """Raise ModelError where hooks are attached: *what* runs the twin, and would ignore them."""
+        if attached := self.active_hooks():
+            raise ModelError(
+                f"{what} runs the plain model, and {self.name!r} has hooks attached ({attached[0].point}), which it "
+                "would ignore: leave the `with model.hooks(...)` block, or use model.logits, which obeys them"
+            )
 
     @property
     def decoder_start_id(self) -> int | None:

@@ -73,6 +73,8 @@ def load_model(
     twin = twin.eval().requires_grad_(False)
     hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
     self_test(hooked)
+    hooked.find_silent_points()
+    hooked.watch()  # at its first pass the bridge has attached some of its own
     return hooked
 
 

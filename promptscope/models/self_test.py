@@ -24,7 +24,9 @@ def self_test(model: HookedModel) -> None:
     """
     ids, mask, decoder_ids = _tiny_batch(model)
     with torch.no_grad():
-        plain = model.logits(ids, mask, decoder_input_ids=decoder_ids)
+        # The twin itself: whatever is attached to the bridge must not reach what the bridge is compared with.
+        decoder = {} if decoder_ids is None else {"decoder_input_ids": decoder_ids}
+        plain = model.twin(input_ids=ids, attention_mask=mask, use_cache=False, **decoder).logits
     table = model.hook_points()
     fired: Counter[str] = Counter()
     probes: dict[str, torch.Tensor] = {}

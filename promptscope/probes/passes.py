@@ -104,7 +104,8 @@ def _run(
 ) -> None:
     """Run one pass over one batch, with every hook that some request has in it."""
     prompt = prompts[of.prompt] if of.prompt is not None else None
-    batch = _within_reach(model, of, batch, wanted)
+    watched = bool(model.active_hooks())  # somebody's hooks may look where no capture does: leave nothing out
+    batch = batch if watched else _within_reach(model, of, batch, wanted)
     slots = prompt.slots(model) if prompt is not None else {}
     hooks: dict[tuple[Any, ...], Hook] = {}
     for request in wanted:
@@ -121,7 +122,7 @@ def _run(
         batch.input_ids,
         batch.attention_mask,
         prompt,
-        hooks=[*hooks.values(), *_skip_unembedding(model, [name for name, _ in hooks.values()])],
+        hooks=[*hooks.values(), *([] if watched else _skip_unembedding(model, [name for name, _ in hooks.values()]))],
         decoder_input_ids=batch.decoder_input_ids,
         position_offset=of.offset,
         unseen=batch.unseen,

@@ -8,7 +8,7 @@ from typing import Any
 
 from promptscope.errors import ProbeError
 from promptscope.inference.batches import encode_split
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries
 from promptscope.probes.passes import fill
@@ -32,6 +32,7 @@ def probe(
     limit: int | None = None,
     batch_size: int = 8,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> dict[str, ProbeResult]:
     """Run probes on a model with and without prompts, over the inputs of a task.
 
@@ -49,6 +50,8 @@ def probe(
         split, limit: which records of the task: the first *limit* of *split*.
         batch_size: inputs per forward pass; peak memory goes with it, results do not.
         progress: show a bar when it takes more than a second.
+        hooks: attached for the length of the call, besides those that are, see `model.hooks`; captures see their
+            edits.
 
     Returns:
         Probe name -> result.
@@ -59,34 +62,37 @@ def probe(
         ModelError: a capture names an unknown hook point.
         StoreError: a damaged store; TaskError: unknown split.
     """
-    chosen = get_probes([probes] if isinstance(probes, Probe | str) else probes)
-    named = _named(prompts)
-    for prompt in named.values():
-        prompt.bind(model)
-    if batch_size < 1:
-        raise ProbeError(f"batch_size must be at least 1, got {batch_size}")
-    if task is None or isinstance(task, str):
-        raise ProbeError(
-            f"nothing to probe on: give task=ps.load_task(...), or a list of encoded records, not {task!r}"
-        )
-    examples: Sequence[Encoded]
-    if isinstance(task, Task):
-        longest = max(named.values(), key=lambda prompt: prompt.length, default=None)
-        examples = encode_split(model, task, split, prompt=longest, with_label=False, limit=limit)
-    else:
-        examples = task[:limit]
-    if not examples:
-        raise ProbeError(f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty: nothing to probe on")
-    longest_input = max(len(example.input_ids) for example in examples)
-    for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
-        model.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
-    chosen = [one.ready(model, task if isinstance(task, Task) else None, named) for one in chosen]
-    if store is None:
-        with tempfile.TemporaryDirectory(prefix="promptscope-") as folder:
-            return _probe(model, chosen, named, task, examples, ActivationStore(folder), split, batch_size, progress)
-    if not isinstance(store, ActivationStore):
-        store = ActivationStore(store)
-    return _probe(model, chosen, named, task, examples, store, split, batch_size, progress)
+    with model.turn(hooks):
+        chosen = get_probes([probes] if isinstance(probes, Probe | str) else probes)
+        named = _named(prompts)
+        for prompt in named.values():
+            prompt.bind(model)
+        if batch_size < 1:
+            raise ProbeError(f"batch_size must be at least 1, got {batch_size}")
+        if task is None or isinstance(task, str):
+            raise ProbeError(
+                f"nothing to probe on: give task=ps.load_task(...), or a list of encoded records, not {task!r}"
+            )
+        examples: Sequence[Encoded]
+        if isinstance(task, Task):
+            longest = max(named.values(), key=lambda prompt: prompt.length, default=None)
+            examples = encode_split(model, task, split, prompt=longest, with_label=False, limit=limit)
+        else:
+            examples = task[:limit]
+        if not examples:
+            raise ProbeError(f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty: nothing to probe on")
+        longest_input = max(len(example.input_ids) for example in examples)
+        for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
+            model.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
+        chosen = [one.ready(model, task if isinstance(task, Task) else None, named) for one in chosen]
+        if store is None:
+            with tempfile.TemporaryDirectory(prefix="promptscope-") as folder:
+                return _probe(
+                    model, chosen, named, task, examples, ActivationStore(folder), split, batch_size, progress
+                )
+        if not isinstance(store, ActivationStore):
+            store = ActivationStore(store)
+        return _probe(model, chosen, named, task, examples, store, split, batch_size, progress)
 
 
 def _probe(

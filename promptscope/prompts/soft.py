@@ -64,6 +64,7 @@ class SoftPrompt(Prompt):
         Exact on causal models: no prompt position can see the text behind it.
         """
         self._need_causal(model)
+        model.need_no_hooks("prompt.prefix")
         self.bind(model)
         embeds = self.vectors().to(model.dtype)[None]
         cache = model.twin.base_model(inputs_embeds=embeds, use_cache=True).past_key_values

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn.functional import log_softmax
 
 from promptscope.errors import ProbeError
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.readings.comparison import compare_with_nulls
 from promptscope.readings.nulls import Nulls, Subject, subjects
@@ -109,6 +109,7 @@ def read_logit_lens(
     n: int = 5,
     label_words: Sequence[str] = (),
     nulls: Nulls | None = None,
+    hooks: Sequence[Hook] = (),
 ) -> LogitLens:
     """Decode the residual stream at the prompt's positions after every layer, with the final norm and unembedding.
 
@@ -122,6 +123,8 @@ def read_logit_lens(
         n: likeliest tokens to keep for each layer and position.
         label_words: words of the task's classes, whose probability is followed.
         nulls: see `Nulls`.
+        hooks: attached for the length of the call, besides those that are, see `model.hooks`; those at the final norm
+            and the unembedding act on every layer's reading.
 
     Raises:
         ProbeError: not a causal model, or a label word without tokens.
@@ -138,7 +141,12 @@ def read_logit_lens(
     need_causal(model, "the logit lens at prompt positions")
     if n < 1:
         raise ProbeError(f"n must be at least 1, got {n}")
-    read = subjects(prompt, model, nulls or Nulls())
+    with model.turn(hooks):
+        return _read(prompt, model, n, label_words, nulls or Nulls())
+
+
+def _read(prompt: Prompt, model: HookedModel, n: int, label_words: Sequence[str], nulls: Nulls) -> LogitLens:
+    read = subjects(prompt, model, nulls)
     labels = label_token_ids(model, label_words) if label_words else []
     numbers: dict[str, list[np.ndarray]] = {}
     tables = []
@@ -163,7 +171,8 @@ def read_logit_lens(
 
 def lens_log_probabilities(residual: Float[Tensor, "*rows d_model"], model: HookedModel) -> Float[Tensor, "*rows V"]:
     """Return `log softmax(W_U norm(h))`, in float32 at least."""
-    logits = model.unembed(model.bridge.ln_final(residual))
+    # Hooks may be attached to the bridge's unembedding; without any, the plain one does the same.
+    logits = (model.bridge.unembed if model.active_hooks() else model.unembed)(model.bridge.ln_final(residual))
     return log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
 
 

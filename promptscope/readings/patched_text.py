@@ -4,7 +4,8 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from promptscope.models import HookedModel, Prefix
+from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models.attached import attach
 from promptscope.readings.residual import patch
 
 
@@ -22,9 +23,12 @@ def patched_continuations(
 
     Row b writes its k vectors over the residual stream of the first k tokens of *tail* after layer `layers[b]` (-1:
     before the first). Text before the placeholders cannot see them, so its keys and values are computed once; new
-    tokens see the patch through the keys and values of the placeholders.
+    tokens see the patch through the keys and values of the placeholders. Under attached hooks every step reads all of
+    the text anew, so that they always see the same layout.
     """
     model.check_context(len(head) + len(tail) + max_new_tokens)
+    if model.active_hooks():
+        return _continue_hooked(model, head, tail, vectors, layers, max_new_tokens, batch_size)
     prefix = _prefix(model, head)
     rows = range(0, len(vectors), batch_size)
     return [
@@ -60,12 +64,8 @@ def _continue(
     size, n_seen = len(vectors), prefix.length + len(tail)
     cache = prefix.cache(size)
     device = model.device
-    hooks = []
-    for layer in layers.unique().tolist():
-        at = torch.nonzero(layers == layer)[:, 0]
-        hooks.append(patch(vectors[at], layer, 0, rows=at.to(device)))
     positions = torch.arange(prefix.length, n_seen, device=device)
-    with model.hooks(hooks):
+    with attach(model.bridge, last=_patches(vectors, layers, 0, device)):
         logits = model.bridge.original_model(
             input_ids=tail.to(device).expand(size, -1),
             attention_mask=torch.ones(size, n_seen, dtype=torch.long, device=device),
@@ -85,3 +85,34 @@ def _continue(
         ).last_hidden_state
         new = torch.cat([new, model.unembed(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)
     return new.tolist()
+
+
+def _continue_hooked(
+    model: HookedModel,
+    head: Int[Tensor, "n"],
+    tail: Int[Tensor, "m"],
+    vectors: Float[Tensor, "B k d_model"],
+    layers: Int[Tensor, "B"],
+    n_new: int,
+    batch_size: int,
+) -> list[list[int]]:
+    rows: list[list[int]] = []
+    for start in range(0, len(vectors), batch_size):
+        part = vectors[start : start + batch_size]
+        hooks = _patches(part, layers[start : start + batch_size], len(head), model.device)
+        text = torch.cat([head, tail]).to(model.device).expand(len(part), -1)
+        for _ in range(n_new):
+            last = model.forward_hooked(text, hooks=hooks)[:, -1]
+            text = torch.cat([text, last.argmax(-1, keepdim=True)], dim=1)
+        rows += text[:, len(head) + len(tail) :].tolist()
+    return rows
+
+
+def _patches(
+    vectors: Float[Tensor, "B k d_model"], layers: Int[Tensor, "B"], start: int, device: torch.device
+) -> list[Hook]:
+    hooks = []
+    for layer in layers.unique().tolist():
+        at = torch.nonzero(layers == layer)[:, 0]
+        hooks.append(patch(vectors[at], layer, start, rows=at.to(device)))
+    return hooks

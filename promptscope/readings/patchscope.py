@@ -13,7 +13,7 @@ import xarray as xr
 
 from promptscope.errors import ProbeError
 from promptscope.inference import generate
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.readings.comparison import compare_with_nulls
 from promptscope.readings.describe import DescribePrompt
@@ -105,6 +105,7 @@ def read_patchscope(
     max_new_tokens: int = 12,
     nulls: Nulls | None = None,
     batch_size: int = 32,
+    hooks: Sequence[Hook] = (),
 ) -> Patchscope:
     """Write the residual stream of prompt tokens over the placeholders of a "describe" text, and let the model go on.
 
@@ -126,6 +127,7 @@ def read_patchscope(
         max_new_tokens: longest description.
         nulls: see `Nulls`; 19 random prompts by default, each as costly as the prompt.
         batch_size: descriptions written at once.
+        hooks: attached for the length of the call, besides those that are, see `model.hooks`.
 
     Raises:
         ProbeError: not a causal model, a layer or position that there is not, a placeholder of several tokens.
@@ -152,20 +154,21 @@ def read_patchscope(
     check_layers(model, targets, last - 1, "target layers")
     if entry == "first_layer" and -1 in sources:
         raise ProbeError("a prompt that enters at the output of layer 0 has no residual stream before it: leave out -1")
-    read = subjects(prompt, model, nulls or Nulls())
-    chosen = _chosen_positions(positions, prompt.length)
-    head, tail = (describe or DescribePrompt()).encode(model, len(chosen))
-    grid = [(s, t) for s in sources for t in targets]
-    rows, vectors = [], []
-    for subject in read:
-        residual = prompt_residual(subject.prompt, model, entry)[:, chosen]  # (layer, k, d), -1 first
-        rows += [(subject.of, subject.kind, s, t) for s, t in grid]
-        vectors += [residual[s + 1] for s, _ in grid]
-    layers = torch.tensor([t for _, _, _, t in rows])
-    ids = patched_continuations(model, head, tail, torch.stack(vectors), layers, max_new_tokens, batch_size)
-    texts = pd.DataFrame(rows, columns=["of", "kind", "source", "target"])
-    texts["text"] = [_first_line(model, row) for row in ids]
-    bare = _unpatched(model, head, tail, max_new_tokens)
+    with model.turn(hooks):
+        read = subjects(prompt, model, nulls or Nulls())
+        chosen = _chosen_positions(positions, prompt.length)
+        head, tail = (describe or DescribePrompt()).encode(model, len(chosen))
+        grid = [(s, t) for s in sources for t in targets]
+        rows, vectors = [], []
+        for subject in read:
+            residual = prompt_residual(subject.prompt, model, entry)[:, chosen]  # (layer, k, d), -1 first
+            rows += [(subject.of, subject.kind, s, t) for s, t in grid]
+            vectors += [residual[s + 1] for s, _ in grid]
+        layers = torch.tensor([t for _, _, _, t in rows])
+        ids = patched_continuations(model, head, tail, torch.stack(vectors), layers, max_new_tokens, batch_size)
+        texts = pd.DataFrame(rows, columns=["of", "kind", "source", "target"])
+        texts["text"] = [_first_line(model, row) for row in ids]
+        bare = _unpatched(model, head, tail, max_new_tokens)
     scores = dict(scores or {})
     shape = (len(read), len(sources), len(targets))
     return Patchscope(

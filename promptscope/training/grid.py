@@ -13,7 +13,7 @@ from tqdm.auto import tqdm
 
 from promptscope.engine import execution
 from promptscope.errors import GridError, RunError
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Task
 from promptscope.training.config import TrainConfig
@@ -38,6 +38,7 @@ def train_grid(
     out: str | os.PathLike[str] | None = None,
     rows_per_pass: int = 64,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> dict[str, Run]:
     """Train many prompts (tasks, initialisations, seeds, learning rates) together, each exactly as if alone.
 
@@ -46,7 +47,7 @@ def train_grid(
     are each run's own. Prompts of one kind and length share passes. Numbers are those of `ps.train` up to rounding.
 
     With *out*, run `name` is kept in `out/name`, as `ps.train(..., out=out/name)` would: finished runs are not
-    repeated, interrupted ones go on.
+    repeated, interrupted ones go on. *hooks*: see `ps.train`.
 
     Raises:
         GridError: some runs failed; it names them, the others are finished.
@@ -67,6 +68,13 @@ def train_grid(
     if wrong:
         raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-grid-"))
+    with model.turn(hooks):
+        return _train_all(model, runs, folder, rows_per_pass, progress)
+
+
+def _train_all(
+    model: HookedModel, runs: Mapping[str, GridRun], folder: Path, rows_per_pass: int, progress: bool
+) -> dict[str, Run]:
     jobs = {name: Job(model, run.prompt, run.task, run.config, folder / name) for name, run in runs.items()}
     failed: dict[str, RunError] = {}
     with ExitStack() as stack:

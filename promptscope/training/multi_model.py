@@ -3,7 +3,7 @@
 import os
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from promptscope.engine import can_prepack, execution
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.evaluate import Evaluator
 from promptscope.inference.model_set import Models, ModelSet
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Encoded, Task
 from promptscope.training.config import TrainConfig
@@ -34,6 +34,7 @@ def train_across(
     config: TrainConfig,
     out: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> Run:
     """Train one *prompt* on M models together, in place, and return the run.
 
@@ -44,7 +45,8 @@ def train_across(
     a step then also costs the time of reading M - 1 models, and memory holds two models whatever M is.
 
     Steps, schedule, validation (means over the models), early stop, files and resuming are those of `ps.train`. The
-    prompt no longer belongs to one model: load it with `load_prompt(..., strict=False)`.
+    prompt no longer belongs to one model: load it with `load_prompt(..., strict=False)`. *hooks* are attached to every
+    model whenever it runs.
 
     Raises as `ps.train` does, and:
         ModelError: models of different widths or tokenizers.
@@ -57,7 +59,7 @@ def train_across(
     2
     """
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-run-"))
-    job = _JointJob(ModelSet(models), prompt, task, config, folder)
+    job = _JointJob(ModelSet(models, hooks), prompt, task, config, folder)
     if not job.finished:
         with job.loop() as loop:
             loop.resume()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ from typing import Any
 from promptscope.errors import PromptError, TaskError
 from promptscope.inference.batches import check_padding, encode_split
 from promptscope.inference.evaluate import Evaluator
-from promptscope.models import HookedModel
+from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.prompts.initialisation import Labels
 from promptscope.tasks import Task
@@ -31,12 +31,14 @@ def train(
     config: TrainConfig,
     out: str | os.PathLike[str] | None = None,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> Run:
     """Train *prompt* on the `train` split of *task*, in place, and return the run.
 
     Minimises the mean cross-entropy over label and end tokens (Lester et al. 2021, section 2; the multilingual-GPT
     paper, eq. 1 and 2). The model is frozen. With *out*, the run is kept in that folder: the same call goes on with an
-    interrupted run, bit for bit as if it had not stopped (same machine), and returns a finished one at once.
+    interrupted run, bit for bit as if it had not stopped (same machine), and returns a finished one at once. *hooks*
+    are attached for the length of the call, besides those that are, see `model.hooks`.
 
     Raises:
         RunError: *out* holds a run with other settings, or something else; another process trains in it; or loss,
@@ -52,12 +54,13 @@ def train(
     2
     """
     folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-run-"))
-    job = Job(model, prompt, task, config, folder)
-    if not job.finished:
-        with job.loop() as loop:
-            loop.run(f"train {task.name}", progress)
-            job.finish(loop)
-    return job.result()
+    with model.turn(hooks):
+        job = Job(model, prompt, task, config, folder)
+        if not job.finished:
+            with job.loop() as loop:
+                loop.run(f"train {task.name}", progress)
+                job.finish(loop)
+        return job.result()
 
 
 class Job:

@@ -77,4 +77,5 @@ def counting(model: HookedModel) -> Iterator[Counts]:
         for module in names:
             stack.callback(module.register_forward_hook(count).remove)
         stack.callback(model.bridge.original_model.register_forward_pre_hook(refuse).remove)
+        model.watch()  # these only count: they are not hooks that a run has to obey
         yield counts

@@ -191,6 +191,7 @@ def test_the_models_own_attention_comes_back(family: str, implementation: str, m
     model.twin.set_attn_implementation(implementation)
     seen: list[set[str]] = []
     handle = model.twin.get_output_embeddings().register_forward_hook(lambda *_: seen.append(implementations(model)))
+    model.watch()  # it looks only
     run(model, batch, [EVERY["v1"]()])
     handle.remove()
     assert attention.NAME in set.union(*seen) or family in ("gpt2", "llama", "gpt_neox", "bert")

@@ -164,6 +164,7 @@ def test_a_second_call_trains_nothing_and_measures_nothing(
     for model in models.values():
         model.twin.base_model.encoder.register_forward_pre_hook(count)
         model.bridge.original_model.register_forward_pre_hook(count)
+        model.watch()  # they only count
     assert train(out) == 0
     assert calls == 0
     ps.evaluate(models[MODELS[0]], ps.load_task("continent_en"), limit=2, progress=False)

@@ -1,0 +1,111 @@
+"""Hooks that somebody attached to a bridge: which there are, and attaching more of them."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+
+from promptscope.errors import ModelError, nearest
+
+Hook = tuple[str, Callable[..., Tensor | None]]
+"""A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
+
+_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+_OF_THE_BRIDGE = "transformer_lens.model_bridge"  # it registers some for itself, at the first pass
+
+
+@dataclass(frozen=True)
+class AttachedHook:
+    """A function that runs in every pass of the bridge: where, in which direction, and what its author calls it.
+
+    `identity` is the function's attribute of this name, a string that changes when what the function does changes;
+    None where nobody stated one.
+    """
+
+    point: str
+    kind: str
+    identity: str | None
+
+
+class Watch:
+    """Knows the hooks that a module tree was made with: any other is somebody's."""
+
+    def __init__(self, root: nn.Module) -> None:
+        # The dicts themselves: looking through all modules takes longer than a small model's pass.
+        self._places = [
+            (name, module, kind, getattr(module, kind)) for name, module in root.named_modules() for kind in _KINDS
+        ]
+        # Numbers of handles: PyTorch gives none twice.
+        self._own = {number for *_, hooks in self._places for number in hooks}
+
+    def attached(self) -> list[AttachedHook]:
+        """Return what was attached since, in order of places."""
+        return [
+            AttachedHook(name, kind.strip("_").removesuffix("_hooks"), _identity(module, number, function))
+            for name, module, kind, hooks in self._places
+            if hooks
+            for number, function in hooks.items()
+            if number not in self._own and not getattr(function, "__module__", "").startswith(_OF_THE_BRIDGE)
+        ]
+
+
+def _identity(module: Any, number: int, function: Any) -> str | None:
+    # TransformerLens wraps the function that it is given, and remembers it.
+    handles = [*getattr(module, "fwd_hooks", ()), *getattr(module, "bwd_hooks", ())]
+    given = next((handle.user_hook for handle in handles if handle.hook.id == number), function)
+    stated = getattr(given, "identity", None)
+    return stated if isinstance(stated, str) else None
+
+
+@contextmanager
+def attach(bridge: TransformerBridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()) -> Iterator[None]:
+    """Attach hooks for the length of a `with` block: *first* before those that are there, *last* after them.
+
+    Raises:
+        ModelError: no such hook point, or one that is switched off.
+    """
+    known = bridge.hook_dict if first or last else {}
+    found = [(_hook_point(bridge, known, name), function) for name, function in (*first, *last)]
+    handles: list[tuple[Any, Any]] = []
+    try:
+        # The last of *first* goes in front of the others last, so that they run in the order given.
+        for point, function in reversed(found[: len(first)]):
+            handles.append((point, point.add_hook(function, prepend=True)))
+        for point, function in found[len(first) :]:
+            handles.append((point, point.add_hook(function)))
+        yield
+    finally:
+        for point, handle in handles:
+            handle.hook.remove()
+            point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
+
+
+def _hook_point(bridge: TransformerBridge, known: Mapping[str, Any], name: str) -> Any:
+    if name not in known:
+        raise ModelError(
+            f"no hook point {name!r} on this model.{nearest(str(name), known)} model.hook_points() lists those that "
+            "promptscope has tested"
+        )
+    try:
+        bridge.check_hooks_to_add(known[name], name, lambda x, hook: None)
+    except ValueError as error:
+        raise ModelError(f"hook point {name!r} is switched off: {error}") from error
+    return known[name]
+
+
+@torch.no_grad()
+def silent_points(bridge: TransformerBridge, run: Callable[[], object]) -> frozenset[str]:
+    """Return the hook points that exist and do not fire in *run*; those that are switched off do not count."""
+    fired: set[str] = set()
+
+    def note(name: str) -> Hook:
+        return name, lambda x, hook: fired.add(name)
+
+    names = [name for name, point in bridge.hook_dict.items() if not bridge._gated_hook_reason(point.name or name)]
+    with attach(bridge, last=[note(name) for name in names]):
+        run()
+    return frozenset(names) - fired

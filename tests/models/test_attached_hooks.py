@@ -1,0 +1,211 @@
+"""Everything that runs a model runs under the hooks that are attached or given: by hand-made references."""
+
+import pytest
+import torch
+from torch import Tensor
+
+import promptscope as ps
+from promptscope.errors import ModelError
+from promptscope.models import Hook, HookedModel
+from promptscope.training.multi_model import train_across
+from tests.tiny_models import CAUSAL, FAMILIES, hooked
+
+
+def zero_head(x: Tensor, hook: object) -> Tensor:
+    x = x.clone()
+    x[:, :, 1] = 0
+    return x
+
+
+def flip(x: Tensor, hook: object) -> Tensor:
+    return -x
+
+
+def site(model: HookedModel) -> str:
+    return "encoder_blocks.1.attn.hook_z" if model.family.kind == "seq2seq" else "blocks.1.attn.hook_z"
+
+
+def texts() -> tuple[Tensor, Tensor]:
+    ids = torch.randint(3, 200, (3, 7), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    return ids, mask
+
+
+def prompts(model: HookedModel) -> list[ps.Prompt | None]:
+    return [None, ps.SoftPrompt(3, seed=1).bind(model), ps.DeepPrompt(3, layers=[1], seed=1).bind(model)]
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_logits_run_under_attached_hooks_however_they_were_attached(family: str) -> None:
+    model, (ids, mask) = hooked(family), texts()
+    for prompt in prompts(model):
+        clean = model.logits(ids, mask, prompt)
+        wanted = model.logits(ids, mask, prompt, via="hooks", hooks=[(site(model), zero_head)])
+        real = mask.bool() if model.family.kind != "seq2seq" else torch.ones(3, 1, dtype=torch.bool)
+        assert not torch.allclose(wanted[real], clean[real], atol=1e-2)
+        with model.hooks([(site(model), zero_head)]):
+            torch.testing.assert_close(model.logits(ids, mask, prompt)[real], wanted[real])
+        model.bridge.add_hook(site(model), zero_head)
+        try:
+            torch.testing.assert_close(model.logits(ids, mask, prompt)[real], wanted[real])
+        finally:
+            model.bridge.reset_hooks()
+        point = model.bridge.hook_dict[site(model)]
+        # PyTorch's own hooks get the projection's flat input: another layout, the same head.
+        before = model.logits(ids, mask, prompt)
+        handle = point.register_forward_hook(lambda module, inputs, output: output * 0)
+        try:
+            assert not torch.allclose(model.logits(ids, mask, prompt)[real], before[real], atol=1e-2)
+        finally:
+            handle.remove()
+        torch.testing.assert_close(model.logits(ids, mask, prompt)[real], clean[real])
+
+
+@pytest.mark.parametrize("family", [family for family in FAMILIES if family != "bert"])
+def test_a_hook_acts_at_every_step_of_generation(family: str) -> None:
+    """Against the loop that anybody would write with TransformerLens' own hooks and no cache."""
+    model, (ids, mask) = hooked(family), texts()
+    for prompt in prompts(model):
+        for row in range(3):
+            alone, new = ids[row : row + 1, : int(mask[row].sum())], torch.empty(1, 0, dtype=torch.long)
+            for _ in range(5):
+                if model.family.kind == "seq2seq":
+                    decoder = torch.cat([torch.zeros(1, 1, dtype=torch.long), new], dim=1)
+                    given = {"decoder_input_ids": decoder}
+                    logits = model.forward_hooked(alone, prompt=prompt, hooks=[(site(model), zero_head)], **given)
+                else:
+                    text = torch.cat([alone, new], dim=1)
+                    logits = model.forward_hooked(text, prompt=prompt, hooks=[(site(model), zero_head)])
+                new = torch.cat([new, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
+            together = ps.generate(model, ids, mask, prompt, max_new_tokens=5, hooks=[(site(model), zero_head)])
+            assert together[row] == new[0].tolist()
+            with model.hooks([(site(model), zero_head)]):
+                assert ps.generate(model, alone, None, prompt, max_new_tokens=5) == [new[0].tolist()]
+
+
+def test_users_hooks_see_what_the_prompt_wrote_and_may_edit_it() -> None:
+    model, (ids, mask) = hooked("llama"), texts()
+    prompt = ps.SoftPrompt(3, seed=1).bind(model)
+
+    def cut(x: Tensor, hook: object) -> Tensor:
+        assert torch.equal(x[0, :3], prompt.vectors())
+        return torch.cat([x[:, :2], torch.zeros_like(x[:, 2:3]), x[:, 3:]], dim=1)
+
+    with model.hooks([("embed.hook_out", cut)]):
+        edited = model.logits(ids, mask, prompt)
+    wanted = model.logits(ids, mask, ps.interventions.zero(prompt, [2]))
+    torch.testing.assert_close(edited[mask.bool()], wanted[mask.bool()])
+
+
+@pytest.mark.parametrize("family", CAUSAL)
+def test_texts_padded_in_front_keep_their_columns_under_hooks(family: str) -> None:
+    from promptscope.engine import logits_where
+
+    model = hooked(family)
+    ids = torch.randint(3, 200, (3, 7), generator=torch.Generator().manual_seed(1))
+    mask = torch.ones_like(ids)
+    mask[1, :3] = 0
+    for prompt in prompts(model):
+        given = [] if prompt is None else [prompt]
+        plain = logits_where(model, mask.bool(), ids, mask, given)
+        with model.hooks([(site(model), lambda x, hook: None)]):
+            torch.testing.assert_close(logits_where(model, mask.bool(), ids, mask, given), plain, atol=1e-4, rtol=1e-4)
+
+
+def test_a_misspelt_hook_point_is_named_with_a_suggestion() -> None:
+    model = hooked("gpt2")
+    with pytest.raises(ModelError, match=r"no hook point 'blocks.1.attn.hook_zz'.*Did you mean"):
+        model.logits(texts()[0], hooks=[("blocks.1.attn.hook_zz", zero_head)])
+    with pytest.raises(ModelError, match="no hook point"), model.hooks([("blocks.9.attn.hook_z", zero_head)]):
+        raise AssertionError
+
+
+def test_a_hook_point_that_never_fires_is_refused() -> None:
+    model = hooked("gpt2")
+    with pytest.raises(ModelError, match="never fires"), model.hooks([("blocks.0.attn.qkv.hook_out", zero_head)]):
+        raise AssertionError
+    with pytest.raises(ModelError, match="switched off"), model.hooks([("blocks.0.attn.hook_result", zero_head)]):
+        raise AssertionError
+
+
+def test_what_cannot_obey_hooks_refuses() -> None:
+    model, (ids, mask) = hooked("llama"), texts()
+    prompt = ps.SoftPrompt(3, seed=1).bind(model)
+    hook: list[Hook] = [(site(model), zero_head)]
+    with model.hooks(hook):
+        with pytest.raises(ModelError, match="hooks attached"):
+            model.logits(ids, mask, prompt, via="prefix")
+        with pytest.raises(ModelError, match="hooks attached"):
+            model.hidden(ids, mask)
+        with pytest.raises(ModelError, match="hooks attached"):
+            prompt.prefix(model)
+    handle = model.twin.register_forward_hook(lambda module, inputs, output: None)
+    try:
+        with pytest.raises(ModelError, match=r"attach them to model\.bridge"):
+            model.logits(ids, mask)
+    finally:
+        handle.remove()
+
+
+def entry_points(model: HookedModel, task: ps.Task, prompt: ps.Prompt, hooks: list[Hook]) -> dict[str, object]:
+    """Run everything that takes hooks and return plain numbers."""
+    config = ps.TrainConfig(steps=2, batch_size=4, learning_rate=0.1)
+    given = {"progress": False, "hooks": hooks}
+    result = {
+        "evaluate": list(ps.evaluate(model, task, prompt, limit=6, **given).values()),
+        "evaluate left": list(ps.evaluate(model, task, prompt, limit=6, padding="left", **given).values())
+        if model.family.kind == "causal"
+        else [],
+        "predict": ps.predict(model, task, prompt, limit=6, **given),
+        "score": ps.score_labels(model, task, prompt, limit=6, **given).tolist(),
+        "importance": ps.importance(model, prompt, task, limit=4, **given).difference.values.values.tolist(),
+        "cut": ps.importance(model, prompt, task, how="cut", limit=4, **given).difference.values.values.tolist(),
+        "shapley": ps.shapley(model, prompt, task, limit=4, **given).values.values.tolist(),
+        "train": ps.train(model, prompt.copy(), task, config, **given).history["loss"].tolist(),
+        "across": train_across(model, prompt.copy(), task, config, **given).history["loss"].tolist(),
+        "grid": [
+            run.history["loss"].tolist()
+            for run in ps.train_grid(
+                model, {n: ps.GridRun(prompt.copy(), task, config) for n in ("a", "b")}, **given
+            ).values()
+        ],
+    }
+    if model.family.kind != "seq2seq":
+        found = ps.probe(model, "attention_mass", prompt, task, limit=4, **given)["attention_mass"]
+        result["probe"] = found.values.values.tolist()
+    if model.family.kind == "causal" and isinstance(prompt, ps.SoftPrompt):
+        nulls = ps.readings.Nulls(random=1)
+        lens = ps.readings.read_logit_lens(prompt, model, nulls=nulls, hooks=hooks)
+        result["lens"] = lens.data["entropy"].values.tolist()
+    return result
+
+
+@pytest.mark.parametrize(
+    ("name", "deep"),
+    [
+        ("embedded-causal", False),
+        *(
+            pytest.param(name, deep, marks=pytest.mark.slow)
+            for name in ("embedded-causal", "embedded-seq2seq", "embedded-masked-0")
+            for deep in (False, True)
+            if (name, deep) != ("embedded-causal", False)
+        ),
+    ],
+)
+def test_every_entry_point_obeys(name: str, deep: bool) -> None:
+    model, task = ps.load_model(name), ps.load_task("continent_en")
+    prompt = (ps.DeepPrompt if deep else ps.SoftPrompt)(3, seed=0).bind(model)
+    turned: list[Hook] = [(site(model), flip)]
+    clean, given = entry_points(model, task, prompt, []), entry_points(model, task, prompt, turned)
+    with model.hooks(turned):
+        attached = entry_points(model, task, prompt, [])
+    idle = entry_points(model, task, prompt, [(site(model), lambda x, hook: None)])
+    for entry in clean:
+        if entry == "predict":
+            assert attached[entry] == given[entry] and idle[entry] == clean[entry]
+            continue
+        values = [torch.tensor(numbers[entry]) for numbers in (clean, given, attached, idle)]
+        torch.testing.assert_close(values[1], values[2], msg=f"{entry}: attached and given")
+        torch.testing.assert_close(values[3], values[0], atol=2e-4, rtol=2e-4, msg=f"{entry}: a hook that does nothing")
+        assert values[0].numel() == 0 or not torch.allclose(values[0], values[1], atol=1e-3), f"{entry}: no effect"
