@@ -1,6 +1,7 @@
 """One set of weights for the twin and the bridge, also after somebody has edited some."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
@@ -68,14 +69,14 @@ class Weights:
             edited = [name for name, print_ in self._copied().items() if self._copies.get(name) != print_]
             if edited:
                 raise ModelError(
-                    f"{edited[0].strip('.')!r} of model.bridge was edited, which is a copy of the plain model's weights: "
-                    "the two halves of the model would compute different things. Edit the weight on model.twin instead; "
-                    "the bridge follows"
+                    f"{edited[0].strip('.')!r} of model.bridge was edited, which is a copy of the plain model's "
+                    "weights: the two halves of the model would compute different things. Edit the weight on "
+                    "model.twin instead; the bridge follows"
                 )
             return
         self._twin.requires_grad_(False)  # a parameter that was put in place of another asks for a gradient
         fresh = {name: tensor for name, _, _, tensor in _tensors(self._boot())}
         for name, module, attribute, _ in list(_tensors(self._bridge)):
-            held = module._parameters if attribute in module._parameters else module._buffers
+            held: dict[str, Any] = module._parameters if attribute in module._parameters else module._buffers
             held[attribute] = fresh[name]  # not its data: the caller's own model may hold the old tensor
         self._take_stock()
