@@ -82,9 +82,9 @@ class Weights:
             if edited:
                 name = edited[0].replace("._original_component", "").strip(".")
                 raise ModelError(
-                    f"{name!r} of model.bridge was edited, which is a copy of the plain model's weights: the two halves "
-                    "of the model would compute different things. Edit the weight on model.twin instead; the bridge "
-                    "follows"
+                    f"{name!r} of model.bridge was edited, which is a copy of the plain model's weights: the two "
+                    "halves of the model would compute different things. Edit the weight on model.twin instead; the "
+                    "bridge follows"
                 )
             return
         self._twin.requires_grad_(False)  # a parameter that was put in place of another asks for a gradient

@@ -148,7 +148,7 @@ def test_grids_and_joint_runs_are_kept_by_the_same_identity(tmp_path: Path) -> N
     model = fresh()
 
     def grid() -> object:
-        return ps.train_grid(model, {"a": GridRun(ps.SoftPrompt(3), toy_task(), CONFIG)}, tmp_path, progress=False)
+        return ps.train_grid(model, {"a": ps.GridRun(ps.SoftPrompt(3), toy_task(), CONFIG)}, tmp_path, progress=False)
 
     def joint() -> object:
         return ps.train_across([model], ps.SoftPrompt(3), toy_task(), CONFIG, tmp_path / "joint", progress=False)
