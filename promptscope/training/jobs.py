@@ -72,9 +72,9 @@ def train_many(
     """Train every run in a folder of its own, `out/name`, in parallel by joblib; a failed run stops no other.
 
     The same call again goes on: finished runs are not repeated (nor is their model loaded, unless it is a folder, whose
-    files may have changed), interrupted ones go on where they stopped, failed ones are tried again. A worker keeps the model of its last run, so name runs of one model
-    one after the other. Numbers are those of `ps.train`. For many prompts over *one* model that fits one process,
-    `ps.train_grid` shares passes and is faster.
+    files may have changed), interrupted ones go on where they stopped, failed ones are tried again. A worker keeps the
+    model of its last run, so name runs of one model one after the other. Numbers are those of `ps.train`. For many
+    prompts over *one* model that fits one process, `ps.train_grid` shares passes and is faster.
 
     Args:
         runs: name -> run.

@@ -10,7 +10,6 @@ from torch import Tensor
 import promptscope as ps
 from promptscope.errors import RunError
 from promptscope.models import HookedModel
-from promptscope.prompts.saving import OtherWeightsWarning
 from tests.tiny_models import tiny_hf_model
 from tests.tiny_tokenizer import tiny_tokenizer
 from tests.training.toy import VOCAB, toy_task
@@ -179,5 +178,5 @@ def test_a_prompt_says_on_what_weights_it_was_made(tmp_path: Path) -> None:
     ps.SoftPrompt(3).bind(model).save(tmp_path / "p")
     ps.load_prompt(tmp_path / "p", model)
     triple_ffn(model)
-    with pytest.warns(OtherWeightsWarning, match="other weights"):
+    with pytest.warns(ps.OtherWeightsWarning, match="other weights"):
         ps.load_prompt(tmp_path / "p", model)
