@@ -44,7 +44,8 @@ def clusters_by_task(pca: Mapping[str, ProbeResult]) -> list[Finding]:
     ]
     p, p_flat = (float(np.median(pca[name].data["silhouette_task_p"].values)) for name in ("v2", "v1"))
     total = over_tasks(found)
-    verdict = worse(total.verdict, "holds" if p < LEVEL else "undecided", "does not hold" if p_flat < LEVEL else "holds")
+    of_v2, of_v1 = "holds" if p < LEVEL else "undecided", "does not hold" if p_flat < LEVEL else "holds"
+    verdict = worse(total.verdict, of_v2, of_v1)
     about = f"{total.meaning}, which share their neighbours; labels shuffled: p of v2, and {p_flat:.2g} of v1"
     return [*found, replace(total, verdict=verdict, p_value=p, meaning=about)]
 

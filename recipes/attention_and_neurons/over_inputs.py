@@ -158,8 +158,7 @@ def macro_f1(weights: np.ndarray, gold: np.ndarray, answers: np.ndarray) -> np.n
 def _compared(estimate: Callable[[np.ndarray, str], np.ndarray], n: int) -> Compared:
     """Return *estimate* of the trained prompts (second argument "") and of random ones ("random "), paired by input."""
     trained, beyond = (
-        _bootstrapped(of, n)
-        for of in (lambda w: estimate(w, ""), lambda w: estimate(w, "") - estimate(w, "random "))
+        _bootstrapped(of, n) for of in (lambda w: estimate(w, ""), lambda w: estimate(w, "") - estimate(w, "random "))
     )
     return Compared(trained, trained.value - beyond.value, beyond)
 
