@@ -77,18 +77,19 @@ def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping
 
     Two claims with a number each: a claim and its number have one verdict.
     """
+    section, meaning = "4.3, Figure 6", "Pearson's r of variability and KL over the heads of the"
+    second = {task: over_inputs.correlation_over_heads(kl[task], variability[task], 1) for task in kl}
+    last = {task: over_inputs.correlation_over_heads(kl[task], variability[task], -1, sign=-1) for task in kl}
     return [
-        finding
-        for claim, quarter, name, sign in (
-            ("v2 changes content heads in the second quarter", 1, "second quarter", 1),
-            ("v2 changes other heads in the last quarter", -1, "last quarter, times -1", -1),
-        )
-        for finding in _compared(
-            claim,
-            "4.3, Figure 6",
-            {task: over_inputs.correlation_over_heads(kl[task], variability[task], quarter, sign) for task in kl},
-            f"Pearson's r of variability and KL over the heads of the {name}",
-        )
+        *_compared(
+            "v2 changes content heads in the second quarter", section, second, f"{meaning} second quarter of the layers"
+        ),
+        *_compared(
+            "v2 changes other heads in the last quarter",
+            section,
+            last,
+            f"{meaning} last quarter of the layers, times -1",
+        ),
     ]
 
 
