@@ -16,7 +16,7 @@ from benchmarks.models import Models, Subject
 from benchmarks.ways import in_every_way
 from benchmarks.workload import Variant, Workload, beside
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
-from promptscope.prompts.rotary import after_rotary
+from promptscope.models.rotary import after_rotary
 from promptscope.tasks import Batch
 from promptscope.training.gradient import accumulate_gradient
 

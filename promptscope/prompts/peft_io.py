@@ -23,7 +23,7 @@ from promptscope.files import read_json, write_json, write_tensors
 from promptscope.models import HookedModel
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.prompt import Prompt
-from promptscope.prompts.rotary import after_rotary
+from promptscope.models.rotary import after_rotary
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_tensors
 

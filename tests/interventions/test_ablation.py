@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import promptscope as ps
 from promptscope.errors import PromptError
 from promptscope.interventions import cut, mean, remove, zero
-from promptscope.prompts.rotary import after_rotary
+from promptscope.models.rotary import after_rotary
 from tests.interventions.variants import EXACT, HOWS, PROMPTS, K, by_hooks, examples
 from tests.tiny_models import FAMILIES
 from tests.training.toy import toy_model, toy_truth
