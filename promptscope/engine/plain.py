@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
@@ -84,7 +84,8 @@ class PlainContinuation:
 
     def rewind(self) -> None:
         """Forget what was appended."""
-        self.cache.crop(self.width)
+        for layer in self.cache.layers:  # not `crop`, whose argument has changed its meaning
+            layer.keys, layer.values = layer.keys[:, :, : self.width], layer.values[:, :, : self.width]
         self.seen, self.n_new = self.seen[:, : self.width], 0
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:

@@ -25,7 +25,7 @@ from promptscope.models import HookedModel, Placement, PromptLike, prefix_of
 
 
 def place(model: HookedModel, prompts: Sequence[PromptLike]) -> list[Placement]:
-    """Return what *prompts* put in front of texts: once for a step, whose passes take placements as they take prompts."""
+    """Return what *prompts* put in front of texts: once for a step, whose passes take placements like prompts."""
     return [prompt.place(model) for prompt in prompts]
 
 

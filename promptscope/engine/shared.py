@@ -54,7 +54,9 @@ class Shared:
         return (self._after_prefix + torch.arange(self.s, device=device)).expand(self.n_prompts, -1)
 
     @classmethod
-    def of(cls, model: HookedModel, placements: Sequence[Placement], template: Sequence[Sequence[int]] = ()) -> "Shared":
+    def of(
+        cls, model: HookedModel, placements: Sequence[Placement], template: Sequence[Sequence[int]] = ()
+    ) -> "Shared":
         """Put *placements*, all of one kind and length, and after each its *template* tokens, in front.
 
         Templates, one for each prompt (one for no prompt), must be of one length.

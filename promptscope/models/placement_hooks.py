@@ -48,7 +48,7 @@ def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
     return hooks
 
 
-def _write(rows: Float[Tensor, "k *shape"]) -> Write:
+def _write(rows: Float[Tensor, k * shape]) -> Write:
     def write(x: Float[Tensor, "B T *shape"], hook: object) -> Tensor | None:
         if x.shape[1] <= len(rows):  # a decoding step after a cache: the prompt is in the cache
             return None

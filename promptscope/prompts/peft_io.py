@@ -21,9 +21,9 @@ from torch import Tensor, nn
 from promptscope.errors import PromptError
 from promptscope.files import read_json, write_json, write_tensors
 from promptscope.models import HookedModel
+from promptscope.models.rotary import after_rotary
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.prompt import Prompt
-from promptscope.models.rotary import after_rotary
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_tensors
 
