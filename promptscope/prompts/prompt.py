@@ -25,7 +25,7 @@ class Prompt(nn.Module, ABC):
 
     A prompt is made without a model and gets its parameters when it meets one: `prompt.bind(model)`; training,
     `model.logits` and `ps.probe` bind by themselves. `place(model)` says what it puts in front of a text;
-    `hooks(model)` is what that does, on every family, and `prefix(model)` the same as keys and values, on causal models.
+    `hooks(model)` is what that does, on every family, `prefix(model)` the same as keys and values, on causal models.
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -162,7 +162,6 @@ def test_probes_see_a_cut_prompt() -> None:
         (lambda prompt: cut(prompt, -1), r"tokens 0\.\.3, got \[-1\]"),
         (lambda prompt: remove(prompt, range(4)), "prompt=None"),
         (lambda prompt: mean(ps.SoftPrompt(4), [0]), "unbound"),
-        (lambda prompt: zero("prompt", [1]), "tokens of a prompt, such as"),
     ],
 )
 def test_bad_input_is_named(work: object, message: str) -> None:
