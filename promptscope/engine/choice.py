@@ -152,7 +152,7 @@ def _compare(model: HookedModel) -> str | None:
     where = mask.bool()
     decoder_ids = ids if model.family.kind == "seq2seq" else None
     try:
-        with execution(prepacked=False):  # the layout is in question here, not the kernel
+        with execution(prepacked=False, attention="padded"):  # the layout is in question here, not the kernel
             packed = packed_logits(model, where, ids, mask, decoder_ids=decoder_ids)
     except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
         return f"it does not take flat rows ({type(error).__name__}: {error})"
