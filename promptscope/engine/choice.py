@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from contextvars import ContextVar
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
@@ -15,8 +15,6 @@ from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
 from promptscope.errors import ModelError
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
-
-Attention = Literal["padded", "flex"]
 
 
 class PackingWarning(UserWarning):
@@ -29,7 +27,7 @@ class Execution:
 
     packed: bool | None = None
     prepacked: bool | None = None
-    attention: Attention | None = None
+    attention: str | None = None
 
 
 _AUTOMATIC = Execution()
@@ -40,7 +38,7 @@ _told: WeakSet[HookedModel] = WeakSet()
 
 @contextmanager
 def execution(
-    packed: bool | None = None, prepacked: bool | None = None, attention: Attention | None = None
+    packed: bool | None = None, prepacked: bool | None = None, attention: str | None = None
 ) -> Iterator[None]:
     """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.
 
@@ -97,7 +95,7 @@ def uses_prepacked(model: HookedModel) -> bool:
     return asked
 
 
-def asked_attention() -> Attention | None:
+def asked_attention() -> str | None:
     """Return which attention over flat rows is asked for."""
     return _asked.get().attention
 
