@@ -5,7 +5,7 @@ import math
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
-from typing import Any, Literal, TypeVar, Union, get_args, get_origin
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, no_type_check
 
 import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
@@ -63,7 +63,7 @@ def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F],
     return decorate
 
 
-def check_between(name: str, value: float, low: float, high: float) -> None:
+def check_between(name: str, value: int | float, low: int | float, high: int | float) -> None:
     """Refuse a number outside of the open interval (low, high).
 
     >>> check_between("level", 0.95, 0, 1)
@@ -88,7 +88,8 @@ def _check_all(
             where = f"{called}: {name}"
             if not _fits(value, parameter.annotation):
                 wanted, hint = _words(parameter.annotation), _hint(value, parameter.annotation)
-                raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}.{hint}")
+                others = _shapes(name, given) if hasattr(value, "shape") else ""
+                raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{hint}")
             if name not in nan and not _finite(value):
                 raise ArgumentError(f"{where} is or holds NaN or infinity, got {_shown(value)}: leave such out first.")
             low = at_least.get(name)
@@ -96,6 +97,7 @@ def _check_all(
                 raise ArgumentError(f"{where} must be at least {low:g}, got {value}.")
 
 
+@no_type_check  # a runtime checker would open a context of axes of its own at every call
 def _fits(value: Any, kind: Any) -> bool:
     origin, args = get_origin(kind), get_args(kind)
     if kind is Any or isinstance(kind, TypeVar):
@@ -160,6 +162,13 @@ def _shown(value: Any) -> str:
     text = repr(value) if isinstance(value, str | bytes | int | float | bool | list | tuple | dict | None) else ""
     text = text if len(text) <= 60 else text[:57] + "..."
     return f"{text} ({type(value).__name__})" if text else f"a {type(value).__name__}"
+
+
+def _shapes(but: str, given: Mapping[str, Any]) -> str:
+    """Say which shapes the other arguments have: an axis that two of them name is one axis."""
+    others = {name: value for name, value in given.items() if name != but and hasattr(value, "shape")}
+    arrays = [f"{name} of shape {tuple(value.shape)}" for name, value in others.items()]
+    return f", with {', '.join(arrays)}" if arrays else ""
 
 
 def _hint(value: Any, kind: Any) -> str:

@@ -87,7 +87,7 @@ LINE = np.abs(np.subtract.outer(FIVE, FIVE))
             lambda: statistics.effective_rank(np.ones((2, 3, 4))),
             r"x must be .*\(N d\), .* got float64 of shape \(2, 3, 4\)",
         ),
-        (lambda: statistics.mean_interval(FIVE, level=95), "level must lie between 0 and 1, got 95"),
+        (lambda: statistics.mean_interval(FIVE, level=95.0), "level must lie between 0 and 1, got 95"),
         (lambda: statistics.mean_interval([1.0, 2.0]), r"values must be .* Make it with np.array"),
         (lambda: statistics.hypergeometric_overlap(10, 3, 3, 4), "cannot have 4 in common"),
         (lambda: statistics.effect_share(np.ones((5, 2)), SIX), "differences must be"),
