@@ -84,7 +84,8 @@ class PlainContinuation:
 
     def rewind(self) -> None:
         """Forget what was appended."""
-        for layer in self.cache.layers:  # not `crop`, whose argument has changed its meaning
+        layers: Any = self.cache.layers
+        for layer in layers:  # not `crop`, whose argument has changed its meaning
             layer.keys, layer.values = layer.keys[:, :, : self.width], layer.values[:, :, : self.width]
         self.seen, self.n_new = self.seen[:, : self.width], 0
 
@@ -161,9 +162,11 @@ class DecodedAgain:
         ids = prepend_slots(ids, slots.get("encoder", 0), fill=0)
         self.mask = prepend_slots(mask.long(), slots.get("encoder", 0), fill=1)
         with attach(model.bridge, first=self.hooks):
-            self.encoded = self.inner.encoder(input_ids=ids, attention_mask=self.mask)
+            encoder: Any = self.inner.encoder
+            self.encoded = encoder(input_ids=ids, attention_mask=self.mask)
         self.new = ids[:, :0]
-        self.last = self.read(ids.new_full((len(ids), 1), self.inner.config.decoder_start_token_id))[:, 0]
+        assert model.decoder_start_id is not None
+        self.last = self.read(ids.new_full((len(ids), 1), model.decoder_start_id))[:, 0]
 
     def rewind(self) -> None:
         """Forget what was appended to the start token."""
