@@ -140,7 +140,7 @@ class ReadAgain:
         ids, seen = pad(self.ids, (0, m)).scatter(1, at, self.new), pad(self.mask, (0, m)).scatter(1, at, 1)
         width = int(self.lengths.max()) + m
         logits = self.model.forward_hooked(ids[:, :width], seen[:, :width], self.placement)
-        last = self.k + self.lengths[:, None] + m - n + torch.arange(n, device=device) - 1
+        last = self.k + self.lengths[:, None] + m - n + torch.arange(n, device=device)
         return logits[torch.arange(len(ids), device=device)[:, None], last]
 
 
