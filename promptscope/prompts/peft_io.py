@@ -2,8 +2,9 @@
 
 An adapter is `adapter_config.json` and one tensor, `prompt_embeddings`:
 
-- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors in front of the text (of P-tuning's encoder PEFT
-  itself stores only the output; its weights are read where somebody has added them, see `peft_encoder`). Encoder-decoders store `[2k, d_model]`, of which PEFT uses the first k.
+- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors in front of the text. Of P-tuning's encoder PEFT itself stores
+  only the output; its weights are read where somebody has added them, see `peft_encoder`. Encoder-decoders store
+  `[2k, d_model]`, of which PEFT uses the first k.
 - PREFIX_TUNING: `[k, L x 2 x d_kv]`, layer by layer, key then value, heads inside; the keys as they stand in a cache,
   that is after the rotary embedding.
 """
@@ -91,8 +92,8 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
     folder = Path(folder)
     if prompt.reparameterisation is not None:
         raise PromptError(
-            f"PEFT cannot load {prompt.reparameterisation} with its weights: write prompt.fold(), the plain prompt that "
-            "it computes; prompt.save(folder) keeps the network"
+            f"PEFT cannot load {prompt.reparameterisation} with its weights: write prompt.fold(), the plain prompt "
+            "that it computes; prompt.save(folder) keeps the network"
         )
     if (folder / "prompt.json").exists():
         raise PromptError(f"{str(folder)!r} holds a prompt of promptscope: write the PEFT adapter to another folder")

@@ -120,8 +120,8 @@ class SoftPrompt(Prompt):
     def _from_prompt(self, source: Prompt) -> Tensor:
         if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
             raise PromptError(
-                f"an input-level prompt with {self.n_rows} parameter vectors can start from an input-level prompt of the same "
-                f"number, not from {source!r}"
+                f"an input-level prompt with {self.n_rows} parameter vectors can start from an input-level prompt of "
+                f"as many, not from {source!r}"
             )
         return source.vectors().detach().clone()
 

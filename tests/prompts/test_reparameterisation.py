@@ -1,4 +1,4 @@
-"""Reparameterised prompts: the truth is PEFT's encoder, S3's printed counts, and the plain prompt of the same vectors."""
+"""Reparameterised prompts: the truth is PEFT's encoder, S3's printed counts, and the plain prompt they compute."""
 
 import json
 from pathlib import Path
@@ -20,7 +20,7 @@ from promptscope.prompts.reparameterisation import (
 )
 from promptscope.training import TrainConfig
 from tests.batches import ragged
-from tests.prompts.test_peft import adapter, assert_same, peft_logits
+from tests.prompts.test_peft import _quiet_peft, adapter, assert_same, peft_logits  # noqa: F401 - a fixture
 from tests.tiny_models import hooked
 
 KINDS: list[Reparameterisation] = [
@@ -77,7 +77,7 @@ def test_folded_saved_and_run_in_every_way(kind: Any, how: Reparameterisation, t
     loaded = ps.load_prompt(tmp_path / "own", model)
     assert loaded.content_hash() == prompt.content_hash() and loaded.n_parameters == prompt.n_parameters
     plain = ps.load_prompt(tmp_path / "own" / "folded", model)
-    assert plain.reparameterisation is None and plain.n_parameters < prompt.n_parameters or isinstance(how, Broadcast)
+    assert plain.reparameterisation is None and set(dict(plain.named_parameters())) == set(prompt.tensors())
     for via in ("hooks", "prefix", "auto"):
         want = model.logits(batch.input_ids, batch.attention_mask, prompt, via=via)
         for other in (loaded, plain):
@@ -96,11 +96,15 @@ def test_the_same_seed_draws_the_same_network_whatever_was_drawn_before() -> Non
 @pytest.mark.parametrize("how", [Residual(6), Broadcast(UnderParameterised())], ids=str)
 @pytest.mark.parametrize("kind", [ps.SoftPrompt, ps.DeepPrompt])
 def test_trains_alone_and_in_a_grid_alike(kind: Any, how: Reparameterisation, tmp_path: Path) -> None:
-    model, task = ps.load_model("embedded-causal"), ps.load_task("toy_sentiment")
+    model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     prompt = kind(2, reparameterisation=how)
     config = TrainConfig(steps=3, batch_size=4, learning_rate=0.01)
     before = prompt.copy().bind(model).tensors()
-    run = ps.train(model, prompt, task, config, folder=tmp_path / "alone")
+    run = ps.train(model, prompt, task, config, out=tmp_path / "alone", progress=False)
+    runs = {f"seed {i}": ps.GridRun(kind(2, reparameterisation=how, seed=i), task, config) for i in range(2)}
+    together = ps.train_grid(model, runs, progress=False)
+    for ours, alone in zip(together["seed 0"].prompt.parameters(), run.prompt.parameters(), strict=True):
+        torch.testing.assert_close(ours, alone, rtol=0, atol=1e-4)
     for name, vectors in run.prompt.tensors().items():
         assert not torch.allclose(vectors, before[name])
     plain = run.prompt.fold()
