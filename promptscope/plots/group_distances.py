@@ -8,6 +8,9 @@ from plotly.subplots import make_subplots
 
 from promptscope.plots.theme import CATEGORICAL, titled_figure
 
+_MOST_SIDE_BY_SIDE = 40
+"""Bars in one row; with more, each facet has a row of its own."""
+
 
 def group_distances_figure(
     groups: Mapping[str, Mapping[Any, float]],
@@ -17,8 +20,8 @@ def group_distances_figure(
 ) -> go.Figure:
     """Draw one facet for each way to group (position, task, word), one bar for each group; lower = closer together.
 
-    *groups* is facet -> `ps.statistics.group_mean_distances`; *references* are lines through all facets, such as the
-    mean distance of random vocabulary tokens.
+    *groups* is facet -> `ps.statistics.group_mean_distances`, in rows where bars are many;
+    *references* are lines through all facets, such as the mean distance of random vocabulary tokens.
 
     Reference: S1 (prompt geometry), Figures 3 and 5.
 
@@ -26,15 +29,24 @@ def group_distances_figure(
     >>> list(figure.data[0].y)
     [0.5, 0.6]
     """
-    columns = len(groups)
     widths = [max(len(means), 2) for means in groups.values()]
+    stacked = sum(widths) > _MOST_SIDE_BY_SIDE
+    rows, columns = (len(groups), 1) if stacked else (1, len(groups))
     figure = make_subplots(
-        1, columns, shared_yaxes=True, column_widths=widths, subplot_titles=[f"by {g}" for g in groups]
+        rows,
+        columns,
+        shared_yaxes=True,
+        column_widths=None if stacked else widths,
+        vertical_spacing=0.55 / rows if stacked else None,
+        subplot_titles=[f"by {g}" for g in groups]
+        if not stacked
+        else [f"{g}, {len(m)} bars" for g, m in groups.items()],
     )
     lines = ", ".join(f"{name} {value:.3g}" for name, value in references.items())
-    figure = titled_figure(
-        120 + 34 * sum(widths) + 40 * columns, 320, title, f"lower = closer together · {lines}", figure
+    width, height = (
+        (60 + 16 * max(widths), 90 + 260 * rows) if stacked else (120 + 34 * sum(widths) + 40 * columns, 320)
     )
+    figure = titled_figure(width, height, title, f"lower = closer together · {lines}", figure)
     for number, means in enumerate(groups.values()):
         figure.add_trace(
             go.Bar(
@@ -44,17 +56,18 @@ def group_distances_figure(
                 showlegend=False,
                 hovertemplate="%{x}: %{y:.4g}<extra></extra>",
             ),
-            row=1,
-            col=number + 1,
+            row=number + 1 if stacked else 1,
+            col=1 if stacked else number + 1,
         )
     for number, (name, value) in enumerate(references.items()):
         line = {"color": CATEGORICAL[-1 - number % len(CATEGORICAL)], "dash": "dash", "width": 1.5}
         figure.add_hline(y=value, line=line)
         # A line across the picture has no entry in the legend.
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", line=line, name=name), row=1, col=1)
-    figure.update_xaxes(type="category", tickangle=45)
+    figure.update_xaxes(type="category", tickangle=90 if stacked else 45, tickfont={"size": 8} if stacked else None)
     figure.update_yaxes(showgrid=True, gridcolor="#ECEEF1", rangemode="tozero")
     figure.update_yaxes(title_text=units, col=1)
     figure.update_annotations(font={"size": 12})
-    figure.update_layout(legend={"y": -0.5, "yanchor": "top"}, margin={"b": 170}, height=figure.layout.height + 60)
+    below = -0.5 / rows
+    figure.update_layout(legend={"y": below, "yanchor": "top"}, margin={"b": 170}, height=figure.layout.height + 60)
     return figure

@@ -1,7 +1,7 @@
 """Published numbers beside computed ones: what is equal, what differs and why, what is absent."""
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
@@ -43,7 +43,10 @@ def read_published(path: str | os.PathLike[str]) -> pd.DataFrame:
 
 
 def compare(
-    published: pd.DataFrame, computed: Mapping[tuple[str, str], float], decimals: int | None = None
+    published: pd.DataFrame,
+    computed: Mapping[tuple[str, str], float],
+    decimals: int | None = None,
+    matched: Collection[tuple[str, str]] = (),
 ) -> pd.DataFrame:
     """Set the *computed* numbers of one table, keyed by (row, column), beside the *published* ones.
 
@@ -53,7 +56,8 @@ def compare(
     - `row`, `column`, `published`, `computed`, `difference` (computed - published): text, empty where there is no
       such number;
     - `exact`: the computed number, not rounded;
-    - `status`: `equal`, `differs`, `absent` (published only) or `unpublished` (computed only).
+    - `status`: `equal`, `differs`, `absent` (published only), `unpublished` (computed only), or `matched`: a setting
+      was chosen so that the number comes out, which is no comparison.
     """
     rows = []
     left = dict(computed)
@@ -64,6 +68,9 @@ def compare(
             rows.append((cell.row, cell.column, printed, "", "", float("nan"), "absent"))
             continue
         ours = rounded(exact, _decimals(printed) if decimals is None else decimals)
+        if (cell.row, cell.column) in matched:
+            rows.append((cell.row, cell.column, printed, str(ours), "", exact, "matched"))
+            continue
         difference = ours - Decimal(printed)
         status = "equal" if difference == 0 else "differs"
         rows.append((cell.row, cell.column, printed, str(ours), str(difference), exact, status))

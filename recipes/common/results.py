@@ -13,6 +13,7 @@ import promptscope as ps
 from promptscope.files import write_json, write_text
 from promptscope.prompts.saving import versions
 
+STATUSES = ("equal", "differs", "matched", "absent")
 COLUMNS = ["row", "column", "published", "computed", "difference"]
 
 
@@ -59,8 +60,8 @@ class Results:
         rows = []
         for table, frame in self.comparisons.items():
             counts = frame["status"].value_counts()
-            rows.append((table, len(frame), *(int(counts.get(s, 0)) for s in ("equal", "differs", "absent"))))
-        return pd.DataFrame(rows, columns=["table", "cells", "equal", "differs", "absent"])
+            rows.append((table, len(frame), *(int(counts.get(s, 0)) for s in STATUSES)))
+        return pd.DataFrame(rows, columns=["table", "cells", *STATUSES])
 
     def report(self, title: str, lead: str, captions: Mapping[str, str] | None = None) -> ps.Report:
         """Return a page of all that was added: how the published tables came out, the other tables, the figures.

@@ -1,4 +1,4 @@
-"""Tables 1 and 2, Figures 3 and 5, and the correlation of words' geometries: pure functions of the trained vectors."""
+"""Tables 1 and 2, the bars of Figures 3 and 5, the correlation of words' geometries: functions of vectors."""
 
 from itertools import combinations
 from typing import Any
@@ -22,9 +22,31 @@ AVERAGE = "average cosine distance"
 
 
 def group_means(where: Geometry, metric: Metric, self_pairs: bool) -> dict[str, dict[Any, float]]:
-    """Return position/task/word -> group -> mean distance within the group (Figures 3 and 5)."""
+    """Return position/task/word -> group -> mean distance within the group (Tables 1 and 2: word, task)."""
     distances = distance_matrix(where.x, metric=metric)
     return {factor: group_mean_distances(distances, where.labels[factor].tolist(), self_pairs) for factor in FACTORS}
+
+
+PANELS = {
+    "positions of a run": ("task", "word"),
+    "tasks at a word and position": ("word", "position"),
+    "words at a task and position": ("task", "position"),
+}
+"""Panels of Figures 3 and 5: what varies within a bar -> what is held fixed, one bar for each of its values."""
+
+
+def panel_means(where: Geometry, metric: Metric, self_pairs: bool) -> dict[str, dict[str, float]]:
+    """Return the bars of Figures 3 (cosine) and 5 (L2), panel by panel, each the mean over the pairs of a group.
+
+    With the paper's 6 tasks, 10 words and 4 positions: 60 bars (pairs of positions within a run), 40 (pairs of tasks at
+    a fixed word and position), 24 (pairs of words at a fixed task and position).
+    """
+    distances = distance_matrix(where.x, metric=metric)
+    return {
+        panel: group_mean_distances(distances, [", ".join(map(str, row)) for row in rows], self_pairs)
+        for panel, fixed in PANELS.items()
+        for rows in [where.labels[list(fixed)].itertuples(index=False)]
+    }
 
 
 def reference_means(where: Geometry, metric: Metric, self_pairs: bool) -> dict[str, float]:
@@ -52,10 +74,10 @@ def distance_table(where: Geometry) -> pd.DataFrame:
     for metric in ("cosine", "l2"):
         both = [group_means(where, metric, pairs) for pairs in (False, True)]
         references = [reference_means(where, metric, pairs) for pairs in (False, True)]
-        for factor in FACTORS:
-            rows += [
-                (metric, factor, group, both[0][factor][group], both[1][factor][group]) for group in both[0][factor]
-            ]
+        bars = [panel_means(where, metric, pairs) for pairs in (False, True)]
+        for by in (*FACTORS, *PANELS):
+            without, with_self = ((means | panels)[by] for means, panels in zip(both, bars, strict=True))
+            rows += [(metric, by, group, without[group], with_self[group]) for group in without]
         rows += [(metric, "reference", name, references[0][name], references[1][name]) for name in references[0]]
     return pd.DataFrame(rows, columns=["metric", "by", "group", "mean", "mean_with_self_pairs"])
 

@@ -13,7 +13,7 @@ from promptscope.plots import CATEGORICAL, SEQUENTIAL, group_distances_figure, p
 from promptscope.plots.theme import titled_figure, with_alpha
 from promptscope.statistics import Projection, pca_projection, tsne_projection, umap_projection
 from promptscope.statistics.distances import Metric
-from recipes.prompt_geometry.distances import AVERAGE, group_means, reference_means
+from recipes.prompt_geometry.distances import AVERAGE, panel_means, reference_means
 from recipes.prompt_geometry.vectors import Geometry, nearest_names
 
 _GRID = "#ECEEF1"
@@ -95,14 +95,14 @@ def trajectories_figure(trajectories: pd.DataFrame) -> go.Figure:
 
 
 def distance_figures(where: Geometry, self_pairs: bool) -> dict[str, go.Figure]:
-    """Draw Figures 3 and 5: average distances within groups."""
+    """Draw Figures 3 and 5: average distances between positions of a run, tasks, words."""
     names: dict[Metric, tuple[str, str]] = {
         "cosine": ("figure_3", "cosine distance"),
         "l2": ("figure_5", "L2 distance"),
     }
     figures = {}
     for metric, (name, units) in names.items():
-        groups, references = group_means(where, metric, self_pairs), reference_means(where, metric, self_pairs)
+        groups, references = panel_means(where, metric, self_pairs), reference_means(where, metric, self_pairs)
         title = f"Average {units} within groups ({name.replace('_', ' ').capitalize()})"
         figures[name] = group_distances_figure(groups, references, units, title)
     return figures

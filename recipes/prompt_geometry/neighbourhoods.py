@@ -17,26 +17,50 @@ from recipes.prompt_geometry.settings import Settings
 from recipes.prompt_geometry.vectors import Geometry
 
 PAPER_NEIGHBOURS, PAPER_PROMPTS = 36.66, 70.80
+"""Tokens around a token, prompt vectors around a prompt vector, as printed: each counts itself."""
+SELF = 1.0
+PAPER_SHARE = (PAPER_PROMPTS - SELF) / 239
+"""Share of the other prompt vectors that the paper's prompt vectors have around them."""
 PAPER_EPSILON = 0.7
 _SAME = ("word", "task", "position")
 
 
-def matched_epsilon(where: Geometry, n: float = PAPER_NEIGHBOURS) -> float:
-    """Return the cosine distance below which a random token has *n* other tokens, on average (at most all of them).
+def matched_epsilon(where: Geometry, n: float = PAPER_NEIGHBOURS - SELF) -> float:
+    """Return the cosine distance below which a token (random ones and initial words) has *n* others, on average.
 
-    A fixed epsilon means another neighbourhood in every model: below 0.7 lie 37 tokens in GPT2-XL, and most of the
+    A fixed epsilon means another neighbourhood in every model: below 0.7 lie 36 tokens in GPT2-XL, and most of the
     vocabulary where all token vectors share a direction.
     """
-    distances = distance_matrix(where.vocabulary[where.sample], where.vocabulary)
-    distances[np.arange(len(where.sample)), where.sample] = np.inf
+    tokens = _tokens(where)
+    distances = distance_matrix(where.vocabulary[tokens], where.vocabulary)
+    distances[np.arange(len(tokens)), tokens] = np.inf
     return _cut(distances, n)
 
 
-def matched_prompt_epsilon(where: Geometry, n: float = PAPER_PROMPTS) -> float:
-    """Return the cosine distance below which a trained vector has *n* other trained vectors, on average."""
+def matched_prompt_epsilon(where: Geometry, n: float = PAPER_PROMPTS - SELF) -> float:
+    """Return the cosine distance below which a trained vector has *n* other trained vectors, on average.
+
+    Where there are not as many others, the share of them that the paper's vectors have around them (`PAPER_SHARE`):
+    *n* of too few would be all of them, and every count saturated.
+    """
     distances = distance_matrix(where.x)
     np.fill_diagonal(distances, np.inf)
-    return _cut(distances, n)
+    others = len(where.x) - 1
+    return _cut(distances, n if n < others else PAPER_SHARE * others)
+
+
+def saturation(where: Geometry) -> str:
+    """Return why this grid cannot have the paper's neighbourhoods; nothing where it can.
+
+    >>> PAPER_PROMPTS - SELF
+    69.8
+    """
+    others, tokens = len(where.x) - 1, len(where.vocabulary) - 1
+    if others <= PAPER_PROMPTS - SELF:
+        return f"{others + 1} vectors cannot have {PAPER_PROMPTS - SELF:.1f} others around them"
+    if tokens <= PAPER_NEIGHBOURS - SELF:
+        return f"{tokens + 1} tokens cannot have {PAPER_NEIGHBOURS - SELF:.1f} others around them"
+    return ""
 
 
 def _cut(distances: Float[np.ndarray, "Q R"], n: float) -> float:
@@ -56,21 +80,25 @@ def neighbourhood_table(where: Geometry, epsilon: float, self_pairs: bool) -> pd
     """Return mean numbers of neighbours (cosine distance < epsilon), by what they are neighbours of.
 
     `neighbours` = `vocabulary` + `prompts`; of the prompts so many share word, task, position. `expected_...` is what
-    these would be if neighbours were drawn from all prompts at random. A vector is its own neighbour only with
-    *self_pairs*.
+    these would be if neighbours were drawn from all prompts at random. With *self_pairs* as the authors count: a vector
+    is its own neighbour, and an initial word counts twice. `tokens` are the random ones and the initial words together,
+    over which the paper's means run.
     """
-    tokens = {"random tokens": where.sample, "initial words": np.array(list(where.words.values()))}
+    initial = np.array(list(where.words.values()))
+    tokens = {"tokens": _tokens(where), "random tokens": where.sample, "initial words": initial}
+    # The authors' list holds the initial words twice, as tokens and as words.
+    table = np.concatenate([where.vocabulary, where.vocabulary[initial]]) if self_pairs else where.vocabulary
     rows = []
     for of, ids in tokens.items():
         vectors = where.vocabulary[ids]
-        vocabulary = _counts(epsilon_neighbours(vectors, where.vocabulary, epsilon)) - (not self_pairs)
+        vocabulary = _counts(epsilon_neighbours(vectors, table, epsilon)) - (not self_pairs)
         prompts = epsilon_neighbours(vectors, where.x, epsilon)
         same_word = [np.nan] * len(ids)
         if of == "initial words":
             same_word = neighbours_alike(prompts, list(where.words), where.labels["word"].tolist()).tolist()
         reached = float((_counts(prompts) > 0).mean())
         rows.append(_row(of, vocabulary, _counts(prompts), {"word": np.array(same_word)}, reached))
-    vocabulary = _counts(epsilon_neighbours(where.x, where.vocabulary, epsilon))
+    vocabulary = _counts(epsilon_neighbours(where.x, table, epsilon))
     found = epsilon_neighbours(where.x, None, epsilon, self_pairs=self_pairs)
     same = {factor: neighbours_alike(found, where.labels[factor].tolist()) for factor in _SAME}
     last = _row("prompt tokens", vocabulary, _counts(found), same, float((_counts(found) > self_pairs).mean()))
@@ -78,9 +106,9 @@ def neighbourhood_table(where: Geometry, epsilon: float, self_pairs: bool) -> pd
     for factor in _SAME:
         alike = where.labels.groupby(factor)[factor].transform("size").mean() - (not self_pairs)
         last[f"expected_same_{factor}"] = last["prompts"] * alike / others
-    table = pd.DataFrame([*rows, last])
-    table["without_vocabulary"] = [np.nan, np.nan, int((vocabulary == 0).sum())]
-    return table
+    found_around = pd.DataFrame([*rows, last])
+    found_around["without_vocabulary"] = [np.nan] * len(rows) + [int((vocabulary == 0).sum())]
+    return found_around
 
 
 def closest_table(where: Geometry, epsilon: float) -> pd.DataFrame:
@@ -89,7 +117,7 @@ def closest_table(where: Geometry, epsilon: float) -> pd.DataFrame:
     `vocabulary_within`: over the vectors that have a token nearer than *epsilon*, as the paper averages it;
     `left_out` counts the others.
     """
-    tokens = np.concatenate([where.sample, np.array(list(where.words.values()))])
+    tokens = _tokens(where)
     rows = []
     for of, vectors, own_row, own_prompt in (
         ("tokens", where.vocabulary[tokens], tokens, None),
@@ -109,6 +137,11 @@ def task_counts(where: Geometry, epsilon: float, self_pairs: bool) -> pd.DataFra
     found = epsilon_neighbours(where.x, None, epsilon, self_pairs=self_pairs)
     rows, columns, counts = neighbour_counts_by_group(found, where.labels["task"].tolist())
     return pd.DataFrame(counts, index=rows, columns=columns)
+
+
+def _tokens(where: Geometry) -> Int[np.ndarray, "T"]:
+    """Return the tokens that section 3.2 counts around: the random ones, then the initial words."""
+    return np.concatenate([where.sample, np.array(list(where.words.values()))])
 
 
 def neighbour_tokens(where: Geometry, epsilon: float) -> pd.DataFrame:

@@ -7,9 +7,12 @@ LEAD = (
     "The authors published no prompts."
 )
 CAPTIONS = {
-    "claims": "The paper's claims, without self-pairs (fixed) and as the authors' code computes them. p_value: "
-    "permutation of whole runs' labels, or for the words' geometries Mantel within positions (fixed) and the naive one "
-    "(paper code), the largest over pairs of words; none where a claim is a count.",
+    "claims": "The paper's claims by task, then over tasks, each a number that is above zero where it is right: of "
+    "pairs of other runs (fixed), and as the authors' code averages (paper code). holds: the whole 95 % interval (over "
+    "words, over tasks) lies above zero, and where training is claimed to have done it, that of the difference to the "
+    "same prompts before training too; size is that difference in units of the null.",
+    "published_as_compared": "Printed numbers, and the same less what they count twice: a vector with itself, initial "
+    "words. Without --paper-code the latter are what is compared.",
     "word_or_task": "Prompts of one word start at one point. How long do they stay closer to each other than prompts "
     "of one task?",
     "kinds_of_pairs": "Mean cosine distance by what two vectors have in common. Tables 1 and 2 both hold the pairs of "
@@ -21,7 +24,8 @@ CAPTIONS = {
     "of the model without a prompt.",
     "figures_1_and_2": "On the test split.",
     "where_prompts_move": "From the start to the end of training; every vector is in trajectories.csv.",
-    "figure_3": "Figure 3: average cosine distance within groups.",
+    "figure_3": "Figure 3: average cosine distance between the positions of a run, between tasks at one word and "
+    "position, between words at one task and position.",
     "figure_5": "Figure 5: the same in L2.",
     "figure_4_tsne_by_word": "Figure 4, left: all trained vectors, t-SNE, coloured by initial word. Hover for task, "
     "word, position and nearest tokens.",

@@ -35,10 +35,11 @@ from recipes.prompt_geometry.neighbourhoods import (
     matched_prompt_epsilon,
     neighbour_tokens,
     neighbourhoods_at,
+    saturation,
     task_counts,
 )
 from recipes.prompt_geometry.page import CAPTIONS, HEADINGS, LEAD, TITLE
-from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
+from recipes.prompt_geometry.paper_tables import MATCHED, counted_once, data_cells, paper_cells, without_counts
 from recipes.prompt_geometry.readings import read_prompts, reading_summary
 from recipes.prompt_geometry.scores import frozen_scores, score_runs
 from recipes.prompt_geometry.settings import Settings
@@ -65,23 +66,33 @@ def regenerate(settings: Settings, out: Path, data: Path | None, jobs: int, rows
         print(f"{len(failed)} runs failed, the others are finished; call again to go on:\n{failed.to_string()}")
         return 1
     where = geometry(model, runs, settings)
+    chosen = {name: not getattr(settings, name) for name in ("epsilon", "prompt_epsilon")}
     settings = replace(
         settings,
         epsilon=settings.epsilon or matched_epsilon(where),
         prompt_epsilon=settings.prompt_epsilon or matched_prompt_epsilon(where),
     )
-    published = read_published(PUBLISHED)
-    for table, cells in {**paper_cells(where, settings), "data": data_cells(tasks)}.items():
-        results.comparison(table, compare(published[published["table"] == table], cells))
+    printed = read_published(PUBLISHED)
+    published = printed if settings.self_pairs else counted_once(printed)
+    keys = ["table", "row", "column"]
+    both = printed.merge(published, on=keys, how="left", suffixes=("", "_compared"))
+    results.table("published_as_compared", both)
+    found = paper_cells(where, settings)
+    if chosen["prompt_epsilon"] and saturation(where):
+        found = without_counts(found)
+    for table, cells in {**found, "data": data_cells(tasks)}.items():
+        matched = MATCHED if table == "text" and chosen["epsilon"] else ()
+        results.comparison(table, compare(published[published["table"] == table], cells, matched=matched))
     scores = _training(results, model, tasks, runs, settings, where, out)
     if held:
         held_scores = score_runs(model, tasks, held, settings, out / "scores")
         results.table("wayward", wayward_table(model, where, held, held_scores, scores))
     for name, table in _readings(model, tasks, runs, held, settings, out / "readings").items():
         results.table(name, table)
-    _geometry(results, where, settings)  # after all that runs the model: UMAP changes the number of its threads
+    _geometry(results, where, settings, chosen["prompt_epsilon"])
     _finished(results.report(TITLE, LEAD, CAPTIONS), results).write(out / "report.html")
     about = {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)}
+    about |= {"saturated": saturation(where), "matched": chosen}
     epsilons = ("epsilon", "prompt_epsilon", "table3_epsilon")
     results.finish(about | {name: getattr(settings, name) for name in epsilons} | cost(out))
     _say(results, out)
@@ -120,13 +131,13 @@ def _training(
     return scores
 
 
-def _geometry(results: Results, where: Geometry, settings: Settings) -> None:
+def _geometry(results: Results, where: Geometry, settings: Settings, matched_prompts: bool) -> None:
     n, seed, pairs = settings.permutations, settings.seed, settings.self_pairs
     both = {"vectors": where, "steps": steps(where)}
     made = projections(where, seed)
     correlations = word_correlations(where, n, seed)
     tables = {
-        "claims": claim_table(where, settings),
+        "claims": claim_table(where, settings, matched_prompts),
         "kinds_of_pairs": _stacked({name: kinds_of_pairs(of) for name, of in both.items()}),
         "factors": _stacked({name: factor_tests(of, n, seed) for name, of in both.items()}),
         "clusters": cluster_table(where, n, seed),
@@ -166,6 +177,9 @@ def _finished(page: ps.Report, results: Results) -> ps.Report:
     for section in page.sections:
         section.title = HEADINGS.get(section.title, section.title)
     pairs = results.tables["kinds_of_pairs"].query("of == 'vectors'").set_index("pairs")[AVERAGE]
+    verdicts = results.tables["claims"].query("reading == 'fixed'")["verdict"].value_counts()
+    for verdict in ("holds", "undecided", "does not hold", "not measured"):
+        page.number(verdict, str(int(verdicts.get(verdict, 0))), "claims by task and over tasks (fixed)")
     for kind in ("same word, other task", "same task, other word", "other task, other word"):
         page.number(kind, f"{pairs[kind]:.2f}", "mean cosine distance")
     if "reading_summary" in results.tables:
@@ -177,5 +191,7 @@ def _finished(page: ps.Report, results: Results) -> ps.Report:
 
 def _say(results: Results, out: Path) -> None:
     print(results.tables["accuracy"].to_string(index=False))
-    print(results.tables["claims"].to_string(index=False))
+    claims = results.tables["claims"]
+    shown = claims[claims["where"].str.startswith(("over", "all")) | claims["where"].str.contains("pairs|tokens")]
+    print(shown[["claim", "reading", "where", "verdict", "number", "low", "high"]].to_string(index=False))
     print(f"Report: {(out / 'report.html').resolve()}")

@@ -156,6 +156,6 @@ def test_the_results_folder_can_be_read_without_the_recipe(tmp_path: Path) -> No
     assert set(about["files"]) == {"table_3.csv", "more.csv", "cells.csv", "summary.csv", "figures/line.html"}
     assert all((tmp_path / "out" / name).is_file() for name in about["files"])
     assert pd.read_csv(tmp_path / "out" / "summary.csv").to_dict("records") == [
-        {"table": 3, "cells": 2, "equal": 1, "differs": 0, "absent": 1}
+        {"table": 3, "cells": 2, "equal": 1, "differs": 0, "matched": 0, "absent": 1}
     ]
     assert pd.read_csv(tmp_path / "out" / "cells.csv")["status"].tolist() == ["equal", "absent"]

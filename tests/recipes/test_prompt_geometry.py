@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import permutations, product
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from recipes.prompt_geometry import scores as scores_module
 from recipes.prompt_geometry.along import pairs_along
 from recipes.prompt_geometry.claims import claim_table, factor_tests, label_test
 from recipes.prompt_geometry.descriptions import description_match, names_one
-from recipes.prompt_geometry.distances import kinds_of_pairs, word_correlations
+from recipes.prompt_geometry.distances import kinds_of_pairs, panel_means, word_correlations
 from recipes.prompt_geometry.figures import projection_table, projections
 from recipes.prompt_geometry.grid import load_tasks
 from recipes.prompt_geometry.neighbourhoods import (
@@ -31,9 +32,10 @@ from recipes.prompt_geometry.neighbourhoods import (
     neighbour_tokens,
     neighbourhood_table,
     neighbourhoods_at,
+    saturation,
     task_counts,
 )
-from recipes.prompt_geometry.paper_tables import data_cells, paper_cells
+from recipes.prompt_geometry.paper_tables import MATCHED, counted_once, data_cells, paper_cells, without_counts
 from recipes.prompt_geometry.regenerate import PUBLISHED
 from recipes.prompt_geometry.run import main
 from recipes.prompt_geometry.settings import PRESETS, Settings, as_the_code
@@ -111,7 +113,8 @@ def test_the_papers_cells_are_those_of_naive_loops(settings: Settings) -> None:
         alike = sum(labels[i][factor] == labels[j][factor] for i, j in near)
         assert text["prompt tokens", f"same_{factor}"] == pytest.approx(alike / n)
     to_tokens = [[cosine(vector, token) for token in where.vocabulary] for vector in x]
-    around = sum(d < epsilon for row in to_tokens for d in row)
+    again = list(where.words.values()) if pairs else []  # the authors' list holds initial words twice
+    around = sum(row[j] < epsilon for row in to_tokens for j in [*range(44), *again])
     assert text["prompt tokens", "vocabulary"] == pytest.approx(around / n)
     nearest = [min(row) for row in to_tokens]
     within = [d for d in nearest if d < epsilon]
@@ -119,12 +122,12 @@ def test_the_papers_cells_are_those_of_naive_loops(settings: Settings) -> None:
     assert text["prompt tokens", "without a token in reach"] == n - len(within)
     closest = [min([d for (i, j), d in apart.items() if i == at and j != at] + [nearest[at]]) for at in range(n)]
     assert text["prompt tokens", "distance to the closest"] == pytest.approx(mean(closest))
-    tokens = [int(i) for i in where.sample]
+    tokens = [*where.sample.tolist(), *where.words.values()]
     own = [
-        sum(cosine(where.vocabulary[i], where.vocabulary[j]) < epsilon for j in range(44) if pairs or i != j)
+        sum(cosine(where.vocabulary[i], where.vocabulary[j]) < epsilon for j in [*range(44), *again] if pairs or i != j)
         for i in tokens
     ]
-    assert text["random tokens", "vocabulary"] == pytest.approx(mean(own))
+    assert text["tokens", "vocabulary"] == pytest.approx(mean(own))
 
 
 def test_self_pairs_make_the_tables_low_by_the_known_factor() -> None:
@@ -189,12 +192,125 @@ def test_correlations_of_noise_are_not_called_significant_by_every_p_value() -> 
 
 
 def test_claims_follow_the_numbers() -> None:
-    words, tasks = (claim_table(planted(*s), Settings(permutations=99)) for s in ((3.0, 0.0), (0.0, 3.0)))
-    for table, holds in ((words, True), (tasks, False)):
-        claims = table.set_index(["claim", "reading"])["holds"]
+    words, tasks = (
+        claim_table(planted(*s), Settings(permutations=199, prompt_epsilon=0.9)) for s in ((3.0, 0.0), (0.0, 3.0))
+    )
+    for table, expected in ((words, "holds"), (tasks, "does not hold")):
+        over = table[table["where"] == "over 3 tasks"].set_index(["claim", "reading"])["verdict"]
         for reading in ("fixed", "paper code"):
-            assert claims["same word closer than same task", reading] == holds
-            assert claims["tasks with most neighbours of their own", reading] != holds
+            assert over["same word closer than same task", reading] == expected
+    over = tasks[tasks["where"] == "over 3 tasks"].set_index(["claim", "reading"])
+    assert over.loc[("same task closer than all prompts", "fixed"), "verdict"] == "holds"
+    by_task = tasks[(tasks["claim"] == "same task closer than all prompts") & (tasks["reading"] == "fixed")]
+    assert by_task["where"].tolist() == [*TASKS, "over 3 tasks"]
+    naive = [_task_less_all(planted(0.0, 3.0), task) for task in TASKS]
+    np.testing.assert_allclose(by_task["number"], [*naive, mean(naive)])
+
+
+def _task_less_all(where: Geometry, task: str) -> float:
+    """All other runs, less other runs of the task: mean over its words, by loops over vectors."""
+    labels = where.labels.to_dict("records")
+    runs = list(product(TASKS, WORDS))
+
+    def apart(one: tuple[str, str], other: tuple[str, str]) -> float:
+        a, b = ([i for i, r in enumerate(labels) if (r["task"], r["word"]) == run] for run in (one, other))
+        return mean([cosine(where.x[i], where.x[j]) for i in a for j in b])
+
+    found = []
+    for word in WORDS:
+        others = [run for run in runs if run != (task, word)]
+        found.append(
+            mean([apart((task, word), run) for run in others])
+            - mean([apart((task, word), run) for run in others if run[0] == task])
+        )
+    return mean(found)
+
+
+def test_a_claim_with_a_large_p_does_not_hold() -> None:
+    """Where nothing is planted, no claim about the word or the task holds, whatever its mean says."""
+    held = 0
+    for seed in range(6):
+        table = claim_table(planted(0.0, 0.0, seed), Settings(permutations=99, prompt_epsilon=0.9))
+        fixed = table[(table["reading"] == "fixed") & table["p_value"].notna()]
+        assert not ((fixed["verdict"] == "holds") & (fixed["p_value"] >= 0.05)).any()
+        held += int((fixed["verdict"] == "holds").sum())
+    assert held <= 1
+
+
+def test_training_that_changed_nothing_cannot_be_what_a_claim_says() -> None:
+    where = planted(0.5, 3.0)
+    still = replace(where, start=where.x)
+    table = claim_table(still, Settings(permutations=99, prompt_epsilon=0.9))
+    over = table[(table["where"] == "over 3 tasks") & (table["reading"] == "fixed")].set_index("claim")
+    claim = "same task closer than all prompts"
+    assert over.loc[claim, "number"] == pytest.approx(over.loc[claim, "null"]) and over.loc[claim, "low"] > 0
+    assert over.loc[claim, "verdict"] != "holds"
+
+
+def test_a_grid_that_is_too_small_says_so_and_judges_nothing() -> None:
+    where = planted(0.5, 0.5)
+    assert saturation(where) == "24 vectors cannot have 69.8 others around them"
+    table = claim_table(where, Settings(permutations=19, prompt_epsilon=0.7), matched_prompts=True)
+    saturated = table[table["section"] == "3.2.2, Table 3"]
+    assert set(saturated["verdict"]) == {"not measured"} and saturated["meaning"].str.contains("24 vectors").all()
+    share = neighbourhood_table(where, matched_prompt_epsilon(where), False).set_index("of").loc["prompt tokens"]
+    assert share["prompts"] == pytest.approx(23 * 69.8 / 239, abs=0.1)
+    cells = without_counts(paper_cells(where, Settings(epsilon=0.9)))
+    assert not cells["3"] and ("prompt tokens", "prompts") not in cells["text"]
+
+
+def test_the_bars_of_figures_3_and_5_are_pairs_of_positions_tasks_and_words() -> None:
+    """As in the authors' notebook (cells 9 and 10): by naive loops, with and without self-pairs."""
+    where = planted(0.5, 0.5)
+    labels = where.labels.to_dict("records")
+    for metric, apart in (("cosine", cosine), ("l2", lambda a, b: float(np.linalg.norm(a - b)))):
+        for pairs in (False, True):
+            panels = panel_means(where, metric, pairs)
+            assert [len(bars) for bars in panels.values()] == [12, 8, 6]
+            fixed = (("task", "word"), ("word", "position"), ("task", "position"))
+            for bars, factors in zip(panels.values(), fixed, strict=True):
+                for name, value in bars.items():
+                    at = [i for i, r in enumerate(labels) if ", ".join(str(r[f]) for f in factors) == name]
+                    kept = [apart(where.x[i], where.x[j]) for i in at for j in at if pairs or i != j]
+                    assert value == pytest.approx(mean(kept), abs=1e-7)
+    full = Settings()
+    assert [len(full.tasks) * len(full.words), len(full.words) * full.length, len(full.tasks) * full.length] == [
+        60,
+        40,
+        24,
+    ]
+
+
+def test_printed_numbers_are_compared_less_what_they_count_twice() -> None:
+    printed = read_published(PUBLISHED)
+    once = counted_once(printed).set_index(["table", "row", "column"])["published"]
+    assert once["1", "cat", "average cosine distance"] == "0.570"  # 0.546 of 24 vectors with themselves
+    assert once["3", "present_past", "present_past"] == "56" < once["3", "present_past", "singular_plural"] == "74"
+    text = {column: once["text", "prompt tokens", column] for column in ("prompts", "same_word", "same_task")}
+    assert text == {"prompts": "69.80", "same_word": "19.7", "same_task": "16.99"}
+    assert once["text", "tokens", "vocabulary"] == "35.57"
+    assert once["text", "prompt tokens", "vocabulary"] == "15.68"
+    assert once["data", "present_past", "train"] == "234"
+
+
+def test_the_papers_counts_hold_the_token_itself_and_initial_words_twice() -> None:
+    where = planted(0.5, 0.5)
+    around = {pairs: neighbourhood_table(where, 0.7, pairs).set_index("of") for pairs in (False, True)}
+    tokens = [*where.sample.tolist(), *where.words.values()]
+    listed = [*range(len(where.vocabulary)), *where.words.values()]
+    for pairs, table in ((True, listed), (False, list(range(len(where.vocabulary))))):
+        naive = [
+            sum(cosine(where.vocabulary[i], where.vocabulary[j]) < 0.7 for j in table if pairs or i != j)
+            for i in tokens
+        ]
+        assert around[pairs].loc["tokens", "vocabulary"] == pytest.approx(mean(naive))
+
+
+def test_a_matched_number_is_no_comparison(tmp_path: Path) -> None:
+    numbers = read_published(PUBLISHED).query("table == 'text'")
+    frame = compare(numbers, {("tokens", "vocabulary"): 36.66, ("prompt tokens", "same_word"): 20.7}, matched=MATCHED)
+    status = frame.set_index(["row", "column"])["status"]
+    assert status["tokens", "vocabulary"] == "matched" and status["prompt tokens", "same_word"] == "equal"
 
 
 def test_what_training_added_is_apart_from_where_it_started() -> None:
@@ -256,17 +372,17 @@ def test_the_matched_epsilon_gives_random_tokens_the_papers_number_of_neighbours
     where = planted(0.5, 0.5)
     for n in (1.0, 5.5, 20.0):
         around = neighbourhood_table(where, matched_epsilon(where, n), self_pairs=False).set_index("of")
-        assert around.loc["random tokens", "vocabulary"] == pytest.approx(n, abs=0.05)
+        assert around.loc["tokens", "vocabulary"] == pytest.approx(n, abs=0.05)
     for n in (1.0, 5.5, 20.0):
         around = neighbourhood_table(where, matched_prompt_epsilon(where, n), self_pairs=False).set_index("of")
         assert around.loc["prompt tokens", "prompts"] == pytest.approx(n, abs=0.1)
     each = neighbourhoods_at(where, Settings(epsilon=0.5, prompt_epsilon=0.9))
-    assert each["epsilon"].tolist() == [0.5] * 3 + [0.9] * 3 + [0.7] * 3
+    assert each["epsilon"].tolist() == [0.5] * 4 + [0.9] * 4 + [0.7] * 4
     pd.testing.assert_frame_equal(
-        each[3:6].drop(columns="epsilon").reset_index(drop=True), neighbourhood_table(where, 0.9, False)
+        each[4:8].drop(columns="epsilon").reset_index(drop=True), neighbourhood_table(where, 0.9, False)
     )
     all_of_them = neighbourhood_table(where, matched_epsilon(where, 1e6), False).set_index("of")
-    assert all_of_them.loc["random tokens", "vocabulary"] > 42
+    assert all_of_them.loc["tokens", "vocabulary"] > 42
 
 
 def test_neighbour_tokens_name_each_token_with_the_prompts_around_it() -> None:
@@ -280,7 +396,7 @@ def test_neighbour_tokens_name_each_token_with_the_prompts_around_it() -> None:
             assert table.loc[token, "n_prompt_tokens"] == len(near)
             assert table.loc[token, "nearest_distance"] == pytest.approx(min(near))
     assert len(neighbour_tokens(where, 1e-9)) == 0
-    assert neighbourhood_table(where, 1e-9, False)["neighbours"].tolist() == [0.0, 0.0, 0.0]
+    assert neighbourhood_table(where, 1e-9, False)["neighbours"].tolist() == [0.0] * 4
     assert np.isnan(closest_table(where, 1e-9)["vocabulary_within"]).all()
     assert np.diag(task_counts(where, 1e-9, True)).tolist() == [8, 8, 8]
 
