@@ -94,7 +94,9 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
 def _read(folder: Path) -> Prompt:
     description = _read_description(folder)
     tensors_path = folder / "prompt.safetensors"
-    tensors = read_tensors(tensors_path)
+    # The file's tensors begin anywhere in memory, and a matrix product of the same numbers is another in its last bits
+    # there: copies begin where the allocator lets all tensors begin.
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(tensors_path).items()}
     if sha256_file(tensors_path) != description["sha256"]:
         raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
     try:

@@ -68,8 +68,12 @@ def test_computes_what_pefts_encoder_computes(kind: str) -> None:
     torch.testing.assert_close(network(theirs.embedding.weight), want, rtol=0, atol=0)
 
 
-@pytest.mark.parametrize("how", KINDS, ids=str)
-@pytest.mark.parametrize("kind", [ps.SoftPrompt, ps.DeepPrompt])
+@pytest.mark.parametrize(
+    ("kind", "how"),
+    [(ps.SoftPrompt, how) for how in KINDS]
+    + [(ps.DeepPrompt, how) for how in (Lstm(5), Residual(6, False), KINDS[-1])],
+    ids=str,
+)
 def test_folded_saved_and_run_in_every_way(kind: Any, how: Reparameterisation, tmp_path: Path) -> None:
     model, batch = hooked("gpt2"), ragged("gpt2")
     prompt = kind(3, reparameterisation=how, seed=1).bind(model)
@@ -111,6 +115,31 @@ def test_trains_alone_and_in_a_grid_alike(kind: Any, how: Reparameterisation, tm
     for name, vectors in run.prompt.tensors().items():
         torch.testing.assert_close(plain.tensors()[name], vectors, rtol=0, atol=0)
     assert "folded" in plain.provenance
+
+
+def test_resumes_bit_for_bit(tmp_path: Path) -> None:
+    model, task = ps.load_model("embedded-seq2seq"), ps.load_task("continent_en")
+    config = TrainConfig(steps=4, batch_size=4, learning_rate=0.01, checkpoint_every=2)
+
+    class Stopped(Exception):
+        pass
+
+    def stop(*_: Any) -> None:
+        raise Stopped
+
+    def prompt() -> ps.SoftPrompt:
+        return ps.SoftPrompt(2, reparameterisation=Residual(6), seed=1)
+
+    through = ps.train(model, prompt(), task, config, out=tmp_path / "through", progress=False)
+    with pytest.MonkeyPatch.context() as patch:
+        from promptscope.training.loop import Loop
+
+        update = Loop.update
+        patch.setattr(Loop, "update", lambda loop, *given: stop() if loop.step == 3 else update(loop, *given))
+        with pytest.raises(Stopped):
+            ps.train(model, prompt(), task, config, out=tmp_path / "resumed", progress=False)
+    resumed = ps.train(model, prompt(), task, config, out=tmp_path / "resumed", progress=False)
+    assert resumed.prompt.content_hash() == through.prompt.content_hash()
 
 
 def test_reads_an_encoder_where_its_weights_are_saved(tmp_path: Path) -> None:
