@@ -121,11 +121,11 @@ def test_resumes_bit_for_bit(tmp_path: Path) -> None:
     model, task = ps.load_model("embedded-seq2seq"), ps.load_task("continent_en")
     config = TrainConfig(steps=4, batch_size=4, learning_rate=0.01, checkpoint_every=2)
 
-    class Stopped(Exception):
+    class StopError(Exception):
         pass
 
     def stop(*_: Any) -> None:
-        raise Stopped
+        raise StopError
 
     def prompt() -> ps.SoftPrompt:
         return ps.SoftPrompt(2, reparameterisation=Residual(6), seed=1)
@@ -136,7 +136,7 @@ def test_resumes_bit_for_bit(tmp_path: Path) -> None:
 
         update = Loop.update
         patch.setattr(Loop, "update", lambda loop, *given: stop() if loop.step == 3 else update(loop, *given))
-        with pytest.raises(Stopped):
+        with pytest.raises(StopError):
             ps.train(model, prompt(), task, config, out=tmp_path / "resumed", progress=False)
     resumed = ps.train(model, prompt(), task, config, out=tmp_path / "resumed", progress=False)
     assert resumed.prompt.content_hash() == through.prompt.content_hash()
