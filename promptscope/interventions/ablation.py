@@ -95,7 +95,7 @@ def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> EditedPro
     [False, True, True, False]
     """
     taken, _ = _gone(prompt, tokens), kept_tokens(other, [])
-    shapes = [{name: tuple(number.shape) for name, number in one.named_parameters()} for one in (prompt, other)]
+    shapes = [{name: tuple(number.shape) for name, number in one.tensors().items()} for one in (prompt, other)]
     layers = [getattr(one, "layers", None) for one in (prompt, other)]
     if type(prompt) is not type(other) or shapes[0] != shapes[1] or layers[0] != layers[1]:
         raise PromptError(

@@ -20,7 +20,7 @@ class EditedPrompt(Prompt):
 
     def __init__(self, prompt: Prompt, how: str, tokens: Sequence[int], other: Prompt | None = None) -> None:
         super().__init__(prompt.length - (len(tokens) if how == "remove" else 0), prompt.init, prompt.seed)
-        self.prompt, self.other = prompt.copy(), other.copy() if other is not None else None
+        self.prompt, self.other = prompt.plain(), other.plain() if other is not None else None
         self.how, self.tokens = how, tuple(tokens)
         self.strict = prompt.strict and other is None  # a mixture belongs to the models of neither alone
         same = ("model", "revision", "family", "embedding_hash", "weights_hash")
