@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import xxhash
 from safetensors.torch import save_file
 
 _HASHED_AT_ONCE = 2**22  # numbers
@@ -84,9 +85,41 @@ def tensor_hash(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> str:
     return digest.hexdigest()
 
 
-def tensor_bits(tensor: torch.Tensor) -> int:
-    """Return the XOR of a tensor's numbers: notices an edit as fast as memory can be read, though not a permutation.
+def fingerprint(tensor: torch.Tensor) -> str:
+    """Return a 128-bit hash of a tensor's type, shape and numbers: notices an edit about as fast as memory is read.
 
-    PyTorch's own count of edits, `_version`, misses those through `tensor.data`.
+    Unlike `tensor_hash` it is not meant for files: on a GPU it is another hash, computed there. PyTorch's own count of
+    edits, `_version`, misses those through `tensor.data`.
+
+    >>> x = torch.tensor([1.0, -1.0])
+    >>> fingerprint(x) == fingerprint(x.flip(0)), fingerprint(x) == fingerprint(-x), fingerprint(x) == fingerprint(x + 0)
+    (False, False, True)
     """
-    return int(torch.hash_tensor(tensor.detach()).item())
+    about = f"{tensor.dtype}{tuple(tensor.shape)}"
+    flat = tensor.detach().contiguous().reshape(-1)
+    if tensor.device.type != "cpu":
+        return f"{about}{_hash_on_device(flat)}"
+    digest = xxhash.xxh3_128(about.encode())
+    if flat.numel():
+        digest.update(flat.view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+def _hash_on_device(flat: torch.Tensor) -> list[int]:
+    """Hash bytes by random multipliers modulo 2^64 (multilinear hashing), of which the upper halves count."""
+    numbers = torch.nn.functional.pad(flat.view(torch.uint8), (0, -flat.numel() * flat.element_size() % 2)).view(
+        torch.int16
+    )
+    generator = torch.Generator().manual_seed(0)
+    size = min(_HASHED_AT_ONCE, max(1, len(numbers)))
+    limits = (-(2**62), 2**62)
+    found = []
+    for _ in range(4):
+        weights = torch.randint(*limits, (size,), generator=generator).to(flat.device)
+        factors = torch.randint(*limits, (-(-len(numbers) // size) or 1,), generator=generator).tolist()
+        total = torch.zeros((), dtype=torch.int64, device=flat.device)
+        for factor, part in zip(factors, numbers.split(size), strict=False):
+            inner = (part.long() * weights[: len(part)]).sum() >> 32
+            total += inner * factor
+        found.append(total >> 32)
+    return torch.stack(found).tolist()

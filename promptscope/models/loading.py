@@ -74,6 +74,7 @@ def load_model(
     hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
     self_test(hooked)
     hooked.find_silent_points()
+    hooked.follow_edits_with(lambda: boot_bridge(twin, family))
     hooked.watch()  # at its first pass the bridge has attached some of its own
     return hooked
 

@@ -159,7 +159,9 @@ def _is_done(run: RunConfig, folder: Path) -> bool:
     except Exception:  # damaged, or not to be trained at all: `ps.train` says what is wrong
         return False
     same_settings = all(there[part].get(name) == value for part in now for name, value in now[part].items())
-    same_model = there["model"].get("source") == model_source(run.model) and run.dtype is None
+    # The files of a local folder may hold other weights by now.
+    source = model_source(run.model)
+    same_model = there["model"].get("source") == source and run.dtype is None and not Path(source).is_dir()
     same_start = (started.get("init"), started.get("seed")) == (str(run.prompt.init), run.prompt.seed)
     # Of numbers that the caller gave, nothing but the worker's own comparison says whether they are the same.
     own_start = not run.prompt.is_bound and not isinstance(run.prompt.init, FromPrompt)
