@@ -92,8 +92,8 @@ def fingerprint(tensor: torch.Tensor) -> str:
     edits, `_version`, misses those through `tensor.data`.
 
     >>> x = torch.tensor([1.0, -1.0])
-    >>> fingerprint(x) == fingerprint(x.flip(0)), fingerprint(x) == fingerprint(-x), fingerprint(x) == fingerprint(x + 0)
-    (False, False, True)
+    >>> [fingerprint(x) == fingerprint(y) for y in (x.flip(0), -x, x + 0)]
+    [False, False, True]
     """
     about = f"{tensor.dtype}{tuple(tensor.shape)}"
     flat = tensor.detach().contiguous().reshape(-1)
@@ -107,9 +107,8 @@ def fingerprint(tensor: torch.Tensor) -> str:
 
 def _hash_on_device(flat: torch.Tensor) -> list[int]:
     """Hash bytes by random multipliers modulo 2^64 (multilinear hashing), of which the upper halves count."""
-    numbers = torch.nn.functional.pad(flat.view(torch.uint8), (0, -flat.numel() * flat.element_size() % 2)).view(
-        torch.int16
-    )
+    raw = flat.view(torch.uint8)
+    numbers = torch.nn.functional.pad(raw, (0, len(raw) % 2)).view(torch.int16)
     generator = torch.Generator().manual_seed(0)
     size = min(_HASHED_AT_ONCE, max(1, len(numbers)))
     limits = (-(2**62), 2**62)

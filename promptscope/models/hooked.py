@@ -84,9 +84,12 @@ class HookedModel:
         """Take the hooks that are attached now as the model's own; loading does it when it is done."""
         self._watches = Watch(self.bridge), Watch(self.twin)
 
-    def follow_edits_with(self, boot: Callable[[], TransformerBridge]) -> None:
-        """From now on, let the bridge follow edits of the twin's weights; *boot* makes another bridge over the twin."""
-        self._weights = Weights(self.twin, self.bridge, boot)
+    def follow_edits_with(self, boot: Callable[[], TransformerBridge], source: PreTrainedModel | None = None) -> None:
+        """From now on, let the bridge follow edits of the twin's weights, and the twin those of *source*.
+
+        *boot* makes another bridge over the twin; *source* is the model whose weights the twin shares.
+        """
+        self._weights = Weights(self.twin, self.bridge, boot, source)
 
     def find_silent_points(self) -> None:
         """Remember which hook points exist and never fire, on one tiny batch; loading does it."""

@@ -36,7 +36,8 @@ def load_model(
 
     Args:
         model: an embedded model's name, a local folder, a Hugging Face Hub name, or a loaded model. The weights of
-            a loaded model are shared, not copied, and frozen; its modules and config are left alone.
+            a loaded model are shared, not copied, and frozen; its modules and config are left alone. Weights that are
+            edited later, in place or by a new parameter, on the loaded model or on `model.twin`, are followed.
         tokenizer: overrides the one beside the weights.
         device: default: where a loaded model is, else the GPU if there is one, else the CPU.
         dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
@@ -53,15 +54,16 @@ def load_model(
         dtype = _dtype(dtype)
     if device is not None:
         device = _device(device)
+    source = None
     if isinstance(model, PreTrainedModel):
         family = _family(type(model).__name__)
         name = str(model.config._name_or_path or type(model).__name__)
-        twin = share_weights(model)
+        twin, source = share_weights(model), model
         if device is not None or dtype is not None:
             # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
             wanted = (torch.device(device or model.device), dtype or model.dtype)
             if wanted != (model.device, model.dtype):
-                twin = copy.deepcopy(model)
+                twin, source = copy.deepcopy(model), None
                 nn.Module.to(twin, device=wanted[0], dtype=wanted[1])  # PreTrainedModel.to hides its signature
     else:
         name = str(model)
@@ -74,7 +76,7 @@ def load_model(
     hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
     self_test(hooked)
     hooked.find_silent_points()
-    hooked.follow_edits_with(lambda: boot_bridge(twin, family))
+    hooked.follow_edits_with(lambda: boot_bridge(twin, family), source)
     hooked.watch()  # at its first pass the bridge has attached some of its own
     return hooked
 

@@ -80,8 +80,8 @@ class Job:
         """Raise RunError where hooks that cannot be told apart would decide whether this is the run in the folder."""
         if (self.folder / "config.json").is_file() and not is_known(self.model.identity):
             raise RunError(
-                f"{str(self.folder)!r} holds a run, and whether it is this one cannot be told: a hook is attached whose "
-                "identity is unknown. Set fn.identity = '...' on the hook's function, or name another folder"
+                f"{str(self.folder)!r} holds a run, and whether it is this one cannot be told: a hook is attached "
+                "whose identity is unknown. Set fn.identity = '...' on the hook's function, or name another folder"
             )
 
     def describe(self) -> dict[str, dict[str, Any]]:
