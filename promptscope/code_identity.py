@@ -13,15 +13,10 @@ import torch
 
 from promptscope.files import content_hash, tensor_hash
 
-# What a class holds besides what it computes; the fields of a dataclass are attributes as well.
-_NOT_BEHAVIOUR = frozenset(
-    name
-    for names in (
-        "__dict__ __weakref__ __doc__ __module__ __qualname__ __annotations__ __firstlineno__",
-        "__static_attributes__ __abstractmethods__ _abc_impl __parameters__ __dataclass_fields__",
-        "__dataclass_params__ __match_args__",
-    )
-    for name in names.split()
+_NOT_BEHAVIOUR = (
+    *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__firstlineno__"),
+    *("__static_attributes__", "__abstractmethods__", "_abc_impl", "__parameters__"),
+    *("__dataclass_fields__", "__dataclass_params__", "__match_args__"),
 )
 
 Seen = dict[int, tuple[int, Any]]

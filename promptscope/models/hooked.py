@@ -85,9 +85,9 @@ class HookedModel:
         self._watches = Watch(self.bridge), Watch(self.twin)
 
     def follow_edits_with(self, boot: Callable[[], TransformerBridge], source: PreTrainedModel | None = None) -> None:
-        """From now on, let the bridge follow edits of the twin's weights, and the twin those of *source*.
+        """From now on, let the bridge follow edits of the twin's weights; *boot* makes another bridge over the twin.
 
-        *boot* makes another bridge over the twin; *source* is the model whose weights the twin shares.
+        *source*: the caller's own model, where the twin has its very parameters.
         """
         self._weights = Weights(self.twin, self.bridge, boot, source)
 

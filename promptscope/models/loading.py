@@ -36,8 +36,7 @@ def load_model(
 
     Args:
         model: an embedded model's name, a local folder, a Hugging Face Hub name, or a loaded model. The weights of
-            a loaded model are shared, not copied, and frozen; its modules and config are left alone. Weights that are
-            edited later, in place or by a new parameter, on the loaded model or on `model.twin`, are followed.
+            a loaded model are shared, not copied, and frozen; its modules and config are left alone.
         tokenizer: overrides the one beside the weights.
         device: default: where a loaded model is, else the GPU if there is one, else the CPU.
         dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
@@ -54,7 +53,7 @@ def load_model(
         dtype = _dtype(dtype)
     if device is not None:
         device = _device(device)
-    source = None
+    source: PreTrainedModel | None = None
     if isinstance(model, PreTrainedModel):
         family = _family(type(model).__name__)
         name = str(model.config._name_or_path or type(model).__name__)

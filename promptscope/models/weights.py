@@ -26,16 +26,11 @@ def _tensors(root: nn.Module) -> Places:
                     yield f"{path}.{name}", module, name, tensor
 
 
-def _put(module: nn.Module, name: str, tensor: Tensor) -> None:
-    held: dict[str, Any] = module._parameters if name in module._parameters else module._buffers
-    held[name] = tensor
-
-
 class Weights:
     """Follows edits of the twin's weights, which reach the bridge by themselves only where it holds the very tensors.
 
-    *boot* makes another bridge over the twin: whatever a family's bridge splits or copies, it does so again. *source*
-    is the model that the caller handed in, whose weights the twin shares.
+    *boot* makes another bridge over the twin: whatever a family's bridge splits or copies, it does so again.
+    *source* is the caller's own model, where the twin has its very parameters.
     """
 
     def __init__(
@@ -46,14 +41,14 @@ class Weights:
         source: PreTrainedModel | None = None,
     ) -> None:
         self._twin, self._bridge, self._boot = twin, bridge, boot
-        self._source = None if source is None else weakref.ref(source)
+        self._source = weakref.ref(source) if source is not None else None
+        self._of_source = {} if source is None else {name: tensor for name, _, _, tensor in _tensors(source)}
         self._take_stock()
 
     def _take_stock(self) -> None:
         self.fingerprints = self._look()
         self._storages = self._twin_storages()
         self._copies = self._copied()
-        self._theirs = {name: tensor for name, _, _, tensor in self._callers()}
 
     def _look(self) -> dict[str, str]:
         seen: dict[int, str] = {}  # tied weights are read once
@@ -77,33 +72,34 @@ class Weights:
         """Let the bridge have the twin's weights as they are now.
 
         Raises:
-            ModelError: the bridge's own copy of a weight was edited, of which the twin knows nothing.
+            ModelError: the bridge's own copy of a weight was edited, or the caller's own model got another parameter in
+                place of one: the twin knows nothing of either.
         """
-        self._adopt()
+        self._check_source()
         now, storages = self._look(), self._twin_storages()
         if now == self.fingerprints and storages == self._storages:
             edited = [name for name, print_ in self._copied().items() if self._copies.get(name) != print_]
             if edited:
+                name = edited[0].replace("._original_component", "").strip(".")
                 raise ModelError(
-                    f"{edited[0].strip('.')!r} of model.bridge was edited, which is a copy of the plain model's "
-                    "weights: the two halves of the model would compute different things. Edit the weight on "
-                    "model.twin instead; the bridge follows"
+                    f"{name!r} of model.bridge was edited, which is a copy of the plain model's weights: the two "
+                    "halves of the model would compute different things. Edit the weight on model.twin instead; the "
+                    "bridge follows"
                 )
             return
         self._twin.requires_grad_(False)  # a parameter that was put in place of another asks for a gradient
         fresh = {name: tensor for name, _, _, tensor in _tensors(self._boot())}
         for name, module, attribute, _ in list(_tensors(self._bridge)):
-            _put(module, attribute, fresh[name])  # not its data: the caller's own model may hold the old tensor
+            held: dict[str, Any] = module._parameters if attribute in module._parameters else module._buffers
+            held[attribute] = fresh[name]  # not its data: the caller's own model may hold the old tensor
         self._take_stock()
 
-    def _callers(self) -> list[tuple[str, nn.Module, str, Tensor]]:
+    def _check_source(self) -> None:
         source = self._source() if self._source is not None else None
-        return [] if source is None else list(_tensors(source))
-
-    def _adopt(self) -> None:
-        """Take over what was put in place of a parameter or buffer of the caller's own model."""
-        ours = {name: (module, attribute) for name, module, attribute, _ in _tensors(self._twin)}
-        for name, _, _, tensor in self._callers():
-            # A module that was put in place of another (an adapter, say) is not a weight that was edited.
-            if name in ours and tensor is not self._theirs.get(name, tensor):
-                _put(*ours[name], tensor)
+        for name, _, _, tensor in _tensors(source) if source is not None else ():
+            if self._of_source.get(name, tensor) is not tensor:
+                raise ModelError(
+                    f"the model that was handed in has another parameter at {name.strip('.')!r} than when it was "
+                    "loaded, which this one does not see: edit its numbers in place, put the parameter into "
+                    "model.twin instead, or load the model again"
+                )

@@ -74,8 +74,9 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
     if model is None:
         return prompt
     prompt.bind(model)
-    made_on = prompt.provenance.get("weights_hash")
-    if made_on is not None and made_on != model.weights_hash:
+    made = prompt.provenance
+    same_embedding = made.get("embedding_hash") == model.embedding_hash
+    if same_embedding and made.get("weights_hash", model.weights_hash) != model.weights_hash:
         warnings.warn(
             f"the prompt in {str(folder)!r} was made on other weights than {model.name!r} has now (only the embeddings "
             "are the same): its scores of then do not hold here",
