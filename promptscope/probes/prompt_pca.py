@@ -5,7 +5,7 @@ from typing import Literal
 
 import numpy as np
 import xarray as xr
-from sklearn.metrics import pairwise_distances, silhouette_score
+from sklearn.metrics import pairwise_distances, silhouette_samples, silhouette_score
 
 from promptscope.errors import ProbeError
 from promptscope.probes.result import ProbeResult
@@ -32,6 +32,7 @@ def prompt_pca(
     with Euclidean distance, the mean `silhouette_*` (layer): 1 = tight clusters, 0 = none, below 0 = nearer to others;
     beside it `silhouette_*_null`, its mean when the labels are dealt to the prompts at random (a prompt's k vectors
     stay together), and `silhouette_*_p`, how often that is as high: `(1 + #) / (1 + n_permutations)`.
+    `silhouette_*_of_prompt` (prompt, layer) is the mean over one prompt's own vectors.
 
     Args:
         prompts: name -> bound prompt, all of one kind, length and model.
@@ -76,6 +77,8 @@ def prompt_pca(
         )  # (layer, 3)
         for name, column in zip(("", "_null", "_p"), scores.T, strict=True):
             variables[f"silhouette_{label}{name}"] = (("layer",), column)
+        own = np.stack([_of_each(vectors[:, i], of_prompts) for i in range(len(layers))], axis=1)
+        variables[f"silhouette_{label}_of_prompt"] = (("prompt", "layer"), own)
     coords: dict[str, object] = {
         "prompt": names,
         "layer": list(layers),
@@ -152,3 +155,12 @@ def _clustering(
     null = np.array([score(generator.permutation(codes)) for _ in range(n_permutations)])
     p_value = (1 + int(np.sum(null >= observed - 1e-12))) / (1 + n_permutations)
     return observed, float(null.mean()) if n_permutations else np.nan, p_value
+
+
+def _of_each(vectors: np.ndarray, of_prompts: Sequence[str]) -> np.ndarray:
+    """Silhouette of the vectors of each prompt (prompt, k, d), their mean."""
+    n, k, _ = vectors.shape
+    if not 1 < len(set(of_prompts)) < n * k:
+        return np.full(n, np.nan)
+    points = silhouette_samples(vectors.reshape(n * k, -1).astype(np.float64), np.repeat(list(of_prompts), k))
+    return np.asarray(points.reshape(n, k).mean(axis=1))

@@ -1,18 +1,20 @@
 """Soft prompts: parameters -> vectors -> hooks or a prefix cache."""
 
 from promptscope.prompts import initialisation as init
+from promptscope.prompts import reparameterisation as reparameterise
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.nearest_tokens import nearest_tokens
 from promptscope.prompts.norms import prompt_norms
 from promptscope.prompts.peft_io import write_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.random_like import random_like
-from promptscope.prompts.saving import load_prompt
+from promptscope.prompts.saving import OtherWeightsWarning, load_prompt
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.wayward import WaywardPrompt
 
 __all__ = [
     "DeepPrompt",
+    "OtherWeightsWarning",
     "Prompt",
     "SoftPrompt",
     "WaywardPrompt",
@@ -21,5 +23,6 @@ __all__ = [
     "nearest_tokens",
     "prompt_norms",
     "random_like",
+    "reparameterise",
     "write_peft",
 ]

@@ -60,12 +60,12 @@ TITLES = {
 
 def paper_figures(summary: Summary, languages: Mapping[str, str]) -> dict[str, go.Figure]:
     """Return the figures by number, and those that the paper does not have."""
-    layers = summary.v2_pca.data["layer"].values.tolist()
+    layers = summary.pca["v2"].data["layer"].values.tolist()
     tasks = summary.kl.data["task"].values.tolist()
     shown = _shown_tasks(tasks)
     found = {
-        "figure_1": plots.components(summary.v1_pca),
-        "figure_2": plots.components(summary.v2_pca, _spread(layers, 4)),
+        "figure_1": plots.components(summary.pca["v1"]),
+        "figure_2": plots.components(summary.pca["v2"], _spread(layers, 4)),
         "figure_3": plots.heatmap(mean_over_tasks(summary.variability)),
         "figure_4": plots.heatmap(some_tasks(some_prompts(summary.kl), shown)),
         "figure_5": plots.layer_curve(some_prompts(summary.kl_by_language)),
@@ -79,7 +79,7 @@ def paper_figures(summary: Summary, languages: Mapping[str, str]) -> dict[str, g
         found["figure_8"] = plots.layer_curve(some_prompts(curves))
     for number, part in zip((9, 10, 11), np.array_split(np.array(layers), 3), strict=True):
         if len(part):
-            found[f"figure_{number}"] = plots.components(summary.v2_pca, part.tolist())
+            found[f"figure_{number}"] = plots.components(summary.pca["v2"], part.tolist())
     found["figure_12"] = plots.heatmap(summary.variability)
     if summary.short_variability is not None:
         found["figure_12_concepts"] = plots.heatmap(summary.short_variability)

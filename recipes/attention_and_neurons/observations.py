@@ -1,137 +1,119 @@
 """The paper's seven main observations, each a function of results: does it hold here, by which number?
 
-Two intervals, two verdicts. *Over inputs*: the tasks as they are, would other texts of them say the same? *Over tasks*
-(Student's t): would other tasks? Each verdict is `holds` or `does not hold` where the number lies on the claim's side
-or on the other with its whole 95 % interval (or p < 0.05), `undecided` where the interval reaches over or there is
-none, and `not measured` where the results lack what it takes. Prompts alone, without inputs, decide observations 1 and
-5: there the first verdict is the second.
+Every function returns findings (`recipes.common.findings`): one for each task, with the interval over its inputs, then
+one over tasks. What a claim says of *trained* prompts has to be beyond what random prompts of the same norms give.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from promptscope import ProbeResult
+from promptscope.statistics import jackknife_interval
 from recipes.attention_and_neurons import over_inputs
-from recipes.common.findings import Number, mean_of
-from recipes.common.verdicts import LEVEL, mean_with_interval, verdict_of
+from recipes.attention_and_neurons.over_inputs import Compared
+from recipes.common import Finding, Number, absent, judge, over_tasks
+from recipes.common.findings import worse
+from recipes.common.verdicts import LEVEL, mean_with_interval
+
+NULL = "null: random prompts of the same norms"
+ALL = "all tasks"
 
 
-@dataclass(frozen=True)
-class Observation:
-    """One claim beside its number, which is above zero where the claim is right; `meaning` says what the number is.
-
-    `low` and `high` end the interval over inputs, `tasks_low` and `tasks_high` that over tasks.
-    """
-
-    claim: str
-    section: str
-    verdict: str
-    other_tasks: str
-    number: float
-    low: float
-    high: float
-    tasks_low: float
-    tasks_high: float
-    p_value: float
-    meaning: str
-
-
-def as_table(observations: Sequence[Observation]) -> pd.DataFrame:
-    """Return one line for each observation."""
-    return pd.DataFrame([asdict(one) for one in observations])
-
-
-def clusters_by_task(v1: ProbeResult | None, v2: ProbeResult | None) -> Observation:
+def clusters_by_task(pca: Mapping[str, ProbeResult]) -> list[Finding]:
     """Deep prompts of one kind of task lie together, in both languages; input-level prompts do not.
 
-    The number is v2's silhouette by kind of task, mean over layers, less v1's. The verdict asks besides that v2's be
-    above what shuffled labels give (p, of the median layer) and v1's not.
+    *pca* has the components of `v1`, `v2` and random prompts of their norms. A task's number is the silhouette of its
+    v2 vectors under the labels of kinds, mean over layers, less that of its v1 vectors. Over tasks the labels of v2
+    have to lie closer than shuffled ones (p, of the median layer), and those of v1 must not.
     """
-    claim, section = "v2 prompts cluster by task, v1 prompts do not", "4.2, Figures 1, 2, 9-11"
-    meaning = "silhouette by task: v2, mean over layers, less v1; the interval is the range over layers"
-    if v1 is None or v2 is None:
-        return _absent(claim, section, meaning)
-    deep, flat = v2.data["silhouette_task"].values, float(v1.data["silhouette_task"].values[0])
-    number = float(np.mean(deep)) - flat
-    p = float(np.median(v2.data["silhouette_task_p"].values))
-    p_flat = float(v1.data["silhouette_task_p"].values[0])
-    if np.isnan(number):
-        return _absent(claim, section, meaning)
-    verdict = "holds" if number > 0 and p < LEVEL <= p_flat else "undecided"
-    spread = float(deep.min()) - flat, float(deep.max()) - flat
-    return Observation(claim, section, verdict, verdict, number, *spread, np.nan, np.nan, p, meaning)
+    claim, section = "v2 prompts cluster by kind of task, v1 prompts do not", "4.2, Figures 1, 2, 9-11"
+    meaning = f"silhouette by kind of task: v2, mean over layers, less v1; {NULL}"
+    if len(pca) < 4:
+        return [absent(claim, section, ALL, meaning)]
+    own = {name: result.data["silhouette_task_of_prompt"].mean("layer").values for name, result in pca.items()}
+    trained, random = own["v2"] - own["v1"], own["random v2"] - own["random v1"]
+    if np.isnan(trained).all():
+        return [absent(claim, section, ALL, f"{meaning}; one kind of task, or each prompt a kind of its own")]
+    names = pca["v2"].data["prompt"].values.tolist()
+    found = [
+        judge(claim, section, name, Number(float(a)), meaning, float(b), Number(float(a - b)))
+        for name, a, b in zip(names, trained, random, strict=True)
+    ]
+    p, p_flat = (float(np.median(pca[name].data["silhouette_task_p"].values)) for name in ("v2", "v1"))
+    total = over_tasks(found)
+    of_v2, of_v1 = "holds" if p < LEVEL else "undecided", "does not hold" if p_flat < LEVEL else "holds"
+    verdict = worse(total.verdict, of_v2, of_v1)
+    about = f"{total.meaning}, which share their neighbours; labels shuffled: p of v2, and {p_flat:.2g} of v1"
+    return [*found, replace(total, verdict=verdict, p_value=p, meaning=about)]
 
 
-def low_layers_depend_less_on_content(variability: Mapping[str, ProbeResult]) -> Observation:
+def low_layers_depend_less_on_content(variability: Mapping[str, ProbeResult]) -> list[Finding]:
     """The plain model's lowest quarter of layers has lower attention variability than the others."""
-    return _observed(
-        "attention in low layers depends less on content",
-        "4.3, Figures 3 and 12",
-        [over_inputs.variability_above_the_lowest(result) for result in variability.values()],
-        "attention variability: all other layers less the lowest quarter, mean over tasks",
-    )
+    claim, section = "attention in low layers depends less on content", "4.3, Figures 3 and 12"
+    found = []
+    for task, result in variability.items():
+        number = over_inputs.variability_above_the_lowest(result)
+        mean = float(result.values.mean())
+        meaning = f"attention variability of the plain model: all other layers less the lowest quarter; mean {mean:.3g}"
+        found.append(judge(claim, section, task, number, meaning))
+    return _with_total(claim, section, found)
 
 
-def v2_changes_the_middle(kl: Mapping[str, ProbeResult]) -> Observation:
+def v2_changes_the_middle(kl: Mapping[str, ProbeResult]) -> list[Finding]:
     """The middle half of the layers has a larger share of v2's change of attention than of v1's."""
-    return _observed(
+    return _compared(
         "v2 changes attention mid-depth, v1 far less",
         "4.3, Figures 4, 5, 13, 14",
-        [over_inputs.share_of_the_middle(result) for result in kl.values()],
-        "share of the summed KL that lies in the two middle quarters: v2 less v1, mean over tasks",
+        {task: over_inputs.share_of_the_middle(result) for task, result in kl.items()},
+        "share of the summed KL that lies in the two middle quarters: v2 less v1",
     )
 
 
-def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping[str, ProbeResult]) -> Observation:
-    """v2 changes heads of high variability most in the second quarter of layers, and least in the last."""
-    second, last = (
-        [over_inputs.correlation_over_heads(kl[task], variability[task], quarter) for task in kl] for quarter in (1, -1)
-    )
-    claim, section = "v2 moves content heads mid-depth, others late", "4.3, Figure 6"
-    both = [_observed(claim, section, numbers, "") for numbers in (second, [_less(number) for number in last])]
-    r, of_last = ([float(np.tanh(end)) for end in (one.number, one.low, one.high)] for one in both)
-    return replace(
-        both[0],
-        verdict=_worse([one.verdict for one in both]),
-        other_tasks=_worse([one.other_tasks for one in both]),
-        number=r[0],
-        low=r[1],
-        high=r[2],
-        tasks_low=float(np.tanh(both[0].tasks_low)),
-        tasks_high=float(np.tanh(both[0].tasks_high)),
-        meaning="Pearson's r of variability and KL over heads, second quarter, mean over tasks by Fisher's z; last "
-        f"quarter, where it should be negative: {-of_last[0]:.2f} [{-of_last[2]:.2f}, {-of_last[1]:.2f}]",
-    )
+def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping[str, ProbeResult]) -> list[Finding]:
+    """v2 changes heads of high variability in the second quarter of layers, and heads of low variability in the last.
+
+    Two claims with a number each: a claim and its number have one verdict.
+    """
+    section, meaning = "4.3, Figure 6", "Pearson's r of variability and KL over the heads of the"
+    second = {task: over_inputs.correlation_over_heads(kl[task], variability[task], 1) for task in kl}
+    last = {task: over_inputs.correlation_over_heads(kl[task], variability[task], -1, sign=-1) for task in kl}
+    return [
+        *_compared(
+            "v2 changes content heads in the second quarter", section, second, f"{meaning} second quarter of the layers"
+        ),
+        *_compared(
+            "v2 changes other heads in the last quarter",
+            section,
+            last,
+            f"{meaning} last quarter of the layers, times -1",
+        ),
+    ]
 
 
-def neurons_common_before_the_last(on: ProbeResult | None) -> Observation:
+def neurons_common_before_the_last(on: ProbeResult | None) -> list[Finding]:
     """ON scores fall with depth, and rise again in the layer before the last.
 
-    The number is the second-to-last layer's score less the lowest of the upper half before it, for v2, over pairs of
-    tasks within a language, mean over languages.
+    The number is the second-to-last layer's score less the lowest of the upper half before it, for v2, over the pairs
+    of tasks of a language. The lowest is chosen by the numbers, which lifts the difference for any prompt: random ones
+    are read in the same way. Intervals leave out one task at a time, from five tasks on.
     """
     claim, section = "deep neurons are task-specific, not before the last", "4.4, Figure 7"
-    meaning = "v2's ON score: second-to-last layer less the lowest of the upper half before it; first layer {:.2f}"
-    if on is None:
-        return _absent(claim, section, meaning.format(np.nan))
-    data = within_languages(on).sel(prompt="v2")
-    curves = {name: data[name].mean("pairs", skipna=False).values for name in ("curve", "curve_low", "curve_high")}
-    mean, n = curves["curve"], len(curves["curve"])
-    before = range(n // 2, n - 2)
-    if not before:
-        return _absent(claim, section, meaning.format(mean[0]))
-    lowest = min(before, key=lambda layer: mean[layer])
-    number = float(mean[-2] - mean[lowest])
-    # The two scores are of the same prompts, and their errors go together: this interval is too wide, not too narrow.
-    low = float(curves["curve_low"][-2] - curves["curve_high"][lowest])
-    high = float(curves["curve_high"][-2] - curves["curve_low"][lowest])
-    verdict = verdict_of(number, low, high)
-    about = meaning.format(mean[0])
-    return Observation(claim, section, verdict, verdict, number, np.nan, np.nan, low, high, np.nan, about)
+    meaning = f"v2's ON score: second-to-last layer less the lowest of the upper half before it; {NULL}"
+    if on is None or on.data.sizes["layer"] < 5:
+        return [absent(claim, section, ALL, meaning)]
+    languages = on.provenance["languages"] or dict.fromkeys(on.data["task"].values.tolist(), "unknown")
+    groups = {language: [task for task in languages if languages[task] == language] for language in languages.values()}
+    groups = {f"pairs of {language}": tasks for language, tasks in groups.items() if len(tasks) > 1}
+    if not groups:  # no two tasks of one language: all pairs
+        groups = {"pairs of all languages": list(languages)}
+        languages = dict.fromkeys(languages, "")
+    found = [_rise(on, languages, tasks, claim, section, name, meaning) for name, tasks in groups.items()]
+    every = [task for tasks in groups.values() for task in tasks]
+    total = _rise(on, languages, every, claim, section, f"over {len(every)} tasks", f"{meaning}; mean over all pairs")
+    return [*found, total]
 
 
 def within_languages(on: ProbeResult) -> xr.Dataset:
@@ -140,52 +122,71 @@ def within_languages(on: ProbeResult) -> xr.Dataset:
     return on.data.sel(pairs=[name for name in names if name != "across"] or names)
 
 
-def leans_to_the_gold_label(cosines: Mapping[str, ProbeResult]) -> Observation:
+def leans_to_the_gold_label(cosines: Mapping[str, ProbeResult]) -> list[Finding]:
     """In the last quarter of layers the decoding position is nearer to the gold label word than to another."""
     gaps = [result.data["gap"].sel(prompt="v2").values for result in cosines.values()]
     dip = mean_with_interval([(gap[-1] + gap[-3]) / 2 - gap[-2] for gap in gaps if len(gap) > 2])
-    return _observed(
+    found = _compared(
         "deep layers lean to the gold label word",
         "4.4, Figure 8",
-        [over_inputs.gap_of_the_last_quarter(result) for result in cosines.values()],
-        "cosine with the gold word less that with another, v2, last quarter of layers, mean over tasks; the gap's "
-        f"dip in the second-to-last layer: {dip[0]:.3f} [{dip[1]:.3f}, {dip[2]:.3f}] over tasks",
+        {task: over_inputs.gap_of_the_last_quarter(result) for task, result in cosines.items()},
+        "cosine with the gold word less that with another, v2, last quarter of layers",
     )
+    dips = f"the gap's dip in the second-to-last layer: {dip[0]:.3f} [{dip[1]:.3f}, {dip[2]:.3f}] over tasks"
+    return [*found[:-1], replace(found[-1], meaning=f"{found[-1].meaning}; {dips}")]
 
 
-def peaks_beat_troughs(differences: Sequence[Number]) -> Observation:
+def peaks_beat_troughs(differences: Mapping[str, Compared]) -> list[Finding]:
     """Deep prompts in the layers of peaks score higher than those in the layers of troughs.
 
-    *differences* holds one `over_inputs.difference_of_scores` for each task.
+    *differences* holds an `over_inputs.difference_of_scores` for each task.
     """
-    better = sum(one.value > 0 for one in differences)
-    return _observed(
+    return _compared(
         "deep prompts work better in peaks than in troughs",
         "5, Table 2",
         differences,
-        "score of the peak group less that of the trough group, percentage points, mean over tasks; better in "
-        f"{better} of {len(differences)} tasks",
+        "score of the peak group less that of the trough group, percentage points",
     )
 
 
-def _observed(claim: str, section: str, numbers: Sequence[Number], meaning: str) -> Observation:
-    numbers = [one for one in numbers if np.isfinite(one.value)]
-    mean, tasks_low, tasks_high = mean_with_interval([one.value for one in numbers])
-    over = mean_of(numbers)
-    low, high = over.low, over.high
-    other_tasks = verdict_of(mean, tasks_low, tasks_high)
-    verdict = verdict_of(mean, low, high)
-    return Observation(claim, section, verdict, other_tasks, mean, low, high, tasks_low, tasks_high, np.nan, meaning)
+def _rise(
+    on: ProbeResult,
+    languages: Mapping[str, str],
+    tasks: Sequence[str],
+    claim: str,
+    section: str,
+    where: str,
+    meaning: str,
+) -> Finding:
+    def numbers(chosen: Sequence[str]) -> np.ndarray:
+        pairs = [(a, b) for i, a in enumerate(chosen) for b in chosen[:i] if languages[a] == languages[b]]
+        if not pairs:
+            return np.full(2, np.nan)
+        values = on.values.transpose("prompt", "task", "other", "layer")
+        curves = np.mean(
+            [values.sel(prompt=["v2", "random v2"], task=a, other=b).values for a, b in pairs], axis=0
+        )  # (2, layer)
+        trained, random = curves[:, -2] - curves[:, curves.shape[1] // 2 : -2].min(axis=1)
+        return np.array([trained, random])
+
+    trained, random = numbers(tasks)
+    observed = np.array([trained, trained - random])
+    without = np.array([numbers([task for task in tasks if task != left_out]) for left_out in tasks])
+    low, high = jackknife_interval(observed, np.stack([without[:, 0], without[:, 0] - without[:, 1]], axis=1))
+    first, beyond = (Number(float(observed[i]), float(low[i]), float(high[i])) for i in range(2))
+    return judge(claim, section, where, first, meaning, float(random), beyond)
 
 
-def _less(number: Number) -> Number:
-    return Number(-number.value, -number.high, -number.low)
+def _compared(claim: str, section: str, by_task: Mapping[str, Compared], meaning: str) -> list[Finding]:
+    found = [
+        judge(claim, section, task, one.number, f"{meaning}; {NULL}", one.null, one.beyond)
+        for task, one in by_task.items()
+    ]
+    return _with_total(claim, section, found)
 
 
-def _worse(verdicts: Sequence[str]) -> str:
-    return next(one for one in ("not measured", "does not hold", "undecided", "holds") if one in verdicts)
-
-
-def _absent(claim: str, section: str, meaning: str) -> Observation:
-    verdict = "not measured"
-    return Observation(claim, section, verdict, verdict, *(np.nan,) * 6, meaning)
+def _with_total(claim: str, section: str, found: Sequence[Finding]) -> list[Finding]:
+    known = [one for one in found if np.isfinite(one.number)]
+    if not known:
+        return [*found, absent(claim, section, ALL, "no task has it")]
+    return [*found, over_tasks(known)]

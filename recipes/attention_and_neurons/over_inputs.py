@@ -1,6 +1,12 @@
-"""Numbers of single tasks with intervals over their inputs: would other texts of the same task say the same?"""
+"""Numbers of single tasks with intervals over their inputs: would other texts of the same task say the same?
 
-from collections.abc import Callable, Sequence
+Each is of the trained prompts, with the same number of random prompts of their norms and the difference to it. Inputs
+are resampled in pairs: a random prompt has read the same ones.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 
@@ -8,9 +14,18 @@ import promptscope as ps
 from promptscope.statistics import bootstrap_interval, jackknife_interval, layer_quarters, mean_interval
 from promptscope.tasks.metrics import get_metrics
 from recipes.common import Number
+from recipes.common.findings import NOTHING
 
 RESAMPLES = 500
-_ONE = 1 - 1e-9  # r of exactly 1 has no z
+
+
+@dataclass(frozen=True)
+class Compared:
+    """A number of trained prompts, the same of random ones, and how far the first lies above the second."""
+
+    number: Number
+    null: float = np.nan
+    beyond: Number = NOTHING
 
 
 def variability_above_the_lowest(variability: ps.ProbeResult) -> Number:
@@ -28,72 +43,83 @@ def variability_above_the_lowest(variability: ps.ProbeResult) -> Number:
     return Number(float(value), float(low), float(high))
 
 
-def share_of_the_middle(kl: ps.ProbeResult) -> Number:
+def share_of_the_middle(kl: ps.ProbeResult) -> Compared:
     """Share of the KL, summed over layers, that lies in the two middle quarters: v2's less v1's."""
     curves = {
-        variant: kl.data["per_example"].sel(prompt=variant).transpose("example", "layer", "head").mean("head").values
-        for variant in ("v1", "v2")
+        prompt: kl.data["per_example"].sel(prompt=prompt).transpose("example", "layer", "head").mean("head").values
+        for prompt in kl.data["prompt"].values.tolist()
     }
-    _, *middle, _ = _four(curves["v1"].shape[1])
+    n, n_layers = curves["v1"].shape
+    _, *middle, _ = _four(n_layers)
 
-    def difference(weights: np.ndarray) -> np.ndarray:
-        shares = {}
-        for variant, of_inputs in curves.items():
-            curve = weights @ of_inputs.astype(np.float64)
-            shares[variant] = curve[:, np.concatenate(middle)].sum(axis=1) / curve.sum(axis=1)
-        return np.asarray(shares["v2"] - shares["v1"])
+    def share(weights: np.ndarray, prompt: str) -> np.ndarray:
+        curve = weights @ curves[prompt].astype(np.float64)
+        return np.asarray(curve[:, np.concatenate(middle)].sum(axis=1) / curve.sum(axis=1))
 
-    return _bootstrapped(difference, len(curves["v1"]))
+    return _compared(lambda weights, null: share(weights, f"{null}v2") - share(weights, f"{null}v1"), n)
 
 
-def correlation_over_heads(kl: ps.ProbeResult, variability: ps.ProbeResult, quarter: int) -> Number:
-    """Fisher's z of Pearson's r between v2's KL and variability over the heads of a quarter of the layers.
+def correlation_over_heads(
+    kl: ps.ProbeResult, variability: ps.ProbeResult, quarter: int, sign: Literal[1, -1] = 1
+) -> Compared:
+    """Pearson's r, times *sign*, between v2's KL and variability over the heads of a quarter of the layers.
 
     The interval is over the inputs of the KL; the variability is taken as it is.
     """
     layers = layer_quarters(variability.data.sizes["layer"])[quarter]
     base = variability.values.transpose("layer", "head").values[layers].ravel()
-    heads = kl.data["per_example"].sel(prompt="v2").transpose("example", "layer", "head").values[:, layers]
-    of_inputs = heads.reshape(len(heads), -1).astype(np.float64)
     if len(base) < 3 or np.ptp(base) == 0:
-        return Number(np.nan)
-
+        return Compared(Number(np.nan))
     centred = (base - base.mean()) / np.linalg.norm(base - base.mean())
+    of_prompt = kl.data["per_example"].transpose("prompt", "example", "layer", "head")
 
-    def z(weights: np.ndarray) -> np.ndarray:
-        means = weights @ of_inputs
+    def r(weights: np.ndarray, null: str) -> np.ndarray:
+        heads = of_prompt.sel(prompt=f"{null}v2").values[:, layers]
+        means = weights @ heads.reshape(len(heads), -1).astype(np.float64)
         means = means - means.mean(axis=1, keepdims=True)
-        return np.arctanh(np.clip(means @ centred / np.linalg.norm(means, axis=1), -_ONE, _ONE))
+        return np.asarray(sign * (means @ centred) / np.linalg.norm(means, axis=1))
 
-    return _bootstrapped(z, len(of_inputs))
+    return _compared(r, of_prompt.sizes["example"])
 
 
-def gap_of_the_last_quarter(cosines: ps.ProbeResult) -> Number:
+def gap_of_the_last_quarter(cosines: ps.ProbeResult) -> Compared:
     """Cosine with the gold label word less that with another one, v2, mean over the last quarter of the layers."""
-    words = cosines.data["per_example"].sel(prompt="v2").transpose("example", "word", "layer").values.astype(np.float64)
-    gaps = (words[:, 0] - words[:, 1])[:, layer_quarters(words.shape[-1])[-1]].mean(axis=1)
-    low, high = mean_interval(gaps)
-    return Number(float(gaps.mean()), float(low), float(high))
+
+    def gaps(prompt: str) -> np.ndarray:
+        words = cosines.data["per_example"].sel(prompt=prompt).transpose("example", "word", "layer")
+        values = words.values.astype(np.float64)
+        return np.asarray((values[:, 0] - values[:, 1])[:, layer_quarters(values.shape[-1])[-1]].mean(axis=1))
+
+    trained, random = gaps("v2"), gaps("random v2")
+    return Compared(_mean(trained), float(random.mean()), _mean(trained - random))
 
 
-def difference_of_scores(
-    task: ps.Task, metric: str, first: Sequence[Sequence[str]], second: Sequence[Sequence[str]]
-) -> Number:
-    """Score of the *first* answers less that of the *second*, percentage points, mean over seeds.
+def difference_of_scores(task: ps.Task, metric: str, answers: Mapping[str, Sequence[Sequence[str]]]) -> Compared:
+    """Score of the answers of `peak` less that of `trough`, percentage points, mean over seeds.
 
-    Each is a list, one for each seed, of answers to the records of the test split, which are resampled: both answers
-    to a record stay together. Without an interval for metrics that are neither F1 nor means over records.
+    *answers* has, for these and for `random peak` and `random trough`, a list for each seed of answers to the records
+    of the test split, which are resampled: all answers to a record stay together. Without an interval for metrics that
+    are neither F1 nor means over records.
     """
     if metric in ("matthews", "pearson"):
-        scores = [np.mean([task.score(answers, "test")[metric] for answers in seeds]) for seeds in (first, second)]
-        return Number(100 * float(scores[0] - scores[1]))
-    better, worse = ([_score_of_resamples(task, metric, answers) for answers in seeds] for seeds in (first, second))
+        known = {
+            name: float(np.mean([task.score(of_seed, "test")[metric] for of_seed in seeds]))
+            for name, seeds in answers.items()
+        }
+        found = 100 * (known["peak"] - known["trough"])
+        null = 100 * (known["random peak"] - known["random trough"])
+        return Compared(Number(found), null, Number(found - null))
+    scores = {
+        name: [_score_of_resamples(task, metric, of_seed) for of_seed in seeds] for name, seeds in answers.items()
+    }
 
-    def difference(weights: np.ndarray) -> np.ndarray:
-        means = [np.mean([score(weights) for score in seeds], axis=0) for seeds in (better, worse)]
-        return np.asarray(100 * (means[0] - means[1]))
+    def difference(weights: np.ndarray, null: str) -> np.ndarray:
+        peak, trough = (
+            np.mean([score(weights) for score in scores[f"{null}{name}"]], axis=0) for name in ("peak", "trough")
+        )
+        return np.asarray(100 * (peak - trough))
 
-    return _bootstrapped(difference, len(first[0]))
+    return _compared(difference, len(answers["peak"][0]))
 
 
 def _score_of_resamples(task: ps.Task, metric: str, answers: Sequence[str]) -> Callable[[np.ndarray], np.ndarray]:
@@ -129,9 +155,22 @@ def macro_f1(weights: np.ndarray, gold: np.ndarray, answers: np.ndarray) -> np.n
     return np.asarray(np.sum(scores, axis=0) / np.sum(occur, axis=0))
 
 
+def _compared(estimate: Callable[[np.ndarray, str], np.ndarray], n: int) -> Compared:
+    """Return *estimate* of the trained prompts (second argument "") and of random ones ("random "), paired by input."""
+    trained, beyond = (
+        _bootstrapped(of, n) for of in (lambda w: estimate(w, ""), lambda w: estimate(w, "") - estimate(w, "random "))
+    )
+    return Compared(trained, trained.value - beyond.value, beyond)
+
+
 def _bootstrapped(estimate: Callable[[np.ndarray], np.ndarray], n: int) -> Number:
     low, high = bootstrap_interval(estimate, n, n_resamples=RESAMPLES)
     return Number(float(estimate(np.full((1, n), 1 / n))[0]), float(low), float(high))
+
+
+def _mean(values: np.ndarray) -> Number:
+    low, high = mean_interval(values)
+    return Number(float(values.mean()), float(low), float(high))
 
 
 def _four(n_layers: int) -> list[np.ndarray]:

@@ -11,6 +11,7 @@ import plotly.graph_objects as go
 import promptscope as ps
 from recipes.attention_and_neurons.figures import CAPTIONS, TITLES
 from recipes.common import Results
+from recipes.common.findings import tally
 
 TITLE = "What prompt tuning v1 and v2 change inside a language model"
 _COLUMNS = ["row", "column", "published", "computed", "difference"]
@@ -20,7 +21,8 @@ def write_page(
     results: Results, model: str, observations: pd.DataFrame, means: pd.DataFrame, groups: str, notes: list[str]
 ) -> None:
     """Write `report.html` from what *results* holds."""
-    held = observations["verdict"].value_counts()
+    over = observations[observations["where"].str.match("over|all tasks")]
+    held = tally(over)
     lead = (
         f"Attention and neurons of {Path(model).name}, with and without trained prompts, beside the published "
         "numbers, which are of mGPT 1.3B trained on whole data sets. Differences of scores are of models and data, not "
@@ -28,14 +30,15 @@ def write_page(
     )
     page = ps.Report(TITLE, lead)
     for verdict in ("holds", "undecided", "does not hold", "not measured"):
-        page.number(verdict, str(int(held.get(verdict, 0))), f"of {len(observations)} observations of the paper")
+        page.number(verdict, str(held[verdict]), f"of {len(over)} claims, over tasks")
     page.section("Observations").text(
-        "Each number is above zero where the claim is right. On these tasks: by the 95 % interval over inputs, which "
-        "is shown. On others: by the interval over tasks. holds, does not hold: the whole interval lies above zero, or "
-        "below; undecided: it reaches over, or there is none."
+        "Each number is above zero where the claim is right: by task, with the 95 % interval over inputs, then over "
+        "tasks, with Student's interval. A claim of trained prompts also has to be beyond random prompts of the same "
+        "norms, whose number is shown: beyond is the paired difference, size its share of their number. holds: both "
+        "intervals lie above zero; does not hold: one lies below; undecided: one reaches over zero, or there is none."
     )
     page.table(_verdicts(observations))
-    page.bullets(*map(_meaning, range(1, len(observations) + 1), observations.to_dict("records")))
+    page.bullets(*map(_meaning, over.to_dict("records")))
     if notes:
         page.section("Left out").bullets(*notes)
     page.section("Scores").text(
@@ -60,15 +63,23 @@ def write_page(
 
 
 def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
+    numbers = {
+        "number [95 %]": ["number", "low", "high"],
+        "beyond [95 %]": ["beyond", "beyond_low", "beyond_high"],
+    }
+    cells = {
+        name: [_with_interval(*row) for row in observations[columns].itertuples(index=False)]
+        for name, columns in numbers.items()
+    }
     return pd.DataFrame(
         {
-            "": range(1, len(observations) + 1),
-            "claim": observations["claim"],
-            "on these tasks": observations["verdict"],
-            "on others": observations["other_tasks"],
-            "number [95 %]": [
-                _with_interval(*numbers) for numbers in observations[["number", "low", "high"]].itertuples(index=False)
-            ],
+            "claim": observations["claim"].where(~observations["claim"].duplicated(), ""),
+            "where": observations["where"],
+            "verdict": observations["verdict"],
+            "number [95 %]": cells["number [95 %]"],
+            "random": observations["null"].map(lambda null: "" if np.isnan(null) else f"{null:.2g}"),
+            "beyond [95 %]": cells["beyond [95 %]"],
+            "size": observations["size"].map(lambda size: "" if np.isnan(size) else f"{size:.2g}"),
         }
     )
 
@@ -78,16 +89,9 @@ def _with_interval(number: float, low: float, high: float) -> str:
     return "" if np.isnan(number) else f"{number:.2g}{interval}"
 
 
-def _interval(low: float, high: float) -> str:
-    return f"{low:.2g} to {high:.2g}" if np.isfinite([low, high]).all() else ""
-
-
-def _meaning(number: int, observation: dict[Hashable, Any]) -> str:
-    over_tasks = _interval(observation["tasks_low"], observation["tasks_high"])
-    parts = [f"{number} (section {observation['section']}): {observation['meaning']}"]
-    parts += [f"over tasks {over_tasks}"] if over_tasks else []
-    parts += [f"p = {observation['p_value']:.2g}"] if np.isfinite(observation["p_value"]) else []
-    return "; ".join(parts) + "."
+def _meaning(finding: dict[Hashable, Any]) -> str:
+    p = f"; p = {finding['p_value']:.2g}" if np.isfinite(finding["p_value"]) else ""
+    return f"{finding['claim']} (section {finding['section']}): {finding['meaning']}{p}."
 
 
 def _figure(page: ps.Report, name: str, figure: go.Figure, turns: pd.DataFrame | None) -> None:

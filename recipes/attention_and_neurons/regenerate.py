@@ -1,6 +1,6 @@
 """From settings to the results folder: train what is missing, probe once, compute everything, write the report."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from recipes.attention_and_neurons.ablation import (
     describe,
 )
 from recipes.attention_and_neurons.figures import paper_figures
-from recipes.attention_and_neurons.over_inputs import difference_of_scores
+from recipes.attention_and_neurons.over_inputs import Compared, difference_of_scores
 from recipes.attention_and_neurons.page import write_page
 from recipes.attention_and_neurons.paper_tables import table_2, table_7, text_cells
 from recipes.attention_and_neurons.probing import VARIANTS, Measured, measure
@@ -27,7 +27,7 @@ from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.tables import figure_tables, task_table
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import Key, train
-from recipes.common import Number, Results, compare, cost, read_published
+from recipes.common import Finding, Results, compare, cost, finding_table, read_published
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 
@@ -74,7 +74,7 @@ def write(settings: Settings, out: Path, work: Work) -> None:
     summary = summarise(settings, measured, languages)
     results = Results(out, "attention_and_neurons", settings)
     means = first_metric(scores, tasks)
-    found = observations.as_table(observe(measured, summary, _peaks_and_troughs(tasks, work.scored)))
+    found = finding_table(observe(measured, summary, _peaks_and_troughs(tasks, work.scored)))
     published = read_published(PUBLISHED)
     cells = {"2": table_2(scores, tasks), "7": table_7(scores, tasks)}
     cells["text"] = text_cells(summary.on, next(iter(measured.prompts.values())))
@@ -95,36 +95,39 @@ def write(settings: Settings, out: Path, work: Work) -> None:
         | cost(out)
     )
     print(results.summary().to_string(index=False))
-    print(found[["claim", "verdict", "other_tasks", "number", "low", "high"]].to_string(index=False))
+    print(found[["claim", "where", "verdict", "number", "low", "high", "null", "beyond"]].to_string(index=False))
     print(f"report: {out / 'report.html'}")
 
 
-def observe(
-    measured: Measured, summary: Summary, peaks_and_troughs: Sequence[Number]
-) -> list[observations.Observation]:
-    """Return the paper's seven observations, in its order."""
+def observe(measured: Measured, summary: Summary, peaks_and_troughs: Mapping[str, Compared]) -> list[Finding]:
+    """Return what is found of the paper's seven observations, in its order: by task, then over tasks."""
     kl, variability = measured.of("attention_kl"), measured.of("attention_variability")
     return [
-        observations.clusters_by_task(summary.v1_pca, summary.v2_pca),
-        observations.low_layers_depend_less_on_content({task: variability[task] for task in summary.long_tasks}),
-        observations.v2_changes_the_middle(kl),
-        observations.v2_changes_content_heads(kl, variability),
-        observations.neurons_common_before_the_last(summary.on),
-        observations.leans_to_the_gold_label(summary.cosines),
-        observations.peaks_beat_troughs(peaks_and_troughs),
+        *observations.clusters_by_task(summary.pca),
+        *observations.low_layers_depend_less_on_content({task: variability[task] for task in summary.long_tasks}),
+        *observations.v2_changes_the_middle(kl),
+        *observations.v2_changes_content_heads(kl, variability),
+        *observations.neurons_common_before_the_last(summary.on),
+        *observations.leans_to_the_gold_label(summary.cosines),
+        *observations.peaks_beat_troughs(peaks_and_troughs),
     ]
 
 
-def _peaks_and_troughs(tasks: Mapping[str, ps.Task], scored: Scored) -> list[Number]:
+def _peaks_and_troughs(tasks: Mapping[str, ps.Task], scored: Scored) -> dict[str, Compared]:
     """Return each task's score in the peak layers less that in the trough layers."""
-    found = []
+    found = {}
     for name, task in tasks.items():
-        peak, trough = (
-            [answers for (of, variant, _), answers in scored.predictions.items() if (of, variant) == (name, group)]
+        answers = {
+            f"{null}{group}": [
+                of_seed
+                for (of, variant, _), of_seed in scored.predictions.items()
+                if (of, variant) == (name, f"{null}{group}")
+            ]
+            for null in ("", "random ")
             for group in GROUPS
-        )
-        if peak and trough:
-            found.append(difference_of_scores(task, main_metric(task), peak, trough))
+        }
+        if all(answers.values()):
+            found[name] = difference_of_scores(task, main_metric(task), answers)
     return found
 
 

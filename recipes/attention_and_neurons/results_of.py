@@ -7,7 +7,7 @@ import xarray as xr
 
 from promptscope import ProbeError, ProbeResult
 from promptscope.probes import correlate, layer_curves, on_scores, prompt_pca, stack_tasks
-from recipes.attention_and_neurons.probing import VARIANTS, Measured
+from recipes.attention_and_neurons.probing import RANDOM, VARIANTS, Measured
 from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.tasks import kind_of
 
@@ -38,8 +38,8 @@ class Summary:
     further: dict[str, ProbeResult]
     """Layer curves that the paper does not have, by name."""
     residual: dict[str, ProbeResult]
-    v1_pca: ProbeResult
-    v2_pca: ProbeResult
+    pca: dict[str, ProbeResult]
+    """Of the prompts of all tasks: v1, v2, and random ones of their norms."""
 
 
 def summarise(settings: Settings, measured: Measured, languages: Mapping[str, str]) -> Summary:
@@ -64,8 +64,7 @@ def summarise(settings: Settings, measured: Measured, languages: Mapping[str, st
             if measured.of(name)
         },
         residual=measured.of("residual_pca"),
-        v1_pca=_pca(settings, measured, "v1", languages),
-        v2_pca=_pca(settings, measured, "v2", languages),
+        pca={variant: _pca(settings, measured, variant, languages) for variant in (*VARIANTS, *RANDOM)},
     )
 
 

@@ -41,8 +41,7 @@ def score_runs(
         for (run_task, variant, seed), run in runs.items():
             if run_task == name:
                 wanted[variant, seed] = _trained(run)
-                if variant in ("v1", "v2"):
-                    wanted[f"random {variant}", seed] = _random(run, seed)
+                wanted[f"random {variant}", seed] = _random(run, seed)
         for (variant, seed), make in wanted.items():
             prompt = None if make is None else make()
             answers = answers_of.get(

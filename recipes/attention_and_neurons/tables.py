@@ -12,7 +12,7 @@ from recipes.attention_and_neurons.tasks import kind_of
 def figure_tables(summary: Summary, languages: dict[str, str]) -> dict[str, pd.DataFrame]:
     """Return name -> table; `figure_5` holds what Figure 5 shows, random prompts of the same norms besides."""
     found = {
-        "figure_1_and_2": pd.concat([_clusters("v1", summary.v1_pca), _clusters("v2", summary.v2_pca)]),
+        "figure_1_and_2": pd.concat([_clusters(variant, pca) for variant, pca in summary.pca.items()]),
         "figure_5": summary.kl_by_language.to_dataframe(),
         "figure_5_turns": turn_table(summary.kl_by_language),
         "figure_6": stack_tasks(summary.correlations).to_dataframe(),
@@ -73,7 +73,7 @@ def task_table(summary: Summary, languages: dict[str, str]) -> pd.DataFrame:
 
 
 def _clusters(variant: str, pca: ProbeResult) -> pd.DataFrame:
-    names = [name for name in pca.data.data_vars if str(name).startswith("silhouette")]
+    names = [name for name in pca.data.data_vars if str(name).startswith("silhouette") and pca.data[name].ndim == 1]
     table = pca.data[names].to_dataframe().reset_index()
     table.insert(0, "variant", variant)
     return table

@@ -146,6 +146,8 @@ def test_prompt_pca(kind):
         for label, of in (("task", tasks), ("language", languages)):
             score = silhouette_score(flat, np.repeat([of[name] for name in made], K))
             assert float(at[f"silhouette_{label}"]) == pytest.approx(score, abs=1e-6)
+            own = at[f"silhouette_{label}_of_prompt"].values  # prompts have as many vectors: their mean is the mean
+            assert own.mean() == pytest.approx(score, abs=1e-6) and np.ptp(own) > 0
         assert at["silhouette_task"] > 0.8 > 0.1 > at["silhouette_language"]
         # three pairs of prompts: 1 in 15 of all ways to pair six prompts is the right one
         assert float(at["silhouette_task_p"]) < 0.15 < float(at["silhouette_language_p"])

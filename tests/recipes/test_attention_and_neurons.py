@@ -15,10 +15,11 @@ from scipy.stats import t as student
 from sklearn.metrics import f1_score
 
 import promptscope as ps
-from promptscope.probes import ProbeResult, correlate, on_scores
+from promptscope.probes import ProbeResult, correlate, on_scores, prompt_pca
 from promptscope.tasks import Record
 from recipes.attention_and_neurons import observations, pilot
 from recipes.attention_and_neurons.over_inputs import (
+    Compared,
     difference_of_scores,
     share_of_the_middle,
     variability_above_the_lowest,
@@ -31,6 +32,7 @@ from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import make_prompt, train_config
 from recipes.common import Number, read_published
 from recipes.common.costs import counted, total
+from recipes.common.findings import VERDICTS
 from tests.report.test_report import Page
 
 FIGURES = {f"figure_{number}" for number in range(1, 16)}
@@ -59,7 +61,7 @@ def test_every_figure_and_table_is_there(out: Path) -> None:
 
 def test_numbers_have_their_nulls_beside_them(out: Path) -> None:
     scores = pd.read_csv(out / "scores.csv")
-    expected = {"frozen", "v1", "random v1", "v2", "random v2", "peak", "trough"}
+    expected = {"frozen", *(f"{null}{name}" for null in ("", "random ") for name in ("v1", "v2", "peak", "trough"))}
     for task, of_task in scores.groupby("task"):
         assert set(of_task["variant"]) == expected, task
     assert set(pd.read_csv(out / "figure_5.csv")["prompt"]) == {"v1", "v2", "random v1", "random v2"}
@@ -258,6 +260,22 @@ def films(folder: Path, files: Mapping[str, str]) -> Path:
     return folder
 
 
+def test_claims_are_judged_by_task_and_then_over_tasks(out: Path) -> None:
+    found = pd.read_csv(out / "observations.csv")
+    claims = list(dict.fromkeys(found["claim"]))
+    assert len(claims) == 8  # the fourth observation has two parts, each with its own number
+    assert set(found["verdict"]) <= set(VERDICTS)
+    for claim in claims[1:4]:
+        of_claim = found[found["claim"] == claim]
+        assert list(of_claim["where"]) == [*PRESETS["smoke"].tasks, "over 5 tasks"]
+        assert of_claim["number"].iloc[-1] == pytest.approx(of_claim["number"].iloc[:-1].mean())
+    trained = found[~found["claim"].str.contains("low layers") & found["number"].notna()]
+    assert np.isfinite(trained[["null", "beyond"]]).all(axis=None)
+    np.testing.assert_allclose(trained["beyond"], trained["number"] - trained["null"], atol=1e-9)
+    holding = trained[trained["verdict"] == "holds"]
+    assert (holding["low"] > 0).all() and (holding["beyond_low"] > 0).all()
+
+
 @pytest.mark.parametrize("shift", [0.3, -0.3])
 def test_low_layers(shift: float) -> None:
     noise = np.random.default_rng(0)
@@ -266,29 +284,56 @@ def test_low_layers(shift: float) -> None:
         heads = 0.4 + 0.01 * noise.random((10, 8, 4))
         heads[:, 2:] += shift
         tasks[task] = ProbeResult.from_examples(heads)
-    found = observations.low_layers_depend_less_on_content(tasks)
-    assert (found.verdict, found.other_tasks) == ("undecided", "holds" if shift > 0 else "does not hold")
-    assert found.tasks_low <= found.number <= found.tasks_high and np.isnan(found.low)  # nothing is known of inputs
-    assert found.number == pytest.approx(shift, abs=0.01)
+    *by_task, over = observations.low_layers_depend_less_on_content(tasks)
+    assert [one.where for one in by_task] == list("abcd")
+    assert {one.verdict for one in by_task} == {"undecided"}  # nothing is known of inputs
+    assert (over.where, over.verdict) == ("over 4 tasks", "holds" if shift > 0 else "does not hold")
+    assert over.low <= over.number <= over.high
+    assert over.number == pytest.approx(shift, abs=0.01)
 
 
-@pytest.mark.parametrize("moved", ["v1", "v2"])
-def test_change_in_the_middle(moved: str) -> None:
+def test_one_task_with_the_effect_does_not_speak_for_the_others() -> None:
+    """NSMC +0.337 beside three numbers around zero: over tasks nothing holds, whatever its own inputs say."""
     noise = np.random.default_rng(0)
     tasks = {}
-    for task in "abc":
-        heads = {variant: 1 + 0.01 * noise.random((5, 8, 3)) for variant in ("v1", "v2")}
-        heads[moved][:, 2:6] *= 3
+    for task, shift in zip("abcd", (0.337, -0.038, -0.007, 0.016), strict=True):
+        heads = 0.4 + 0.001 * noise.random((10, 8, 4))
+        heads[:, 2:] += shift
         tasks[task] = ProbeResult.from_examples(heads)
-    found = observations.v2_changes_the_middle(tasks)
-    assert found.verdict == ("holds" if moved == "v2" else "does not hold")
-    assert abs(found.number) == pytest.approx(0.75 - 0.5, abs=0.01)  # 12 of 16 layers' worth, against 4 of 8
+    over = observations.low_layers_depend_less_on_content(tasks)[-1]
+    assert over.number == pytest.approx(0.077, abs=0.001)
+    assert (over.verdict, over.low < 0) == ("undecided", True)
 
 
 @pytest.mark.parametrize(
-    ("second", "last", "verdict"), [(1, -1, "holds"), (1, 1, "does not hold"), (-1, -1, "does not hold")]
+    ("moved", "verdict"),
+    [(("v2",), "holds"), (("v1",), "does not hold"), (("v2", "random v2"), "undecided")],
 )
-def test_content_heads(second: int, last: int, verdict: str) -> None:
+def test_change_in_the_middle(moved: tuple[str, ...], verdict: str) -> None:
+    """What random prompts of the same norms do as well is not the training's."""
+    noise = np.random.default_rng(0)
+    tasks = {}
+    for task in "abc":
+        heads = {name: 1 + 0.01 * noise.random((5, 8, 3)) for name in ("v1", "v2", "random v1", "random v2")}
+        for name in moved:
+            heads[name][:, 2:6] *= 3
+        tasks[task] = ProbeResult.from_examples(heads)
+    *by_task, over = observations.v2_changes_the_middle(tasks)
+    if len(moved) == 1:
+        assert {one.verdict for one in (*by_task, over)} == {verdict}
+        assert abs(over.beyond) == pytest.approx(0.25, abs=0.01)
+    else:
+        assert over.verdict != "holds" and over.low > 0
+        assert over.beyond == pytest.approx(0, abs=0.01)
+        assert over.size == pytest.approx(0, abs=0.05)
+    assert abs(over.number) == pytest.approx(0.75 - 0.5, abs=0.01)  # 12 of 16 layers' worth, against 4 of 8
+
+
+@pytest.mark.parametrize(
+    ("second", "last", "verdicts"),
+    [(1, -1, ("holds", "holds")), (1, 1, ("holds", "does not hold")), (-1, -1, ("does not hold", "holds"))],
+)
+def test_content_heads(second: int, last: int, verdicts: tuple[str, str]) -> None:
     noise = np.random.default_rng(0)
     kl, variability = {}, {}
     for task in "abc":
@@ -296,70 +341,110 @@ def test_content_heads(second: int, last: int, verdict: str) -> None:
         change = noise.random((6, 8, 10)) * 0.2
         change[:, 2:4] += second * base.mean(axis=0)[2:4] + 1
         change[:, 6:8] += last * base.mean(axis=0)[6:8] + 1
-        kl[task] = ProbeResult.from_examples({"v2": change}, name="attention_kl")
+        both = {"v2": change, "random v2": noise.random((6, 8, 10))}
+        kl[task] = ProbeResult.from_examples(both, name="attention_kl")
         variability[task] = ProbeResult.from_examples(base, name="attention_variability")
     found = observations.v2_changes_content_heads(kl, variability)
-    assert (found.verdict, found.other_tasks) == (verdict, verdict)
+    over = [one for one in found if one.where.startswith("over")]
+    assert tuple(one.verdict for one in over) == verdicts
     expected = [correlate(kl[task], variability[task]).values.sel(prompt="v2").values[[1, -1]] for task in kl]
-    mean = np.tanh(np.arctanh(expected).mean(axis=0))
-    assert found.number == pytest.approx(mean[0])
-    assert found.low <= found.number <= found.high
-    assert f"negative: {mean[1]:.2f} [" in found.meaning
+    np.testing.assert_allclose([over[0].number, -over[1].number], np.mean(expected, axis=0))
+    assert {one.where for one in found} == {"a", "b", "c", "over 3 tasks"}
 
 
-@pytest.mark.parametrize("common", [True, False])
-def test_neurons(common: bool) -> None:
-    found = observations.neurons_common_before_the_last(_scores_of_neurons(common))
-    assert found.verdict == ("holds" if common else "undecided")
+@pytest.mark.parametrize(
+    ("common", "null", "verdict"),
+    [(True, False, "holds"), (True, True, "undecided"), (False, False, "undecided")],
+)
+def test_neurons(common: bool, null: bool, verdict: str) -> None:
+    *by_language, over = observations.neurons_common_before_the_last(_scores_of_neurons(common, null))
+    assert [one.where for one in by_language] == ["pairs of en", "pairs of ko"]
+    assert over.where == "over 12 tasks"
+    assert {one.verdict for one in (*by_language, over)} == {verdict} or not common
+    if common:
+        assert over.number == pytest.approx(0.8, abs=0.1)
+        assert over.beyond == pytest.approx(0.0 if null else 0.8, abs=0.1)
 
 
-def _scores_of_neurons(common: bool) -> ProbeResult:
-    """Twelve tasks whose neurons are alike in the first layer, and in the second-to-last if *common*."""
+def _scores_of_neurons(common: bool, null: bool) -> ProbeResult:
+    """Twelve tasks whose neurons are alike in the first layer, and in the second-to-last if *common* (*null*)."""
     noise = np.random.default_rng(0)
-    alike = [1.0, 0.5, 0.5, 0.3, 0.2, 0.1, 0.9 if common else 0.0, 0.1]
     shared = noise.normal(size=(8, 1, 200))
     states = {}
     for i in range(12):
-        own = noise.normal(size=(8, 1, 200))
-        share = np.array(alike)[:, None, None]
-        values = (np.sqrt(share) * shared + np.sqrt(1 - share) * own)[None]
+        values = []
+        for alike_late in (common, null):
+            own = noise.normal(size=(8, 1, 200))
+            alike = [1.0, 0.5, 0.5, 0.3, 0.2, 0.1, 0.9 if alike_late else 0.1, 0.1]
+            share = np.array(alike)[:, None, None]
+            values.append(np.sqrt(share) * shared + np.sqrt(1 - share) * own)
         data = xr.Dataset(
-            {"values": (("prompt", "layer", "position", "neuron"), values)},
-            coords={"prompt": ["v2"], "layer": range(8), "position": [0], "neuron": range(200)},
+            {"values": (("prompt", "layer", "position", "neuron"), np.stack(values))},
+            coords={"prompt": ["v2", "random v2"], "layer": range(8), "position": [0], "neuron": range(200)},
         )
         states[f"task {i}"] = ProbeResult("neuron_states", data)
     return on_scores(states, {task: ("en", "ko")[i % 2] for i, task in enumerate(states)})
 
 
+@pytest.mark.parametrize(
+    ("near", "verdict"),
+    [(("v2",), "holds"), (("v1",), "does not hold"), (("v2", "random v2"), ""), ((), "undecided")],
+)
+def test_clusters(near: tuple[str, ...], verdict: str) -> None:
+    """v1 prompts that cluster as well, or random ones that do, are against the claim."""
+    model, noise = ps.load_model("embedded-causal"), torch.Generator().manual_seed(0)
+    kinds = {f"{kind}-{language}": kind for kind in "abcdef" for language in ("en", "ko")}
+    pca = {}
+    for name in ("v1", "v2", "random v1", "random v2"):
+        prompts = {prompt: ps.SoftPrompt(3).bind(model) for prompt in kinds}
+        width = model.shape.d_model
+        centres = {kind: float(name in near) * torch.randn(width, generator=noise) for kind in "abcdef"}
+        for prompt, kind in kinds.items():
+            prompts[prompt].embedding.data = centres[kind] + torch.randn(3, width, generator=noise)
+        pca[name] = prompt_pca(prompts, tasks=kinds, n_permutations=99)
+    *by_task, over = observations.clusters_by_task(pca)
+    assert [one.where for one in by_task] == list(kinds)
+    if verdict:
+        assert over.verdict == verdict
+    else:  # random prompts cluster as well: they lie a little above or below by chance
+        assert over.low > 0 and over.verdict in ("undecided", "does not hold")
+    assert over.number == pytest.approx(np.mean([one.number for one in by_task]))
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_label_space(sign: int) -> None:
     gaps = sign * np.array([0.0, 0.0, 0.0, 0.1, 0.02, 0.2])
+    noise = np.array([-0.01, -0.01, 0.01, 0.01])[:, None]
     tasks = {}
     for task, size in (("a", 1.0), ("b", 1.1), ("c", 0.9)):
         words = np.zeros((4, 2, 6))
-        words[:, 0] = size * gaps + np.array([-0.01, -0.01, 0.01, 0.01])[:, None]
-        result = ProbeResult.from_examples({"v2": words}, dims=("word", "layer"))
-        result.data["gap"] = (("prompt", "layer"), size * gaps[None])
+        words[:, 0] = size * gaps + noise
+        null = np.zeros((4, 2, 6))
+        null[:, 0] = 0.1 * size * gaps - noise
+        result = ProbeResult.from_examples({"v2": words, "random v2": null}, dims=("word", "layer"))
+        result.data["gap"] = (("prompt", "layer"), size * np.stack([gaps, 0.1 * gaps]))
         tasks[task] = result
-    found = observations.leans_to_the_gold_label(tasks)
-    verdict = "holds" if sign > 0 else "does not hold"
-    assert (found.verdict, found.other_tasks) == (verdict, verdict)
-    assert found.number == pytest.approx(sign * 0.2)
-    assert found.low < found.number < found.high
-    assert f"{sign * 0.13:.3f}" in found.meaning  # (0.1 + 0.2) / 2 - 0.02
+    *by_task, over = observations.leans_to_the_gold_label(tasks)
+    assert {one.verdict for one in (*by_task, over)} == {"holds" if sign > 0 else "does not hold"}
+    assert over.number == pytest.approx(sign * 0.2)
+    assert (over.null, over.size) == (pytest.approx(sign * 0.02), pytest.approx(sign * 9))
+    assert over.low < over.number < over.high
+    assert f"{sign * 0.13:.3f}" in over.meaning  # (0.1 + 0.2) / 2 - 0.02
 
 
 def test_peaks_and_troughs() -> None:
-    numbers = [Number(peak - trough, peak - trough - 1, peak - trough + 1) for peak, trough in ((80, 78), (61, 60))]
-    found = observations.peaks_beat_troughs(numbers)
-    assert (found.verdict, found.other_tasks, found.number) == ("holds", "undecided", 1.5)
-    assert (found.low, found.high) == pytest.approx((1.5 - 0.5**0.5, 1.5 + 0.5**0.5))
-    assert "2 of 2 tasks" in found.meaning
-    assert observations.peaks_beat_troughs([]).verdict == "not measured"
-    worse = observations.peaks_beat_troughs([*numbers, Number(-15.0, -20.0, -10.0)])
-    assert (worse.verdict, worse.other_tasks) == ("does not hold", "undecided")
-    assert observations.peaks_beat_troughs([Number(-1.0, -3.0, 1.0)]).verdict == "undecided"
-    assert observations.peaks_beat_troughs([Number(1.0), Number(1.1)]).verdict == "undecided"  # no interval over inputs
+    def compared(number: Number, null: float) -> Compared:
+        return Compared(number, null, Number(*(end - null for end in (number.value, number.low, number.high))))
+
+    numbers = {"a": compared(Number(2, 1, 3), 0.0), "b": compared(Number(1, 0.5, 1.5), 0.7)}
+    first, second, over = observations.peaks_beat_troughs(numbers)
+    assert (first.verdict, second.verdict, over.verdict) == ("holds", "undecided", "undecided")
+    assert (over.number, over.null) == (1.5, 0.35)
+    assert "1 holds, 1 undecided" in over.meaning
+    (absent,) = observations.peaks_beat_troughs({})
+    assert (absent.where, absent.verdict) == ("all tasks", "not measured")
+    assert observations.peaks_beat_troughs({"a": compared(Number(-1, -3, 1), 0.0)})[0].verdict == "undecided"
+    assert observations.peaks_beat_troughs({"a": compared(Number(-15, -20, -10), 0.0)})[0].verdict == "does not hold"
 
 
 def test_differences_of_scores_are_scikit_learns_and_their_intervals_are_of_pairs() -> None:
@@ -367,12 +452,19 @@ def test_differences_of_scores_are_scikit_learns_and_their_intervals_are_of_pair
     rows = [{"text": f"film {i}", "label": label} for i, label in enumerate(labels)]
     task = ps.Task.from_records(rows, verbalizer="labels", metric="macro_f1", split="test")
     flipped = [label if i % 4 else "no" for i, label in enumerate(labels)]
-    found = difference_of_scores(task, "macro_f1", [labels, flipped], [flipped, flipped])
+    random = {"random peak": [flipped], "random trough": [flipped]}
+    found = difference_of_scores(
+        task, "macro_f1", {"peak": [labels, flipped], "trough": [flipped, flipped]} | random
+    ).number
     assert found.value == pytest.approx(100 * (1 - f1_score(labels, flipped, average="macro")) / 2)
     assert found.low < found.value < found.high
     # Both answer alike: whatever is drawn, the difference is 0. Intervals of two scores apart would be wide.
-    same = difference_of_scores(task, "macro_f1", [flipped], [flipped])
+    same = difference_of_scores(task, "macro_f1", {"peak": [flipped], "trough": [flipped]} | random).number
     assert (same.low, same.value, same.high) == (0.0, 0.0, 0.0)
+    # Random prompts do the same: nothing is left of the difference.
+    null = {"random peak": [labels], "random trough": [flipped]}
+    both = difference_of_scores(task, "macro_f1", {"peak": [labels], "trough": [flipped]} | null)
+    assert both.null == pytest.approx(both.number.value) and both.beyond == Number(0.0, 0.0, 0.0)
 
 
 def test_intervals_over_inputs_are_what_fresh_inputs_give() -> None:
@@ -380,12 +472,12 @@ def test_intervals_over_inputs_are_what_fresh_inputs_give() -> None:
 
     def draw(seed: int) -> ProbeResult:
         noise = np.random.default_rng(seed)
-        heads = {variant: 1 + noise.random((40, 8, 3)) for variant in ("v1", "v2")}
+        heads = {name: 1 + noise.random((40, 8, 3)) for name in ("v1", "v2", "random v1", "random v2")}
         heads["v2"][:, 2:6] += 1
         return ProbeResult.from_examples(heads)
 
-    one = share_of_the_middle(draw(0))
-    spread = 1.96 * np.std([share_of_the_middle(draw(seed)).value for seed in range(1, 60)])
+    one = share_of_the_middle(draw(0)).number
+    spread = 1.96 * np.std([share_of_the_middle(draw(seed)).number.value for seed in range(1, 60)])
     assert (one.high - one.low) / 2 == pytest.approx(spread, rel=0.35)
 
 
