@@ -12,7 +12,9 @@ TEXTS = {
     for path in sorted(DOCS.rglob("*.md"))
     if path.relative_to(DOCS).parts[0] not in GENERATED
 }
-BLOCKS = {name: re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE) for name, text in TEXTS.items()}
+BLOCKS = {
+    name: re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE) for name, text in TEXTS.items()
+}
 
 
 def test_the_pages_are_found() -> None:
