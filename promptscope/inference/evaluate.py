@@ -30,10 +30,11 @@ def evaluate(
     """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
 
     Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
-    as many as the longest answer of the training split has, end token included; without one, of this split). `loss` is the mean cross-entropy (nats) over label and end
-    tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
-    `padding="left"` moves texts away from the prompt, see `TrainConfig`: results then depend on *batch_size*. *hooks*
-    are attached for the length of the call, besides those that are, see `model.hooks`.
+    as many as the longest answer of the training split has, end token included; without one, of this split). `loss` is
+    the mean cross-entropy (nats) over label and end tokens; lower is better. All metrics: higher is better. `n` counts
+    records. Without a prompt: the frozen model. `padding="left"` moves texts away from the prompt, see `TrainConfig`:
+    results then depend on *batch_size*. *hooks* are attached for the length of the call, besides those that are, see
+    `model.hooks`.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

@@ -20,8 +20,8 @@ FROZEN = "frozen"
 class Scored:
     """What every prompt answered, and the scores of it.
 
-    - `table`: one line for every task, variant, seed, way of answering (`by`) and metric; `random v1` is a random prompt
-      of the norms of v1. `likelihood`: the likeliest of the labels; `generated`: text that the model writes.
+    - `table`: one line for every task, variant, seed, way of answering (`by`) and metric; `random v1` is a random
+      prompt of the norms of v1. `likelihood`: the likeliest of the labels; `generated`: text that the model writes.
     - `predictions`: (task, variant, seed) -> one answer for each of the first records of the test split: the likeliest
       label, or text where the task has no labels.
     """

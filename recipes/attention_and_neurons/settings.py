@@ -1,6 +1,6 @@
 """All that decides the recipe's numbers, under the names of presets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PAPER_TASKS = (
     "stsb",
@@ -118,4 +118,10 @@ PRESETS = {
         probed=64,
     ),
     "paper": Settings(model="ai-forever/mGPT", probed=2000, layers="paper"),
+}
+PRESETS |= {  # the same by kind of task: runs in the same --out are those of `paper`, which then finds them
+    f"paper-{kind.lower()}": replace(
+        PRESETS["paper"], tasks=tuple(name for name, known in KNOWN.items() if known.kind == kind)
+    )
+    for kind in dict.fromkeys(known.kind for known in KNOWN.values())
 }
