@@ -36,6 +36,6 @@ def describe_plan(table: pd.DataFrame) -> str:
     texts = int((table["all_steps"] * table["batch_size"]).sum())
     return (
         f"{table.to_string(index=False)}\n"
-        f"{int(table['runs'].sum())} runs, {total:,} steps, {texts:,} texts read forwards and backwards; runs of a task "
-        "share their passes (--rows)"
+        f"{int(table['runs'].sum())} runs, {total:,} steps, {texts:,} texts read forwards and backwards; runs of a "
+        "task share their passes (--rows)"
     )
