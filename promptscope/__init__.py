@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from promptscope.probes import ProbeResult, load_result, probe
     from promptscope.prompts import (
         DeepPrompt,
+        OtherWeightsWarning,
         Prompt,
         SoftPrompt,
         WaywardPrompt,
@@ -61,7 +62,7 @@ _HOMES = {
     "interventions": "Importance importance load_importance shapley",
     "models": "EMBEDDED_MODELS HookedModel load_model",
     "probes": "ProbeResult load_result probe",
-    "prompts": "DeepPrompt Prompt SoftPrompt WaywardPrompt init load_prompt random_like write_peft",
+    "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",

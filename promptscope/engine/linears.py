@@ -19,7 +19,7 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from transformers.pytorch_utils import Conv1D
 
 from promptscope.engine.attention import lock_of
-from promptscope.files import tensor_bits
+from promptscope.files import fingerprint
 
 WORTH = 1.2  # measured gain from which packing pays for two more copies of the weights
 
@@ -30,7 +30,7 @@ class PackedWeight:
     def __init__(self, weight: Tensor) -> None:
         self.forward = _pack(weight)
         self.backward = _pack(weight.t())
-        self.version, self.bits = _version(weight), tensor_bits(weight)
+        self.version, self.fingerprint = _version(weight), fingerprint(weight)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
         """Return `x W^T + b`."""
@@ -108,7 +108,7 @@ def notice_edits(model: nn.Module) -> None:
     It reads every packed weight once: for the start of a computation, not for every pass.
     """
     weights = {layer.weight for layer in _linear_layers(model)}
-    edited = [weight for weight in weights if weight in _packed and _packed[weight].bits != tensor_bits(weight)]
+    edited = [weight for weight in weights if weight in _packed and _packed[weight].fingerprint != fingerprint(weight)]
     for weight in edited:
         del _packed[weight]
     if edited:

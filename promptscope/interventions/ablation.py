@@ -89,7 +89,7 @@ def changed(prompt: Prompt, how: str, kept: Bool[np.ndarray, "k"], model: Hooked
         for name, number in numbers.items():
             other.numbers[name] = nn.Parameter(_apply(change, number, kept))
     other.strict = prompt.strict
-    same = ("model", "revision", "family", "embedding_hash")
+    same = ("model", "revision", "family", "embedding_hash", "weights_hash")
     other.provenance = {name: prompt.provenance[name] for name in same if name in prompt.provenance}
     return other
 

@@ -44,7 +44,7 @@ class CutPrompt(Prompt):
         self.prompt = prompt.copy()
         self.tokens = tuple(tokens)
         self.strict = prompt.strict
-        same = ("model", "revision", "family", "embedding_hash")
+        same = ("model", "revision", "family", "embedding_hash", "weights_hash")
         self.provenance = {name: prompt.provenance[name] for name in same if name in prompt.provenance}
         self.provenance |= {"cut": list(tokens), "prompt": prompt.content_hash()}
 

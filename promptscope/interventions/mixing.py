@@ -46,7 +46,7 @@ def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> Prompt:
             new = np.stack([mix_tokens(a, b, taken) for a, b in flat]).reshape(mine.shape)
             number.copy_(torch.from_numpy(new))
     mixed.strict = False
-    same_model = ("model", "revision", "family", "embedding_hash")
+    same_model = ("model", "revision", "family", "embedding_hash", "weights_hash")
     mixed.provenance = {name: prompt.provenance[name] for name in same_model if name in prompt.provenance}
     hashes = [prompt.content_hash(), other.content_hash()]
     mixed.provenance |= {"mix": np.flatnonzero(taken).tolist(), "prompts": hashes}

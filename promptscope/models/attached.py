@@ -2,13 +2,14 @@
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 
+from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import ModelError, nearest
 
 Hook = tuple[str, Callable[..., Tensor | None]]
@@ -23,12 +24,23 @@ class AttachedHook:
     """A function that runs in every pass of the bridge: where, in which direction, and what its author calls it.
 
     `identity` is the function's attribute of this name, a string that changes when what the function does changes;
-    None where nobody stated one.
+    without one, a hash of its code and all that it refers to; None where neither can be had.
     """
 
     point: str
     kind: str
-    identity: str | None
+    function: Callable[..., Any] = field(repr=False)
+
+    @property
+    def identity(self) -> str | None:
+        """What the function computes, see above."""
+        stated = getattr(self.function, "identity", None)
+        if isinstance(stated, str):
+            return stated
+        try:
+            return code_identity(self.function)
+        except UnknownIdentityError:
+            return None
 
 
 class Watch:
@@ -45,7 +57,7 @@ class Watch:
     def attached(self) -> list[AttachedHook]:
         """Return what was attached since, in order of places."""
         return [
-            AttachedHook(name, kind.strip("_").removesuffix("_hooks"), _identity(module, number, function))
+            AttachedHook(name, kind.strip("_").removesuffix("_hooks"), _given(module, number, function))
             for name, module, kind, hooks in self._places
             if hooks
             for number, function in hooks.items()
@@ -53,12 +65,10 @@ class Watch:
         ]
 
 
-def _identity(module: Any, number: int, function: Any) -> str | None:
+def _given(module: Any, number: int, function: Any) -> Any:
     # TransformerLens wraps the function that it is given, and remembers it.
     handles = [*getattr(module, "fwd_hooks", ()), *getattr(module, "bwd_hooks", ())]
-    given = next((handle.user_hook for handle in handles if handle.hook.id == number), function)
-    stated = getattr(given, "identity", None)
-    return stated if isinstance(stated, str) else None
+    return next((handle.user_hook for handle in handles if handle.hook.id == number), function)
 
 
 @contextmanager

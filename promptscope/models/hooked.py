@@ -1,6 +1,6 @@
 """The hooked model: one frozen transformer, seen through hooks and run through its plain twin."""
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -14,13 +14,15 @@ from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.errors import ModelError, PromptError
-from promptscope.files import content_hash, tensor_bits, tensor_hash
+from promptscope.files import content_hash, fingerprint, tensor_hash
 from promptscope.models.attached import AttachedHook, Hook, Watch, attach, silent_points
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
+from promptscope.models.identity import config_hash, hooks_identity
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
 from promptscope.models.prefix import Prefix, attend_with
 from promptscope.models.turns import Turns
+from promptscope.models.weights import Weights
 
 Via = Literal["auto", "hooks", "prefix"]
 
@@ -70,16 +72,24 @@ class HookedModel:
         self.twin = twin
         self.family = family
         self._tokenizer = tokenizer
-        self._hashed: tuple[list[int], str] | None = None
+        self._hashed: dict[str, tuple[Any, str]] = {}  # what was hashed -> its fingerprints, and the hash
         self.name = name
         self.revision = revision
         self._turns = Turns()
+        self._weights: Weights | None = None
         self._silent: frozenset[str] = frozenset()
         self.watch()
 
     def watch(self) -> None:
         """Take the hooks that are attached now as the model's own; loading does it when it is done."""
         self._watches = Watch(self.bridge), Watch(self.twin)
+
+    def follow_edits_with(self, boot: Callable[[], TransformerBridge], source: PreTrainedModel | None = None) -> None:
+        """From now on, let the bridge follow edits of the twin's weights; *boot* makes another bridge over the twin.
+
+        *source*: the caller's own model, where the twin has its very parameters.
+        """
+        self._weights = Weights(self.twin, self.bridge, boot, source)
 
     def find_silent_points(self) -> None:
         """Remember which hook points exist and never fire, on one tiny batch; loading does it."""
@@ -141,22 +151,52 @@ class HookedModel:
             context=limit,
         )
 
-    @cached_property
+    @property
     def embedding_hash(self) -> str:
         """SHA-256 of the input embedding matrix: what a saved prompt is checked against.
 
         Hashed as float32, so that a half-precision checkpoint is the same model when loaded in float32.
         """
-        return tensor_hash(self._embedding.weight, torch.float32)
+        weight = self._embedding.weight
+        return self._hash_once("embedding", fingerprint(weight), lambda: tensor_hash(weight, torch.float32))
 
     @property
     def weights_hash(self) -> str:
-        """SHA-256 over all weights, as they are now: what captures in a store are keyed by."""
-        weights = self.twin.state_dict()
-        bits = [tensor_bits(tensor) for tensor in weights.values()]
-        if self._hashed is None or self._hashed[0] != bits:
-            self._hashed = bits, content_hash({name: tensor_hash(tensor) for name, tensor in weights.items()})
-        return self._hashed[1]
+        """SHA-256 over all weights and buffers, as they are now."""
+        weights = dict([*self.twin.named_parameters(), *self.twin.named_buffers()])
+        prints = {name: fingerprint(tensor) for name, tensor in weights.items()}
+        return self._hash_once(
+            "weights", prints, lambda: content_hash({name: tensor_hash(tensor) for name, tensor in weights.items()})
+        )
+
+    def _hash_once(self, what: str, prints: Any, compute: Callable[[], str]) -> str:
+        """Return a hash that takes long, computed again only if what it is of was edited."""
+        if what not in self._hashed or self._hashed[what][0] != prints:
+            self._hashed[what] = prints, compute()
+        return self._hashed[what][1]
+
+    @property
+    def identity(self) -> dict[str, Any]:
+        """Return all that decides this model's numbers, as they are now: what runs, captures and scores are kept by.
+
+        Weights, configuration, dtype and the hooks that are attached; not its name or where it lies. A hook counts by
+        where it is and by its function's `identity` (a string that you set, `fn.identity = "zero head 3"`), else by a
+        hash of its code and everything that it refers to. Where that cannot be hashed (a hook that uses a model, say),
+        its identity is None: nothing is then taken from a store or a finished run.
+
+        >>> import promptscope as ps
+        >>> sorted(ps.load_model("embedded-causal").identity)
+        ['config', 'dtype', 'embedding_hash', 'family', 'weights_hash']
+        """
+        found = {
+            "weights_hash": self.weights_hash,
+            "embedding_hash": self.embedding_hash,
+            "dtype": str(self.dtype),
+            "family": self.family.name,
+            "config": config_hash(self.twin.config),
+        }
+        hooks = self.active_hooks()
+        return found | {"hooks": hooks_identity(hooks)} if hooks else found
 
     def hook_points(self) -> pd.DataFrame:
         """List every hook point: name, layer, shape, meaning, and whether a written value acts."""
@@ -219,10 +259,18 @@ class HookedModel:
             ModelError: as `hooks` does.
         """
         hooks = list(hooks)
-        with self._turns.take(self.name):
+        with self._turn():
             self._check_points([name for name, _ in hooks])
             with attach(self.bridge, last=hooks):
                 yield
+
+    @contextmanager
+    def _turn(self) -> Iterator[None]:
+        """Take this thread's turn; where it is not inside one already, edited weights are followed first."""
+        with self._turns.take(self.name):
+            if self._turns.depth == 1 and self._weights is not None:
+                self._weights.follow_edits()
+            yield
 
     def _check_points(self, names: list[str]) -> None:
         """Raise ModelError for hook points that exist and never fire: a hook there does nothing, without a word."""
@@ -354,7 +402,7 @@ class HookedModel:
             arguments["position_ids"] = positions.expand(ids.shape)
         prompt_hooks = prompt.hooks(self) if prompt is not None else []
         # The prompt's hooks come first: whoever reads or edits its positions finds what it wrote there.
-        with self._turns.take(self.name), attach(self.bridge, first=prompt_hooks, last=list(hooks)):
+        with self._turn(), attach(self.bridge, first=prompt_hooks, last=list(hooks)):
             return self.bridge(ids, **arguments)
 
     def hidden(

@@ -53,15 +53,16 @@ def load_model(
         dtype = _dtype(dtype)
     if device is not None:
         device = _device(device)
+    source: PreTrainedModel | None = None
     if isinstance(model, PreTrainedModel):
         family = _family(type(model).__name__)
         name = str(model.config._name_or_path or type(model).__name__)
-        twin = share_weights(model)
+        twin, source = share_weights(model), model
         if device is not None or dtype is not None:
             # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
             wanted = (torch.device(device or model.device), dtype or model.dtype)
             if wanted != (model.device, model.dtype):
-                twin = copy.deepcopy(model)
+                twin, source = copy.deepcopy(model), None
                 nn.Module.to(twin, device=wanted[0], dtype=wanted[1])  # PreTrainedModel.to hides its signature
     else:
         name = str(model)
@@ -74,6 +75,7 @@ def load_model(
     hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
     self_test(hooked)
     hooked.find_silent_points()
+    hooked.follow_edits_with(lambda: boot_bridge(twin, family), source)
     hooked.watch()  # at its first pass the bridge has attached some of its own
     return hooked
 

@@ -1,6 +1,5 @@
 """Which forward passes the probes need, and which of their captures the store has already."""
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,8 +12,6 @@ from promptscope.probes.joint import JointCapture
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, Capture, Entry, PairedCapture
 from promptscope.tasks import Encoded
-
-_NOT_MATHS = ("_name_or_path", "transformers_version", "architectures", "dtype", "torch_dtype", "use_cache")
 
 
 @dataclass(frozen=True)
@@ -74,7 +71,7 @@ def make_plans(
 ) -> dict[str, Plan]:
     """Plan the passes of those *probes* that have *inputs*; on the same inputs they share a plan. Probe name -> plan.
 
-    *identity*: what `model_identity` says; it reads all weights, so it is asked once.
+    *identity*: `model.identity`, which reads all weights, so it is asked once.
     """
     probes = [probe for probe in probes if probe.name in inputs]
     groups: dict[str, list[Probe]] = {}
@@ -101,18 +98,6 @@ def data_hash(examples: Sequence[Encoded]) -> str:
             for example in examples
         ]
     )
-
-
-def model_identity(model: HookedModel) -> dict[str, Any]:
-    """Return what decides a model's activations: weights, dtype and configuration, but not its name or path."""
-    config = json.loads(model.twin.config.to_json_string(use_diff=False))
-    return {
-        "weights_hash": model.weights_hash,
-        "embedding_hash": model.embedding_hash,
-        "dtype": str(model.dtype),
-        "family": model.family.name,
-        "config": content_hash({name: value for name, value in config.items() if name not in _NOT_MATHS}),
-    }
 
 
 def _plan(

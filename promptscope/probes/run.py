@@ -9,10 +9,11 @@ from typing import Any
 from promptscope.errors import ProbeError
 from promptscope.inference.batches import encode_split
 from promptscope.models import Hook, HookedModel
+from promptscope.models.identity import is_known
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries
 from promptscope.probes.passes import fill
-from promptscope.probes.plan import Plan, data_hash, inputs_of, make_plans, model_identity
+from promptscope.probes.plan import Plan, data_hash, inputs_of, make_plans
 from promptscope.probes.registry import get_probes
 from promptscope.probes.result import ProbeResult
 from promptscope.prompts import Prompt
@@ -46,7 +47,8 @@ def probe(
         prompts: name -> prompt, names of your own; they become the dimension `prompt` of results. Probes of the
             plain model need none.
         task: inputs are `[prompt] source`, without labels; or a list of encoded records (without labels too).
-        store: folder; None for one that is thrown away.
+        store: folder; None for one that is thrown away, as it is under hooks whose identity cannot be told
+            (`HookedModel.identity`; `provenance["store"]` of the results then says so).
         split, limit: which records of the task: the first *limit* of *split*.
         batch_size: inputs per forward pass; peak memory goes with it, results do not.
         progress: show a bar when it takes more than a second.
@@ -85,7 +87,8 @@ def probe(
         for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
             model.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
         chosen = [one.ready(model, task if isinstance(task, Task) else None, named) for one in chosen]
-        if store is None:
+        # What hooks compute that cannot be told apart must not answer for others, in this store or a later call.
+        if store is None or not is_known(model.identity):
             with tempfile.TemporaryDirectory(prefix="promptscope-") as folder:
                 return _probe(
                     model, chosen, named, task, examples, ActivationStore(folder), split, batch_size, progress
@@ -107,7 +110,7 @@ def _probe(
     progress: bool,
 ) -> dict[str, ProbeResult]:
     inputs = inputs_of(probes, prompts, examples)
-    identity = model_identity(model)
+    identity = model.identity
     plans = make_plans(model, identity, probes, prompts, inputs, store)
     inputs_aside = {one.name: more for one in probes if (more := one.aside(examples))}
     aside = make_plans(model, identity, probes, prompts, inputs_aside, store)
@@ -165,6 +168,7 @@ def _provenance(
         inputs |= {"task": task.name, "split": split, "language": task.language, "fields": list(task.template.fields)}
     return {
         "model": {"name": model.name, "revision": model.revision} | identity,
+        "store": "kept" if is_known(identity) else "bypassed: a hook is attached whose identity cannot be told",
         "prompts": {
             name: {"prompt": repr(prompt), "length": prompt.length, "content_hash": prompt.content_hash()}
             for name, prompt in prompts.items()

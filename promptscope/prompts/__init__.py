@@ -7,12 +7,13 @@ from promptscope.prompts.norms import prompt_norms
 from promptscope.prompts.peft_io import write_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.random_like import random_like
-from promptscope.prompts.saving import load_prompt
+from promptscope.prompts.saving import OtherWeightsWarning, load_prompt
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.wayward import WaywardPrompt
 
 __all__ = [
     "DeepPrompt",
+    "OtherWeightsWarning",
     "Prompt",
     "SoftPrompt",
     "WaywardPrompt",

@@ -86,6 +86,7 @@ class Prompt(nn.Module, ABC):
             "revision": model.revision,
             "family": model.family.name,
             "embedding_hash": model.embedding_hash,
+            "weights_hash": model.weights_hash,
         }
 
     def content_hash(self) -> str:

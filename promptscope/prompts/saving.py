@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -21,6 +22,10 @@ from promptscope.prompts.wayward import WaywardPrompt
 
 _FORMAT = "promptscope.prompt.v1"
 _KINDS: dict[str, type[Prompt]] = {kind.__name__: kind for kind in (SoftPrompt, DeepPrompt, WaywardPrompt)}
+
+
+class OtherWeightsWarning(UserWarning):
+    """A prompt is loaded on a model with the embeddings, but not all of the weights, of the one it was made on."""
 
 
 def versions() -> dict[str, str]:
@@ -53,7 +58,8 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
     """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
 
     Nothing is unpickled. The prompt is checked against *model*, or against the first model it meets: one with another
-    embedding matrix is refused unless `strict=False`.
+    embedding matrix is refused unless `strict=False`; one with the same and other weights elsewhere warns
+    (`OtherWeightsWarning`).
 
     Raises:
         PromptError: no prompt there, a damaged or foreign file, or another model's prompt.
@@ -65,7 +71,19 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
     ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
     prompt = _read(folder) if ours else read_peft(folder)
     prompt.strict = strict
-    return prompt.bind(model) if model is not None else prompt
+    if model is None:
+        return prompt
+    prompt.bind(model)
+    made = prompt.provenance
+    same_embedding = made.get("embedding_hash") == model.embedding_hash
+    if same_embedding and made.get("weights_hash", model.weights_hash) != model.weights_hash:
+        warnings.warn(
+            f"the prompt in {str(folder)!r} was made on other weights than {model.name!r} has now (only the embeddings "
+            "are the same): its scores of then do not hold here",
+            OtherWeightsWarning,
+            stacklevel=2,
+        )
+    return prompt
 
 
 def _read(folder: Path) -> Prompt:

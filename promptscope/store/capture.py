@@ -1,13 +1,12 @@
 """What is kept of a hook point for every input: the activation, already reduced."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
-from types import CodeType, FunctionType
 from typing import Any, ClassVar
 
 from torch import Tensor
 
+from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import StoreError
 from promptscope.files import content_hash
 from promptscope.store.view import View
@@ -49,9 +48,14 @@ class Capture(ABC):
     def spec(self) -> dict[str, Any]:
         """Return what the stored result depends on besides model, prompt and inputs."""
         spec: dict[str, Any] = {"capture": type(self).__name__, "version": self.version, **asdict(self)}
-        code = [digest for cls in type(self).__mro__ for digest in _foreign_code(cls)]
-        if code:
-            spec["code"] = content_hash(code)
+        if type(self).__module__.partition(".")[0] != "promptscope":
+            try:
+                spec["code"] = code_identity(type(self))
+            except UnknownIdentityError as error:
+                raise StoreError(
+                    f"the code of capture {type(self).__name__} uses something that cannot be part of its key in the "
+                    f"store ({error}): make it a field with a plain value, or compute it inside reduce"
+                ) from error
         try:
             content_hash(spec)
         except TypeError as error:
@@ -73,18 +77,3 @@ class PairedCapture(Capture):
     @abstractmethod
     def compare(self, prompted: Tensor, plain: Tensor, layer: int, view: View) -> Tensor:
         """Reduce the two passes' tensors to what is kept, `(B, ...)`. *view* is the prompted pass'."""
-
-
-def _foreign_code(cls: type) -> Iterator[str]:
-    """Hash the methods of a class that is not part of promptscope or Python."""
-    if cls.__module__.partition(".")[0] in ("promptscope", "builtins", "abc"):
-        return
-    for name, member in sorted(vars(cls).items()):
-        if isinstance(member, FunctionType) and not name.startswith("__"):
-            yield content_hash([name, _code(member.__code__)])
-
-
-def _code(code: CodeType) -> list[Any]:
-    # Not marshal or co_filename: moving a cell or a line must not change the hash.
-    constants = [_code(c) if isinstance(c, CodeType) else repr(c) for c in code.co_consts]
-    return [code.co_code.hex(), list(code.co_names), list(code.co_varnames), constants]

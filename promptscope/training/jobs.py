@@ -28,6 +28,9 @@ from promptscope.training.train import train
 Failure = tuple[str, str]
 """The kind of an error and what it said."""
 
+Files = tuple[tuple[str, int, int], ...]
+"""Name, time of writing and size of each file in a folder."""
+
 # Hooks belong to a model, and a worker has one model: threads of one process take turns.
 _ONE_AT_A_TIME = threading.Lock()
 
@@ -68,10 +71,10 @@ def train_many(
 ) -> ManyRuns:
     """Train every run in a folder of its own, `out/name`, in parallel by joblib; a failed run stops no other.
 
-    The same call again goes on: finished runs are not repeated (nor is their model loaded), interrupted ones go on
-    where they stopped, failed ones are tried again. A worker keeps the model of its last run, so name runs of one model
-    one after the other. Numbers are those of `ps.train`. For many prompts over *one* model that fits one process,
-    `ps.train_grid` shares passes and is faster.
+    The same call again goes on: finished runs are not repeated (nor is their model loaded, unless it is a folder, whose
+    files may have changed), interrupted ones go on where they stopped, failed ones are tried again. A worker keeps the
+    model of its last run, so name runs of one model one after the other. Numbers are those of `ps.train`. For many
+    prompts over *one* model that fits one process, `ps.train_grid` shares passes and is faster.
 
     Args:
         runs: name -> run.
@@ -95,6 +98,7 @@ def train_many(
     if wrong:
         raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
     folders = {name: Path(out).resolve() / name for name in runs}
+    finished = {name for name in runs if is_finished(folders[name])}
     left = {name: run for name, run in runs.items() if not _is_done(run, folders[name])}
     failed: dict[str, Failure] = {}
     with tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", unit="run", disable=not progress) as bar:
@@ -108,7 +112,7 @@ def train_many(
         failed=pd.DataFrame(
             [(name, *failed[name]) for name in runs if name in failed], columns=["run", "error", "reason"]
         ),
-        n_skipped=len(runs) - len(left),
+        n_skipped=len(finished - failed.keys()),
     )
 
 
@@ -134,15 +138,23 @@ def _outcomes(
 def _train_one(name: str, run: RunConfig, folder: Path) -> tuple[str, Failure | None]:
     try:
         with _ONE_AT_A_TIME:
-            train(_model(run.model, run.device, run.dtype), run.prompt.copy(), run.task, run.config, folder, False)
+            model = _model(run.model, run.device, run.dtype, _files(run.model))
+            train(model, run.prompt.copy(), run.task, run.config, folder, False)
     except Exception as error:  # of any kind: it belongs into the table of what failed, and must not stop the others
         return name, (type(error).__name__, str(error))
     return name, None
 
 
 @lru_cache(maxsize=1)
-def _model(name: str, device: str | None, dtype: str | None) -> HookedModel:
+def _model(name: str, device: str | None, dtype: str | None, files: Files) -> HookedModel:
     return load_model(name, device=device, dtype=dtype)
+
+
+def _files(model: str) -> Files:
+    """Return what tells that the files of a model's folder were written again."""
+    folder = Path(model_source(model))
+    there = sorted(folder.iterdir()) if folder.is_dir() else []
+    return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in there)
 
 
 def _is_done(run: RunConfig, folder: Path) -> bool:
@@ -159,7 +171,9 @@ def _is_done(run: RunConfig, folder: Path) -> bool:
     except Exception:  # damaged, or not to be trained at all: `ps.train` says what is wrong
         return False
     same_settings = all(there[part].get(name) == value for part in now for name, value in now[part].items())
-    same_model = there["model"].get("source") == model_source(run.model) and run.dtype is None
+    # The files of a local folder may hold other weights by now.
+    source = model_source(run.model)
+    same_model = there["model"].get("source") == source and run.dtype is None and not Path(source).is_dir()
     same_start = (started.get("init"), started.get("seed")) == (str(run.prompt.init), run.prompt.seed)
     # Of numbers that the caller gave, nothing but the worker's own comparison says whether they are the same.
     own_start = not run.prompt.is_bound and not isinstance(run.prompt.init, FromPrompt)

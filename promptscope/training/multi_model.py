@@ -95,8 +95,7 @@ class _JointJob(Job):
         return {
             "source": model_source(model.name),
             "revision": model.revision,
-            "embedding_hash": model.embedding_hash,
-            "dtype": str(model.dtype),
+            **model.identity,
         }
 
     @contextmanager

@@ -10,10 +10,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from promptscope.errors import PromptError, TaskError
+from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.inference.batches import check_padding, encode_split
 from promptscope.inference.evaluate import Evaluator
 from promptscope.models import Hook, HookedModel
+from promptscope.models.identity import is_known
 from promptscope.prompts import Prompt
 from promptscope.prompts.initialisation import Labels
 from promptscope.tasks import Task
@@ -71,8 +72,17 @@ class Job:
         self.prompt = _bind(prompt, model, task)
         check_padding(model, config.padding)
         self.description = self.describe()
+        self._check_hooks()
         _recognise(folder, self.prompt, self.description)
         check_same(folder, self.description)
+
+    def _check_hooks(self) -> None:
+        """Raise RunError where hooks that cannot be told apart would decide whether this is the run in the folder."""
+        if (self.folder / "config.json").is_file() and not is_known(self.model.identity):
+            raise RunError(
+                f"{str(self.folder)!r} holds a run, and whether it is this one cannot be told: a hook is attached "
+                "whose identity is unknown. Set fn.identity = '...' on the hook's function, or name another folder"
+            )
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return all that decides the run."""
@@ -139,8 +149,7 @@ def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfi
             "name": model.name,
             "source": model_source(model.name),
             "revision": model.revision,
-            "embedding_hash": model.embedding_hash,
-            "dtype": str(model.dtype),
+            **model.identity,
         },
         "prompt": {"type": type(prompt).__name__, "settings": prompt.settings(), "start": prompt.content_hash()},
         "task": {

@@ -37,9 +37,8 @@ class Computed:
 
 
 def identity_of(model: ps.HookedModel) -> str:
-    """Return a hash of what decides a model's numbers: weights, configuration, dtype."""
-    config = {name: value for name, value in model.twin.config.to_dict().items() if not name.startswith("_name_or")}
-    return content_hash([model.weights_hash, str(model.dtype), _plain(config)])
+    """Return a hash of what decides a model's numbers: weights, configuration, dtype, hooks."""
+    return content_hash(model.identity)
 
 
 def decided_by(

@@ -1,6 +1,7 @@
 """Runs in worker processes: the numbers of `ps.train`, restarts that repeat nothing, failures that stop nobody."""
 
 import os
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -74,19 +75,41 @@ def test_in_two_processes(folder: str, tmp_path: Path) -> None:
 
 
 def test_finished_runs_need_not_even_a_model(
-    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    ps.train_many(three(folder), tmp_path, progress=False)
+    task = ps.load_task("continent_en")
+    runs = {
+        f"seed {i}": ps.RunConfig("embedded-causal", ps.SoftPrompt(3, seed=i), task, replace(CONFIG, steps=1))
+        for i in range(3)
+    }
+    ps.train_many(runs, tmp_path, progress=False)
     before = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*")}
     (tmp_path / "seed 1" / "result.json").unlink()  # interrupted just before its end
-    ps.train_many(three(folder), tmp_path, progress=True)
+    ps.train_many(runs, tmp_path, progress=True)
     assert "3/3" in capsys.readouterr().err
     monkeypatch.setattr(jobs, "load_model", None)
     jobs._model.cache_clear()
-    again = ps.train_many(three(folder), tmp_path, progress=False)
+    again = ps.train_many(runs, tmp_path, progress=False)
     assert (again.n_skipped, len(again.runs), len(again.failed)) == (3, 3, 0)
     changed = {p for p, at in before.items() if p.exists() and p.stat().st_mtime_ns != at}
     assert changed <= {path for path in before if "seed 1" in str(path)}
+
+
+def test_a_folder_that_was_written_again_is_another_model(folder: str, tmp_path: Path) -> None:
+    mine = tmp_path / "model"
+    shutil.copytree(folder, mine)
+    done = ps.train_many(three(str(mine)), tmp_path / "runs", progress=False)
+    again = ps.train_many(three(str(mine)), tmp_path / "runs", progress=False)
+    assert (done.n_skipped, again.n_skipped, again.failed.empty) == (0, 3, True)
+    other = tiny_hf_model("gpt2", vocab=VOCAB)
+    for layer in other.transformer.h:
+        layer.mlp.c_fc.weight.data.mul_(3)
+    other.save_pretrained(mine)
+    refused = ps.train_many(three(str(mine)), tmp_path / "runs", progress=False)
+    assert (refused.n_skipped, list(refused.runs)) == (0, [])
+    assert refused.failed["reason"].str.contains("weights_hash").all()
+    fresh = ps.train_many(three(str(mine)), tmp_path / "others", progress=False)
+    assert fresh.runs["seed 0"].history["loss"][0] != done.runs["seed 0"].history["loss"][0]
 
 
 @pytest.mark.parametrize("change", ["config", "init", "seed", "model", "numbers", "task"])

@@ -1,0 +1,105 @@
+"""One set of weights for the twin and the bridge, also after somebody has edited some."""
+
+import weakref
+from collections.abc import Callable, Iterator
+from typing import Any
+
+from torch import Tensor, nn
+from transformer_lens.model_bridge import TransformerBridge
+from transformers import PreTrainedModel
+
+from promptscope.errors import ModelError
+from promptscope.files import fingerprint
+
+Places = Iterator[tuple[str, nn.Module, str, Tensor]]
+
+
+def _tensors(root: nn.Module) -> Places:
+    """Yield name, module, name in the module and tensor of every parameter and buffer, shared ones as often as shared.
+
+    Not `named_parameters`, which the bridge overrides.
+    """
+    for path, module in nn.Module.named_modules(root):
+        for held in (module._parameters, module._buffers):
+            for name, tensor in held.items():
+                if tensor is not None:
+                    yield f"{path}.{name}", module, name, tensor
+
+
+class Weights:
+    """Follows edits of the twin's weights, which reach the bridge by themselves only where it holds the very tensors.
+
+    *boot* makes another bridge over the twin: whatever a family's bridge splits or copies, it does so again.
+    *source* is the caller's own model, where the twin has its very parameters.
+    """
+
+    def __init__(
+        self,
+        twin: PreTrainedModel,
+        bridge: TransformerBridge,
+        boot: Callable[[], TransformerBridge],
+        source: PreTrainedModel | None = None,
+    ) -> None:
+        self._twin, self._bridge, self._boot = twin, bridge, boot
+        self._source = weakref.ref(source) if source is not None else None
+        self._of_source = {} if source is None else {name: tensor for name, _, _, tensor in _tensors(source)}
+        self._take_stock()
+
+    def _take_stock(self) -> None:
+        self.fingerprints = self._look()
+        self._storages = self._twin_storages()
+        self._copies = self._copied()
+
+    def _look(self) -> dict[str, str]:
+        seen: dict[int, str] = {}  # tied weights are read once
+        return {
+            name: seen.get(id(tensor)) or seen.setdefault(id(tensor), fingerprint(tensor))
+            for name, _, _, tensor in _tensors(self._twin)
+        }
+
+    def _twin_storages(self) -> set[int]:
+        return {tensor.untyped_storage().data_ptr() for *_, tensor in _tensors(self._twin)}
+
+    def _copied(self) -> dict[str, str]:
+        """Fingerprint what the bridge holds besides the twin's tensors."""
+        return {
+            name: fingerprint(tensor)
+            for name, _, _, tensor in _tensors(self._bridge)
+            if tensor.untyped_storage().data_ptr() not in self._storages
+        }
+
+    def follow_edits(self) -> None:
+        """Let the bridge have the twin's weights as they are now.
+
+        Raises:
+            ModelError: the bridge's own copy of a weight was edited, or the caller's own model got another parameter in
+                place of one: the twin knows nothing of either.
+        """
+        self._check_source()
+        now, storages = self._look(), self._twin_storages()
+        if now == self.fingerprints and storages == self._storages:
+            edited = [name for name, print_ in self._copied().items() if self._copies.get(name) != print_]
+            if edited:
+                name = edited[0].replace("._original_component", "").strip(".")
+                raise ModelError(
+                    f"{name!r} of model.bridge was edited, which is a copy of the plain model's weights: the two "
+                    "halves of the model would compute different things. Edit the weight on model.twin instead; the "
+                    "bridge follows"
+                )
+            return
+        self._twin.requires_grad_(False)  # a parameter that was put in place of another asks for a gradient
+        fresh = {name: tensor for name, _, _, tensor in _tensors(self._boot())}
+        for name, module, attribute, _ in list(_tensors(self._bridge)):
+            held: dict[str, Any] = module._parameters if attribute in module._parameters else module._buffers
+            held[attribute] = fresh[name]  # not its data: the caller's own model may hold the old tensor
+        self._take_stock()
+
+    def _check_source(self) -> None:
+        source = self._source() if self._source is not None else None
+        for name, _, _, tensor in _tensors(source) if source is not None else ():
+            if self._of_source.get(name, tensor) is not tensor:
+                raise ModelError(
+                    f"the model that was handed in has another parameter at {name.strip('.')!r} than when it was "
+                    "loaded, which this one does not see: edit its numbers in place, put the parameter into "
+                    "model.twin instead, or load the model again"
+                )
