@@ -66,7 +66,7 @@ def label_words(model: HookedModel, task: Task | None, probe: str) -> LabelWords
                 f"{piece!r}, so {probe} cannot tell gold from non-gold: choose words that differ in their first token"
             )
         owners[token] = label
-        text = model.tokenizer.decode([token])
+        text = str(model.tokenizer.decode([token]))
         if _BROKEN in text or not text.strip():
             piece = model.tokenizer.convert_ids_to_tokens(token)
             raise ProbeError(

@@ -31,7 +31,7 @@ def as_labels(task: ps.Task, texts: Sequence[str]) -> list[str]:
 def score_labels(task: ps.Task, labels: Sequence[str]) -> dict[str, float]:
     """Return the task's metrics; an answer that is no label is wrong, and is no class of its own in the macro F1."""
     scores = task.score(labels, "test")
-    gold = [record.label for record in task.split("test")[: len(labels)]]
+    gold = [record.label or "" for record in task.split("test")[: len(labels)]]
     if "macro_f1" in scores:
         occur = sorted({*gold, *labels} - {NO_LABEL})
         scores["macro_f1"] = float(f1_score(gold, labels, labels=occur, average="macro", zero_division=0))
