@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from promptscope.account import Account, explain
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
+        ArgumentError,
         GridError,
         ModelError,
         ProbeError,
@@ -55,7 +56,8 @@ if TYPE_CHECKING:
 # The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
-    "errors": "GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
+    "errors": "ArgumentError GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError "
+    "TaskError",
     "account": "Account explain",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",

@@ -8,6 +8,10 @@ class PromptscopeError(Exception):
     """Base of every error that promptscope raises on purpose."""
 
 
+class ArgumentError(PromptscopeError, ValueError):
+    """An argument is not what the function takes: another type, shape, length, or not a finite number."""
+
+
 class ModelError(PromptscopeError):
     """A model cannot be loaded, or does not do what its hook-point table promises."""
 
