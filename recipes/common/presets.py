@@ -69,10 +69,13 @@ def _read(item: str, text: str, present: Any) -> Any:
 
 
 def _check_range(item: str, value: Any, positive: bool) -> None:
-    for number in value if isinstance(value, tuple) else (value,):
-        if isinstance(number, int | float) and not isinstance(number, bool):
-            if not math.isfinite(number) or number < 0 or (positive and number == 0):
-                raise SystemExit(f"--set {item}: expected numbers {'above' if positive else 'of at least'} 0")
+    numbers = [
+        number
+        for number in (value if isinstance(value, tuple) else (value,))
+        if isinstance(number, int | float) and not isinstance(number, bool)
+    ]
+    if any(not math.isfinite(number) or number < 0 or (positive and number == 0) for number in numbers):
+        raise SystemExit(f"--set {item}: expected numbers {'above' if positive else 'of at least'} 0")
 
 
 def _tuple(value: list[Any]) -> tuple[Any, ...]:

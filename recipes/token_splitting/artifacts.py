@@ -79,23 +79,41 @@ class Artifacts:
 
     def masked_losses(self, run: str) -> MaskedLosses:
         """Return the test losses of a run with each token masked."""
+        found = self._masked_losses(run)
+        self._check_that_both_agree(run)
+        return found
+
+    def evaluation(self, run: str) -> Evaluation:
+        """Return a run's votes and test losses."""
+        found = self._evaluation(run)
+        self._check_that_both_agree(run)
+        return found
+
+    def _masked_losses(self, run: str) -> MaskedLosses:
         found = self._of_all_models(run, self._file_of(run, MASKED, read_masked_losses))
         fits = found.losses.shape[1] == _length(run)
         self._check(run, MASKED, fits, f"losses without each of {_length(run)} tokens", found.losses)
         return found
 
-    def evaluation(self, run: str) -> Evaluation:
-        """Return a run's votes and test losses; its largest masked losses have to be those of the file that has all."""
+    def _evaluation(self, run: str) -> Evaluation:
         found = self._of_all_models(run, self._file_of(run, EVALUATED, read_evaluation))
         votes = found.cosine_vote
         self._check(run, EVALUATED, len(votes) == _length(run), f"votes on {_length(run)} tokens", votes)
-        try:
-            masked = self.masked_losses(run).losses
-        except AbsentError:
-            return found
-        same = np.allclose(found.largest_masked_loss, masked.max(axis=0), rtol=1e-3)
-        self._check(run, EVALUATED, same, f"the largest losses of {MASKED} as its row 'Loss'", votes)
         return found
+
+    def _check_that_both_agree(self, run: str) -> None:
+        """Refuse both result files of a run if the largest masked losses, which both have, are not the same."""
+        try:
+            masked, largest = self._masked_losses(run).losses, self._evaluation(run).largest_masked_loss
+        except AbsentError:
+            return  # nothing to compare with
+        if not np.allclose(largest, masked.max(axis=0), rtol=1e-3):
+            folder = self.folder / RUNS / run / "checkpoints"
+            self.refused[folder] = (
+                f"{folder}: the largest losses of {MASKED} are not those in the row 'Loss' of {EVALUATED}: one of the "
+                "files was changed"
+            )
+            raise AbsentError(f"the results of {run} were refused")
 
     def transfer_losses(self, run: str) -> TransferLosses:
         """Return the test losses on all 25 models."""

@@ -32,7 +32,7 @@ def read_prompt_file(path: Path) -> Float[np.ndarray, "k d"]:
     except Exception as error:
         raise PromptError(
             f"{path}: refused. It is damaged, or a pickle that would run code; only a whole archive that "
-            f"torch.load(weights_only=True) reads is opened ({type(error).__name__}: {str(error).splitlines()[0][:120]})"
+            f"torch.load(weights_only=True) reads is opened ({type(error).__name__}: {str(error)[:120]})"
         ) from error
     weight = loaded.get("weight") if isinstance(loaded, dict) else loaded
     if not isinstance(weight, torch.Tensor) or weight.ndim != 2 or not weight.is_floating_point():
