@@ -107,7 +107,7 @@ class Artifacts:
             masked, largest = self._masked_losses(run).losses, self._evaluation(run).largest_masked_loss
         except AbsentError:
             return  # nothing to compare with
-        if not np.allclose(largest, masked.max(axis=0), rtol=1e-3):
+        if largest is not None and not np.allclose(largest, masked.max(axis=0), rtol=1e-3):
             folder = self.folder / RUNS / run / "checkpoints"
             self.refused[folder] = (
                 f"{folder}: the largest losses of {MASKED} are not those in the row 'Loss' of {EVALUATED}: one of the "

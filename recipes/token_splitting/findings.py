@@ -58,7 +58,7 @@ def findings(measured: Mapping[str, Measured], runs: pd.DataFrame, permutations:
                 _ratio_aligns_better(task, main),
             ]
         )
-    found = []
+    found: list[Finding] = []
     for of_claim in zip(*by_task, strict=True):
         found += of_claim
         known = [one for one in of_claim if np.isfinite(one.number)]
