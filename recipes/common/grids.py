@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -85,7 +86,7 @@ def score_table(
         test = kept.get(
             one.name,
             decided_by(identity, prompt, one.data, limit=limit),
-            lambda prompt=prompt, one=one: ps.evaluate(model, one.data, prompt, limit=limit, progress=False),
+            partial(ps.evaluate, model, one.data, prompt, limit=limit, progress=False),
         )
         history = run.history
         metric = next(iter(test))
