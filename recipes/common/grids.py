@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -47,7 +48,9 @@ def train_planned(
         many = ps.train_many(configs, out, n_jobs=jobs)
         return dict(many.runs), many.failed.set_axis(list(FAILED), axis=1)
     try:
-        runs = ps.train_grid(model, {one.name: ps.GridRun(one.prompt, one.data, one.config) for one in planned}, out, rows)
+        runs = ps.train_grid(
+            model, {one.name: ps.GridRun(one.prompt, one.data, one.config) for one in planned}, out, rows
+        )
         failed = {}
     except ps.GridError as error:
         failed = error.failed
@@ -83,7 +86,7 @@ def score_table(
         test = kept.get(
             one.name,
             decided_by(identity, prompt, one.data, limit=limit),
-            lambda prompt=prompt, one=one: ps.evaluate(model, one.data, prompt, limit=limit, progress=False),
+            partial(ps.evaluate, model, one.data, prompt, limit=limit, progress=False),
         )
         history = run.history
         metric = next(iter(test))
