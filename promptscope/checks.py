@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, no_type_c
 import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 
-from promptscope.errors import ArgumentError, nearest
+from promptscope.errors import ArgumentError, PromptscopeError, nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MAKERS = {
@@ -49,7 +50,7 @@ def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F],
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal signature
             if signature is None:  # at the first call: all names that annotations use are defined by then
-                signature = inspect.signature(function, eval_str=True)
+                signature = _signature(function)
             try:
                 given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
@@ -61,6 +62,43 @@ def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F],
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature with annotations as types; what only a type checker imports is not checked here."""
+    signature = inspect.signature(function)
+    names = vars(sys.modules[function.__module__])
+    parameters = []
+    for parameter in signature.parameters.values():
+        kind = parameter.annotation
+        if isinstance(kind, str):
+            try:
+                kind = eval(kind, names)
+            except NameError:
+                kind = Any
+        parameters.append(parameter.replace(annotation=kind))
+    return signature.replace(parameters=parameters)
+
+
+def check_fields(made: Any, error: type[PromptscopeError] = ArgumentError) -> None:
+    """Hold the fields of a dataclass that was just made against their annotations, as `checked` does arguments.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Size:
+    ...     width: int
+    ...     def __post_init__(self):
+    ...         check_fields(self)
+    >>> Size("3")
+    Traceback (most recent call last):
+    promptscope.errors.ArgumentError: Size: width must be a whole number (int), got '3' (str).
+    """
+    signature = _signature(type(made))
+    given = {name: getattr(made, name) for name in signature.parameters}
+    try:
+        _check_all(type(made).__name__, signature, given, (), {})
+    except ArgumentError as problem:
+        raise error(str(problem)) from None
 
 
 def check_between(name: str, value: int | float, low: int | float, high: int | float) -> None:

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.engine.linears import WORTH, can_prepack, prepacked, prepacking_gain
 from promptscope.errors import ModelError
 from promptscope.models import HookedModel
@@ -36,6 +37,7 @@ _gains: WeakKeyDictionary[HookedModel, float] = WeakKeyDictionary()
 _told: WeakSet[HookedModel] = WeakSet()
 
 
+@checked()
 @contextmanager
 def execution(packed: bool | None = None, prepacked: bool | None = None) -> Iterator[None]:
     """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.

@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
+from promptscope.checks import checked
 from promptscope.engine import Shared, continue_texts, is_packed, share
 from promptscope.errors import ModelError, TaskError
 from promptscope.models import Hook, HookedModel
@@ -19,6 +20,7 @@ from promptscope.models.prefix import attend_with
 from promptscope.prompts import Prompt
 
 
+@checked(max_new_tokens=0)
 @torch.no_grad()
 def generate(
     model: HookedModel,

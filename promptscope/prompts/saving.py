@@ -10,6 +10,7 @@ from typing import Any
 
 from torch import nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import read_json, sha256_file, write_json, write_tensors
 from promptscope.models import HookedModel
@@ -54,6 +55,7 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     write_json(folder / "prompt.json", description)
 
 
+@checked()
 def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
     """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pandas as pd
 
+from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
 from promptscope.files import read_json
 from promptscope.tasks.adapt import Ties, adapt
@@ -25,6 +26,7 @@ EMBEDDED = Path(__file__).parent / "data"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+@checked(max_length=1)
 def load_task(
     name_or_path: str | os.PathLike[str],
     path: str | os.PathLike[str] | None = None,
