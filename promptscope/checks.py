@@ -23,7 +23,9 @@ _MAKERS = {
 }
 
 
-def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F], F]:
+def checked(
+    nan: Collection[str] = (), hints: Mapping[str, str] | None = None, **at_least: int | float
+) -> Callable[[F], F]:
     """Hold the arguments of a function against its signature, at every call.
 
     * an array has the type and number of dimensions that are written there; an axis that is named twice (the `n` of
@@ -31,6 +33,7 @@ def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F],
     * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*;
     * `Literal`, int, float, str, bool and sequences of them are meant literally: True is no number, 16.0 no int,
       NaN no float, and a text is no sequence of texts;
+    * *hints* says for an argument what to do instead, where its type alone does not;
     * *at_least* gives the smallest value of a number: `@checked(batch_size=1)`.
 
     Raises ArgumentError, which is a ValueError too, with the argument's name, what it must be and what came.
@@ -55,8 +58,9 @@ def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F],
                 given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
                 known = ", ".join(signature.parameters)
-                raise ArgumentError(f"{function.__name__}: {error}. Its arguments are {known}.") from error
-            _check_all(function.__name__, signature, given, nan, at_least)
+                raise ArgumentError(f"{function.__qualname__}: {error}. Its arguments are {known}.") from error
+            called = function.__qualname__.replace(".__init__", "")
+            _check_all(called, signature, given, nan, at_least, hints or {})
             return function(*args, **kwargs)
 
         return call  # type: ignore[return-value]
@@ -96,7 +100,7 @@ def check_fields(made: Any, error: type[PromptscopeError] = ArgumentError) -> No
     signature = _signature(type(made))
     given = {name: getattr(made, name) for name in signature.parameters}
     try:
-        _check_all(type(made).__name__, signature, given, (), {})
+        _check_all(type(made).__name__, signature, given, (), {}, {})
     except ArgumentError as problem:
         raise error(str(problem)) from None
 
@@ -116,6 +120,7 @@ def _check_all(
     given: Mapping[str, Any],
     nan: Collection[str],
     at_least: Mapping[str, int | float],
+    hints: Mapping[str, str],
 ) -> None:
     with jaxtyped("context"):  # in which the axes of all arguments are the same axes
         for name, value in given.items():
@@ -125,7 +130,8 @@ def _check_all(
                 continue
             where = f"{called}: {name}"
             if not _fits(value, parameter.annotation):
-                wanted, hint = _words(parameter.annotation), _hint(value, parameter.annotation)
+                wanted = _words(parameter.annotation)
+                hint = f" {hints[name]}" if name in hints else _hint(value, parameter.annotation)
                 others = _shapes(name, given) if hasattr(value, "shape") else ""
                 raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{hint}")
             if name not in nan and not _finite(value):
