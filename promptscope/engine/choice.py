@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from promptscope.checks import checked
-from promptscope.engine.linears import WORTH, can_prepack, prepacked, prepacking_gain
+from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
 from promptscope.errors import ModelError
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
@@ -28,33 +28,46 @@ class Execution:
 
     packed: bool | None = None
     prepacked: bool | None = None
+    attention: str | None = None
 
 
 _AUTOMATIC = Execution()
 _asked: ContextVar[Execution] = ContextVar("promptscope_execution", default=_AUTOMATIC)
 _reasons: WeakKeyDictionary[HookedModel, str | None] = WeakKeyDictionary()
-_gains: WeakKeyDictionary[HookedModel, float] = WeakKeyDictionary()
 _told: WeakSet[HookedModel] = WeakSet()
 
 
 @checked()
 @contextmanager
-def execution(packed: bool | None = None, prepacked: bool | None = None) -> Iterator[None]:
+def execution(
+    packed: bool | None = None, prepacked: bool | None = None, attention: str | None = None
+) -> Iterator[None]:
     """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.
+
+    What None stands for depends on the machine and the model, never on a measurement: one call gives the same bits
+    again on the same machine.
 
     Args:
         packed: `False` runs padded batches through the plain model, behind a prefix cache where there is one;
             `True` and None pack wherever that is possible.
         prepacked: whether frozen linear layers of packed passes run on weights packed for oneDNN (CPU, float32).
-            None measures once per model whether that is faster here; it costs two more copies of the weights.
+            None does it on processors where it is known to pay (AMD with AVX-512) for models whose layers are large
+            enough; it costs two more copies of the weights.
+        attention: over the flat rows of a packed pass: `"padded"` (None), or `"flex"`, PyTorch's compiled flex
+            attention, which computes nothing for padding (GPU only).
+
+    Raises:
+        ModelError: another *attention*.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> with ps.execution(packed=False):
     ...     scores = ps.evaluate(model, task, limit=4, progress=False)
     """
+    if attention not in (None, "padded", "flex"):
+        raise ModelError(f"attention must be 'padded', 'flex' or None, not {attention!r}")
     before = _asked.get()
-    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked}
+    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked, "attention": attention}
     token = _asked.set(replace(before, **{name: value for name, value in changes.items() if value is not None}))
     try:
         yield
@@ -68,22 +81,25 @@ def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> Abstrac
 
 
 def uses_prepacked(model: HookedModel) -> bool:
-    """Say whether linear layers run on packed weights: as asked, else where measured to be faster.
+    """Say whether linear layers run on packed weights: as asked, else where it is known to pay.
 
     Raises:
         ModelError: asked for where it does not exist.
     """
     asked = _asked.get().prepacked
     if asked is None:
-        if model not in _gains:
-            _gains[model] = prepacking_gain(model.twin)
-        return _gains[model] >= WORTH
+        return prepacking_pays(model.twin)
     if asked and not can_prepack(model.twin):
         raise ModelError(
             f"prepacked linear layers exist for float32 models on a CPU, and {model.name!r} is {model.dtype} on "
             f"{model.device}: leave prepacked=None"
         )
     return asked
+
+
+def asked_attention() -> str | None:
+    """Return which attention over flat rows is asked for."""
+    return _asked.get().attention
 
 
 def is_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> bool:
@@ -136,7 +152,7 @@ def _compare(model: HookedModel) -> str | None:
     where = mask.bool()
     decoder_ids = ids if model.family.kind == "seq2seq" else None
     try:
-        with execution(prepacked=False):  # the layout is in question here, not the kernel
+        with execution(prepacked=False, attention="padded"):  # the layout is in question here, not the kernel
             packed = packed_logits(model, where, ids, mask, decoder_ids=decoder_ids)
     except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
         return f"it does not take flat rows ({type(error).__name__}: {error})"

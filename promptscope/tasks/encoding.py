@@ -66,6 +66,15 @@ def encode_records(
     return EncodedSplit(examples)
 
 
+def answer_length(
+    records: Sequence[Record], template: Template, verbalizer: Verbalizer | None, tokenizer: Any, kind: Kind
+) -> int:
+    """Return how many tokens the longest answer to one of *records* has, the template's end included."""
+    specials = Specials(tokenizer)
+    template = template_for(template, kind, specials)
+    return max(map(len, _targets(records, template, verbalizer, specials, kind).values()))
+
+
 def _targets(
     records: Sequence[Record],
     template: Template,
