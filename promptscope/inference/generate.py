@@ -6,13 +6,20 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, share
 from promptscope.errors import ModelError, TaskError
 from promptscope.models import Hook, HookedModel
 from promptscope.models.layout import to_right_padding
 from promptscope.prompts import Prompt
 
+_TOKENS = (
+    "Make both of text: parts = model.tokenizer(texts, return_tensors='pt', padding=True), then "
+    "input_ids=parts['input_ids'], attention_mask=parts['attention_mask']; of one text without padding: ids[None]."
+)
 
+
+@checked(hints={"input_ids": _TOKENS, "attention_mask": _TOKENS}, max_new_tokens=0)
 @torch.no_grad()
 def generate(
     model: HookedModel,

@@ -7,6 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, is_packed, only_tokens
 from promptscope.inference.batches import batches, encode_split, share_over
 from promptscope.inference.targets import target_logits
@@ -15,6 +16,7 @@ from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Task
 
 
+@checked(batch_size=1, limit=1, max_length=1)
 @torch.no_grad()
 def score_labels(
     model: HookedModel,

@@ -4,12 +4,14 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.interventions.edited import EditedPrompt
 from promptscope.interventions.tokens import kept_tokens
 from promptscope.prompts import Prompt
 
 
+@checked()
 def zero(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     """Return *prompt* with zero vectors in place of *tokens*, at the same positions.
 
@@ -28,6 +30,7 @@ def zero(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     return EditedPrompt(prompt, "zero", _gone(prompt, tokens))
 
 
+@checked()
 def mean(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     """Return *prompt* with its mean token in place of *tokens*, at the same positions.
 
@@ -46,6 +49,7 @@ def mean(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     return EditedPrompt(prompt, "mean", _gone(prompt, tokens))
 
 
+@checked()
 def remove(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     """Return *prompt* without *tokens*: shorter, and all that comes behind moves to the front.
 
@@ -61,6 +65,7 @@ def remove(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     return EditedPrompt(prompt, "remove", gone)
 
 
+@checked()
 def cut(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     """Return *prompt* with *tokens* cut from attention: in every layer, no query sees their keys.
 
@@ -77,6 +82,7 @@ def cut(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     return EditedPrompt(prompt, "cut", _gone(prompt, tokens))
 
 
+@checked()
 def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     """Return *prompt* with *tokens* replaced by those that *other* has in their places.
 
