@@ -21,7 +21,7 @@ def tokenizer() -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=made, pad_token="<pad>", unk_token="<unk>")
 
 
-def network(steps: int, seed: int, length: int = 48, batch: int = 128) -> tuple[ps.HookedModel, list[float]]:
+def network(steps: int, seed: int, length: int = 32, batch: int = 64) -> tuple[ps.HookedModel, list[float]]:
     """Train on flips of coins whose biases are uniform on [0, 1]; with 0 steps it stays as it was drawn.
 
     Returns the model and its loss in nats a flip, a number a step.
@@ -46,4 +46,4 @@ def network(steps: int, seed: int, length: int = 48, batch: int = 128) -> tuple[
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
-    return ps.load_model(made.eval(), tokenizer=tokenizer(), name="trained" if steps else "untrained"), losses
+    return ps.load_model(made.eval(), tokenizer=tokenizer()), losses

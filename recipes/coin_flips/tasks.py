@@ -27,7 +27,7 @@ def coin_task(name: str, n_train: int, n_test: int, longest: int = 24, seed: int
 
     return ps.Task.from_records(
         {"train": records(n_train), "test": records(n_test)},
-        template=("{text}", " ", "{label}"),
+        template=("{text}", "{label}"),
         verbalizer={word: word for word in FLIPS},
         name=name,
     )
