@@ -22,11 +22,11 @@ from promptscope.report import Report
 from promptscope.tasks import Task
 
 CAPTIONS = {
-    "prompts": "Norms are L2. effective rank: how many directions the vectors use; random rank: those of random vectors "
-    "of the same norms. inner cosine: mean over two different vectors of the prompt; random directions have 0.",
-    "similarities": "Of every two prompts of one width: average (of the mean vectors), pairwise (position by position; "
-    "only of prompts of one length) and per token (all vectors with all). random cosine: with random vectors of the "
-    "other's norms.",
+    "prompts": "Norms are L2. effective rank: how many directions the vectors use; random rank: those of random "
+    "vectors of the same norms. inner cosine: mean over two different vectors of the prompt; random directions have 0.",
+    "similarities": "Of every two prompts of one width: average (of the mean vectors), pairwise (position by "
+    "position; only of prompts of one length) and per token (all vectors with all). random cosine: with random vectors "
+    "of the other's norms.",
     "groups": "Means over pairs.",
     "clusters": "Silhouette: 1 = tight clusters, 0 = none. shuffled: its mean when labels are dealt at random, whole "
     "prompts together; p: how often that is as high. Few prompts have few ways to be dealt: p cannot be small.",

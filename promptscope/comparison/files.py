@@ -91,4 +91,4 @@ def _open(path: Path) -> dict[str | None, Any]:
     matrices = {str(key): value for key, value in values.items() if getattr(value, "ndim", 0) in (1, 2, 3)}
     if not matrices:
         raise PromptError(f"holds no array (tokens, width), only {', '.join(map(str, values)) or 'nothing'}")
-    return {None: next(iter(matrices.values()))} if len(matrices) == 1 else {**matrices}
+    return {None if len(matrices) == 1 else key: value for key, value in matrices.items()}

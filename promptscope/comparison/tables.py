@@ -9,8 +9,10 @@ from jaxtyping import Float
 
 from promptscope.comparison.vectors import PromptVectors
 from promptscope.statistics import distance_matrix, effective_rank, silhouette_test
+from promptscope.statistics.distances import Metric
 
 RANDOM_DRAWS = 20
+_METRICS: dict[Metric, str] = {"cosine": "cosine", "l2": "distance"}
 
 
 def prompt_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str], seed: int = 0) -> pd.DataFrame:
@@ -47,7 +49,7 @@ def similarity_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str]
         row: dict[str, object] = {"prompt": a.name, "other": b.name, "same_group": groups[a.name] == groups[b.name]}
         random = _random(b.x, seed + number)
         means = [x.mean(axis=0, keepdims=True, dtype=np.float64) for x in (a.x, b.x, random)]
-        for metric, name in (("cosine", "cosine"), ("l2", "distance")):
+        for metric, name in _METRICS.items():
             matrix = _similar(distance_matrix(a.x, b.x, metric), metric)
             row[f"average_{name}"] = float(_similar(distance_matrix(means[0], means[1], metric), metric).item())
             row[f"pairwise_{name}"] = float(np.diagonal(matrix).mean()) if len(a.x) == len(b.x) else np.nan
@@ -107,7 +109,7 @@ def _pairs(prompts: Sequence[PromptVectors]) -> list[tuple[PromptVectors, Prompt
     return [pair for mine in by_width(prompts).values() for pair in combinations(mine, 2)]
 
 
-def _similar(distances: Float[np.ndarray, "N M"], metric: str) -> Float[np.ndarray, "N M"]:
+def _similar(distances: Float[np.ndarray, "N M"], metric: Metric) -> Float[np.ndarray, "N M"]:
     return 1 - distances if metric == "cosine" else distances
 
 
