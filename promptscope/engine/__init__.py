@@ -1,7 +1,15 @@
 """The engine: models run over flat rows without padding, prompts once, frozen weights packed once. See README.md."""
 
 from promptscope.engine.checkpointing import checkpointed
-from promptscope.engine.choice import Execution, PackingWarning, execution, is_packed, kernel, uses_prepacked
+from promptscope.engine.choice import (
+    Execution,
+    PackingWarning,
+    execution,
+    is_packed,
+    kernel,
+    matmul,
+    uses_prepacked,
+)
 from promptscope.engine.continuation import Continuation, continue_texts
 from promptscope.engine.forward import logits_where, share
 from promptscope.engine.head import only_tokens
@@ -21,6 +29,7 @@ __all__ = [
     "is_packed",
     "kernel",
     "logits_where",
+    "matmul",
     "notice_edits",
     "only_tokens",
     "share",
