@@ -47,7 +47,9 @@ def train_planned(
         many = ps.train_many(configs, out, n_jobs=jobs)
         return dict(many.runs), many.failed.set_axis(list(FAILED), axis=1)
     try:
-        runs = ps.train_grid(model, {one.name: ps.GridRun(one.prompt, one.data, one.config) for one in planned}, out, rows)
+        runs = ps.train_grid(
+            model, {one.name: ps.GridRun(one.prompt, one.data, one.config) for one in planned}, out, rows
+        )
         failed = {}
     except ps.GridError as error:
         failed = error.failed

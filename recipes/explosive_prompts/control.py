@@ -41,7 +41,12 @@ def started_at_the_norm(settings: Settings, planned: Sequence[Planned], runs: Ma
 
 
 def swap_table(
-    model: ps.HookedModel, tasks: Tasks, planned: Sequence[Planned], runs: Mapping[str, ps.Run], out: Path, limit: int | None
+    model: ps.HookedModel,
+    tasks: Tasks,
+    planned: Sequence[Planned],
+    runs: Mapping[str, ps.Run],
+    out: Path,
+    limit: int | None,
 ) -> pd.DataFrame:
     """Return the test scores of trained one-token prompts with their norms exchanged, without further training.
 

@@ -17,7 +17,9 @@ TOKENS = "EPT, ten vectors"
 """EPT's network over as many vectors as EPT* repeats one: the control of broadcasting."""
 
 
-def method_prompt(method: str, settings: Settings, seed: int, start: str | ps.init.Initialisation = "uniform") -> ps.SoftPrompt:
+def method_prompt(
+    method: str, settings: Settings, seed: int, start: str | ps.init.Initialisation = "uniform"
+) -> ps.SoftPrompt:
     """Return the prompt of a method, one of `METHODS`, `PLAIN` or `TOKENS`."""
     k, one = settings.length, UnderParameterised()
     kinds: dict[str, tuple[int, Reparameterisation | None]] = {

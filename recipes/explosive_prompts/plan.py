@@ -76,7 +76,16 @@ def _few_shot(settings: Settings, tasks: Tasks) -> list[Planned]:
                 few = replace(few_shot(task, shots, draw), name=task.name)
                 config = train_config(settings, settings.learning_rate, draw, settings.few_shot_steps)
                 made += [
-                    Planned(f"few{shots}", m, name, settings.learning_rate, draw, method_prompt(m, settings, draw), few, config)
+                    Planned(
+                        f"few{shots}",
+                        m,
+                        name,
+                        settings.learning_rate,
+                        draw,
+                        method_prompt(m, settings, draw),
+                        few,
+                        config,
+                    )
                     for m in METHODS
                 ]
     return made

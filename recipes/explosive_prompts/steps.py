@@ -16,9 +16,7 @@ from recipes.explosive_prompts.plan import Tasks
 _RATE = 1e-5  # small enough that the step is linear in it
 
 
-def predicted_step(
-    p: Float[np.ndarray, "d"], down: Float[np.ndarray, "d"], up: Float[np.ndarray, "d"]
-) -> float:
+def predicted_step(p: Float[np.ndarray, "d"], down: Float[np.ndarray, "d"], up: Float[np.ndarray, "d"]) -> float:
     """Return how far `v = u (d . p)` moves in a step of Adam's size, divided by how far a plain vector moves.
 
     Adam's first step adds `rate sign(g)` to every number. A plain vector moves `rate sqrt(d)`; u moves the same, times
