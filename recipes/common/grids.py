@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -66,6 +67,11 @@ def best_prompt(run: ps.Run) -> ps.Prompt:
         return run.prompt
 
 
+def score_of(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, limit: int | None) -> float:
+    """Return the task's first metric on `test`."""
+    return next(iter(ps.evaluate(model, task, prompt, limit=limit, progress=False).values()))
+
+
 def score_table(
     model: ps.HookedModel, planned: Sequence[Planned], runs: Mapping[str, ps.Run], out: Path, limit: int | None
 ) -> pd.DataFrame:
@@ -85,7 +91,7 @@ def score_table(
         test = kept.get(
             one.name,
             decided_by(identity, prompt, one.data, limit=limit),
-            lambda prompt=prompt, one=one: ps.evaluate(model, one.data, prompt, limit=limit, progress=False),
+            partial(ps.evaluate, model, one.data, prompt, limit=limit, progress=False),
         )
         history = run.history
         metric = next(iter(test))

@@ -22,42 +22,86 @@ def findings(scores: pd.DataFrame, swaps: pd.DataFrame, steps: pd.DataFrame) -> 
     best = at_own_best_rate(rates)
     control = at_own_best_rate(scores[scores["group"] == "control"])
     both = pd.concat([best, control])
-    per_task: list[tuple[str, str, str, Callable[[str], Number]]] = [
-        ("EPT beats a plain prompt of one token, each at its own best rate", "5.1",
-         "test score, EPT less the plain token, paired by seed; rates chosen on validation",
-         lambda t: _over(paired(best, "EPT", PLAIN, t))),
-        ("EPT's one vector beats ten plain ones, each at its own best rate", "5.1",
-         "test score, EPT less PT of the long length", lambda t: _over(paired(best, "EPT", "PT", t))),
-        ("one broadcast vector keeps the accuracy of ten vectors", "3.3",
-         f"test score, EPT* less EPT's network over as many vectors, plus {MARGIN}; above zero: within two points",
-         lambda t: _over([x + MARGIN for x in paired(main, "EPT*", TOKENS, t)])),
-        ("broadcasting EPT's vector helps", "5.1", "test score, EPT* less EPT", lambda t: _over(paired(main, "EPT*", "EPT", t))),
-        ("a plain prompt gains by starting at EPT's norm", "control",
-         "test score, plain token started with a random direction at EPT's norm less one started as usual, own best rates",
-         lambda t: _over(paired(both, STARTED, PLAIN, t))),
-        ("EPT is more than its norm", "control",
-         "test score, EPT less the plain token that started at EPT's norm, own best rates",
-         lambda t: _over(paired(both, "EPT", STARTED, t))),
-        ("a trained plain direction gains by EPT's norm", "control",
-         "test score, plain token rescaled to EPT's norm less the same as trained; no further training",
-         lambda t: _over(paired(swaps, SWAPS[0], PLAIN, t))),
-        ("EPT's direction needs its norm", "control",
-         "test score, EPT less EPT rescaled to the plain token's norm", lambda t: _over(paired(swaps, "EPT", SWAPS[1], t))),
-        ("EPT's direction matters at its norm", "control",
-         "test score, EPT less a random direction of its norm", lambda t: _over(paired(swaps, "EPT", SWAPS[2], t))),
-        ("EPT is less sensitive to the learning rate than ten plain tokens", "5.3",
-         "range of the test score over rates, PT less EPT, by seed", lambda t: _over(_ranges(rates, "PT", "EPT", t))),
-        ("EPT is less sensitive to the learning rate than one plain token", "control",
-         "range of the test score over rates, plain token less EPT, by seed", lambda t: _over(_ranges(rates, PLAIN, "EPT", t))),
-        ("EPT's step grows with its norm, as two linear maps predict", "control",
-         "slope of log(measured step) on log(norm) over snapshots, by seed; 1: proportional", lambda t: _over(_slopes(steps, t))),
-    ]  # fmt: skip
+    claims: list[tuple[str, str, str, Callable[[str], Sequence[float]]]] = [
+        (
+            "EPT beats a plain prompt of one token, each at its own best rate",
+            "5.1",
+            "test score, EPT less the plain token, paired by seed; rates chosen on validation",
+            lambda t: paired(best, "EPT", PLAIN, t),
+        ),
+        (
+            "EPT's one vector beats ten plain ones, each at its own best rate",
+            "5.1",
+            "test score, EPT less PT of the long length",
+            lambda t: paired(best, "EPT", "PT", t),
+        ),
+        (
+            "one broadcast vector keeps the accuracy of as many different ones",
+            "3.3",
+            f"test score, EPT* less EPT's network over as many vectors, plus {MARGIN}: above zero, within two points",
+            lambda t: [x + MARGIN for x in paired(main, "EPT*", TOKENS, t)],
+        ),
+        (
+            "broadcasting EPT's vector helps",
+            "5.1",
+            "test score, EPT* less EPT",
+            lambda t: paired(main, "EPT*", "EPT", t),
+        ),
+        (
+            "a plain prompt gains by starting at EPT's norm",
+            "control",
+            "test score, plain token started in a random direction at EPT's norm less one started as usual, best rates",
+            lambda t: paired(both, STARTED, PLAIN, t),
+        ),
+        (
+            "EPT is more than its norm",
+            "control",
+            "test score, EPT less the plain token that started at EPT's norm, own best rates",
+            lambda t: paired(both, "EPT", STARTED, t),
+        ),
+        (
+            "a trained plain direction gains by EPT's norm",
+            "control",
+            "test score, plain token rescaled to EPT's norm less the same as trained; no further training",
+            lambda t: paired(swaps, SWAPS[0], PLAIN, t),
+        ),
+        (
+            "EPT's direction needs its norm",
+            "control",
+            "test score, EPT less EPT rescaled to the plain token's norm",
+            lambda t: paired(swaps, "EPT", SWAPS[1], t),
+        ),
+        (
+            "EPT's direction matters at its norm",
+            "control",
+            "test score, EPT less a random direction of its norm",
+            lambda t: paired(swaps, "EPT", SWAPS[2], t),
+        ),
+        (
+            "EPT is less sensitive to the learning rate than many plain tokens",
+            "5.3",
+            "range of the test score over rates, PT less EPT, by seed",
+            lambda t: _ranges(rates, "PT", "EPT", t),
+        ),
+        (
+            "EPT is less sensitive to the learning rate than one plain token",
+            "control",
+            "range of the test score over rates, plain token less EPT, by seed",
+            lambda t: _ranges(rates, PLAIN, "EPT", t),
+        ),
+        (
+            "EPT's step grows with its norm, as two linear maps predict",
+            "control",
+            "slope of log(measured step) on log(norm) over snapshots, by seed; about 0.5, as both maps grow",
+            lambda t: _slopes(steps, t),
+        ),
+    ]
     found: list[Finding] = []
     tasks = list(main["task"].unique())
     growths = [_growth(main, task) for task in tasks]
     found += [*growths, over_tasks(growths)]
-    for claim, section, meaning, number in per_task:
-        by_task = [judge(claim, section, task, number(task), meaning) for task in tasks]
+    for claim, section, meaning, numbers in claims:
+        by_task = [judge(claim, section, task, _over(numbers(task)), meaning) for task in tasks]
         found += [*by_task, over_tasks(by_task)]
     return found
 

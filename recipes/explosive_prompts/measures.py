@@ -1,6 +1,7 @@
 """What the trained prompts are like: norms along training, redundancy, repetition, transfer."""
 
 from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import promptscope as ps
 from promptscope.prompts import nearest_tokens
 from promptscope.statistics import distance_matrix, effective_rank, mantel_test
 from recipes.common import Computed, decided_by, identity_of
-from recipes.common.grids import Planned, best_prompt
+from recipes.common.grids import Planned, best_prompt, score_of
 from recipes.explosive_prompts.methods import METHODS
 from recipes.explosive_prompts.plan import Tasks
 
@@ -105,9 +106,7 @@ def repetition_table(
             value = kept.get(
                 f"{one.variant}-{one.task}-{times}",
                 decided_by(identity, prompt, tasks[one.task], limit=limit),
-                lambda prompt=prompt, one=one: next(
-                    iter(ps.evaluate(model, tasks[one.task], prompt, limit=limit, progress=False).values())
-                ),
+                partial(score_of, model, tasks[one.task], prompt, limit),
             )
             lines.append((one.variant, one.task, times, value))
     return pd.DataFrame(lines, columns=["method", "task", "times", "score"])
@@ -135,9 +134,7 @@ def transfer_table(
             scores[source, target] = kept.get(
                 f"{source}-{target}",
                 decided_by(identity, prompt, tasks[target], limit=limit),
-                lambda prompt=prompt, target=target: next(
-                    iter(ps.evaluate(model, tasks[target], prompt, limit=limit, progress=False).values())
-                ),
+                partial(score_of, model, tasks[target], prompt, limit),
             )
     lines = [
         (source, target, float(cosines(np.stack([first[source], first[target]]))[0, 1]), scores[source, target],

@@ -2,9 +2,9 @@
 
 TITLE = "Explosive prompts: reparameterised prompts, their norms, one broadcast vector"
 LEAD = (
-    "The tables and figures of EPT: Explosive Prompt Tuning (anonymous EMNLP submission), computed from prompts trained "
-    "here, beside the printed numbers, which are of T5: with another model, other tasks or fewer steps they need not "
-    "agree. Added: the control that the paper lacks, plain prompts at the same norms."
+    "The tables and figures of EPT: Explosive Prompt Tuning (anonymous EMNLP submission), computed from prompts "
+    "trained here, beside the printed numbers, which are of T5: with another model, other tasks or fewer steps they "
+    "need not agree. Added: the control that the paper lacks, plain prompts at the same norms."
 )
 CAPTIONS = {
     "findings": "The claims by task (intervals over seeds), then over tasks. A number above zero speaks for the claim; "
@@ -12,8 +12,8 @@ CAPTIONS = {
     "parameters": "Trained numbers from formulas beside the printed ones. The paper cuts digits off.",
     "means": "Test scores in per cent, means over seeds, all methods at one learning rate.",
     "own_rates": "The same at each method's own best rate, chosen on validation records.",
-    "baselines": "Other methods (Table 4), trained by PEFT and transformers on copies of the model with the same records "
-    "in the same batches.",
+    "baselines": "Other methods (Table 4), trained by PEFT and transformers on copies of the model with the same "
+    "records in the same batches.",
     "figure_2": "Figures 2 and 11: mean L2 norm of the prompt's vectors (eq. 4) along training.",
     "figure_2_score": "Figures 2 and 11: validation score along training.",
     "figure_3_pt": "Figure 3: are the vectors of a prompt alike?",
@@ -26,13 +26,13 @@ CAPTIONS = {
     "figure_8": "Figure 8: learning rates.",
     "figure_9": "Figure 9: what layer norm, residual connection and non-linearities do to score and norm.",
     "figure_10_cosine": "Figure 10, left: cosine of the tasks' EPT* vectors.",
-    "figure_10_transfer": "Figure 10, right: score of the prompt of the row's task on the column's, over its own prompt's.",
-    "transfer_correlation": "Do similar vectors transfer? Pearson's r over pairs of tasks; p: tasks reordered at random.",
+    "figure_10_transfer": "Figure 10, right: score of the row's prompt on the column's task, over its own prompt's.",
+    "transfer_correlation": "Do similar vectors transfer? Pearson's r over pairs of tasks; p: tasks reordered.",
     "control": "Plain one-token prompts started in a random direction at EPT's norm, at the common rate and at one "
     "scaled with the norm.",
     "swaps": "Trained one-token prompts with norms exchanged, without further training.",
-    "steps": "How far a step moves EPT's vector, in units of a plain prompt's step: predicted by |s| sqrt(d) + |u| (|p| + "
-    "|d|) of the two linear maps, and measured.",
+    "steps": "How far a step moves EPT's vector, in units of a plain prompt's step: predicted by "
+    "|s| sqrt(d) + |u| (|p| + |d|) of the two linear maps, and measured.",
     "step_length": "The same as a picture.",
     "few_shot": "Table 3: few-shot draws, the same number of each class; means over draws.",
     "starts": "Table 6: where EPT's vector starts.",

@@ -50,12 +50,12 @@ class Settings:
 
 PRESETS = {
     "smoke": Settings(
-        tasks=EMBEDDED_TASKS[:3],
+        tasks=EMBEDDED_TASKS[:2],
         length=4,
         hidden=8,
-        steps=30,
+        steps=20,
         batch_size=8,
-        evaluate_every=15,
+        evaluate_every=10,
         validated=24,
         scored=24,
         seeds=(0, 1),
@@ -66,7 +66,7 @@ PRESETS = {
         starts=("uniform", "vocab"),
         shots=(2,),
         draws=2,
-        few_shot_steps=15,
+        few_shot_steps=10,
         baselines=("fine-tuning", "lora"),
         repeats=3,
         permutations=99,
