@@ -64,7 +64,8 @@ def _heat(z: np.ndarray, x: list[str], y: list[str], title: str, about: str, sig
     colours = DIVERGING if signed else SEQUENTIAL
     figure.add_heatmap(
         z=z, x=x, y=y, colorscale=[[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)],
-        zmin=-1 if signed else 0, zmax=1 if signed else max(1.0, float(np.nanmax(z))), texttemplate="%{z:.2f}", xgap=1, ygap=1,
+        zmin=-1 if signed else 0, zmax=1 if signed else max(1.0, float(np.nanmax(z))),
+        texttemplate="%{z:.2f}", xgap=1, ygap=1,
     )  # fmt: skip
     figure.update_xaxes(type="category", tickangle=30)
     figure.update_yaxes(type="category", autorange="reversed")

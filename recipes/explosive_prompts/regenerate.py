@@ -36,18 +36,23 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     tasks = with_validation(load_tasks(settings.tasks, data))
     groups = plan(settings, tasks)
     model = ps.load_model(settings.model)
-    planned, runs, failed = [], {}, []
-    for name, group in groups.items():  # one after the other: an interrupted call has whole comparisons
+    planned: list[Planned] = []
+    runs: dict[str, ps.Run] = {}
+    failed = []
+
+    def train(name: str, group: list[Planned]) -> None:
         print(f"{name}: {len(group)} runs")
         found, lost = train_planned(model, group, out / "runs", rows, jobs)
-        planned += group
-        runs |= found
+        planned.extend(group)
+        runs.update(found)
         failed.append(lost)
-    control = started_at_the_norm(settings, planned, runs)
-    found, lost = train_planned(model, control, out / "runs", rows, jobs)
-    planned, runs = [*planned, *control], runs | found
+
+    for name, group in groups.items():  # one after the other: an interrupted call has whole comparisons
+        train(name, group)
+        if name == "main":
+            train("control", started_at_the_norm(settings, planned, runs))
     results = Results(out, "explosive_prompts", settings)
-    failures = pd.concat([*failed, lost], ignore_index=True)
+    failures = pd.concat(failed, ignore_index=True)
     results.table("failed", failures)
     limit = settings.scored or None
     scores = score_table(model, planned, runs, out / "scores", limit)

@@ -108,6 +108,7 @@ def test_cells_of_the_papers_model_stand_beside_its_own() -> None:
     assert ("T5-base / EPT", "SuperGLUE Avg") not in found["1"]
 
 
+@pytest.mark.slow
 def test_whole_recipe_on_a_small_grid(tmp_path: Path) -> None:
     """Once, and again: the second call trains nothing and writes the same numbers."""
     small = ["steps=4", "evaluate_every=2", "few_shot_steps=2", "validated=6", "scored=6", "repeats=1", "baselines=[]"]
