@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import read_json, sha256_file, write_json, write_tensors
 from promptscope.models import HookedModel
@@ -59,6 +60,7 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     write_json(folder / "prompt.json", description)
 
 
+@checked()
 def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
     """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
 

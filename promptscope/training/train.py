@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.inference.batches import check_padding, encode_split
 from promptscope.inference.evaluate import Evaluator
@@ -25,6 +26,7 @@ from promptscope.training.reload import model_source, task_description
 from promptscope.training.run import Run
 
 
+@checked()
 def train(
     model: HookedModel,
     prompt: Prompt,
