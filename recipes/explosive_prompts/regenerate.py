@@ -6,6 +6,7 @@ import pandas as pd
 
 import promptscope as ps
 from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published
+from recipes.common.baselines import baseline_table
 from recipes.common.findings import tally
 from recipes.common.grids import Planned, at_own_best_rate, best_prompt, score_table, train_planned
 from recipes.explosive_prompts import figures
@@ -23,7 +24,7 @@ from recipes.explosive_prompts.measures import (
 )
 from recipes.explosive_prompts.page import CAPTIONS, LEAD, TITLE
 from recipes.explosive_prompts.parameters import parameter_table
-from recipes.explosive_prompts.plan import plan
+from recipes.explosive_prompts.plan import plan, train_config
 from recipes.explosive_prompts.settings import Settings
 from recipes.explosive_prompts.steps import step_table
 from recipes.explosive_prompts.tables import cells, means, summary
@@ -52,13 +53,16 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
         if name == "main":
             train("control", started_at_the_norm(settings, planned, runs))
     results = Results(out, "explosive_prompts", settings)
-    failures = pd.concat(failed, ignore_index=True)
-    results.table("failed", failures)
+    configs = {seed: train_config(settings, settings.baseline_rate, seed) for seed in settings.seeds}
     limit = settings.scored or None
+    baselines, lost = baseline_table(model, tasks, settings.baselines, configs, out / "baselines", limit)
+    results.table("baselines", baselines)
+    failures = pd.concat([*failed, lost], ignore_index=True)
+    results.table("failed", failures)
     scores = score_table(model, planned, runs, out / "scores", limit)
     swaps = swap_table(model, tasks, planned, runs, out / "swaps", limit)
     steps = step_table(model, tasks, planned, runs)
-    _tables(results, scores, settings)
+    _tables(results, scores, settings, baselines)
     _measures(results, model, tasks, planned, runs, settings, out)
     results.table("swaps", swaps)
     results.table("steps", steps)
@@ -90,10 +94,9 @@ def with_validation(tasks: dict[str, ps.Task], share: float = 0.2) -> dict[str, 
     }
 
 
-def _tables(results: Results, scores: pd.DataFrame, settings: Settings) -> None:
+def _tables(results: Results, scores: pd.DataFrame, settings: Settings, baselines: pd.DataFrame) -> None:
     published = read_published(PUBLISHED)
-    none = scores.iloc[:0]
-    for table, found in cells(scores, settings, none).items():
+    for table, found in cells(scores, settings, baselines).items():
         results.comparison(table, compare(published[published["table"] == table], found, decimals=1))
     results.table("scores", scores)
     results.table("summary_of_runs", summary(scores))

@@ -42,7 +42,7 @@ class Settings:
     shots: tuple[int, ...] = (4, 16, 32)
     draws: int = 6
     few_shot_steps: int = 10_000
-    baselines: tuple[str, ...] = ("fine-tuning", "lora", "ia3", "bitfit", "prefix")
+    baselines: tuple[str, ...] = ("fine-tuning", "lora", "ia3", "layer-norm", "prefix")
     baseline_rate: float = 1e-3
     repeats: int = 10
     permutations: int = 999
@@ -64,7 +64,7 @@ PRESETS = {
         lengths=(1, 4),
         structures=("none", "layer norm"),
         starts=("uniform", "vocab"),
-        shots=(2,),
+        shots=(4,),
         draws=2,
         few_shot_steps=10,
         baselines=("fine-tuning", "lora"),

@@ -74,11 +74,11 @@ def test_rescaled_and_repeated_vectors() -> None:
 
 def test_few_shot_draws_are_balanced_and_no_larger_than_a_class() -> None:
     task = ps.load_task("continent_en")
-    few = few_shot(task, 3, seed=1)
+    few = few_shot(task, 15, seed=1)
     assert pd.Series([r.label for r in few.split("train")]).value_counts().unique().tolist() == [3]
     assert few.split("test") == task.split("test")
     assert len(few_shot(ps.load_task("capital_en"), 5, seed=1).split("train")) == 5
-    with pytest.raises(ps.TaskError, match="a draw of 1000 records of class"):
+    with pytest.raises(ps.TaskError, match="a draw of 1000 takes 200 records of class"):
         few_shot(task, 1000, seed=0)
 
 
@@ -112,11 +112,11 @@ def test_cells_of_the_papers_model_stand_beside_its_own() -> None:
 def test_whole_recipe_on_a_small_grid(tmp_path: Path) -> None:
     """Once, and again: the second call trains nothing and writes the same numbers."""
     small = ["steps=4", "evaluate_every=2", "few_shot_steps=2", "validated=6", "scored=6", "repeats=1", "baselines=[]"]
-    small += ["rates=[0.03, 0.3]", "widths=[1]", "lengths=[1]", 'structures=["layer norm"]', "draws=1", "shots=[1]"]
+    small += ["rates=[0.03, 0.3]", "widths=[1]", "lengths=[1]", 'structures=["layer norm"]', "draws=1", "shots=[4]"]
     options = ["--preset", "smoke", "--out", str(tmp_path), "--set", *small]
     assert main(options) == 0
     first = pd.read_csv(tmp_path / "scores.csv")
-    assert set(first["group"]) == {"main", "rates", "widths", "lengths", "structures", "starts", "few1", "control"}
+    assert set(first["group"]) == {"main", "rates", "widths", "lengths", "structures", "starts", "few4", "control"}
     assert first[["score", "norm_end"]].notna().all().all()
     about = json.loads((tmp_path / "results.json").read_text())
     assert {"report.html", "findings.csv", "table_1.csv", "figures/figure_8.html"} <= set(about["files"])
