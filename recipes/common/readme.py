@@ -50,7 +50,8 @@ def _table(wanted: str, folder: Path) -> str:
         path = folder / spec["file"]
         rows = _of_json(path, spec["keys"]) if path.suffix == ".json" else _of_csv(path, spec)
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise RunError(f"{folder.name}/README.md: {wanted} cannot be written ({type(error).__name__}: {error})") from error
+        reason = f"{type(error).__name__}: {error}"
+        raise RunError(f"{folder.name}/README.md: {wanted} cannot be written ({reason})") from error
     names = spec.get("names", {})
     head = [names.get(column, column) for column in rows.columns]
     digits = spec.get("digits", 3)
