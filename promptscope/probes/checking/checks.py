@@ -17,7 +17,7 @@ from promptscope.errors import PromptscopeError
 from promptscope.probes.base import Probe
 from promptscope.probes.checking.bench import Bench, some
 from promptscope.probes.checking.compare import difference, loss_in_saving
-from promptscope.probes.checking.memory import held_bytes, watching_arrays
+from promptscope.probes.checking.memory import held_bytes, watching
 from promptscope.probes.checking.state import changes, hooks_of, restored, take_state
 from promptscope.probes.entries import Entries
 from promptscope.probes.plan import OUTPUT
@@ -208,8 +208,7 @@ def acts(bench: Bench) -> None:
 
 def memory(bench: Bench) -> None:
     """When the passes are over, nothing is held of the inputs but what is in the store."""
-    with watching_arrays():
-        _held_after_passes(bench, 4)  # what is made at first use is no part of it
+    with watching():
         few, many = _held_after_passes(bench, 8), _held_after_passes(bench, 24)
     if many - few > 16 * _PER_INPUT:
         raise CheckFailed(
@@ -230,9 +229,8 @@ def _held_after_passes(bench: Bench, n: int) -> int:
 
     probe = copy.copy(bench.probe)
     probe.__class__ = Measured
-    before = held_bytes()
     bench.run(some(bench.even, n), probe=probe)
-    return held[0] - before
+    return held[0]
 
 
 def _same_hooks(bench: Bench, before: dict[str, Any], when: str) -> None:
