@@ -81,7 +81,9 @@ def test_its_number_is_right():
 
 def new_probe(
     name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the probe, such as norm_growth.")],
-    folder: Annotated[Path, typer.Option(metavar="DIR", file_okay=False, help="Where to write the two files.")] = Path(),
+    folder: Annotated[
+        Path, typer.Option(metavar="DIR", file_okay=False, help="Where to write the two files.")
+    ] = Path(),
 ) -> None:
     """Write NAME.py, a probe that runs as it is, and test_NAME.py."""
     from promptscope.errors import ProbeError
@@ -97,7 +99,11 @@ def new_probe(
     if there:
         raise ProbeError(f"{there[0]} exists already: choose another name, or another folder with --folder")
     folder.mkdir(parents=True, exist_ok=True)
-    words = {"name": name, "kind": "".join(map(str.capitalize, name.split("_"))), "title": name.replace("_", " ").capitalize()}
+    words = {
+        "name": name,
+        "kind": "".join(map(str.capitalize, name.split("_"))),
+        "title": name.replace("_", " ").capitalize(),
+    }
     for path, template in files.items():
         path.write_text(template.substitute(words), encoding="utf-8")
         typer.echo(str(path))

@@ -43,7 +43,13 @@ class FunctionProbe(Probe):
     """What `probe_function` makes."""
 
     def __init__(
-        self, function: Reduction, site: str, name: str, dims: Sequence[str], conditions: Condition, about: dict[str, str]
+        self,
+        function: Reduction,
+        site: str,
+        name: str,
+        dims: Sequence[str],
+        conditions: Condition,
+        about: dict[str, str],
     ) -> None:
         self.function = function
         self.site = site
@@ -142,7 +148,7 @@ def probe_function(
     def decorate(function: Reduction) -> FunctionProbe:
         if not callable(function):
             raise ProbeError(f"@ps.probe_function({site!r}) decorates a function f(x, view), not {function!r}")
-        called = name or getattr(function, "__name__", "")
+        called = str(name or getattr(function, "__name__", ""))
         about = {"units": units, "direction": direction, "title": title or called.replace("_", " ")}
         return FunctionProbe(function, site, called, dims, conditions, about)
 

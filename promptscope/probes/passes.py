@@ -14,8 +14,8 @@ from promptscope.engine import kernel, notice_edits
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
 from promptscope.probes.joint import JointCapture, SummedCapture
-from promptscope.probes.write import Transplant
 from promptscope.probes.plan import OUTPUT, Edit, Pass, Plan, Request, layer_of
+from promptscope.probes.write import Transplant
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, PairedCapture, View
 from promptscope.tasks import Batch, collate
@@ -47,7 +47,8 @@ def fill(
         shards = range(requests[0].entry.n_shards)
         missing = {shard: [request for request in requests if shard not in request.entry] for shard in shards}
         forwards = sum(
-            len(_passes(wanted, plan.edits)) * len(requests[0].entry.examples_of(shard)) for shard, wanted in missing.items()
+            len(_passes(wanted, plan.edits)) * len(requests[0].entry.examples_of(shard))
+            for shard, wanted in missing.items()
         )
         with tqdm(total=forwards, unit="input", desc="probing", delay=1, disable=not progress) as bar:
             for shard, wanted in missing.items():
@@ -120,7 +121,10 @@ def _run(
     needed = {request.of.edit for request in wanted} - {""}
     for key in needed:  # what passes under an edit take from this one
         for name, j, i in _places(edits[key], lambda donor: donor == of):
-            hooks["donor", key, j, i] = (name, _donate(edits[key], (key, j, i), _view(batch, name, slots, model), found))
+            hooks["donor", key, j, i] = (
+                name,
+                _donate(edits[key], (key, j, i), _view(batch, name, slots, model), found),
+            )
     if of.edit:
         for name, j, i in _places(edits[of.edit]):
             view = _view(batch, name, slots, model)
@@ -141,7 +145,10 @@ def _run(
         batch.input_ids,
         batch.attention_mask,
         prompt,
-        hooks=[*inside, *([] if watched or logits_are_read else _skip_unembedding(model, [name for name, _ in inside]))],
+        hooks=[
+            *inside,
+            *([] if watched or logits_are_read else _skip_unembedding(model, [name for name, _ in inside])),
+        ],
         decoder_input_ids=batch.decoder_input_ids,
         position_offset=of.offset,
         unseen=batch.unseen,
@@ -157,10 +164,7 @@ def _run(
 def _places(edit: Edit, chosen: Callable[[Pass | None], bool] = lambda donor: True) -> list[tuple[str, int, int]]:
     """Return (hook point, which write, which of its hook points)."""
     return [
-        (name, j, i)
-        for j, names in enumerate(edit.hooks)
-        if chosen(edit.donors[j])
-        for i, name in enumerate(names)
+        (name, j, i) for j, names in enumerate(edit.hooks) if chosen(edit.donors[j]) for i, name in enumerate(names)
     ]
 
 

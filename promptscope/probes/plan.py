@@ -14,7 +14,6 @@ from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, Capture, Entry, PairedCapture
 from promptscope.tasks import IGNORED, Encoded
 
-
 OUTPUT = "logits"
 """The site of a capture that reads what the model returns: its logits, after whatever follows the unembedding."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from importlib.metadata import EntryPoint, entry_points
+from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
 from promptscope.errors import ProbeError, nearest
@@ -99,7 +99,7 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
                 f"the probe {name!r} of {_package(found[0])} cannot be loaded from {found[0].value!r}: {error!r}"
             ) from error
 
-    def _load(self, entry: EntryPoint) -> Callable[[], Probe]:
+    def _load(self, entry: Any) -> Callable[[], Probe]:
         loaded = entry.load()
         if isinstance(loaded, Probe):
             return lambda: loaded
@@ -112,7 +112,7 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
     def _origins(self, name: str) -> list[str]:
         return [*([self._from[name]] if name in self._from else []), *map(_package, self._installed(name))]
 
-    def _installed(self, name: str) -> list[EntryPoint]:
+    def _installed(self, name: str) -> list[Any]:
         return list(entry_points(group=GROUP, name=name))
 
     def __iter__(self) -> Iterator[str]:
@@ -125,7 +125,7 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
         return name in self._made or (isinstance(name, str) and bool(self._installed(name)))
 
 
-def _package(entry: EntryPoint) -> str:
+def _package(entry: Any) -> str:
     return f"the package {entry.dist.name!r}" if entry.dist is not None else f"the entry point {entry.value!r}"
 
 

@@ -76,7 +76,10 @@ def probe(
             raise ProbeError(
                 f"nothing to probe on: give task=ps.load_task(...), or a list of encoded records, not {task!r}"
             )
-        examples = {labelled: _examples(model, task, named, split, limit, labelled) for labelled in {one.labelled for one in chosen}}
+        examples = {
+            labelled: _examples(model, task, named, split, limit, labelled)
+            for labelled in {one.labelled for one in chosen}
+        }
         if not all(examples.values()):
             raise ProbeError(f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty: nothing to probe on")
         longest_input = max(len(example.input_ids) for every in examples.values() for example in every)

@@ -15,7 +15,7 @@ from torch.nn.functional import cross_entropy
 
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
-from promptscope.probes.base import Probe
+from promptscope.probes.base import Condition, Probe
 from promptscope.probes.entries import Entries, Shard
 from promptscope.probes.plan import OUTPUT
 from promptscope.probes.result import ProbeResult
@@ -34,12 +34,14 @@ class TargetLoss(Capture):
 
     site: str = OUTPUT
 
-    def reduce(self, x: Float[Tensor, "B t V"], layer: int, view: View) -> Float[Tensor, "B"]:
+    def reduce(self, x: Float[Tensor, "B t V"], layer: int, view: View) -> Float[Tensor, B]:
         """Sum over the targets of each input, by their number."""
         assert view.targets is not None
         asked = view.targets != IGNORED
         logits = x[:, x.shape[1] - asked.shape[1] :][asked]
-        each = cross_entropy(logits.to(torch.promote_types(x.dtype, torch.float32)), view.targets[asked], reduction="none")
+        each = cross_entropy(
+            logits.to(torch.promote_types(x.dtype, torch.float32)), view.targets[asked], reduction="none"
+        )
         return each.new_zeros(len(x)).index_add(0, asked.nonzero()[:, 0], each) / asked.sum(dim=1)
 
 
@@ -51,8 +53,9 @@ class WritingProbe(Probe):
     Every edit runs under every prompt (without prompts: on the plain model), over inputs with their labels.
 
     Dimensions: prompt (if there are), write. Positive = the edit makes the labels less likely. In `result.data` also
-    `loss`, the loss without an edit; and with nulls `null` (..., write, draw), the change under each draw, and `p_value`,
-    how often a draw changes the loss at least as much, in either direction: `(1 + #{|draw| >= |change|}) / (1 + R)`.
+    `loss`, the loss without an edit; and with nulls `null` (..., write, draw), the change under each draw, and
+    `p_value`, how often a draw changes the loss at least as much, in either direction:
+    `(1 + #{|draw| >= |change|}) / (1 + R)`.
 
     Raises:
         ProbeError: inputs without labels, or nothing to write.
@@ -71,7 +74,7 @@ class WritingProbe(Probe):
     """
 
     labelled = True
-    conditions = "prompted"
+    conditions: Condition = "prompted"
 
     @abstractmethod
     def writes(self) -> Mapping[str, Edit]:
@@ -87,7 +90,7 @@ class WritingProbe(Probe):
 
     def edits(self) -> dict[str, Sequence[Write]]:
         """Return the writes and the draws of their nulls."""
-        found = {name: _together(edit) for name, edit in self.writes().items()}
+        found: dict[str, Sequence[Write]] = {name: _together(edit) for name, edit in self.writes().items()}
         if not found:
             raise ProbeError(f"probe {self.name!r} has nothing to write: writes() returned an empty dict")
         for name, draws in self.nulls().items():
@@ -121,7 +124,7 @@ class WritingProbe(Probe):
         prompts: Sequence[str | None] = entries.prompts or [None]
         base = {p: _read(entries.plain("loss") if p is None else entries.prompted("loss", p)) for p in prompts}
 
-        def change(prompt: str | None, edit: str) -> Float[np.ndarray, "X"]:
+        def change(prompt: str | None, edit: str) -> Float[np.ndarray, X]:
             return _read(entries.written("loss", prompt, edit)) - base[prompt]
 
         changes = {str(p): np.stack([change(p, name) for name in names], axis=1) for p in prompts}
@@ -136,7 +139,9 @@ class WritingProbe(Probe):
         loss = np.array([base[p].mean() for p in prompts])
         result.data["loss"] = (lead, loss if lead else loss[0])
         if nulls:
-            drawn = [[[change(p, f"{n} null {r}").mean() for r in range(len(nulls[n]))] for n in nulls] for p in prompts]
+            drawn = [
+                [[change(p, f"{n} null {r}").mean() for r in range(len(nulls[n]))] for n in nulls] for p in prompts
+            ]
             _add_nulls(result, list(nulls), np.array(drawn), lead)
         return result
 
@@ -149,7 +154,10 @@ def _add_nulls(result: ProbeResult, names: list[str], drawn: Float[np.ndarray, "
         null[:, writes.index(name)] = drawn[:, j]
     observed = np.abs(result.values.values).reshape(len(drawn), len(writes))
     p_values = np.array(
-        [[p_value_of_draws(o, np.abs(d)) for o, d in zip(*both, strict=True)] for both in zip(observed, null, strict=True)]
+        [
+            [p_value_of_draws(o, np.abs(d)) for o, d in zip(*both, strict=True)]
+            for both in zip(observed, null, strict=True)
+        ]
     )
     result.data["null"] = ((*lead, "write", "draw"), null if lead else null[0])
     result.data["p_value"] = ((*lead, "write"), p_values if lead else p_values[0])
@@ -159,5 +167,5 @@ def _together(edit: Edit) -> tuple[Write, ...]:
     return (edit,) if isinstance(edit, Write) else tuple(edit)
 
 
-def _read(parts: Iterator[Shard]) -> Float[np.ndarray, "X"]:
+def _read(parts: Iterator[Shard]) -> Float[np.ndarray, X]:
     return np.concatenate([part["values"][:, 0] for part in parts]).astype(np.float64)

@@ -1,5 +1,6 @@
 """Probes that write, and probes from functions, against the same thing done by hand with hooks."""
 
+import inspect
 from dataclasses import dataclass
 
 import numpy as np
@@ -235,7 +236,7 @@ def test_functions_are_told_apart_by_their_code(tmp_path):
 
 def test_what_probe_function_refuses():
     with pytest.raises(ProbeError, match="hook point to read"):
-        ps.probe_function.__wrapped__(len) if hasattr(ps.probe_function, "__wrapped__") else ps.probe_function(len)
+        inspect.unwrap(ps.probe_function)(len)
 
     @ps.probe_function("attn.hook_pattern")
     def nameless(x, view):

@@ -10,9 +10,8 @@ from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
 from promptscope.probes.checking.bench import make_bench
-from promptscope.probes.checking.checks import CHECKS, STATE_CHECKS, CheckFailed, state
+from promptscope.probes.checking.checks import CHECKS, NOTHING, STATE_CHECKS, CheckFailed, state
 from promptscope.probes.checking.state import restored
-from promptscope.probes.function import probe_function
 from promptscope.probes.registry import get_probes
 from promptscope.prompts import Prompt
 from promptscope.tasks import Task
@@ -23,7 +22,9 @@ class ProbeCheckError(ProbeError):
 
     def __init__(self, probe: str, failed: Mapping[str, str], passed: tuple[str, ...]) -> None:
         lines = [f"- {name}: {seen}" for name, seen in failed.items()]
-        super().__init__(f"the probe {probe!r} fails {len(failed)} of {len(failed) + len(passed)} checks\n" + "\n".join(lines))
+        super().__init__(
+            f"the probe {probe!r} fails {len(failed)} of {len(failed) + len(passed)} checks\n" + "\n".join(lines)
+        )
         self.failed = dict(failed)
         self.passed = passed
 
@@ -82,7 +83,7 @@ def check_probe(
     if unknown := sorted(set(only) - {"runs", *STATE_CHECKS, *CHECKS}):
         raise ProbeError(f"no check {unknown[0]!r}. There are: {', '.join([*STATE_CHECKS, *CHECKS])}")
     bench = make_bench(chosen, model, prompts, task, split)
-    bench.run(probe=_nothing)  # what is set up at the first run is not the probe's doing
+    bench.run(probe=NOTHING)  # what is set up at the first run is not the probe's doing
     failed: dict[str, str] = {}
     passed: list[str] = []
 
@@ -116,8 +117,3 @@ def check_probe(
     if failed:
         raise ProbeCheckError(chosen.name, failed, tuple(passed))
     return CheckReport(chosen.name, tuple(passed))
-
-
-@probe_function("hook_resid_post", name="nothing")
-def _nothing(x: Any, view: Any) -> Any:
-    return x[:, 0, 0]

@@ -58,7 +58,9 @@ def hooks_of(model: HookedModel) -> dict[str, Any]:
             replaced = "forward" in vars(module)
             if count or replaced:
                 found[f"{tree}.{name}"] = f"{count} hooks" + (" and a forward of its own" if replaced else "")
-    found["all modules"] = len(nn.modules.module._global_forward_hooks) + len(nn.modules.module._global_forward_pre_hooks)
+    found["all modules"] = len(nn.modules.module._global_forward_hooks) + len(
+        nn.modules.module._global_forward_pre_hooks
+    )
     return found
 
 
@@ -66,8 +68,11 @@ def hooks_of(model: HookedModel) -> dict[str, Any]:
 def restored(model: HookedModel) -> Iterator[None]:
     """Undo, after a `with` block, what it changed of hooks, tokenizer, random numbers and global settings."""
     modules = {id(m): m for root in _trees(model).values() for m in root.modules()}.values()
-    hooks = [(getattr(module, kind), dict(getattr(module, kind))) for module in modules for kind in _HOOKS]
-    lists = [(m.fwd_hooks, list(m.fwd_hooks)) for m in modules if isinstance(getattr(m, "fwd_hooks", None), list)]
+    hooks: list[tuple[Any, Any]] = [
+        (getattr(module, kind), dict(getattr(module, kind))) for module in modules for kind in _HOOKS
+    ]
+    kept: list[Any] = [getattr(module, "fwd_hooks", None) for module in modules]
+    lists: list[tuple[Any, list[Any]]] = [(one, list(one)) for one in kept if isinstance(one, list)]
     forwards = [(module, vars(module).get("forward")) for module in modules]
     training = [(module, module.training) for module in modules]
     everywhere = [(place, dict(place)) for place in _GLOBAL_HOOKS]
