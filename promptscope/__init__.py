@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from promptscope.account import Account, explain
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
+        ArgumentError,
         GridError,
         ModelError,
         ProbeError,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         init,
         load_prompt,
         random_like,
+        reparameterise,
         write_peft,
     )
     from promptscope.report import Report
@@ -56,7 +58,8 @@ if TYPE_CHECKING:
 # The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
-    "errors": "GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError TaskError",
+    "errors": "ArgumentError GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError "
+    "TaskError",
     "account": "Account explain",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",
@@ -64,7 +67,8 @@ _HOMES = {
     "models": "EMBEDDED_MODELS HookedModel load_model",
     "probes": "ProbeResult load_result probe probe_function register_probe",
     "probes.checking": "ProbeCheckError check_probe",
-    "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like write_peft",
+    "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like "
+    "reparameterise write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",

@@ -8,6 +8,10 @@ class PromptscopeError(Exception):
     """Base of every error that promptscope raises on purpose."""
 
 
+class ArgumentError(PromptscopeError, ValueError):
+    """An argument is not what the function takes: another type, shape, length, or not a finite number."""
+
+
 class ModelError(PromptscopeError):
     """A model cannot be loaded, or does not do what its hook-point table promises."""
 
@@ -38,6 +42,15 @@ class StoreError(PromptscopeError):
 
 class ProbeError(PromptscopeError):
     """A probe cannot be computed on this model, task or prompt."""
+
+
+def shortened(text: str, length: int = 80) -> str:
+    """Return *text*, or its beginning: what was given may be a whole data set.
+
+    >>> shortened("a" * 100, 5)
+    'aaaaa...'
+    """
+    return text if len(text) <= length else f"{text[:length]}..."
 
 
 def nearest(name: str, options: Iterable[str]) -> str:

@@ -11,10 +11,11 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from torch import Tensor
 
-from promptscope.engine.linears import WORTH, can_prepack, prepacked, prepacking_gain
+from promptscope.checks import checked
+from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
+from promptscope.engine.texts import Texts
 from promptscope.errors import ModelError
-from promptscope.models import HookedModel
-from promptscope.prompts import Prompt
+from promptscope.models import HookedModel, PromptLike
 
 
 class PackingWarning(UserWarning):
@@ -27,32 +28,56 @@ class Execution:
 
     packed: bool | None = None
     prepacked: bool | None = None
+    attention: str | None = None
+    matmul: str | None = None
 
 
 _AUTOMATIC = Execution()
 _asked: ContextVar[Execution] = ContextVar("promptscope_execution", default=_AUTOMATIC)
 _reasons: WeakKeyDictionary[HookedModel, str | None] = WeakKeyDictionary()
-_gains: WeakKeyDictionary[HookedModel, float] = WeakKeyDictionary()
 _told: WeakSet[HookedModel] = WeakSet()
 
 
+@checked()
 @contextmanager
-def execution(packed: bool | None = None, prepacked: bool | None = None) -> Iterator[None]:
+def execution(
+    packed: bool | None = None,
+    prepacked: bool | None = None,
+    attention: str | None = None,
+    matmul: str | None = None,
+) -> Iterator[None]:
     """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.
+
+    What None stands for depends on the machine and the model, never on a measurement: one call gives the same bits
+    again on the same machine.
 
     Args:
         packed: `False` runs padded batches through the plain model, behind a prefix cache where there is one;
             `True` and None pack wherever that is possible.
         prepacked: whether frozen linear layers of packed passes run on weights packed for oneDNN (CPU, float32).
-            None measures once per model whether that is faster here; it costs two more copies of the weights.
+            None does it on processors where it is known to pay (AMD with AVX-512) for models whose layers are large
+            enough; it costs two more copies of the weights.
+        attention: over the flat rows of a packed pass: `"padded"` (None), or `"flex"`, PyTorch's compiled flex
+            attention, which computes nothing for padding (GPU only).
+        matmul: `"bf16"` lets the frozen linear layers of a float32 model multiply in bfloat16 (CPU; all but the output
+            embedding). Prompts, residual stream, attention, sums and optimiser stay in float32. Rounding is then that
+            of 8 bits: about 1e-2 of a prompt's gradient; a run says so in its settings. Probes and hooks always run in
+            float32. `"float32"` (None) is exact.
+
+    Raises:
+        ModelError: another *attention* or *matmul*.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> with ps.execution(packed=False):
     ...     scores = ps.evaluate(model, task, limit=4, progress=False)
     """
+    if attention not in (None, "padded", "flex"):
+        raise ModelError(f"attention must be 'padded', 'flex' or None, not {attention!r}")
+    if matmul not in (None, "float32", "bf16"):
+        raise ModelError(f"matmul must be 'float32', 'bf16' or None, not {matmul!r}")
     before = _asked.get()
-    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked}
+    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked, "attention": attention, "matmul": matmul}
     token = _asked.set(replace(before, **{name: value for name, value in changes.items() if value is not None}))
     try:
         yield
@@ -62,20 +87,36 @@ def execution(packed: bool | None = None, prepacked: bool | None = None) -> Iter
 
 def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
     """Run the linear layers of *module* (the twin) the faster way."""
+    if module is None and matmul(model) == "bf16":
+        return prepacked(model.twin, torch.bfloat16)
     return prepacked(module or model.twin) if uses_prepacked(model) else nullcontext()
 
 
+def matmul(model: HookedModel) -> str:
+    """Return in which type frozen linear layers multiply: `float32`, or `bf16` where that was asked for.
+
+    Raises:
+        ModelError: asked for where it does not exist.
+    """
+    asked = _asked.get().matmul or "float32"
+    if asked == "bf16" and not (can_prepack(model.twin) and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        raise ModelError(
+            "matmul='bf16' exists for float32 models on a CPU whose instructions oneDNN can use for it (AVX-512 or "
+            f"AMX), and {model.name!r} is {model.dtype} on {model.device}: leave matmul=None, or load the model in "
+            "bfloat16"
+        )
+    return asked
+
+
 def uses_prepacked(model: HookedModel) -> bool:
-    """Say whether linear layers run on packed weights: as asked, else where measured to be faster.
+    """Say whether linear layers run on packed weights: as asked, else where it is known to pay.
 
     Raises:
         ModelError: asked for where it does not exist.
     """
     asked = _asked.get().prepacked
     if asked is None:
-        if model not in _gains:
-            _gains[model] = prepacking_gain(model.twin)
-        return _gains[model] >= WORTH
+        return prepacking_pays(model.twin)
     if asked and not can_prepack(model.twin):
         raise ModelError(
             f"prepacked linear layers exist for float32 models on a CPU, and {model.name!r} is {model.dtype} on "
@@ -84,25 +125,30 @@ def uses_prepacked(model: HookedModel) -> bool:
     return asked
 
 
-def is_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> bool:
+def asked_attention() -> str | None:
+    """Return which attention over flat rows is asked for."""
+    return _asked.get().attention
+
+
+def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that.
 
-    Where hooks are attached it does not: the bridge runs, whose layout they expect.
+    Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
+    positions, which their relative positions leave no gap for.
     """
     if _asked.get().packed is False or model.active_hooks():
         return False
-    reason = why_not_packed(model, prompts)
+    if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
+        return False
+    reason = why_not_packed(model)
     if reason is not None and model not in _told:
         _told.add(model)
         warnings.warn(f"{model.name!r} runs unpacked, which is slower: {reason}", PackingWarning, stacklevel=3)
     return reason is None
 
 
-def why_not_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> str | None:
-    """Return what keeps *model* and *prompts* from running packed, None if nothing does."""
-    for prompt in prompts:
-        if prompt.bind(model).rows(model) is None and not prompt.prefixes(model):
-            return f"{type(prompt).__name__} has hooks, but neither rows() nor prefixes()"
+def why_not_packed(model: HookedModel) -> str | None:
+    """Return what keeps *model* from running packed, None if nothing does."""
     if model not in _reasons:
         _reasons[model] = _ask_config(model) or _compare(model)
     return _reasons[model]
@@ -125,20 +171,21 @@ def _ask_config(model: HookedModel) -> str | None:
 @torch.no_grad()
 def _compare(model: HookedModel) -> str | None:
     """Run two short texts both ways: what no table knows, the numbers do."""
-    from promptscope.engine.forward import packed_logits  # needs this module
+    from promptscope.engine.plain import plain_logits
+    from promptscope.engine.run import packed_logits  # needs this module
 
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.shape.vocab_size, (2, 6), generator=generator).to(model.device)
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
-    where = mask.bool()
-    decoder_ids = ids if model.family.kind == "seq2seq" else None
+    texts = Texts(ids, mask, mask.bool(), ids if model.family.kind == "seq2seq" else None)
     try:
-        with execution(prepacked=False):  # the layout is in question here, not the kernel
-            packed = packed_logits(model, where, ids, mask, decoder_ids=decoder_ids)
+        # The layout is in question here, not the kernel.
+        with execution(prepacked=False, attention="padded", matmul="float32"):
+            packed = packed_logits(model, texts)
     except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
         return f"it does not take flat rows ({type(error).__name__}: {error})"
-    plain = model.logits_where(where, ids, mask, decoder_input_ids=decoder_ids)
+    plain = plain_logits(model, texts)
     return None if _close(packed, plain) else f"packed logits differ by {float((packed - plain).abs().max()):.2g}"
 
 

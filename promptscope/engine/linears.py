@@ -4,32 +4,38 @@ PyTorch's float32 matrix product leaves half of an AMD CPU unused (its MKL takes
 same wheel, does not, and a frozen weight has to be packed only once. Outputs differ by float32 rounding.
 """
 
-import statistics
-import time
+import platform
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import cache, partial
+from pathlib import Path
 from typing import Any
 from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
-from torch.nn.functional import linear
 from torch.utils.weak import WeakTensorKeyDictionary
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from promptscope.engine.attention import lock_of
 from promptscope.files import fingerprint
 
-WORTH = 1.2  # measured gain from which packing pays for two more copies of the weights
+BF16 = torch.bfloat16
+WORTH = 2**18  # numbers in a model's most frequent weight from which packing pays for two more copies of all
 
 
 class PackedWeight:
-    """A frozen weight `(d_out, d_in)` packed for `y = x W^T` and for its gradient `dx = dy W`."""
+    """A frozen weight `(d_out, d_in)` packed for `y = x W^T` and for its gradient `dx = dy W`.
 
-    def __init__(self, weight: Tensor) -> None:
-        self.forward = _pack(weight)
-        self.backward = _pack(weight.t())
+    In bfloat16 both factors of a product are rounded to 8 bits, products are summed in float32, and the result is
+    rounded once more; inputs, outputs, bias and gradients are float32 all the same.
+    """
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.forward = _pack(weight.to(dtype))
+        self.backward = _pack(weight.t().to(dtype))
         self.version, self.fingerprint = _version(weight), fingerprint(weight)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -61,24 +67,30 @@ def _pack(weight: Tensor) -> Tensor:
 
 
 def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    if packed.dtype == x.dtype:
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    y = torch.ops.mkldnn._linear_pointwise(x.to(packed.dtype), packed, None, "none", [], "").to(x.dtype)
+    return y if bias is None else y.add_(bias)
 
 
-_packed = WeakTensorKeyDictionary()  # weight -> PackedWeight: modules that share a weight share it packed
+# dtype -> weight -> PackedWeight: modules that share a weight share it packed
+_packed: dict[torch.dtype, WeakTensorKeyDictionary] = {d: WeakTensorKeyDictionary() for d in (torch.float32, BF16)}
 Ready = tuple[Any, tuple[int, int, tuple[int, int]], Callable[..., Tensor]]
-_known: WeakKeyDictionary[nn.Module, list[Ready]] = WeakKeyDictionary()
+_known: dict[torch.dtype, WeakKeyDictionary[nn.Module, list[Ready]]] = {d: WeakKeyDictionary() for d in _packed}
 
 
 @contextmanager
-def prepacked(model: nn.Module) -> Iterator[None]:
+def prepacked(model: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[None]:
     """Let the linear layers of a frozen *model* run on packed weights; weights and state dict stay as they are.
+
+    In bfloat16 all but the output embedding do, whose rounding would be that of the logits.
 
     The first use packs (two copies of each weight, kept as long as the model); a weight that changed since is packed
     again (one that changed through `weight.data` only after `notice_edits`).
     """
     with lock_of(model):
         # The blocks may be nested.
-        mine = [(layer.__dict__, run) for layer, _, run in _ready(model) if "forward" not in layer.__dict__]
+        mine = [(layer.__dict__, run) for layer, _, run in _ready(model, dtype) if "forward" not in layer.__dict__]
         for attributes, run in mine:
             attributes["forward"] = run
         try:
@@ -88,17 +100,18 @@ def prepacked(model: nn.Module) -> Iterator[None]:
                 del attributes["forward"]
 
 
-def _ready(model: nn.Module) -> list[Ready]:
+def _ready(model: nn.Module, dtype: torch.dtype) -> list[Ready]:
     """Return the linear layers of *model* with their packed forms, looked up anew only if a layer changed."""
-    ready = _known.get(model)
+    ready = _known[dtype].get(model)
     if ready is None or any(_state(layer) != seen for layer, seen, _ in ready):
+        head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
         ready = []
         for layer in _linear_layers(model):
-            weight = layer.weight
-            if weight not in _packed or _packed[weight].version != _version(weight):
-                _packed[weight] = PackedWeight(weight_of(layer))
-            ready.append((layer, _state(layer), partial(_packed[weight], bias=layer.bias)))
-        _known[model] = ready
+            weight, packed = layer.weight, _packed[torch.float32 if layer is head else dtype]
+            if weight not in packed or packed[weight].version != _version(weight):
+                packed[weight] = PackedWeight(weight_of(layer), torch.float32 if layer is head else dtype)
+            ready.append((layer, _state(layer), partial(packed[weight], bias=layer.bias)))
+        _known[dtype][model] = ready
     return ready
 
 
@@ -107,12 +120,14 @@ def notice_edits(model: nn.Module) -> None:
 
     It reads every packed weight once: for the start of a computation, not for every pass.
     """
-    weights = {layer.weight for layer in _linear_layers(model)}
-    edited = [weight for weight in weights if weight in _packed and _packed[weight].fingerprint != fingerprint(weight)]
-    for weight in edited:
-        del _packed[weight]
-    if edited:
-        _known.clear()  # a twin and its bridge share their weights
+    for weight in {layer.weight for layer in _linear_layers(model)}:
+        held = [packed for packed in _packed.values() if weight in packed]
+        now = fingerprint(weight) if held else None
+        for packed in held:
+            if packed[weight].fingerprint != now:
+                del packed[weight]
+                for known in _known.values():
+                    known.clear()  # a twin and its bridge share their weights
 
 
 def _state(layer: Any) -> tuple[int, int, tuple[int, int]]:
@@ -137,35 +152,22 @@ def can_prepack(model: nn.Module) -> bool:
     return all(hasattr(torch.ops.mkldnn, name) for name in names)  # private: they may go with a new release
 
 
-def prepacking_gain(model: nn.Module) -> float:
-    """Measure how much faster packed weights are here: forward and backward of the model's commonest layer.
+def prepacking_pays(model: nn.Module) -> bool:
+    """Say whether packing is known to be faster here: by processor and shape, so that the answer never varies.
 
-    The median over rounds of time(PyTorch) / time(packed), at 256 rows; 1 where packing is impossible.
+    On AMD processors with AVX-512 PyTorch's own float32 product may use half of the vector unit, and packed weights
+    were never slower (1.0 to 2 times as fast) from layers of 2^18 numbers on; smaller ones, and Intel's, gain nothing.
     """
-    if not can_prepack(model):
-        return 1.0
-    shapes = [tuple(weight_of(layer).shape) for layer in _linear_layers(model)]
-    if not shapes:
-        return 1.0
-    return _gain(*max(set(shapes), key=lambda shape: shapes.count(shape) * shape[0] * shape[1]))
+    if not can_prepack(model) or not _is_amd_with_avx512():
+        return False
+    sizes = Counter(layer.weight.numel() for layer in _linear_layers(model))
+    return bool(sizes) and max(sizes, key=lambda size: sizes[size] * size) >= WORTH
 
 
 @cache
-def _gain(d_out: int, d_in: int, rows: int = 256, rounds: int = 7) -> float:
-    generator = torch.Generator().manual_seed(0)
-    weight = torch.randn(d_out, d_in, generator=generator)
-    x = torch.randn(rows, d_in, generator=generator).requires_grad_()
-    packed = PackedWeight(weight)
-    repeats = max(1, 100_000_000 // (rows * d_out * d_in))
-    plain, fast = partial(linear, weight=weight), packed
-    with torch.enable_grad():
-        ratios = [_seconds(plain, x, repeats) / _seconds(fast, x, repeats) for _ in range(rounds + 1)]
-    return statistics.median(ratios[1:])  # the first round warms up
-
-
-def _seconds(function: Callable[[Tensor], Tensor], x: Tensor, repeats: int) -> float:
-    start = time.process_time()
-    for _ in range(repeats):
-        y = function(x)
-        y.backward(y.detach())
-    return time.process_time() - start
+def _is_amd_with_avx512() -> bool:
+    try:
+        processor = Path("/proc/cpuinfo").read_text()
+    except OSError:  # not Linux
+        processor = platform.processor()
+    return "AuthenticAMD" in processor and torch.backends.cpu.get_cpu_capability() == "AVX512"

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from promptscope.checks import checked
 from promptscope.inference.batches import batches, check_padding, encode_split, share_over
 from promptscope.inference.generate import write
 from promptscope.inference.scoring import score_batch, word_logits
@@ -14,6 +15,7 @@ from promptscope.tasks import Batch, EncodedSplit, Task
 from promptscope.tasks.encoded import Side
 
 
+@checked(batch_size=1, limit=1, max_length=1, max_new_tokens=1)
 def evaluate(
     model: HookedModel,
     task: Task,
@@ -30,10 +32,11 @@ def evaluate(
     """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
 
     Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
-    as many as the longest label has, end token included). `loss` is the mean cross-entropy (nats) over label and end
-    tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
-    `padding="left"` moves texts away from the prompt, see `TrainConfig`: results then depend on *batch_size*. *hooks*
-    are attached for the length of the call, besides those that are, see `model.hooks`.
+    as many as the longest answer of the training split has, end token included; without one, of this split). `loss` is
+    the mean cross-entropy (nats) over label and end tokens; lower is better. All metrics: higher is better. `n` counts
+    records. Without a prompt: the frozen model. `padding="left"` moves texts away from the prompt, see `TrainConfig`:
+    results then depend on *batch_size*. *hooks* are attached for the length of the call, besides those that are, see
+    `model.hooks`.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -46,6 +49,7 @@ def evaluate(
         return evaluator.scores(progress)
 
 
+@checked(batch_size=1, limit=1, max_length=1, max_new_tokens=1)
 def predict(
     model: HookedModel,
     task: Task,
@@ -86,8 +90,11 @@ class Evaluator:
         if task.verbalizer is not None:
             self.words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
             return
-        longest = max(sum(target != -100 for target in example.targets) for example in self.examples)
-        self.max_new_tokens = longest if max_new_tokens is None else max_new_tokens
+        if max_new_tokens is None:
+            # How long the right answers are is not known before they are given: the training split says it.
+            known = "train" if "train" in task.splits else split
+            max_new_tokens = task.answer_length(model.tokenizer, model.family.kind, known)
+        self.max_new_tokens = max_new_tokens
         reserve = self.max_new_tokens if model.family.kind == "causal" else 0
         self.sources = encode_split(
             model, task, split, prompt, max_length, with_label=False, limit=limit, reserve=reserve
@@ -100,7 +107,7 @@ class Evaluator:
         shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
         losses, label_scores = [], []
         for batch in self._batches(self.examples, "evaluate", progress):
-            logits = target_logits(self.model, batch, self.prompt, shared)
+            logits = target_logits(self.model, batch, [] if self.prompt is None else [self.prompt], shared=shared)
             losses.append(target_losses(batch, logits))
             if self.task.verbalizer is not None:
                 label_scores.append(score_batch(self.model, batch, self.words, self.prompt, shared, logits))

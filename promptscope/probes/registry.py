@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from importlib.metadata import entry_points
 from typing import Any, TypeVar
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError, nearest
 from promptscope.probes.attention_bias import AttentionBias
 from promptscope.probes.attention_kl import AttentionKL
@@ -17,7 +18,7 @@ from promptscope.probes.neurons import NeuronStates
 from promptscope.probes.residual_pca import ResidualPCA
 
 GROUP = "promptscope.probes"
-"""Entry-point group of installed packages: `[project.entry-points."promptscope.probes"] my_probe = "package:MyProbe"`."""
+"""Entry-point group of installed packages: under it, `my_probe = "package.module:MyProbe"` in `pyproject.toml`."""
 
 P = TypeVar("P", bound=type[Probe] | Probe)
 
@@ -43,7 +44,7 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
         """
         if not (isinstance(probe, Probe) or (isinstance(probe, type) and issubclass(probe, Probe))):
             raise ProbeError(
-                f"register_probe takes a subclass of ps.probes.Probe or a probe made by ps.probe_function, got {probe!r}"
+                f"register_probe takes a subclass of ps.probes.Probe or what ps.probe_function makes, got {probe!r}"
             )
         make: Callable[[], Probe] = probe if isinstance(probe, type) else lambda: probe
         kind = probe if isinstance(probe, type) else type(probe)
@@ -153,6 +154,7 @@ def register_probe(probe: P, name: str | None = None) -> P:
     return PROBES.add(probe, name)
 
 
+@checked()
 def get_probes(probes: Iterable[Any]) -> list[Probe]:
     """Return probes given as objects or names.
 

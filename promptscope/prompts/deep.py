@@ -10,11 +10,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from promptscope.errors import PromptError
-from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models import HookedModel, KeysValues, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
 from promptscope.prompts.inner import keys_and_values
 from promptscope.prompts.prompt import Prompt
-from promptscope.prompts.rotary import after_rotary, before_rotary
+from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
 from promptscope.prompts.soft import SoftPrompt
 
 
@@ -34,6 +34,7 @@ class DeepPrompt(Prompt):
         layers: the chosen layers, counted from 0; all by default.
         parts: attentions to write to: `("self",)` on causal and masked models; on encoder-decoders any of `encoder`,
             `decoder` and `cross`, all by default.
+        reparameterisation: a network that makes the vectors from the parameters (`ps.reparameterise`).
         init, seed: see `ps.init`; token initialisations give the keys and values that those tokens have inside the
             model (untied), or the token vectors themselves (tied).
 
@@ -50,12 +51,14 @@ class DeepPrompt(Prompt):
         parts: Sequence[str] | None = None,
         init: str | Initialisation = "uniform",
         seed: int = 0,
+        reparameterisation: Reparameterisation | dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(length, init, seed)
+        super().__init__(length, init, seed, reparameterisation)
         self.tied = tied
         self.layers = None if layers is None else tuple(sorted(set(layers)))
         self.parts = None if parts is None else tuple(parts)
         self.numbers = nn.ParameterDict()  # "<part>_keys"/"<part>_values", tied: "<part>_both"; [layer, k, d_kv]
+        self.networks = nn.ModuleDict()  # one for each of `numbers` of a reparameterised prompt
         # Keys imported from PEFT stay as they stand in a cache: turned back and forth they would lose their last bits,
         # and 30 layers make a difference of 5e-4 of that.
         self.keys_after_rotary = False
@@ -67,6 +70,8 @@ class DeepPrompt(Prompt):
         settings["parts"] = None if self.parts is None else list(self.parts)
         if self.keys_after_rotary:
             settings["keys_after_rotary"] = True
+        if self.reparameterisation is not None:
+            settings["reparameterisation"] = self.reparameterisation.settings()
         return settings
 
     def chosen_layers(self, model: HookedModel) -> tuple[int, ...]:
@@ -89,66 +94,50 @@ class DeepPrompt(Prompt):
 
     def keys(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
         """Return the keys of the chosen layers, before the rotary embedding (after it: `keys_after_rotary`)."""
-        return self.numbers[f"{part}_both" if self.tied else f"{part}_keys"]
+        return self._vectors(f"{part}_both" if self.tied else f"{part}_keys")
 
     def values(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
         """Return the values of the chosen layers."""
-        return self.numbers[f"{part}_both" if self.tied else f"{part}_values"]
+        return self._vectors(f"{part}_both" if self.tied else f"{part}_values")
 
-    def slots(self, model: HookedModel) -> dict[str, int]:
-        """Take k positions in front of each stream whose keys are written."""
-        streams = {model.family.attentions[part].keys for part in self.chosen_parts(model)}
-        return {stream: self.length for stream in sorted(streams)}
+    def _both(self, part: str) -> tuple[Tensor, Tensor]:
+        keys = self.keys(part)
+        return keys, keys if self.tied else self.values(part)
 
-    def hooks(self, model: HookedModel) -> list[Hook]:
-        """Write keys and values over the placeholders; hide the placeholders where nothing is written."""
+    def tensors(self) -> dict[str, Tensor]:
+        """Return keys and values by the names of their parameters."""
+        return {f"numbers.{name}": self._vectors(name) for name in self.numbers}
+
+    def _vectors(self, name: str) -> Float[Tensor, "L k d_kv"]:
+        return self.networks[name](self.numbers[name]) if name in self.networks else self.numbers[name]
+
+    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self.networks = nn.ModuleDict()
+        for name, number in tensors.items():
+            self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number)
+
+    def _build_network(self) -> None:
+        if self.reparameterisation is not None:
+            for name, number in self.numbers.items():
+                self.networks[name] = self.reparameterisation.network(self.length, number.shape[-1])
+
+    def place(self, model: HookedModel) -> Placement:
+        """Put keys and values in front of the text, in the chosen layers of the chosen attentions."""
         self.bind(model)
-        layers, parts, slots = self.chosen_layers(model), self.chosen_parts(model), self.slots(model)
         heads = (model.shape.n_kv_heads, model.shape.d_head)
-        keys = {part: self.keys(part).unflatten(-1, heads) for part in parts}  # (L, k, kv_head, d_head)
-        if self.keys_after_rotary:
-            keys = {part: before_rotary(x.transpose(1, 2), model).transpose(1, 2) for part, x in keys.items()}
-        hooks: list[Hook] = []
-        for part, attention in model.family.attentions.items():
-            if attention.keys not in slots:
-                continue
-            for layer in range(model.layers[attention.stack]):
-                where = f"{attention.stack}.{layer}.{attention.module}"
-                if part in parts and layer in layers:
-                    row = layers.index(layer)
-                    hooks.append((f"{where}.hook_k", _write(keys[part][row])))
-                    hooks.append((f"{where}.hook_v", _write(self.values(part)[row].unflatten(-1, heads))))
-                else:
-                    hooks.append((f"{where}.hook_attn_scores", _hide(self.length)))
-        return hooks
-
-    def prefix(self, model: HookedModel) -> Prefix:
-        """Return keys (after the rotary embedding) and values; layers that are not chosen hold zeros, unseen."""
-        self._need_causal(model)
-        return self.prefixes(model)["self"]
-
-    def prefixes(self, model: HookedModel) -> dict[str, Prefix]:
-        """Return keys (after the rotary embedding) and values of every part; `prefix` is that of causal models."""
-        self.bind(model)
-        layers = self.chosen_layers(model)
-        heads = (model.shape.n_kv_heads, model.shape.d_head)
-        rows = {layer: slice(row, row + 1) for row, layer in enumerate(layers)}
-        found = {}
+        parts = {}
         for part in self.chosen_parts(model):
-            keys = self.keys(part).to(model.dtype).unflatten(-1, heads).transpose(1, 2)  # (L, kv_head, k, d_head)
-            values = self.values(part).to(model.dtype).unflatten(-1, heads).transpose(1, 2)
-            if not self.keys_after_rotary:
-                keys = after_rotary(keys, model)
-            unseen = torch.zeros_like(keys[:1])
-            every = range(model.layers[model.family.attentions[part].stack])
-            found[part] = Prefix(
-                tuple(keys[rows[i]] if i in rows else unseen for i in every),
-                tuple(values[rows[i]] if i in rows else unseen for i in every),
-                frozenset(layers),
-            )
-        return found
+            keys, values = (x.unflatten(-1, heads).transpose(1, 2) for x in self._both(part))
+            parts[part] = KeysValues(keys, values, self.chosen_layers(model), self.keys_after_rotary)
+        return Placement(self.length, None, parts)
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
+        self._create_numbers(model, generator)
+        self._build_network()
+        for network in self.networks.values():
+            draw_weights(network, generator)
+
+    def _create_numbers(self, model: HookedModel, generator: torch.Generator) -> None:
         layers, parts = self.chosen_layers(model), self.chosen_parts(model)
         d_kv = model.shape.n_kv_heads * model.shape.d_head
         if isinstance(self.init, FromPrompt) and isinstance(self.init.prompt, DeepPrompt):
@@ -156,7 +145,7 @@ class DeepPrompt(Prompt):
             return
         if isinstance(self.init, Uniform):
             for name in self._names(parts):
-                start = torch.empty(len(layers), self.length, d_kv)
+                start = torch.empty(len(layers), self.n_rows, d_kv)
                 self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
             return
         vectors = self._start_vectors(model, generator)
@@ -176,23 +165,25 @@ class DeepPrompt(Prompt):
 
     def _start_vectors(self, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
         if isinstance(self.init, TokenInitialisation):
-            return self.init.vectors(model, self.length, generator).float()
+            return self.init.vectors(model, self.n_rows, generator).float()
         assert isinstance(self.init, FromPrompt)
         source = self.init.prompt.bind(model)
-        if not isinstance(source, SoftPrompt) or source.length != self.length:
-            raise PromptError(f"a deep prompt of length {self.length} cannot start from {source!r}: lengths differ")
+        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
+            raise PromptError(
+                f"a deep prompt of {self.n_rows} parameter vectors cannot start from {source!r}: lengths differ"
+            )
         return source.vectors().detach().float()
 
     def _copy_from(self, source: DeepPrompt, model: HookedModel) -> None:
-        mine = (self.length, self.tied, self.chosen_layers(model), self.chosen_parts(model))
+        mine = (self.n_rows, self.tied, self.chosen_layers(model), self.chosen_parts(model))
         theirs = (source.length, source.tied, source.chosen_layers(model), source.chosen_parts(model))
         if mine != theirs:
             raise PromptError(
                 f"(length, tied, layers, parts) must agree to start from a deep prompt: {mine} != {theirs}"
             )
         self.keys_after_rotary = source.keys_after_rotary
-        for name, number in source.numbers.items():
-            self.numbers[name] = nn.Parameter(number.detach().clone())
+        for name, number in source.tensors().items():
+            self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number.detach().clone())
 
     def _names(self, parts: Sequence[str]) -> list[str]:
         roles = ("both",) if self.tied else ("keys", "values")
@@ -203,30 +194,10 @@ class DeepPrompt(Prompt):
         names = self._names(self.chosen_parts(model))
         if set(self.numbers) != set(names):
             raise PromptError(f"the prompt holds {sorted(self.numbers)}, on {model.name!r} it needs {names}")
-        expected = (len(self.chosen_layers(model)), self.length, d_kv)
+        expected = (len(self.chosen_layers(model)), self.n_rows, d_kv)
         for name, number in self.numbers.items():
             if tuple(number.shape) != expected:
                 raise PromptError(
                     f"{name} of the prompt has shape {tuple(number.shape)}, {model.name!r} needs {expected} "
                     "(layers, k, kv_heads x d_head)"
                 )
-
-
-def _write(rows: Float[Tensor, "k kv_head d_head"]) -> Any:
-    def write(x: Float[Tensor, "B T kv_head d_head"], hook: object) -> Tensor | None:
-        if x.shape[1] <= len(rows):  # a decoding step behind a cache: the prompt is in the cache
-            return None
-        return torch.cat([rows.to(x).expand(len(x), -1, -1, -1), x[:, len(rows) :]], dim=1)
-
-    return write
-
-
-def _hide(k: int) -> Any:
-    def hide(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
-        # A finite number, not -inf: a placeholder's own row may have no other key, and must not be NaN. Finite in
-        # float32 too, in which Llama takes its softmax whatever the dtype.
-        lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
-        hidden = torch.full_like(scores[..., :k], lowest)
-        return torch.cat([hidden, scores[..., k:]], dim=-1)
-
-    return hide

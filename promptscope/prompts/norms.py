@@ -3,10 +3,12 @@
 import pandas as pd
 import torch
 
+from promptscope.checks import checked
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.prompt import Prompt
 
 
+@checked()
 def prompt_norms(prompt: Prompt) -> pd.DataFrame:
     """Return the L2 norm of every vector of a bound prompt: columns `part`, `role`, `layer`, `position`, `norm`.
 
@@ -19,7 +21,7 @@ def prompt_norms(prompt: Prompt) -> pd.DataFrame:
     (4, 5)
     """
     rows = []
-    for name, parameter in prompt.named_parameters():
+    for name, parameter in prompt.tensors().items():
         norms = parameter.detach().float().norm(dim=-1)  # (k,) or (layer, k)
         if isinstance(prompt, DeepPrompt):
             part, _, role = name.removeprefix("numbers.").rpartition("_")

@@ -13,8 +13,9 @@ from torch import Tensor, nn
 
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
-from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models import Hook, HookedModel, Placement, Prefix, hooks_of, prefix_of
 from promptscope.prompts.initialisation import Initialisation, parse_init
+from promptscope.prompts.reparameterisation import Reparameterisation, parse_reparameterisation
 
 # Not typing.Self: beartype cannot check it on single methods, which is how jaxtyping applies it in tests.
 P = TypeVar("P", bound="Prompt")
@@ -24,17 +25,33 @@ class Prompt(nn.Module, ABC):
     """Trainable vectors at k positions in front of the text.
 
     A prompt is made without a model and gets its parameters when it meets one: `prompt.bind(model)`; training,
-    `model.logits` and `ps.probe` bind by themselves. `hooks(model)` defines what it does, on every family;
-    `prefix(model)` is the same thing as keys and values, on causal models.
+    `model.logits` and `ps.probe` bind by themselves. `place(model)` says what it puts in front of a text;
+    `hooks(model)` is what that does, on every family, `prefix(model)` the same as keys and values, on causal models.
     """
 
-    def __init__(self, length: int, init: str | Initialisation = "uniform", seed: int = 0) -> None:
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        stated = {"slots", "hooks", "prefix", "rows", "prefixes"} & set(vars(cls))
+        if stated:
+            raise PromptError(
+                f"{cls.__name__} defines {', '.join(sorted(stated))}(), which follow from place(model) and would not "
+                "be asked: return what it does there. Hooks of another kind go to model.hooks(...) or hooks=[...]"
+            )
+
+    def __init__(
+        self,
+        length: int,
+        init: str | Initialisation = "uniform",
+        seed: int = 0,
+        reparameterisation: Reparameterisation | dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(length, int) or length < 1:
             raise PromptError(f"a prompt needs a whole number of positions, at least one, got length={length!r}")
         self.length = length
         self.init = parse_init(init)
         self.seed = seed
+        self.reparameterisation = parse_reparameterisation(reparameterisation)
         self.provenance: dict[str, Any] = {}
         self.strict = True
 
@@ -94,6 +111,36 @@ class Prompt(nn.Module, ABC):
         tensors = {name: tensor_hash(parameter) for name, parameter in self.named_parameters()}
         return content_hash({"type": type(self).__name__, "settings": self.settings(), "tensors": tensors})
 
+    @property
+    def n_rows(self) -> int:
+        """Number of parameter vectors: the length, or 1 where one vector is broadcast."""
+        return self.length if self.reparameterisation is None else self.reparameterisation.rows(self.length)
+
+    def fold(self: P) -> P:
+        """Return the plain prompt that a trained, reparameterised one computes: same outputs, no network.
+
+        Raises:
+            PromptError: the prompt is plain, or was never trained.
+        """
+        if self.reparameterisation is None:
+            raise PromptError(f"{self!r} has no network to fold: it is a plain prompt")
+        if not self.is_bound or not self.provenance.keys() & {"train_seed", "peft"}:
+            raise PromptError("this prompt was never trained: train it first, its network holds random numbers")
+        plain = self.plain()
+        plain.provenance = copy.deepcopy(self.provenance) | {"folded": self.content_hash()}
+        return plain
+
+    def plain(self: P) -> P:
+        """Return a prompt whose parameters are this one's vectors, without provenance."""
+        if not self.is_bound:
+            raise PromptError("an unbound prompt has no vectors: call prompt.bind(model), load or train it first")
+        vectors = {name: number.detach().clone() for name, number in self.tensors().items()}
+        plain = self.copy()
+        plain.reparameterisation = None
+        plain._set_tensors(vectors)
+        plain.provenance = {}
+        return plain
+
     def copy(self: P) -> P:
         """Return an independent prompt with the same parameters and provenance."""
         return copy.deepcopy(self)
@@ -114,38 +161,39 @@ class Prompt(nn.Module, ABC):
         """Return what is needed to build the prompt again, without its numbers."""
 
     @abstractmethod
+    def place(self, model: HookedModel) -> Placement:
+        """Bind the prompt to *model* and return what it puts in front of a text, with gradient.
+
+        This is all that a kind of prompt has to say: hooks, prefix cache and packed pass read it.
+        """
+
     def slots(self, model: HookedModel) -> dict[str, int]:
         """Return how many positions the prompt takes in front of each stream (`encoder`, `decoder`)."""
+        return self.place(model).slots(model)
 
-    @abstractmethod
     def hooks(self, model: HookedModel) -> list[Hook]:
         """Return the prompt as `(hook point, function)` pairs over the layout `[k slots | text]`."""
+        return hooks_of(self.place(model), model)
 
-    @abstractmethod
     def prefix(self, model: HookedModel) -> Prefix:
         """Return the prompt as keys and values in front of every layer (causal models)."""
-
-    def rows(self, model: HookedModel) -> Float[Tensor, "k d_model"] | None:
-        """Return the embeddings that the prompt puts in front of the text, None if it is not made of embeddings."""
-        return None
-
-    def prefixes(self, model: HookedModel) -> dict[str, Prefix]:
-        """Return the keys and values that are the prompt's own parameters, by attention (`parts` of a deep prompt)."""
-        return {}
+        return prefix_of(self.place(model), model)
 
     def penalty(self, model: HookedModel) -> Float[Tensor, ""] | None:
         """Return what training adds to the task's loss for this prompt, with gradient; None: nothing."""
         return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the prompt puts into the model, by name, with gradient; of a plain prompt, its parameters."""
+        return dict(self.named_parameters())
+
+    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, number in self.named_parameters():
+                number.copy_(tensors[name])
 
     @abstractmethod
     def _create(self, model: HookedModel, generator: torch.Generator) -> None: ...
 
     @abstractmethod
     def _check_fit(self, model: HookedModel) -> None: ...
-
-    def _need_causal(self, model: HookedModel) -> None:
-        if model.family.kind != "causal":
-            raise PromptError(
-                f"a prefix cache exists for causal models only, and {model.name!r} is a {model.family.kind} model: "
-                "its keys depend on the text. Use prompt.hooks(model)"
-            )

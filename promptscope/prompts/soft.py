@@ -9,9 +9,10 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from promptscope.errors import PromptError
-from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models import HookedModel, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
 from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
 
 
 class SoftPrompt(Prompt):
@@ -23,74 +24,72 @@ class SoftPrompt(Prompt):
     >>> prompt = SoftPrompt(length=20, init="uniform", seed=0)
     >>> prompt.length
     20
+
+    With a *reparameterisation* (`ps.reparameterise`), a network makes the embeddings from the parameters; `fold()`
+    takes it away after training.
     """
 
     embedding: nn.Parameter
 
-    def __init__(self, length: int = 20, init: str | Initialisation = "uniform", seed: int = 0) -> None:
-        super().__init__(length, init, seed)
+    def __init__(
+        self,
+        length: int = 20,
+        init: str | Initialisation = "uniform",
+        seed: int = 0,
+        reparameterisation: Reparameterisation | dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(length, init, seed, reparameterisation)
+        self.network: nn.Module | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Length only: the rest is in the numbers."""
-        return {"length": self.length}
+        """Length and, where there is one, the reparameterisation: the rest is in the numbers."""
+        settings: dict[str, Any] = {"length": self.length}
+        return (
+            settings
+            if self.reparameterisation is None
+            else settings | {"reparameterisation": self.reparameterisation.settings()}
+        )
 
     def vectors(self) -> Float[Tensor, "k d_model"]:
         """Return the k embeddings that the model sees."""
-        return self.embedding
+        return self.embedding if self.network is None else self.network(self.embedding)
 
-    def rows(self, model: HookedModel) -> Float[Tensor, "k d_model"]:
+    def tensors(self) -> dict[str, Tensor]:
         """Return the k embeddings."""
-        return self.vectors()
+        return {"embedding": self.vectors()}
 
-    def slots(self, model: HookedModel) -> dict[str, int]:
-        """Take k positions in front of the (encoder's) text."""
-        return {"encoder": self.length}
-
-    def hooks(self, model: HookedModel) -> list[Hook]:
-        """Write the k embeddings over the placeholders, at `embed.hook_out`."""
+    def place(self, model: HookedModel) -> Placement:
+        """Put the k embeddings in front of the (encoder's) text."""
         self.bind(model)
-        vectors = self.vectors()
-
-        def write(x: Float[Tensor, "B T d_model"], hook: object) -> Tensor | None:
-            if x.shape[1] <= len(vectors):  # a decoding step behind a cache: the prompt is in the cache
-                return None
-            return torch.cat([vectors.to(x).expand(len(x), -1, -1), x[:, len(vectors) :]], dim=1)
-
-        return [("embed.hook_out", write)]
-
-    def prefix(self, model: HookedModel) -> Prefix:
-        """Run the k embeddings through the model once, alone, and keep their keys and values.
-
-        Exact on causal models: no prompt position can see the text behind it.
-        """
-        self._need_causal(model)
-        model.need_no_hooks("prompt.prefix")
-        self.bind(model)
-        embeds = self.vectors().to(model.dtype)[None]
-        cache = model.twin.base_model(inputs_embeds=embeds, use_cache=True).past_key_values
-        layers = range(model.shape.n_layers)
-        return Prefix(
-            tuple(cache.layers[i].keys for i in layers),
-            tuple(cache.layers[i].values for i in layers),
-            frozenset(layers),
-        )
+        return Placement(self.length, self.vectors())
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
-        shape = (self.length, model.shape.d_model)
+        shape = (self.n_rows, model.shape.d_model)
         if isinstance(self.init, TokenInitialisation):
-            start = self.init.vectors(model, self.length, generator).float().clone()
+            start = self.init.vectors(model, self.n_rows, generator).float().clone()
         elif isinstance(self.init, FromPrompt):
             start = self._from_prompt(self.init.prompt.bind(model))
         else:
             assert isinstance(self.init, Uniform)
             start = torch.empty(shape).uniform_(self.init.low, self.init.high, generator=generator)
         self.embedding = nn.Parameter(start)
+        self._build_network()
+        if self.network is not None:
+            draw_weights(self.network, generator)
+
+    def _build_network(self) -> None:
+        if self.reparameterisation is not None:
+            self.network = self.reparameterisation.network(self.length, self.embedding.shape[1])
+
+    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self.network = None
+        self.embedding = nn.Parameter(tensors["embedding"])
 
     def _from_prompt(self, source: Prompt) -> Tensor:
-        if not isinstance(source, SoftPrompt) or source.length != self.length:
+        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
             raise PromptError(
-                f"an input-level prompt of length {self.length} can start from an input-level prompt of the same "
-                f"length, not from {source!r}"
+                f"an input-level prompt with {self.n_rows} parameter vectors can start from an input-level prompt of "
+                f"as many, not from {source!r}"
             )
         return source.vectors().detach().clone()
 

@@ -12,6 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest
 
+from promptscope.checks import checked
+
 
 @dataclass(frozen=True)
 class Alignment:
@@ -29,6 +31,7 @@ class Alignment:
     """Exact one-sided binomial test against 1/M, the paper's "random"; too kind where models have unequal shares."""
 
 
+@checked(n_models=1)
 def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R k"], n_models: int) -> Alignment:
     """Test the agreement of *assignment* and *vote* against its exact permutation distribution.
 
@@ -53,6 +56,7 @@ def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
     return Alignment(observed, null_mean, p_value, kappa, float(binomial))
 
 
+@checked()
 def agreement_null(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R k"]) -> Float[np.ndarray, "hits"]:
     """Return P(h agreements), h = 0..R k, when each prompt's assignment is permuted at random.
 
@@ -71,6 +75,7 @@ def agreement_null(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
     return null
 
 
+@checked()
 def mcnemar_test(before: Bool[np.ndarray, "n"], after: Bool[np.ndarray, "n"]) -> tuple[int, int, float]:
     """Return (how many became true, how many became false, two-sided exact p) of paired yes/no results.
 

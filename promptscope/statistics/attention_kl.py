@@ -6,10 +6,13 @@ Axes: B inputs, H heads, T queries, S keys. All results are in nats and not nega
 import numpy as np
 from jaxtyping import Bool, Float
 
+from promptscope.checks import checked
+
 ZERO = 1e-20
 """What replaces an exact zero before the logarithm, as the paper does."""
 
 
+@checked()
 def received_attention(
     pattern: Float[np.ndarray, "B H T S"], queries: Bool[np.ndarray, "B T"]
 ) -> Float[np.ndarray, "B H S"]:
@@ -25,6 +28,7 @@ def received_attention(
     return np.einsum("bhts,bt->bhs", pattern.astype(np.float64), queries.astype(np.float64))
 
 
+@checked()
 def kl_of_received(
     prompted: Float[np.ndarray, "B *heads n"],
     plain: Float[np.ndarray, "B *heads n"],
@@ -53,6 +57,7 @@ def kl_of_received(
     return np.where(marked.any(axis=-1), np.maximum(divergence, 0.0), np.nan)
 
 
+@checked()
 def per_query_kl(
     prompted: Float[np.ndarray, "B H T S"],
     plain: Float[np.ndarray, "B H T S"],

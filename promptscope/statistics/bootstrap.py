@@ -5,9 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import check_between, checked
+
 _CELLS_AT_ONCE = 4_000_000  # 32 MB of fp64 weights
 
 
+@checked(n_examples=1, n_resamples=1, seed=0)
 def bootstrap_interval(
     estimate: Callable[[Float[np.ndarray, "R X"]], Float[np.ndarray, "R *shape"]],
     n_examples: int,
@@ -27,6 +30,7 @@ def bootstrap_interval(
 
     Reference: Efron & Tibshirani 1993, chapter 13.
     """
+    check_between("level", level, 0, 1)
     generator = np.random.default_rng(seed)
     rows = max(1, _CELLS_AT_ONCE // max(n_examples, 1))
     samples = []
@@ -40,6 +44,7 @@ def bootstrap_interval(
     return np.asarray(interval[0]), np.asarray(interval[1])
 
 
+@checked(n_resamples=1, seed=0)
 def mean_interval(
     values: Float[np.ndarray, "X *shape"], level: float = 0.95, n_resamples: int = 1000, seed: int = 0
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:

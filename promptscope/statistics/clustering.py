@@ -7,6 +7,9 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class SilhouetteTest:
@@ -17,6 +20,7 @@ class SilhouetteTest:
     p_value: float
 
 
+@checked()
 def silhouette(distances: Float[np.ndarray, "N N"], labels: Sequence[Any]) -> float:
     """Return the mean silhouette of N labelled things: `mean_i (b_i - a_i) / max(a_i, b_i)`.
 
@@ -38,6 +42,7 @@ def silhouette(distances: Float[np.ndarray, "N N"], labels: Sequence[Any]) -> fl
     return _mean_silhouette(distances.astype(np.float64), _codes(distances, labels))
 
 
+@checked(n_permutations=1, seed=0)
 def silhouette_test(
     distances: Float[np.ndarray, "N N"], labels: Sequence[Any], n_permutations: int = 999, seed: int = 0
 ) -> SilhouetteTest:
@@ -59,10 +64,12 @@ def silhouette_test(
 
 def _codes(distances: np.ndarray, labels: Sequence[Any]) -> Int[np.ndarray, "N"]:
     if distances.shape != (len(labels), len(labels)):
-        raise ValueError(f"{len(labels)} labels need {len(labels)} x {len(labels)} distances, got {distances.shape}")
+        raise ArgumentError(f"{len(labels)} labels need {len(labels)} x {len(labels)} distances, got {distances.shape}")
     index = {label: code for code, label in enumerate(dict.fromkeys(labels))}
     if not 2 <= len(index) < len(labels):
-        raise ValueError(f"a silhouette needs 2 to {len(labels) - 1} labels for {len(labels)} things, got {len(index)}")
+        raise ArgumentError(
+            f"a silhouette needs 2 to {len(labels) - 1} labels for {len(labels)} things, got {len(index)}"
+        )
     return np.array([index[label] for label in labels])
 
 

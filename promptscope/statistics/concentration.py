@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
+
 
 @dataclass(frozen=True)
 class Concentration:
@@ -18,6 +20,7 @@ class Concentration:
     """One-sided: the share of shuffles that are at least as concentrated (the observed one among them)."""
 
 
+@checked()
 def importance_concentration(difference: Float[np.ndarray, "*R M k"]) -> Float[np.ndarray, "*R"]:
     """Return `sum_i max_m d_mi / sum_i sum_m d_mi` for each prompt, with `d = max(difference, 0)`.
 
@@ -35,6 +38,7 @@ def importance_concentration(difference: Float[np.ndarray, "*R M k"]) -> Float[n
     return np.asarray(np.where(total > 0, main / np.where(total > 0, total, 1.0), np.nan))
 
 
+@checked(n_permutations=1, seed=0)
 def concentration_test(
     difference: Float[np.ndarray, "R M k"], n_permutations: int = 1000, seed: int = 0
 ) -> Concentration:

@@ -6,7 +6,10 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import pearsonr
 
+from promptscope.checks import checked
 
+
+@checked(n_layers=1, n_groups=1)
 def layer_quarters(n_layers: int, n_groups: int = 4) -> list[list[int]]:
     """Cut the layers into groups by depth, as equal as can be, the larger ones first; 24 layers: 0-5, 6-11, ...
 
@@ -17,6 +20,7 @@ def layer_quarters(n_layers: int, n_groups: int = 4) -> list[list[int]]:
     return [group.tolist() for group in groups]
 
 
+@checked()
 def grouped_pearson(
     x: Float[np.ndarray, "L H"], y: Float[np.ndarray, "L H"], groups: Sequence[Sequence[int]]
 ) -> Float[np.ndarray, "4 G"]:

@@ -6,9 +6,12 @@ import numpy as np
 from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
+from promptscope.checks import checked
+
 Metric = Literal["cosine", "l2"]
 
 
+@checked()
 def distance_matrix(
     x: Float[np.ndarray, "N d"], y: Float[np.ndarray, "M d"] | None = None, metric: Metric = "cosine"
 ) -> Float[np.ndarray, "N M"]:
@@ -23,8 +26,6 @@ def distance_matrix(
     >>> distance_matrix(np.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])).tolist()
     [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
     """
-    if metric not in ("cosine", "l2"):
-        raise ValueError(f"metric must be 'cosine' or 'l2', not {metric!r}")
     a = x.astype(np.float64)
     b = a if y is None else y.astype(np.float64)
     if metric == "l2":

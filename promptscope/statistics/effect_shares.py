@@ -5,6 +5,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 from promptscope.statistics.bootstrap import bootstrap_interval, mean_interval
 
 MIN_EFFECT = 0.05
@@ -27,6 +29,7 @@ class Effect:
         return bool((self.low > 0 or self.high < 0) and abs(self.mean) >= self.min_effect)
 
 
+@checked()
 def effect_of(differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFECT) -> Effect:
     """Return the mean of *differences* with its bootstrap interval; one input gives no interval and is never clear.
 
@@ -37,6 +40,7 @@ def effect_of(differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFEC
     return Effect(float(differences.mean()), float(low), float(high), len(differences), min_effect)
 
 
+@checked()
 def effect_share(
     moved: Float[np.ndarray, "X *shape"], differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFECT
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
@@ -67,6 +71,7 @@ def effect_share(
     return np.asarray(moved.mean(axis=0, dtype=np.float64) / differences.mean()), low, high
 
 
+@checked(n=1)
 def hypergeometric_overlap(n: int, first: int, second: int, common: int) -> tuple[float, float]:
     """Return (expected overlap, one-sided p-value) of two sets drawn at random from *n* things.
 
@@ -78,9 +83,16 @@ def hypergeometric_overlap(n: int, first: int, second: int, common: int) -> tupl
     """
     from scipy.stats import hypergeom
 
+    if not 0 <= max(first, second) <= n or not 0 <= common <= min(first, second):
+        raise ArgumentError(
+            f"sets of {first} and {second} of {n} things cannot have {common} in common: expected 0 <= common <= "
+            "first, second <= n"
+        )
+
     return first * second / n, float(hypergeom.sf(common - 1, n, first, second))
 
 
+@checked()
 def smallest_count(shares: Float[np.ndarray, "m"], wanted: float) -> int | None:
     """Return how many things it takes until the share is at least *wanted*, None if it never is.
 

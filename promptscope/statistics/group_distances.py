@@ -6,7 +6,11 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
+
+@checked()
 def mean_distance(distances: Float[np.ndarray, "N N"], self_pairs: bool = False) -> float:
     """Return the mean over all pairs of N vectors; NaN where there is no pair.
 
@@ -20,6 +24,7 @@ def mean_distance(distances: Float[np.ndarray, "N N"], self_pairs: bool = False)
     return float(kept.mean()) if kept.size else float("nan")
 
 
+@checked()
 def group_mean_distances(
     distances: Float[np.ndarray, "N N"], labels: Sequence[Any], self_pairs: bool = False
 ) -> dict[Any, float]:
@@ -38,6 +43,7 @@ def group_mean_distances(
     return {label: mean_distance(distances[np.ix_(at, at)], self_pairs) for label, at in rows.items()}
 
 
+@checked()
 def between_groups(
     distances: Float[np.ndarray, "N N"], labels: Sequence[Any]
 ) -> tuple[list[Any], Float[np.ndarray, "G G"]]:
@@ -60,7 +66,7 @@ def between_groups(
 
 def _members(distances: np.ndarray, labels: Sequence[Any]) -> dict[Any, list[int]]:
     if distances.shape != (len(labels), len(labels)):
-        raise ValueError(f"{len(labels)} labels need {len(labels)} x {len(labels)} distances, got {distances.shape}")
+        raise ArgumentError(f"{len(labels)} labels need {len(labels)} x {len(labels)} distances, got {distances.shape}")
     rows: dict[Any, list[int]] = {}
     for row, label in enumerate(labels):
         rows.setdefault(label, []).append(row)

@@ -4,9 +4,12 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import stdtrit
 
+from promptscope.checks import check_between, checked
+
 N_GROUPS = 20
 
 
+@checked(n_examples=1, n_groups=1, seed=0)
 def random_groups(n_examples: int, n_groups: int = N_GROUPS, seed: int = 0) -> Int[np.ndarray, "X"]:
     """Deal examples into groups of equal size (up to one) at random; at most as many groups as examples.
 
@@ -17,6 +20,7 @@ def random_groups(n_examples: int, n_groups: int = N_GROUPS, seed: int = 0) -> I
     return np.random.default_rng(seed).permutation(groups)
 
 
+@checked()
 def jackknife_interval(
     estimate: Float[np.ndarray, "*shape"], without: Float[np.ndarray, "G *shape"], level: float = 0.95
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
@@ -28,6 +32,7 @@ def jackknife_interval(
 
     Reference: Kott 2001, *The delete-a-group jackknife*.
     """
+    check_between("level", level, 0, 1)
     n = len(without)
     if n < 5:
         return np.full_like(estimate, np.nan), np.full_like(estimate, np.nan)

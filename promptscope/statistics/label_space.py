@@ -3,7 +3,10 @@
 import numpy as np
 from jaxtyping import Float, Int
 
+from promptscope.checks import checked
 
+
+@checked()
 def label_cosines(
     hidden: Float[np.ndarray, "X L d"], labels: Float[np.ndarray, "C L d"], centred: bool = False
 ) -> Float[np.ndarray, "X L C"]:
@@ -27,6 +30,7 @@ def label_cosines(
     return np.asarray(np.einsum("xld,cld->xlc", _unit(hidden), _unit(labels)))
 
 
+@checked()
 def gold_and_other(
     cosines: Float[np.ndarray, "X L C"], gold: Int[np.ndarray, "X"], drawn: Int[np.ndarray, "X"] | None = None
 ) -> Float[np.ndarray, "X 2 L"]:

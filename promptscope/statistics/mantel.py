@@ -8,6 +8,9 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy import stats
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
+
 
 @dataclass(frozen=True)
 class MantelTest:
@@ -25,6 +28,7 @@ class MantelTest:
     n_permutations: int
 
 
+@checked(n_permutations=1, seed=0)
 def mantel_test(
     x: Float[np.ndarray, "n n"],
     y: Float[np.ndarray, "n n"],
@@ -55,12 +59,10 @@ def mantel_test(
     (1.0, 0.001, 66)
     """
     n = len(x)
-    if x.shape != y.shape or n < 3:
-        raise ValueError(f"two matrices over the same n >= 3 vectors are needed, got {x.shape} and {y.shape}")
-    if pairs not in ("once", "all"):
-        raise ValueError(f"pairs must be 'once' or 'all', not {pairs!r}")
+    if n < 3:
+        raise ArgumentError(f"two matrices over the same n >= 3 vectors are needed, got {x.shape} and {y.shape}")
     if not (np.allclose(x, x.T) and np.allclose(y, y.T)):
-        raise ValueError("distances must be symmetric: from vector i to j as from j to i")
+        raise ArgumentError("distances must be symmetric: from vector i to j as from j to i")
     rows, columns = np.triu_indices(n, 1) if pairs == "once" else np.indices((n, n)).reshape(2, -1)
     chosen_x, chosen_y = x[rows, columns], y[rows, columns]
     a = _standardise(chosen_x, chosen_x)
@@ -81,7 +83,7 @@ def mantel_test(
 def _standardise(values: Float[np.ndarray, "*shape"], by: Float[np.ndarray, "m"]) -> Float[np.ndarray, "*shape"]:
     length = np.linalg.norm(by - by.mean())
     if length <= 1e-12 * max(1.0, float(np.abs(by).max())):
-        raise ValueError("all distances are equal: a correlation is not defined")
+        raise ArgumentError("all distances are equal: a correlation is not defined")
     return (values.astype(np.float64) - by.mean()) / length
 
 
@@ -89,7 +91,7 @@ def _orders(n: int, n_permutations: int, seed: int, strata: Sequence[Any] | None
     generator = np.random.default_rng(seed)
     labels = [0] * n if strata is None else list(strata)
     if len(labels) != n:
-        raise ValueError(f"strata need one label for each of {n} vectors, got {len(labels)}")
+        raise ArgumentError(f"strata need one label for each of {n} vectors, got {len(labels)}")
     members = [np.array([i for i in range(n) if labels[i] == label]) for label in dict.fromkeys(labels)]
     for _ in range(n_permutations):
         order = np.arange(n)

@@ -3,7 +3,11 @@
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
+
+@checked(n_permutations=1, seed=0)
 def matching_test(
     scores: Float[np.ndarray, "T T"], n_permutations: int = 999, seed: int = 0
 ) -> tuple[float, float, float]:
@@ -20,7 +24,7 @@ def matching_test(
     """
     n = len(scores)
     if n < 2:
-        raise ValueError("a matching needs at least two things")
+        raise ArgumentError("a matching needs at least two things")
     everyone = np.arange(n)
     matched = float(np.diag(scores).mean())
     mismatched = float(scores[~np.eye(n, dtype=bool)].mean())

@@ -6,6 +6,8 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 from promptscope.statistics.distances import unit
 
 NearMetric = Literal["cosine", "l2", "dot"]
@@ -17,6 +19,7 @@ _BLOCK_BYTES = 32_000_000
 _SPARE = 8
 
 
+@checked(n=1)
 def nearest_vectors(
     queries: Float[np.ndarray, "Q d"],
     table: Float[np.ndarray, "V d"],
@@ -43,13 +46,11 @@ def nearest_vectors(
     >>> rows.tolist(), distances.round(3).tolist()
     ([[2, 1]], [[0.1, 1.9]])
     """
-    if metric not in ("cosine", "l2", "dot"):
-        raise ValueError(f"metric must be 'cosine', 'l2' or 'dot', not {metric!r}")
     n_usable = len(table) - (exclude is not None)
     if not 1 <= n <= n_usable:
-        raise ValueError(f"n must lie in 1..{n_usable} for a table of {len(table)} rows, got {n}")
+        raise ArgumentError(f"n must lie in 1..{n_usable} for a table of {len(table)} rows, got {n}")
     if metric == "cosine" and not np.linalg.norm(queries, axis=1).all():
-        raise ValueError("a query of zeros has no direction and no nearest row by cosine: use metric='l2'")
+        raise ArgumentError("a query of zeros has no direction and no nearest row by cosine: use metric='l2'")
     keep = min(n + _SPARE, n_usable)
     # Only L2 distances stay as they are when everything is moved.
     origin = table.mean(axis=0, dtype=np.float64) if metric == "l2" else np.zeros(1)
@@ -68,6 +69,7 @@ def nearest_vectors(
     return np.take_along_axis(rows, order, axis=1), np.take_along_axis(exact, order, axis=1)
 
 
+@checked(n_sample=1, seed=0)
 def own_nearest_distances(
     table: Float[np.ndarray, "V d"],
     metric: NearMetric = "cosine",
@@ -92,6 +94,7 @@ def own_nearest_distances(
     return np.concatenate(found)
 
 
+@checked()
 def percentile_of(
     values: Float[np.ndarray, "*shape"], reference: Float[np.ndarray, "R"]
 ) -> Float[np.ndarray, "*shape"]:

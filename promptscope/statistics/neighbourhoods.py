@@ -6,11 +6,13 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
+from promptscope.checks import checked
 from promptscope.statistics.distances import Metric, distance_matrix
 
 _BLOCK_BYTES = 64_000_000
 
 
+@checked()
 def epsilon_neighbours(
     queries: Float[np.ndarray, "Q d"],
     table: Float[np.ndarray, "V d"] | None = None,
@@ -49,6 +51,7 @@ def epsilon_neighbours(
     ]
 
 
+@checked()
 def neighbours_alike(
     neighbours: Sequence[Int[np.ndarray, "_"]], labels: Sequence[Any], table_labels: Sequence[Any] | None = None
 ) -> Int[np.ndarray, "Q"]:
@@ -66,6 +69,7 @@ def neighbours_alike(
     )
 
 
+@checked()
 def neighbour_counts_by_group(
     neighbours: Sequence[Int[np.ndarray, "_"]], labels: Sequence[Any], table_labels: Sequence[Any] | None = None
 ) -> tuple[list[Any], list[Any], Int[np.ndarray, "G H"]]:

@@ -3,7 +3,10 @@
 import numpy as np
 from jaxtyping import Float, Shaped
 
+from promptscope.checks import checked
 
+
+@checked()
 def neuron_overlap(
     first: Shaped[np.ndarray, "*batch P F"], second: Shaped[np.ndarray, "*batch P F"]
 ) -> Float[np.ndarray, "*batch"]:
@@ -25,6 +28,7 @@ def neuron_overlap(
     return np.asarray(np.einsum("...pf,...pf->...", _unit(first), _unit(second)) / first.shape[-2])
 
 
+@checked()
 def neuron_overlap_matrix(states: Shaped[np.ndarray, "T P F"]) -> Float[np.ndarray, "T T"]:
     """Return the ON score of every pair of T states; see `neuron_overlap`.
 

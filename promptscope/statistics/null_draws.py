@@ -3,7 +3,10 @@
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
 
+
+@checked(nan=("observed",))
 def p_value_of_draws(observed: float, draws: Float[np.ndarray, "R"], higher_is_more: bool = True) -> float:
     """Return how often a draw from the null is as extreme as the number: `(1 + #{draws >= observed}) / (1 + R)`.
 

@@ -4,9 +4,13 @@ import numpy as np
 from jaxtyping import Float
 from sklearn.decomposition import PCA
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
+
 _LARGE = 500
 
 
+@checked(n_components=1)
 def principal_components(
     vectors: Float[np.ndarray, "N d"], n_components: int = 2
 ) -> tuple[Float[np.ndarray, "N c"], Float[np.ndarray, "c"]]:
@@ -22,7 +26,7 @@ def principal_components(
     ([-2.0, 0.02], [1.0, 0.0])
     """
     if min(vectors.shape) < n_components:
-        raise ValueError(f"{n_components} components need as many vectors and dimensions, got {vectors.shape}")
+        raise ArgumentError(f"{n_components} components need as many vectors and dimensions, got {vectors.shape}")
     exact = vectors.astype(np.float64)
     if not np.ptp(exact, axis=0).any():
         return np.zeros((len(exact), n_components)), np.zeros(n_components)

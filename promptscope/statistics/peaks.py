@@ -5,7 +5,11 @@ from collections.abc import Sequence
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
+
+@checked()
 def peaks_and_troughs(
     curve: Float[np.ndarray, "L"] | Sequence[float | int], tolerance: float = 0.0
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
@@ -26,9 +30,9 @@ def peaks_and_troughs(
     """
     values = np.asarray(curve, dtype=np.float64)
     if values.ndim != 1 or len(values) < 3 or not np.isfinite(values).all():
-        raise ValueError(f"a layer curve needs at least three finite numbers to turn, got {curve!r}")
+        raise ArgumentError(f"a layer curve needs at least three finite numbers to turn, got {curve!r}")
     if not 0.0 <= tolerance < 1.0:
-        raise ValueError(f"tolerance is a share of the curve's range, 0 to 1, got {tolerance}")
+        raise ArgumentError(f"tolerance is a share of the curve's range, 0 to 1, got {tolerance}")
     steps = np.diff(values)
     signs = np.where(np.abs(steps) <= tolerance * np.ptp(values), 0, np.sign(steps)).astype(int)
     found: dict[int, set[int]] = {1: set(), -1: set()}
@@ -39,6 +43,7 @@ def peaks_and_troughs(
     return tuple(sorted(found[1])), tuple(sorted(found[-1]))
 
 
+@checked()
 def peak_and_trough_groups(
     curve: Float[np.ndarray, "L"] | Sequence[float | int], first: int = 1, last: int = 4, tolerance: float = 0.0
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

@@ -5,9 +5,12 @@ from collections.abc import Callable
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
+
 _CELLS_AT_ONCE = 4_000_000  # 32 MB of fp64 signs
 
 
+@checked(n_permutations=1, seed=0)
 def paired_permutation_test(
     a: Float[np.ndarray, "X *shape"],
     b: Float[np.ndarray, "X *shape"],
@@ -37,6 +40,7 @@ def paired_permutation_test(
     return observed.reshape(shape), p_value.reshape(shape)
 
 
+@checked(n_permutations=1, seed=0)
 def permutation_null(
     statistic: Callable[[np.ndarray, np.ndarray], float],
     x: np.ndarray,

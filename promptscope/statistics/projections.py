@@ -8,6 +8,7 @@ from jaxtyping import Float
 from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 
+from promptscope.checks import checked
 from promptscope.statistics.distances import Metric
 
 _QUALITY_POINTS = 2000
@@ -30,6 +31,7 @@ class Projection:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+@checked(n_neighbours=1)
 def pca_projection(x: Float[np.ndarray, "N d"], n_neighbours: int = 10) -> Projection:
     """Project on the two directions of largest variance. Linear: distances in the picture are never too long.
 
@@ -42,6 +44,7 @@ def pca_projection(x: Float[np.ndarray, "N d"], n_neighbours: int = 10) -> Proje
     return _projection("pca", x, pca.transform(x.astype(np.float64)), "l2", n_neighbours, 0, {}, shares)
 
 
+@checked(n_neighbours=1, seed=0)
 def tsne_projection(
     x: Float[np.ndarray, "N d"],
     perplexity: float = 30.0,
@@ -70,6 +73,7 @@ def tsne_projection(
     return _projection("t-SNE", x, points, metric, n_neighbours, seed, settings)
 
 
+@checked(n_neighbours=1, seed=0)
 def umap_projection(
     x: Float[np.ndarray, "N d"],
     n_umap_neighbours: int = 15,

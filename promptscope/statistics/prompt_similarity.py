@@ -5,6 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
 from promptscope.statistics.distances import distance_matrix
 
 
@@ -20,6 +21,7 @@ class PromptSimilarities:
     per_token_distance: float
 
 
+@checked()
 def prompt_similarities(p: Float[np.ndarray, "k d"], q: Float[np.ndarray, "k d"]) -> PromptSimilarities:
     """Compare two prompts with k tokens `p_i`, `q_i` of width d.
 

@@ -11,6 +11,9 @@ from math import comb
 import numpy as np
 from jaxtyping import Bool, Float
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
+
 ValueFunction = Callable[[Bool[np.ndarray, "n k"]], Float[np.ndarray, "n *shape"]]
 
 MAX_EXACT = 12
@@ -30,6 +33,7 @@ class ShapleyValues:
     """How many subsets the value function was asked for."""
 
 
+@checked(k=1)
 def exact_shapley(value: ValueFunction, k: int) -> ShapleyValues:
     """Return the Shapley values of *k* <= 12 tokens from all 2^k subsets, asked for in one call.
 
@@ -45,7 +49,7 @@ def exact_shapley(value: ValueFunction, k: int) -> ShapleyValues:
     [1.0, 2.0, 4.0]
     """
     if not 1 <= k <= MAX_EXACT:
-        raise ValueError(f"exact Shapley values need 1 to {MAX_EXACT} tokens, got {k}: use sampled_shapley")
+        raise ArgumentError(f"exact Shapley values need 1 to {MAX_EXACT} tokens, got {k}: use sampled_shapley")
     codes = np.arange(2**k)
     subsets = (codes[:, None] >> np.arange(k)) % 2 == 1
     v = np.asarray(value(subsets), dtype=np.float64)
@@ -59,6 +63,7 @@ def exact_shapley(value: ValueFunction, k: int) -> ShapleyValues:
     return ShapleyValues(values, np.zeros_like(values), _residual(values, v[[0, -1]]), len(subsets))
 
 
+@checked(k=1, n_pairs=1, seed=0)
 def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int = 0) -> ShapleyValues:
     """Estimate the Shapley values of *k* tokens from *n_pairs* random orders and their reverses.
 
@@ -72,7 +77,7 @@ def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int 
     Reference: Castro et al. 2009; Mitchell et al. 2022 (the reverses).
     """
     if k < 1 or n_pairs < 1:
-        raise ValueError(f"expected at least 1 token and 1 pair of orders, got {k} and {n_pairs}")
+        raise ArgumentError(f"expected at least 1 token and 1 pair of orders, got {k} and {n_pairs}")
     generator = np.random.default_rng(seed)
     orders = generator.permuted(np.tile(np.arange(k), (n_pairs, 1)), axis=1)
     orders = np.stack([orders, orders[:, ::-1]], axis=1).reshape(-1, k)  # (2 n_pairs, k)

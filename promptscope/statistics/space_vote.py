@@ -5,10 +5,13 @@ from collections.abc import Iterable
 import numpy as np
 from jaxtyping import Float, Int
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 from promptscope.statistics.distances import Metric
 from promptscope.statistics.nearest import nearest_vectors
 
 
+@checked(n=1)
 def nearest_in_spaces(
     queries: Float[np.ndarray, "Q d"],
     spaces: Iterable[Float[np.ndarray, "_ _"]],
@@ -35,18 +38,19 @@ def nearest_in_spaces(
     parts, total = [], 0
     for s, table in enumerate(spaces):
         if table.shape[1] != width:
-            raise ValueError(f"space {s} has width {table.shape[1]}, the queries have width {width}")
+            raise ArgumentError(f"space {s} has width {table.shape[1]}, the queries have width {width}")
         rows, distances = nearest_vectors(queries, table, min(n, len(table)), metric)
         parts.append((np.full_like(rows, s), rows, distances))
         total += len(table)
     if total < n:
-        raise ValueError(f"expected at least {n} vectors in all spaces together, got {total}")
+        raise ArgumentError(f"expected at least {n} vectors in all spaces together, got {total}")
     found, rows, distances = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
     order = np.lexsort((rows, found, distances), axis=1)[:, :n]
     nearest = [np.take_along_axis(values, order, axis=1) for values in (found, rows, distances)]
     return nearest[0], nearest[1], nearest[2]
 
 
+@checked()
 def neighbour_vote(neighbours: Int[np.ndarray, "Q n"]) -> tuple[Int[np.ndarray, "Q"], Float[np.ndarray, "Q"]]:
     """Return the space that most of a query's neighbours lie in, and its share of them, in (0, 1].
 

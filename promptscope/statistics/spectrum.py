@@ -3,7 +3,10 @@
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
 
+
+@checked()
 def effective_rank(x: Float[np.ndarray, "N d"], centre: bool = False) -> float:
     """Return `exp(-sum_i p_i ln p_i)` with `p_i = s_i / sum s`, s the singular values of *x*.
 

@@ -7,7 +7,11 @@ the whole prompt. The masked loss is itself the paper's importance (*token split
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
+
+@checked()
 def importance_difference(masked: Float[np.ndarray, "M k"], full: Float[np.ndarray, "M"]) -> Float[np.ndarray, "M k"]:
     """Return `masked[m, i] - full[m]`: what model m loses without token i.
 
@@ -16,6 +20,7 @@ def importance_difference(masked: Float[np.ndarray, "M k"], full: Float[np.ndarr
     return masked.astype(np.float64) - full.astype(np.float64)[:, None]
 
 
+@checked()
 def importance_ratio(masked: Float[np.ndarray, "M k"], full: Float[np.ndarray, "M"]) -> Float[np.ndarray, "M k"]:
     """Return `masked[m, i] / full[m]`, what the paper proposes for models whose losses differ (section 5).
 
@@ -28,10 +33,11 @@ def importance_ratio(masked: Float[np.ndarray, "M k"], full: Float[np.ndarray, "
     [[1.0, 2.0], [1.1, 1.0]]
     """
     if not (full > 0).all():
-        raise ValueError(f"a ratio needs full losses above 0, got {full.tolist()}")
+        raise ArgumentError(f"a ratio needs full losses above 0, got {full.tolist()}")
     return masked.astype(np.float64) / full.astype(np.float64)[:, None]
 
 
+@checked()
 def assign_tokens(importance: Float[np.ndarray, "M k"]) -> Int[np.ndarray, "k"]:
     """Return for each token the model (its row) to which it is most important; of equal ones the first.
 
@@ -43,6 +49,7 @@ def assign_tokens(importance: Float[np.ndarray, "M k"]) -> Int[np.ndarray, "k"]:
     return np.argmax(importance, axis=0)
 
 
+@checked()
 def important_token_loss(masked: Float[np.ndarray, "M k"]) -> float:
     """Return `mean_i max_m masked[m, i]`, the "important token loss" of the paper's Tables 3, 5 and 6.
 
@@ -52,6 +59,7 @@ def important_token_loss(masked: Float[np.ndarray, "M k"]) -> float:
     return float(masked.max(axis=0).mean(dtype=np.float64))
 
 
+@checked()
 def important_to(ratio: Float[np.ndarray, "M k"], threshold: float = 1.1) -> Int[np.ndarray, "k"]:
     """Return to how many models each token is important: those with `ratio[m, i] > threshold`.
 
@@ -60,6 +68,7 @@ def important_to(ratio: Float[np.ndarray, "M k"], threshold: float = 1.1) -> Int
     return np.count_nonzero(ratio > threshold, axis=0)
 
 
+@checked(n_models=1)
 def tokens_of(assignment: Int[np.ndarray, "k"], n_models: int) -> Bool[np.ndarray, "M k"]:
     """Return for each model which tokens are its own; a model may have none.
 

@@ -6,7 +6,11 @@ k prompt tokens of width d; `kept[i]` says that token i is left.
 import numpy as np
 from jaxtyping import Bool, Float
 
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
+
+@checked()
 def mask_tokens(prompt: Float[np.ndarray, "k d"], kept: Bool[np.ndarray, "k"]) -> Float[np.ndarray, "k d"]:
     """Return the prompt with zero vectors in place of the tokens that are not kept.
 
@@ -18,11 +22,13 @@ def mask_tokens(prompt: Float[np.ndarray, "k d"], kept: Bool[np.ndarray, "k"]) -
     return np.where(kept[:, None], prompt, np.zeros((), dtype=prompt.dtype))
 
 
+@checked()
 def compress(prompt: Float[np.ndarray, "k d"], kept: Bool[np.ndarray, "k"]) -> Float[np.ndarray, "n d"]:
     """Return the kept tokens alone, in order; a model that owns no token is left with an empty prompt."""
     return prompt[kept]
 
 
+@checked(k=1, n_kept=0, seed=0)
 def random_choice(k: int, n_kept: int, seed: int) -> Bool[np.ndarray, "k"]:
     """Return *n_kept* of *k* tokens, drawn at random: the baseline for a choice by importance.
 
@@ -36,12 +42,13 @@ def random_choice(k: int, n_kept: int, seed: int) -> Bool[np.ndarray, "k"]:
     2
     """
     if not 0 <= n_kept <= k:
-        raise ValueError(f"expected to keep 0 to {k} tokens, got {n_kept}")
+        raise ArgumentError(f"expected to keep 0 to {k} tokens, got {n_kept}")
     kept = np.zeros(k, dtype=bool)
     kept[np.random.default_rng(seed).permutation(k)[:n_kept]] = True
     return kept
 
 
+@checked()
 def mix_tokens(
     prompt: Float[np.ndarray, "k d"], other: Float[np.ndarray, "k d"], taken: Bool[np.ndarray, "k"]
 ) -> Float[np.ndarray, "k d"]:

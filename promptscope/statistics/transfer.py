@@ -9,6 +9,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Bool, Float
 
+from promptscope.checks import checked
+
 
 @dataclass(frozen=True)
 class Transfer:
@@ -26,6 +28,7 @@ class Transfer:
     """`other_gain / own_gain`: 1 = other models gain as much as its own; NaN where its own gain nothing."""
 
 
+@checked()
 def transfer_summary(
     trained: Float[np.ndarray, "P M"], initial: Float[np.ndarray, "P M"], trained_on: Bool[np.ndarray, "P M"]
 ) -> Transfer:

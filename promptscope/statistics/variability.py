@@ -3,7 +3,10 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
+from promptscope.checks import checked
 
+
+@checked()
 def attention_variability(
     blocks: Float[np.ndarray, "X *heads N N"], causal: bool = True
 ) -> Float[np.ndarray, "*heads"]:
@@ -28,6 +31,7 @@ def attention_variability(
     return variability_ratio(*variability_sums(blocks, np.asarray(blocks.mean(axis=0, dtype=np.float64)), causal))
 
 
+@checked()
 def variability_sums(
     blocks: Float[np.ndarray, "X *heads N N"], mean: Float[np.ndarray, "*heads N N"], causal: bool = True
 ) -> tuple[Float[np.ndarray, "*heads"], Float[np.ndarray, "*heads"]]:
@@ -42,6 +46,7 @@ def variability_sums(
     return np.asarray(deviation), np.asarray(kept.sum(axis=(0, -1)))
 
 
+@checked()
 def variability_ratio(
     deviation: Float[np.ndarray, "*shape"], mass: Float[np.ndarray, "*shape"]
 ) -> Float[np.ndarray, "*shape"]:

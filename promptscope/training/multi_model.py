@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from promptscope.checks import checked
 from promptscope.engine import can_prepack, execution
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.evaluate import Evaluator
@@ -27,6 +28,7 @@ from promptscope.training.run import Run
 from promptscope.training.train import Job
 
 
+@checked()
 def train_across(
     models: Models,
     prompt: Prompt,

@@ -14,6 +14,7 @@ from promptscope.engine.gpu import fastest_pass
 from promptscope.engine.shared import Shared
 from tests.batches import ragged
 from tests.tiny_models import hooked
+from tests.training.toy import toy_model, toy_task
 
 
 @pytest.fixture(autouse=True)
@@ -46,5 +47,12 @@ def test_flex_attention_sees_what_the_padded_attention_sees(family: str, deep: b
     torch.testing.assert_close(hidden(family, FlexPass, deep, layers), padded, rtol=1e-4, atol=1e-5)
 
 
-def test_on_a_cpu_the_padded_attention_runs() -> None:
-    assert fastest_pass(hooked("gpt2")) is CausalPass
+def test_flex_attention_runs_where_it_is_asked_for_on_a_gpu() -> None:
+    model = hooked("gpt2")
+    assert fastest_pass(model) is CausalPass
+    with ps.execution(attention="padded"):
+        assert fastest_pass(model) is CausalPass
+    with ps.execution(attention="flex"), pytest.raises(ps.ModelError, match="runs on a GPU"):
+        ps.score_labels(toy_model("gpt2"), toy_task(), progress=False)
+    with pytest.raises(ps.ModelError, match="'padded', 'flex'"), ps.execution(attention="sdpa"):
+        pass

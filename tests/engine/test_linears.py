@@ -10,13 +10,13 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 import promptscope as ps
-from promptscope.engine import can_prepack, execution, kernel, logits_where, only_tokens, uses_prepacked
-from promptscope.engine.linears import _packed, prepacked, weight_of
+from promptscope.engine import can_prepack, execution, kernel, linears, only_tokens, uses_prepacked
+from promptscope.engine.linears import _packed, prepacked, prepacking_pays, weight_of
 from promptscope.files import tensor_hash
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.scoring import word_logits
 from promptscope.models import HookedModel
-from tests.engine.ways import EVERY, assert_rounded, by_hooks, by_packing, gradient, texts, wanted
+from tests.engine.ways import EVERY, assert_rounded, by_hooks, by_packing, gradient, logits_where, texts, wanted
 from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
 from tests.training.toy import toy_model, toy_task
 
@@ -206,3 +206,20 @@ def test_logits_of_some_words_are_columns_of_all_logits(family: str, name: str, 
     ours = full.log_softmax(-1)[:, words[0]]
     torch.testing.assert_close(ours, scores, rtol=1e-6, atol=1e-6)
     assert patched(model.twin) == []
+
+
+@pytest.mark.parametrize("processor", ["AuthenticAMD", "GenuineIntel", ""])
+@pytest.mark.parametrize("capability", ["AVX512", "AVX2"])
+@pytest.mark.parametrize("d_out", [64, 512])
+def test_processor_and_shape_alone_decide(
+    processor: str, capability: str, d_out: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(linears.Path, "read_text", lambda path: f"vendor_id : {processor}")
+    monkeypatch.setattr(torch.backends.cpu, "get_cpu_capability", lambda: capability)
+    linears._is_amd_with_avx512.cache_clear()
+    try:
+        model = nn.Sequential(nn.Linear(512, d_out), nn.Linear(512, d_out), nn.Linear(4, 4))
+        pays = processor == "AuthenticAMD" and capability == "AVX512" and d_out == 512
+        assert prepacking_pays(model) == (pays and can_prepack(model))
+    finally:
+        linears._is_amd_with_avx512.cache_clear()

@@ -48,7 +48,7 @@ def test_a_vector_of_zeros_has_no_direction():
 
 def test_an_unknown_metric_is_refused(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checks of tests would come first
-    with pytest.raises(ValueError, match="'cosine' or 'l2'"):
+    with pytest.raises(ValueError, match="one of 'cosine', 'l2'"):
         distance_matrix(np.eye(2), metric="dot")
 
 

@@ -71,8 +71,10 @@ def test_seeded():
 def test_bad_input(monkeypatch):
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the checks of tests would come first
     x, y = pair(5, 5, 1.0)
-    with pytest.raises(ValueError, match="same n >= 3"):
+    with pytest.raises(ValueError, match=r"y must be .* got float64 of shape \(5, 5\), with x of shape \(4, 4\)"):
         mantel_test(x[:4, :4], y)
+    with pytest.raises(ValueError, match="same n >= 3"):
+        mantel_test(x[:2, :2], y[:2, :2])
     with pytest.raises(ValueError, match="all distances are equal"):
         mantel_test(x, 1.0 - np.eye(5))
     with pytest.raises(ValueError, match="symmetric"):

@@ -109,7 +109,7 @@ def test_bad_input(monkeypatch):
         nearest_vectors(np.ones((1, 2)), np.ones((3, 2)), n=4)
     with pytest.raises(ValueError, match="zeros has no direction"):
         nearest_vectors(np.zeros((1, 2)), np.ones((3, 2)))
-    with pytest.raises(ValueError, match="'cosine', 'l2' or 'dot'"):
+    with pytest.raises(ValueError, match="one of 'cosine', 'l2', 'dot'"):
         nearest_vectors(np.ones((1, 2)), np.ones((3, 2)), metric="manhattan")
 
 

@@ -109,6 +109,6 @@ def test_a_subset_is_asked_for_once():
 def test_too_many_tokens_are_refused():
     with pytest.raises(ValueError, match="1 to 12 tokens, got 13: use sampled_shapley"):
         exact_shapley(lambda s: s.sum(axis=1).astype(float), 13)
-    with pytest.raises(ValueError, match="at least 1 token"):
+    with pytest.raises(ValueError, match="at least 1"):
         sampled_shapley(lambda s: s.sum(axis=1).astype(float), 0)
     assert np.isnan(sampled_shapley(lambda s: s.sum(axis=1).astype(float), 3, n_pairs=1).standard_error).all()

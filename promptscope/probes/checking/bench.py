@@ -87,8 +87,8 @@ def make_bench(
     fitting = [record for record, n in zip(records, lengths, strict=True) if _EVEN - 5 <= n <= 3 * _EVEN]
     if len(long) < 24 or len(fitting) < 8:
         raise ProbeError(
-            f"check_probe needs 24 inputs of at least {_EVEN} tokens, eight of them with at most {3 * _EVEN}, and split "
-            f"{split!r} of task {task.name!r} has {len(long)} and {len(fitting)}"
+            f"check_probe needs 24 inputs of at least {_EVEN} tokens, eight of them with at most {3 * _EVEN}, and "
+            f"split {split!r} of task {task.name!r} has {len(long)} and {len(fitting)}"
         )
     even = replace(whole, splits={_SPLIT: tuple(long[:24])}, max_length=_EVEN)
     return Bench(probe, model, dict(prompts), replace(whole, splits={_SPLIT: tuple(fitting[:8])}), even)

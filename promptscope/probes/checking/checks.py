@@ -89,7 +89,7 @@ def bad_input(bench: Bench) -> None:
 def exception(bench: Bench) -> None:
     """An exception in the middle of a forward pass leaves no hook, and comes out as it is."""
 
-    class Interrupted(Exception):
+    class Interrupted(Exception):  # noqa: N818
         """What is raised."""
 
     def stop(x: Tensor, hook: object) -> None:
@@ -199,7 +199,7 @@ def stored(bench: Bench) -> None:
 
 
 def acts(bench: Bench) -> None:
-    """An edit of the model acts: of the activations that the probe reads, on its result; its own writes, on the loss."""
+    """An edit of the activations that the probe reads acts on its result; its own writes act on the loss."""
     if isinstance(bench.probe, WritingProbe):
         result = bench.run()
         per_write = result.values.transpose("write", ...).values.reshape(result.data.sizes["write"], -1)
@@ -225,8 +225,8 @@ def memory(bench: Bench) -> None:
         few, many = _held_after_passes(bench, 8), _held_after_passes(bench, 24)
     if many - few > 16 * _PER_INPUT:
         raise CheckFailed(
-            f"after the passes over 24 inputs {(many - few) / 1024:.0f} KiB more are held than after 8: memory grows with "
-            "the number of inputs. Reduce activations inside the hook, and keep no reference to them"
+            f"after the passes over 24 inputs {(many - few) / 1024:.0f} KiB more are held than after 8: memory grows "
+            "with the number of inputs. Reduce activations inside the hook, and keep no reference to them"
         )
 
 

@@ -1,0 +1,234 @@
+"""Arguments are what the signature says, or the call is refused: nothing is cast, broadcast or guessed."""
+
+import inspect
+import math
+import sys
+import types
+from collections.abc import Callable, Collection, Mapping, Sequence
+from functools import wraps
+from typing import Any, Literal, TypeVar, Union, get_args, get_origin, no_type_check
+
+import numpy as np
+from jaxtyping import AbstractArray, jaxtyped
+
+from promptscope.errors import ArgumentError, PromptscopeError, nearest
+
+F = TypeVar("F", bound=Callable[..., Any])
+_MAKERS = {
+    "HookedModel": "ps.load_model(...)",
+    "Prompt": "ps.load_prompt(folder)",
+    "Task": "ps.load_task(...)",
+    "Tensor": "torch.tensor(...)",
+    "TrainConfig": "ps.TrainConfig(...)",
+}
+
+
+def checked(
+    nan: Collection[str] = (), hints: Mapping[str, str] | None = None, **at_least: int | float
+) -> Callable[[F], F]:
+    """Hold the arguments of a function against its signature, at every call.
+
+    * an array has the type and number of dimensions that are written there; an axis that is named twice (the `n` of
+      two arguments) is as long both times: nothing is broadcast;
+    * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*;
+    * `Literal`, int, float, str, bool and sequences of them are meant literally: True is no number, 16.0 no int,
+      NaN no float, and a text is no sequence of texts;
+    * *hints* says for an argument what to do instead, where its type alone does not;
+    * *at_least* gives the smallest value of a number: `@checked(batch_size=1)`.
+
+    Raises ArgumentError, which is a ValueError too, with the argument's name, what it must be and what came.
+
+    >>> @checked(times=1)
+    ... def repeat(word: str, times: int) -> str:
+    ...     return word * times
+    >>> repeat("a", times=0)
+    Traceback (most recent call last):
+    promptscope.errors.ArgumentError: repeat: times must be at least 1, got 0.
+    """
+
+    def decorate(function: F) -> F:
+        signature: Any = None
+
+        @wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            nonlocal signature
+            if signature is None:  # at the first call: all names that annotations use are defined by then
+                signature = _signature(function)
+            try:
+                given = signature.bind(*args, **kwargs).arguments
+            except TypeError as error:
+                known = ", ".join(signature.parameters)
+                raise ArgumentError(f"{function.__qualname__}: {error}. Its arguments are {known}.") from error
+            called = function.__qualname__.replace(".__init__", "")
+            _check_all(called, signature, given, nan, at_least, hints or {})
+            return function(*args, **kwargs)
+
+        return call  # type: ignore[return-value]
+
+    return decorate
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature with annotations as types; what only a type checker imports is not checked here."""
+    signature = inspect.signature(function)
+    names = vars(sys.modules[function.__module__])
+    parameters = []
+    for parameter in signature.parameters.values():
+        kind = parameter.annotation
+        if isinstance(kind, str):
+            try:
+                kind = eval(kind, names)
+            except NameError:
+                kind = Any
+        parameters.append(parameter.replace(annotation=kind))
+    return signature.replace(parameters=parameters)
+
+
+def check_fields(made: Any, error: type[PromptscopeError] = ArgumentError) -> None:
+    """Hold the fields of a dataclass that was just made against their annotations, as `checked` does arguments.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Size:
+    ...     width: int
+    ...     def __post_init__(self):
+    ...         check_fields(self)
+    >>> Size("3")
+    Traceback (most recent call last):
+    promptscope.errors.ArgumentError: Size: width must be a whole number (int), got '3' (str).
+    """
+    signature = _signature(type(made))
+    given = {name: getattr(made, name) for name in signature.parameters}
+    try:
+        _check_all(type(made).__name__, signature, given, (), {}, {})
+    except ArgumentError as problem:
+        raise error(str(problem)) from None
+
+
+def check_between(name: str, value: int | float, low: int | float, high: int | float) -> None:
+    """Refuse a number outside of the open interval (low, high).
+
+    >>> check_between("level", 0.95, 0, 1)
+    """
+    if not low < value < high:
+        raise ArgumentError(f"{name} must lie between {low:g} and {high:g}, got {value}.")
+
+
+def _check_all(
+    called: str,
+    signature: inspect.Signature,
+    given: Mapping[str, Any],
+    nan: Collection[str],
+    at_least: Mapping[str, int | float],
+    hints: Mapping[str, str],
+) -> None:
+    with jaxtyped("context"):  # in which the axes of all arguments are the same axes
+        for name, value in given.items():
+            parameter = signature.parameters[name]
+            several = parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+            if several or parameter.annotation is parameter.empty or value is parameter.default:
+                continue
+            where = f"{called}: {name}"
+            if not _fits(value, parameter.annotation):
+                wanted = _words(parameter.annotation)
+                hint = f" {hints[name]}" if name in hints else _hint(value, parameter.annotation)
+                others = _shapes(name, given) if hasattr(value, "shape") else ""
+                raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{hint}")
+            if name not in nan and not _finite(value):
+                raise ArgumentError(f"{where} is or holds NaN or infinity, got {_shown(value)}: leave such out first.")
+            low = at_least.get(name)
+            if low is not None and value is not None and not value >= low:
+                raise ArgumentError(f"{where} must be at least {low:g}, got {value}.")
+
+
+@no_type_check  # a runtime checker would open a context of axes of its own at every call
+def _fits(value: Any, kind: Any) -> bool:
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is Any or isinstance(kind, TypeVar):
+        return True
+    if origin in (Union, types.UnionType):
+        return any(_fits(value, one) for one in args)
+    if origin is Literal:
+        return isinstance(value, str | int | None) and value in args
+    if kind is None or kind is type(None):
+        return value is None
+    if kind is bool:
+        return isinstance(value, bool | np.bool_)
+    if kind is int:
+        return isinstance(value, int | np.integer) and not isinstance(value, bool)
+    if kind is float:
+        return isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
+    if origin is tuple and args and args[-1] is not Ellipsis:
+        return isinstance(value, tuple) and len(value) == len(args) and all(map(_fits, value, args))
+    if isinstance(origin, type) and issubclass(origin, Mapping):
+        return isinstance(value, origin) and all(
+            _fits(key, args[0]) and _fits(entry, args[1]) for key, entry in value.items()
+        )
+    if isinstance(origin, type) and issubclass(origin, Sequence | set | frozenset):
+        of_texts = isinstance(value, str | bytes)
+        return isinstance(value, origin) and not of_texts and all(_fits(entry, args[0]) for entry in value)
+    if origin is not None and isinstance(origin, type):  # an iterable is not read: it may give its items once only
+        return isinstance(value, origin) and not isinstance(value, str | bytes)
+    return isinstance(value, kind) if isinstance(kind, type) else True
+
+
+def _finite(value: Any) -> bool:
+    if isinstance(value, np.ndarray):
+        return value.dtype.kind not in "fc" or bool(np.isfinite(value).all())
+    return not isinstance(value, float) or math.isfinite(value)
+
+
+def _words(kind: Any) -> str:
+    """Say what an annotation asks for."""
+    origin, args = get_origin(kind), get_args(kind)
+    if origin in (Union, types.UnionType):
+        return " or ".join(_words(one) for one in args)
+    if origin is Literal:
+        return "one of " + ", ".join(map(repr, args))
+    if kind is type(None):
+        return "None"
+    if isinstance(kind, type) and issubclass(kind, AbstractArray):
+        library = "torch" if kind.array_type.__module__.startswith("torch") else "NumPy"
+        number = kind.__name__.split("[")[0].lower()
+        return f"a {library} array ({number}) of shape ({kind.dim_str}), equal letters being equal lengths"
+    plain = {int: "a whole number (int)", float: "a number", str: "a text", bool: "True or False"}
+    if kind in plain:
+        return plain[kind]
+    if origin is not None:
+        inside = ", ".join(_words(one) for one in args if one is not Ellipsis)
+        return f"a {getattr(origin, '__name__', origin)} of ({inside})".lower()
+    return f"a {getattr(kind, '__name__', kind)}"
+
+
+def _shown(value: Any) -> str:
+    if hasattr(value, "shape") and hasattr(value, "dtype"):
+        return f"{value.dtype} of shape {tuple(value.shape)}"
+    text = repr(value) if isinstance(value, str | bytes | int | float | bool | list | tuple | dict | None) else ""
+    text = text if len(text) <= 60 else text[:57] + "..."
+    return f"{text} ({type(value).__name__})" if text else f"a {type(value).__name__}"
+
+
+def _shapes(but: str, given: Mapping[str, Any]) -> str:
+    """Say which shapes the other arguments have: an axis that two of them name is one axis."""
+    others = {name: value for name, value in given.items() if name != but and hasattr(value, "shape")}
+    arrays = [f"{name} of shape {tuple(value.shape)}" for name, value in others.items()]
+    return f", with {', '.join(arrays)}" if arrays else ""
+
+
+def _hint(value: Any, kind: Any) -> str:
+    kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+    options = [option for one in kinds if get_origin(one) is Literal for option in get_args(one)]
+    if isinstance(value, str):
+        close = nearest(value.lower(), [str(option) for option in options])
+        if close:
+            return close
+        if any(isinstance(get_origin(one), type) and issubclass(get_origin(one), Sequence) for one in kinds):
+            return " Put a single text in a list."
+    makers = [_MAKERS[name] for one in kinds for name in [getattr(one, "__name__", "")] if name in _MAKERS]
+    if makers:
+        return f" Make it with {makers[0]}."
+    if isinstance(value, list | tuple) and any(
+        isinstance(one, type) and issubclass(one, AbstractArray) for one in kinds
+    ):
+        return " Make it with np.array(...)."
+    return ""
