@@ -147,18 +147,16 @@ class WritingProbe(Probe):
 
 
 def _add_nulls(result: ProbeResult, names: list[str], drawn: Float[np.ndarray, "prompt null R"], lead: tuple) -> None:
-    """Put the draws, and how the changes compare with them, into the result."""
+    """Put the draws, and how the changes compare with them, into the result; NaN for writes without nulls."""
     writes = result.data["write"].values.tolist()
     null = np.full((len(drawn), len(writes), drawn.shape[-1]), np.nan)
+    p_values = np.full(null.shape[:2], np.nan)
+    observed = np.abs(result.values.values).reshape(p_values.shape)
     for j, name in enumerate(names):
-        null[:, writes.index(name)] = drawn[:, j]
-    observed = np.abs(result.values.values).reshape(len(drawn), len(writes))
-    p_values = np.array(
-        [
-            [p_value_of_draws(o, np.abs(d)) for o, d in zip(*both, strict=True)]
-            for both in zip(observed, null, strict=True)
-        ]
-    )
+        column = writes.index(name)
+        null[:, column] = drawn[:, j]
+        for row, draws in enumerate(drawn[:, j]):
+            p_values[row, column] = p_value_of_draws(float(observed[row, column]), np.abs(draws))
     result.data["null"] = ((*lead, "write", "draw"), null if lead else null[0])
     result.data["p_value"] = ((*lead, "write"), p_values if lead else p_values[0])
 
