@@ -51,6 +51,7 @@ if TYPE_CHECKING:
         TrainConfig,
         train,
         train_across,
+        train_baseline,
         train_grid,
         train_many,
     )
@@ -72,7 +73,7 @@ _HOMES = {
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",
-    "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_grid train_many",
+    "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_baseline train_grid train_many",
 }
 _MODULES = ("account", "causal", "interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
