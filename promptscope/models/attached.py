@@ -16,7 +16,8 @@ Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
 
 _KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-_OF_THE_BRIDGE = "transformer_lens.model_bridge"  # it registers some for itself, at the first pass
+# The bridge registers some for itself, at the first pass; transformers does where hidden states are asked for.
+_OBSERVERS = ("transformer_lens.model_bridge", "transformers.")
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Watch:
             for name, module, kind, hooks in self._places
             if hooks
             for number, function in hooks.items()
-            if number not in self._own and not getattr(function, "__module__", "").startswith(_OF_THE_BRIDGE)
+            if number not in self._own and not (getattr(function, "__module__", None) or "").startswith(_OBSERVERS)
         ]
 
 

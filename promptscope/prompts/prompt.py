@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models.modes import own_modes
 from promptscope.prompts.initialisation import Initialisation, parse_init
 
 # Not typing.Self: beartype cannot check it on single methods, which is how jaxtyping applies it in tests.
@@ -48,6 +49,7 @@ class Prompt(nn.Module, ABC):
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @own_modes()
     def bind(self: P, model: HookedModel, strict: bool | None = None) -> P:
         """Create the parameters for *model*, or check that they were made for it. Returns the prompt itself.
 

@@ -13,6 +13,7 @@ from torch import nn
 from promptscope.errors import PromptError
 from promptscope.files import read_json, sha256_file, write_json, write_tensors
 from promptscope.models import HookedModel
+from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
 from promptscope.prompts.prompt import Prompt
@@ -54,6 +55,7 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     write_json(folder / "prompt.json", description)
 
 
+@own_modes()
 def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
     """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
 
@@ -81,7 +83,7 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
             f"the prompt in {str(folder)!r} was made on other weights than {model.name!r} has now (only the embeddings "
             "are the same): its scores of then do not hold here",
             OtherWeightsWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
     return prompt
 
