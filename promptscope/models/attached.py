@@ -66,6 +66,19 @@ class Watch:
         ]
 
 
+def attached_everywhere() -> list[AttachedHook]:
+    """Return what `torch.nn.modules.module.register_module_forward_hook` and its kin attached to all modules there are.
+
+    PyTorch's own only count (operations, memory).
+    """
+    return [
+        AttachedHook("every module", kind.strip("_").removesuffix("_hooks"), function)
+        for kind in _KINDS
+        for function in getattr(torch.nn.modules.module, f"_global{kind}", {}).values()
+        if not (getattr(function, "__module__", None) or "").startswith("torch.")
+    ]
+
+
 def _given(module: Any, number: int, function: Any) -> Any:
     # TransformerLens wraps the function that it is given, and remembers it.
     handles = [*getattr(module, "fwd_hooks", ()), *getattr(module, "bwd_hooks", ())]

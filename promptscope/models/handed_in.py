@@ -1,7 +1,9 @@
 """A model that is handed in as an object: unwrapped, or refused for what it carries besides its own weights."""
 
+import copy
 from typing import Any
 
+import torch
 from torch.nn.utils.parametrize import is_parametrized
 from transformers import PreTrainedModel
 
@@ -27,7 +29,7 @@ def unwrapped(model: Any) -> PreTrainedModel:
         )
     if not isinstance(model, PreTrainedModel):
         raise ModelError(f"model must be a name, a folder or a transformers model, not {_what(model)}")
-    for check in (_check_weights, _check_modules, _check_hooks):
+    for check in (_check_weights, _check_modules, _check_hooks, _check_architecture):
         check(model)
     return model
 
@@ -52,8 +54,8 @@ def _check_weights(model: PreTrainedModel) -> None:
     missing = [name for name, tensor in tensors.items() if tensor.is_meta]
     if missing:
         raise ModelError(
-            f"{len(missing)} weights of the model have no numbers here (on the 'meta' device, first {missing[0]!r}): it "
-            "was never filled, or accelerate offloaded it. Load it whole: from_pretrained(...) without device_map"
+            f"{len(missing)} weights of the model have no numbers here (on the 'meta' device, first {missing[0]!r}): "
+            "it was never filled, or accelerate offloaded it. Load it whole: from_pretrained(...) without device_map"
         )
     devices = sorted({str(tensor.device) for tensor in tensors.values()})
     if len(devices) > 1:
@@ -75,8 +77,8 @@ def _check_modules(model: PreTrainedModel) -> None:
             raise ModelError(f"{where} is torch.compile'd: hand in the model as it was before (its _orig_mod)")
         if _is_of(module, "peft"):
             raise ModelError(
-                f"{where} is a PEFT adapter inside of the model: merge it (merge_and_unload()) or take it out (unload()) "
-                "first"
+                f"{where} is a PEFT adapter inside of the model: merge it (merge_and_unload()) or take it out first "
+                "(unload())"
             )
         if _is_of(module, "transformer_lens"):
             raise ModelError(f"{where} was put there by another TransformerBridge: load the transformers model anew")
@@ -90,6 +92,8 @@ def _check_modules(model: PreTrainedModel) -> None:
                 f"the forward of {where} was replaced by {vars(module)['forward']!r}, which both halves of the hooked "
                 "model would keep: restore it (del module.forward), and attach hooks to the loaded model instead"
             )
+        if type(module).__module__.startswith("torch.ao."):
+            raise ModelError(f"{where} is quantised: load the model in float32, bfloat16 or float16")
         if is_parametrized(module):
             raise ModelError(
                 f"{where} computes its weight anew at every pass: fix it first with "
@@ -109,3 +113,16 @@ def _check_hooks(model: PreTrainedModel) -> None:
                         "remove yours: take it off (handle.remove()) before loading, and attach it to the loaded model "
                         "with model.hooks(...)"
                     )
+
+
+def _check_architecture(model: PreTrainedModel) -> None:
+    """Refuse modules that somebody put into the place of the architecture's own."""
+    with torch.device("meta"):  # no numbers: it takes no memory and hardly any time
+        plain = {name: type(module) for name, module in type(model)(copy.deepcopy(model.config)).named_modules()}
+    for name, module in model.named_modules():
+        if plain.get(name) is not type(module):
+            kind = f"has a {plain[name].__name__} there" if name in plain else "has none"
+            raise ModelError(
+                f"{name!r} is a {type(module).__name__}, and a {type(model).__name__} {kind}: take out what was put in "
+                "(a wrapper, an adapter), or load the model anew"
+            )

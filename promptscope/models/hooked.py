@@ -15,7 +15,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.errors import ModelError, PromptError
 from promptscope.files import content_hash, fingerprint, tensor_hash
-from promptscope.models.attached import AttachedHook, Hook, Watch, attach, silent_points
+from promptscope.models.attached import AttachedHook, Hook, Watch, attach, attached_everywhere, silent_points
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
@@ -254,7 +254,7 @@ class HookedModel:
                 f"{self.name!r} has hooks on model.twin ({', '.join(hook.point for hook in strayed[:3])}), which runs "
                 "texts in layouts of its own: attach them to model.bridge, or with model.hooks(...)"
             )
-        return bridge.attached()
+        return bridge.attached() + attached_everywhere()
 
     @contextmanager
     def turn(self, hooks: Iterable[Hook] = ()) -> Iterator[None]:

@@ -117,7 +117,7 @@ def _hooked(
 ) -> HookedModel:
     twin = twin.eval().requires_grad_(False)
     twin.config.return_dict = True  # the twin has a configuration of its own
-    if twin.config.is_decoder and family.kind == "masked":
+    if getattr(twin.config, "is_decoder", False) and family.kind == "masked":
         raise ModelError(f"config.json of {name!r} says is_decoder: as a causal model, {family.name} is not supported")
     try:
         hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)

@@ -55,8 +55,8 @@ def self_test(model: HookedModel) -> None:
         raise ModelError(
             f"the hooked model's logits differ from the plain model's by {difference:.1e} of the largest logit "
             f"(expected at most {_TOLERANCE[model.dtype]:.0e}): probes would look at another model. The bridge of "
-            "transformer-lens does not know an option of this model's config.json, or the versions installed are others "
-            "than those in constraints.txt"
+            "transformer-lens does not know an option of this model's config.json, or the versions installed are not "
+            "those in constraints.txt"
         )
     wrong = {name: fired[name] for name in table["name"] if fired[name] != 1}
     if wrong:
@@ -76,9 +76,7 @@ def _check_finite(model: HookedModel, logits: torch.Tensor) -> None:
     weights = [*model.twin.named_parameters(), *model.twin.named_buffers()]
     broken = [name for name, x in weights if x.is_floating_point() and torch.isnan(x).any()]
     if broken:
-        raise ModelError(
-            f"{len(broken)} weights of {model.name!r} hold NaN, first {broken[0]!r}: load it from sound files"
-        )
+        raise ModelError(f"{len(broken)} weights of {model.name!r} hold NaN, first {broken[0]!r}: load others")
     raise ModelError(
         f"the logits of {model.name!r} are not finite in {model.dtype}, although no weight is NaN: load it in another "
         "type, dtype='bfloat16' or 'float32'"
