@@ -36,6 +36,7 @@ if TYPE_CHECKING:
         init,
         load_prompt,
         random_like,
+        reparameterise,
         write_peft,
     )
     from promptscope.report import Report
@@ -64,7 +65,8 @@ _HOMES = {
     "interventions": "Importance importance load_importance shapley",
     "models": "EMBEDDED_MODELS HookedModel load_model",
     "probes": "ProbeResult load_result probe",
-    "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like write_peft",
+    "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like "
+    "reparameterise write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",

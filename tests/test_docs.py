@@ -1,19 +1,30 @@
-"""The Python in docs/*.md runs."""
+"""The Python of each page in docs/ runs, from the first block to the last."""
 
 import re
 from pathlib import Path
 
 import pytest
 
-PAGES = sorted((Path(__file__).resolve().parents[1] / "docs").glob("*.md"))
-BLOCKS = [
-    pytest.param(block, id=f"{page.stem}-{i}")
-    for page in PAGES
-    for i, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), flags=re.DOTALL))
-]
+DOCS = Path(__file__).resolve().parents[1] / "docs"
+GENERATED = ("_build", "api", "source")
+TEXTS = {
+    path.relative_to(DOCS).as_posix(): path.read_text(encoding="utf-8")
+    for path in sorted(DOCS.rglob("*.md"))
+    if path.relative_to(DOCS).parts[0] not in GENERATED
+}
+BLOCKS = {
+    name: re.findall(r"^```python\n(.*?)^```", text, flags=re.DOTALL | re.MULTILINE) for name, text in TEXTS.items()
+}
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_block_runs(block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_pages_are_found() -> None:
+    assert "start/first-prompt.md" in TEXTS
+    assert sum(map(len, BLOCKS.values())) > 15
+
+
+@pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
+def test_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    exec(compile(block, "docs", "exec"), {})
+    names: dict[str, object] = {"__name__": "__main__"}
+    for i, block in enumerate(BLOCKS[page]):
+        exec(compile(block, f"{page}, block {i}", "exec"), names)

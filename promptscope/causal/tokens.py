@@ -38,7 +38,7 @@ def token_attribution(
 def attribution_of_tokens(model: HookedModel, prompt: Prompt, inputs, batch_size: int = 16) -> np.ndarray:
     """Do as `token_attribution` does on inputs that are encoded already."""
     kept_tokens(prompt, [])
-    mine = prompt.copy().bind(model)
+    mine = prompt.plain().bind(model)  # the gradient of the vectors, whatever makes them
     mine.requires_grad_(True)
     for _, batch in inputs.batches(model, batch_size):
         logits, _ = run(model, batch, Condition(mine), gradient=True)

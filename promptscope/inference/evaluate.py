@@ -30,10 +30,11 @@ def evaluate(
     """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
 
     Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
-    as many as the longest label has, end token included). `loss` is the mean cross-entropy (nats) over label and end
-    tokens; lower is better. All metrics: higher is better. `n` counts records. Without a prompt: the frozen model.
-    `padding="left"` moves texts away from the prompt, see `TrainConfig`: results then depend on *batch_size*. *hooks*
-    are attached for the length of the call, besides those that are, see `model.hooks`.
+    as many as the longest answer of the training split has, end token included; without one, of this split). `loss` is
+    the mean cross-entropy (nats) over label and end tokens; lower is better. All metrics: higher is better. `n` counts
+    records. Without a prompt: the frozen model. `padding="left"` moves texts away from the prompt, see `TrainConfig`:
+    results then depend on *batch_size*. *hooks* are attached for the length of the call, besides those that are, see
+    `model.hooks`.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -86,8 +87,11 @@ class Evaluator:
         if task.verbalizer is not None:
             self.words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
             return
-        longest = max(sum(target != -100 for target in example.targets) for example in self.examples)
-        self.max_new_tokens = longest if max_new_tokens is None else max_new_tokens
+        if max_new_tokens is None:
+            # How long the right answers are is not known before they are given: the training split says it.
+            known = "train" if "train" in task.splits else split
+            max_new_tokens = task.answer_length(model.tokenizer, model.family.kind, known)
+        self.max_new_tokens = max_new_tokens
         reserve = self.max_new_tokens if model.family.kind == "causal" else 0
         self.sources = encode_split(
             model, task, split, prompt, max_length, with_label=False, limit=limit, reserve=reserve

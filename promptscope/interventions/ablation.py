@@ -81,7 +81,7 @@ def changed(prompt: Prompt, how: str, kept: Bool[np.ndarray, "k"], model: Hooked
     else:
         assert isinstance(prompt, DeepPrompt)
         other = DeepPrompt(n, prompt.tied, prompt.layers, prompt.parts)
-        numbers: dict[str, Tensor] = dict(prompt.numbers)
+        numbers = {name.removeprefix("numbers."): number for name, number in prompt.tensors().items()}
         if prompt.keys_after_rotary and how == "zero":
             other.keys_after_rotary = True  # zero is zero however it is turned
         elif prompt.keys_after_rotary:

@@ -30,15 +30,14 @@ def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> Prompt:
     [False, True, True, False]
     """
     taken, _ = ~kept_tokens(prompt, tokens), kept_tokens(other, [])
-    shapes = [{name: tuple(number.shape) for name, number in one.named_parameters()} for one in (prompt, other)]
+    shapes = [{name: tuple(number.shape) for name, number in one.tensors().items()} for one in (prompt, other)]
     same = type(prompt) is type(other) and shapes[0] == shapes[1] and _layers(prompt) == _layers(other)
     if not same or _after_rotary(prompt) != _after_rotary(other):
         raise PromptError(
             f"only prompts of one kind, length and width can be mixed, not {prompt!r} {shapes[0]} and {other!r} "
             f"{shapes[1]}"
         )
-    mixed = prompt.copy()
-    theirs = dict(other.named_parameters())
+    mixed, theirs = prompt.plain(), other.tensors()
     with torch.no_grad():
         for name, number in mixed.named_parameters():
             mine, others = number.cpu().numpy(), theirs[name].detach().cpu().numpy()

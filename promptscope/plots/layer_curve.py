@@ -1,18 +1,24 @@
 """A number along the layers, one line per prompt, with its interval as a band."""
 
+from collections.abc import Sequence
+from itertools import product
+
 import numpy as np
 import plotly.graph_objects as go
+import xarray as xr
 
 from promptscope.plots.facets import facets
 from promptscope.plots.theme import CATEGORICAL, index_ticks, legend_below, new_figure, with_alpha
 from promptscope.probes import ProbeResult
 
 _GRID = "#ECEEF1"
-_DASHES = ("solid", "dash", "dot", "dashdot")
+_DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
 def layer_curve(result: ProbeResult) -> go.Figure:
     """Draw the mean over heads along the layers, one line per prompt; the band is the 95 % interval over inputs.
+
+    With a second dimension (task, language), the colour says the prompt and the dash the other.
 
     Raises:
         ProbeError: the result has no layers.
@@ -21,8 +27,8 @@ def layer_curve(result: ProbeResult) -> go.Figure:
     lines = facets(curve, ("layer",))
     layers = curve.data["layer"].values
     figure = new_figure(720, 340, curve)
-    for number, (label, data) in enumerate(lines):
-        colour = CATEGORICAL[number % len(CATEGORICAL)]
+    looks = _looks(curve.data, [dim for dim in curve.dims if dim != "layer"], len(lines))
+    for (label, data), (colour, dash) in zip(lines, looks, strict=True):
         name = label or curve.title
         values, low, high = (np.asarray(data[v].values, dtype=float) for v in ("values", "low", "high"))
         if np.isfinite(low).all():
@@ -46,7 +52,7 @@ def layer_curve(result: ProbeResult) -> go.Figure:
                 name=name,
                 legendgroup=name,
                 mode="lines+markers",
-                line={"color": colour, "width": 2, "dash": _DASHES[number // len(CATEGORICAL) % len(_DASHES)]},
+                line={"color": colour, "width": 2, "dash": dash},
                 marker={"size": 6, "color": colour, "line": {"width": 1, "color": "white"}},
                 customdata=np.stack([low, high], axis=1),
                 hovertemplate=f"<b>{name}</b><br>layer %{{x}}<br>%{{y:.4g}} "
@@ -64,3 +70,12 @@ def layer_curve(result: ProbeResult) -> go.Figure:
     else:
         figure.update_yaxes(zeroline=True, zerolinecolor="#9AA1AC", zerolinewidth=1)
     return figure
+
+
+def _looks(data: xr.Dataset, dims: Sequence[str], n: int) -> list[tuple[str, str]]:
+    """Return the colour and dash of each line; no two are alike as long as there are enough of them."""
+    sizes = [data.sizes[dim] for dim in dims]
+    if len(sizes) == 2 and sizes[0] <= len(CATEGORICAL) and sizes[1] <= len(_DASHES):
+        return list(product(CATEGORICAL[: sizes[0]], _DASHES[: sizes[1]]))
+    every = [(colour, dash) for dash in _DASHES for colour in CATEGORICAL]
+    return [every[i % len(every)] for i in range(n)]

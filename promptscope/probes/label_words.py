@@ -11,6 +11,8 @@ from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.tasks import Encoded, Task
 
+_BROKEN = "\ufffd"  # what decoding makes of bytes that are no whole letter
+
 
 @dataclass(frozen=True)
 class LabelWords:
@@ -42,7 +44,8 @@ def label_words(model: HookedModel, task: Task | None, probe: str) -> LabelWords
     """Return the label words of *task*.
 
     Raises:
-        ProbeError: no task, a generation task, fewer than two labels, or words that begin with the same token.
+        ProbeError: no task, a generation task, fewer than two labels, words that begin with the same token, or a first
+            token that holds no letter: byte-level tokenizers cut letters that they seldom saw into bytes.
     """
     if task is None:
         raise ProbeError(f"{probe} needs label words: give task=ps.load_task(...), not a list of encoded records")
@@ -63,6 +66,14 @@ def label_words(model: HookedModel, task: Task | None, probe: str) -> LabelWords
                 f"{piece!r}, so {probe} cannot tell gold from non-gold: choose words that differ in their first token"
             )
         owners[token] = label
+        text = str(model.tokenizer.decode([token]))
+        if _BROKEN in text or not text.strip():
+            piece = model.tokenizer.convert_ids_to_tokens(token)
+            raise ProbeError(
+                f"the word of label {label!r} of {task.name!r} begins with the token {piece!r}, which holds no letter "
+                f"(a byte of one, or a space): its vector is not the word's, and {probe} would compare bytes. Choose "
+                "words that begin with a whole letter in this tokenizer, or a model that reads the language"
+            )
     return LabelWords(tuple(firsts), tuple(firsts.values()))
 
 

@@ -1,6 +1,7 @@
 """Soft prompts: parameters -> vectors -> hooks or a prefix cache."""
 
 from promptscope.prompts import initialisation as init
+from promptscope.prompts import reparameterisation as reparameterise
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.nearest_tokens import nearest_tokens
 from promptscope.prompts.norms import prompt_norms
@@ -22,5 +23,6 @@ __all__ = [
     "nearest_tokens",
     "prompt_norms",
     "random_like",
+    "reparameterise",
     "write_peft",
 ]

@@ -14,6 +14,7 @@ from promptscope.models import Hook, HookedModel, Prefix
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
 from promptscope.prompts.inner import keys_and_values
 from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
 from promptscope.prompts.rotary import after_rotary, before_rotary
 from promptscope.prompts.soft import SoftPrompt
 
@@ -34,6 +35,7 @@ class DeepPrompt(Prompt):
         layers: the chosen layers, counted from 0; all by default.
         parts: attentions to write to: `("self",)` on causal and masked models; on encoder-decoders any of `encoder`,
             `decoder` and `cross`, all by default.
+        reparameterisation: a network that makes the vectors from the parameters (`ps.reparameterise`).
         init, seed: see `ps.init`; token initialisations give the keys and values that those tokens have inside the
             model (untied), or the token vectors themselves (tied).
 
@@ -50,12 +52,14 @@ class DeepPrompt(Prompt):
         parts: Sequence[str] | None = None,
         init: str | Initialisation = "uniform",
         seed: int = 0,
+        reparameterisation: Reparameterisation | dict[str, Any] | None = None,
     ) -> None:
-        super().__init__(length, init, seed)
+        super().__init__(length, init, seed, reparameterisation)
         self.tied = tied
         self.layers = None if layers is None else tuple(sorted(set(layers)))
         self.parts = None if parts is None else tuple(parts)
         self.numbers = nn.ParameterDict()  # "<part>_keys"/"<part>_values", tied: "<part>_both"; [layer, k, d_kv]
+        self.networks = nn.ModuleDict()  # one for each of `numbers` of a reparameterised prompt
         # Keys imported from PEFT stay as they stand in a cache: turned back and forth they would lose their last bits,
         # and 30 layers make a difference of 5e-4 of that.
         self.keys_after_rotary = False
@@ -67,6 +71,8 @@ class DeepPrompt(Prompt):
         settings["parts"] = None if self.parts is None else list(self.parts)
         if self.keys_after_rotary:
             settings["keys_after_rotary"] = True
+        if self.reparameterisation is not None:
+            settings["reparameterisation"] = self.reparameterisation.settings()
         return settings
 
     def chosen_layers(self, model: HookedModel) -> tuple[int, ...]:
@@ -89,11 +95,28 @@ class DeepPrompt(Prompt):
 
     def keys(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
         """Return the keys of the chosen layers, before the rotary embedding (after it: `keys_after_rotary`)."""
-        return self.numbers[f"{part}_both" if self.tied else f"{part}_keys"]
+        return self._vectors(f"{part}_both" if self.tied else f"{part}_keys")
 
     def values(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
         """Return the values of the chosen layers."""
-        return self.numbers[f"{part}_both" if self.tied else f"{part}_values"]
+        return self._vectors(f"{part}_both" if self.tied else f"{part}_values")
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return keys and values by the names of their parameters."""
+        return {f"numbers.{name}": self._vectors(name) for name in self.numbers}
+
+    def _vectors(self, name: str) -> Float[Tensor, "L k d_kv"]:
+        return self.networks[name](self.numbers[name]) if name in self.networks else self.numbers[name]
+
+    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self.networks = nn.ModuleDict()
+        for name, number in tensors.items():
+            self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number)
+
+    def _build_network(self) -> None:
+        if self.reparameterisation is not None:
+            for name, number in self.numbers.items():
+                self.networks[name] = self.reparameterisation.network(self.length, number.shape[-1])
 
     def slots(self, model: HookedModel) -> dict[str, int]:
         """Take k positions in front of each stream whose keys are written."""
@@ -149,6 +172,12 @@ class DeepPrompt(Prompt):
         return found
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
+        self._create_numbers(model, generator)
+        self._build_network()
+        for network in self.networks.values():
+            draw_weights(network, generator)
+
+    def _create_numbers(self, model: HookedModel, generator: torch.Generator) -> None:
         layers, parts = self.chosen_layers(model), self.chosen_parts(model)
         d_kv = model.shape.n_kv_heads * model.shape.d_head
         if isinstance(self.init, FromPrompt) and isinstance(self.init.prompt, DeepPrompt):
@@ -156,7 +185,7 @@ class DeepPrompt(Prompt):
             return
         if isinstance(self.init, Uniform):
             for name in self._names(parts):
-                start = torch.empty(len(layers), self.length, d_kv)
+                start = torch.empty(len(layers), self.n_rows, d_kv)
                 self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
             return
         vectors = self._start_vectors(model, generator)
@@ -176,23 +205,25 @@ class DeepPrompt(Prompt):
 
     def _start_vectors(self, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
         if isinstance(self.init, TokenInitialisation):
-            return self.init.vectors(model, self.length, generator).float()
+            return self.init.vectors(model, self.n_rows, generator).float()
         assert isinstance(self.init, FromPrompt)
         source = self.init.prompt.bind(model)
-        if not isinstance(source, SoftPrompt) or source.length != self.length:
-            raise PromptError(f"a deep prompt of length {self.length} cannot start from {source!r}: lengths differ")
+        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
+            raise PromptError(
+                f"a deep prompt of {self.n_rows} parameter vectors cannot start from {source!r}: lengths differ"
+            )
         return source.vectors().detach().float()
 
     def _copy_from(self, source: DeepPrompt, model: HookedModel) -> None:
-        mine = (self.length, self.tied, self.chosen_layers(model), self.chosen_parts(model))
+        mine = (self.n_rows, self.tied, self.chosen_layers(model), self.chosen_parts(model))
         theirs = (source.length, source.tied, source.chosen_layers(model), source.chosen_parts(model))
         if mine != theirs:
             raise PromptError(
                 f"(length, tied, layers, parts) must agree to start from a deep prompt: {mine} != {theirs}"
             )
         self.keys_after_rotary = source.keys_after_rotary
-        for name, number in source.numbers.items():
-            self.numbers[name] = nn.Parameter(number.detach().clone())
+        for name, number in source.tensors().items():
+            self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number.detach().clone())
 
     def _names(self, parts: Sequence[str]) -> list[str]:
         roles = ("both",) if self.tied else ("keys", "values")
@@ -203,7 +234,7 @@ class DeepPrompt(Prompt):
         names = self._names(self.chosen_parts(model))
         if set(self.numbers) != set(names):
             raise PromptError(f"the prompt holds {sorted(self.numbers)}, on {model.name!r} it needs {names}")
-        expected = (len(self.chosen_layers(model)), self.length, d_kv)
+        expected = (len(self.chosen_layers(model)), self.n_rows, d_kv)
         for name, number in self.numbers.items():
             if tuple(number.shape) != expected:
                 raise PromptError(

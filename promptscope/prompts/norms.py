@@ -19,7 +19,7 @@ def prompt_norms(prompt: Prompt) -> pd.DataFrame:
     (4, 5)
     """
     rows = []
-    for name, parameter in prompt.named_parameters():
+    for name, parameter in prompt.tensors().items():
         norms = parameter.detach().float().norm(dim=-1)  # (k,) or (layer, k)
         if isinstance(prompt, DeepPrompt):
             part, _, role = name.removeprefix("numbers.").rpartition("_")

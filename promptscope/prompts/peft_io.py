@@ -2,8 +2,9 @@
 
 An adapter is `adapter_config.json` and one tensor, `prompt_embeddings`:
 
-- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors in front of the text (of P-tuning's encoder only the output is
-  stored). Encoder-decoders store `[2k, d_model]`, of which PEFT uses the first k.
+- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors in front of the text. Of P-tuning's encoder PEFT itself stores
+  only the output; its weights are read where somebody has added them, see `peft_encoder`. Encoder-decoders store
+  `[2k, d_model]`, of which PEFT uses the first k.
 - PREFIX_TUNING: `[k, L x 2 x d_kv]`, layer by layer, key then value, heads inside; the keys as they stand in a cache,
   that is after the rotary embedding.
 """
@@ -22,6 +23,7 @@ from promptscope.errors import PromptError
 from promptscope.files import read_json, write_json, write_tensors
 from promptscope.models import HookedModel
 from promptscope.prompts.deep import DeepPrompt
+from promptscope.prompts.peft_encoder import encoded_prompt, take_encoder
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.rotary import after_rotary
 from promptscope.prompts.soft import SoftPrompt
@@ -51,7 +53,7 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
     """
     folder = Path(folder)
     config = _read_config(folder)
-    embeddings = _read_embeddings(folder)
+    embeddings, encoder = _read_embeddings(folder)
     k, seq2seq = config["num_virtual_tokens"], config["task_type"] == "SEQ_2_SEQ_LM"
     rows = 2 * k if seq2seq and config["peft_type"] in _INPUT_LEVEL and len(embeddings) != k else k
     if embeddings.ndim != 2 or len(embeddings) != rows:
@@ -63,6 +65,8 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
     if config["peft_type"] in _INPUT_LEVEL:
         prompt = SoftPrompt(length=k)
         prompt.embedding = nn.Parameter(embeddings[:k].clone())
+        if encoder:
+            prompt = encoded_prompt(encoder, embeddings, config, folder / _TENSORS)
     else:
         prompt = _deep_prompt(embeddings, config, seq2seq, folder)
     prompt.provenance = {
@@ -86,6 +90,11 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
             or the folder holds a prompt of promptscope.
     """
     folder = Path(folder)
+    if prompt.reparameterisation is not None:
+        raise PromptError(
+            f"PEFT cannot load {prompt.reparameterisation} with its weights: write prompt.fold(), the plain prompt "
+            "that it computes; prompt.save(folder) keeps the network"
+        )
     if (folder / "prompt.json").exists():
         raise PromptError(f"{str(folder)!r} holds a prompt of promptscope: write the PEFT adapter to another folder")
     if model.family.kind not in _TASKS:
@@ -221,7 +230,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
     return config
 
 
-def _read_embeddings(folder: Path) -> Tensor:
+def _read_embeddings(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:
     path = folder / _TENSORS
     if not path.is_file() and (folder / "adapter_model.bin").is_file():
         raise PromptError(
@@ -229,9 +238,10 @@ def _read_embeddings(folder: Path) -> Tensor:
             "with PEFT where you trust it and save it again with save_pretrained(folder, safe_serialization=True)"
         )
     tensors = read_tensors(path)
+    encoder = take_encoder(tensors)
     if set(tensors) != {_TENSOR}:
         raise PromptError(
             f"{str(path)!r} must hold one tensor, {_TENSOR!r}, and holds {sorted(tensors)}: heads and other trained "
             "weights (modules_to_save, saved embedding layers) are not part of a prompt"
         )
-    return tensors[_TENSOR].float()
+    return tensors[_TENSOR].float(), encoder

@@ -16,6 +16,7 @@ from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Prefix
 from promptscope.models.modes import own_modes
 from promptscope.prompts.initialisation import Initialisation, parse_init
+from promptscope.prompts.reparameterisation import Reparameterisation, parse_reparameterisation
 
 # Not typing.Self: beartype cannot check it on single methods, which is how jaxtyping applies it in tests.
 P = TypeVar("P", bound="Prompt")
@@ -29,13 +30,20 @@ class Prompt(nn.Module, ABC):
     `prefix(model)` is the same thing as keys and values, on causal models.
     """
 
-    def __init__(self, length: int, init: str | Initialisation = "uniform", seed: int = 0) -> None:
+    def __init__(
+        self,
+        length: int,
+        init: str | Initialisation = "uniform",
+        seed: int = 0,
+        reparameterisation: Reparameterisation | dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         if not isinstance(length, int) or length < 1:
             raise PromptError(f"a prompt needs a whole number of positions, at least one, got length={length!r}")
         self.length = length
         self.init = parse_init(init)
         self.seed = seed
+        self.reparameterisation = parse_reparameterisation(reparameterisation)
         self.provenance: dict[str, Any] = {}
         self.strict = True
 
@@ -96,6 +104,36 @@ class Prompt(nn.Module, ABC):
         tensors = {name: tensor_hash(parameter) for name, parameter in self.named_parameters()}
         return content_hash({"type": type(self).__name__, "settings": self.settings(), "tensors": tensors})
 
+    @property
+    def n_rows(self) -> int:
+        """Number of parameter vectors: the length, or 1 where one vector is broadcast."""
+        return self.length if self.reparameterisation is None else self.reparameterisation.rows(self.length)
+
+    def fold(self: P) -> P:
+        """Return the plain prompt that a trained, reparameterised one computes: same outputs, no network.
+
+        Raises:
+            PromptError: the prompt is plain, or was never trained.
+        """
+        if self.reparameterisation is None:
+            raise PromptError(f"{self!r} has no network to fold: it is a plain prompt")
+        if not self.is_bound or not self.provenance.keys() & {"train_seed", "peft"}:
+            raise PromptError("this prompt was never trained: train it first, its network holds random numbers")
+        plain = self.plain()
+        plain.provenance = copy.deepcopy(self.provenance) | {"folded": self.content_hash()}
+        return plain
+
+    def plain(self: P) -> P:
+        """Return a prompt whose parameters are this one's vectors, without provenance."""
+        if not self.is_bound:
+            raise PromptError("an unbound prompt has no vectors: call prompt.bind(model), load or train it first")
+        vectors = {name: number.detach().clone() for name, number in self.tensors().items()}
+        plain = self.copy()
+        plain.reparameterisation = None
+        plain._set_tensors(vectors)
+        plain.provenance = {}
+        return plain
+
     def copy(self: P) -> P:
         """Return an independent prompt with the same parameters and provenance."""
         return copy.deepcopy(self)
@@ -138,6 +176,15 @@ class Prompt(nn.Module, ABC):
     def penalty(self, model: HookedModel) -> Float[Tensor, ""] | None:
         """Return what training adds to the task's loss for this prompt, with gradient; None: nothing."""
         return None
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return what the prompt puts into the model, by name, with gradient; of a plain prompt, its parameters."""
+        return dict(self.named_parameters())
+
+    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        with torch.no_grad():
+            for name, number in self.named_parameters():
+                number.copy_(tensors[name])
 
     @abstractmethod
     def _create(self, model: HookedModel, generator: torch.Generator) -> None: ...

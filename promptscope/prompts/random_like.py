@@ -11,7 +11,7 @@ P = TypeVar("P", bound=Prompt)
 
 
 def random_like(prompt: P, seed: int = 0) -> P:
-    """Return a prompt of the same type and settings whose vectors point in random directions.
+    """Return a plain prompt of the same type and length whose vectors point in random directions.
 
     Each vector v (last dimension; one per position, layer and role) becomes `|v| g / |g|` with g standard normal: the
     norms of the trained prompt, none of what it learnt. What a score or a probe says of a prompt is a finding only
@@ -29,7 +29,7 @@ def random_like(prompt: P, seed: int = 0) -> P:
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no norms to copy: call prompt.bind(model), load or train it first")
     generator = torch.Generator().manual_seed(seed)
-    other = prompt.copy()
+    other = prompt.plain()
     with torch.no_grad():
         for parameter in other.parameters():
             # Drawn on the CPU, in a fixed type: the same numbers whatever the device.

@@ -8,7 +8,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from promptscope.errors import PromptError
 from promptscope.files import read_json, sha256_file, write_json, write_tensors
@@ -45,6 +46,10 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
         raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: name another place")
     tensors = folder / "prompt.safetensors"
     write_tensors(tensors, dict(prompt.named_parameters()))
+    if prompt.reparameterisation is not None:  # for those who only want to use it
+        plain = prompt.plain()
+        plain.provenance = prompt.provenance | {"folded": prompt.content_hash()}
+        save_prompt(plain, folder / "folded")
     description = {
         "format": _FORMAT,
         "type": type(prompt).__name__,
@@ -91,7 +96,9 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
 def _read(folder: Path) -> Prompt:
     description = _read_description(folder)
     tensors_path = folder / "prompt.safetensors"
-    tensors = read_tensors(tensors_path)
+    # The file's tensors begin anywhere in memory, and a matrix product of the same numbers is another in its last bits
+    # there: copies begin where the allocator lets all tensors begin.
+    tensors = {name: tensor.clone() for name, tensor in read_tensors(tensors_path).items()}
     if sha256_file(tensors_path) != description["sha256"]:
         raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
     try:
@@ -101,17 +108,30 @@ def _read(folder: Path) -> Prompt:
             f"the settings {description['settings']} in {str(folder / 'prompt.json')!r} are not those of a "
             f"{description['type']}: the folder is damaged or was written by another version"
         ) from error
+    networks = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("network.", "networks."))}
     if isinstance(prompt, DeepPrompt):
         prompt.keys_after_rotary = bool(description["settings"].get("keys_after_rotary"))
         for name, tensor in tensors.items():
             prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
     else:
         assert isinstance(prompt, SoftPrompt)
-        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:1] != (prompt.length,):
-            raise PromptError(f"{str(tensors_path)!r} must hold one tensor 'embedding' of {prompt.length} rows")
+        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:1] != (prompt.n_rows,):
+            raise PromptError(f"{str(tensors_path)!r} must hold one tensor 'embedding' of {prompt.n_rows} rows")
         prompt.embedding = nn.Parameter(tensors["embedding"])
+    _load_networks(prompt, networks, tensors_path)
     prompt.provenance = dict(description["provenance"])
     return prompt
+
+
+def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor], path: Path) -> None:
+    prompt._build_network()
+    mine = {name: number for name, number in prompt.named_parameters() if name.startswith(("network.", "networks."))}
+    if {name: x.shape for name, x in mine.items()} != {name: x.shape for name, x in networks.items()}:
+        raise PromptError(f"{str(path)!r} does not hold the network of {prompt.reparameterisation}: it is damaged")
+    with torch.no_grad():
+        for name, number in mine.items():
+            number.copy_(networks[name])
+            number.data = number.data.to(networks[name].dtype)
 
 
 def _constructor_arguments(settings: dict[str, Any]) -> dict[str, Any]:

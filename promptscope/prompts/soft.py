@@ -12,6 +12,7 @@ from promptscope.errors import PromptError
 from promptscope.models import Hook, HookedModel, Prefix
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
 from promptscope.prompts.prompt import Prompt
+from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
 
 
 class SoftPrompt(Prompt):
@@ -23,20 +24,39 @@ class SoftPrompt(Prompt):
     >>> prompt = SoftPrompt(length=20, init="uniform", seed=0)
     >>> prompt.length
     20
+
+    With a *reparameterisation* (`ps.reparameterise`), a network makes the embeddings from the parameters; `fold()`
+    takes it away after training.
     """
 
     embedding: nn.Parameter
 
-    def __init__(self, length: int = 20, init: str | Initialisation = "uniform", seed: int = 0) -> None:
-        super().__init__(length, init, seed)
+    def __init__(
+        self,
+        length: int = 20,
+        init: str | Initialisation = "uniform",
+        seed: int = 0,
+        reparameterisation: Reparameterisation | dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(length, init, seed, reparameterisation)
+        self.network: nn.Module | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Length only: the rest is in the numbers."""
-        return {"length": self.length}
+        """Length and, where there is one, the reparameterisation: the rest is in the numbers."""
+        settings: dict[str, Any] = {"length": self.length}
+        return (
+            settings
+            if self.reparameterisation is None
+            else settings | {"reparameterisation": self.reparameterisation.settings()}
+        )
 
     def vectors(self) -> Float[Tensor, "k d_model"]:
         """Return the k embeddings that the model sees."""
-        return self.embedding
+        return self.embedding if self.network is None else self.network(self.embedding)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return the k embeddings."""
+        return {"embedding": self.vectors()}
 
     def rows(self, model: HookedModel) -> Float[Tensor, "k d_model"]:
         """Return the k embeddings."""
@@ -76,21 +96,32 @@ class SoftPrompt(Prompt):
         )
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
-        shape = (self.length, model.shape.d_model)
+        shape = (self.n_rows, model.shape.d_model)
         if isinstance(self.init, TokenInitialisation):
-            start = self.init.vectors(model, self.length, generator).float().clone()
+            start = self.init.vectors(model, self.n_rows, generator).float().clone()
         elif isinstance(self.init, FromPrompt):
             start = self._from_prompt(self.init.prompt.bind(model))
         else:
             assert isinstance(self.init, Uniform)
             start = torch.empty(shape).uniform_(self.init.low, self.init.high, generator=generator)
         self.embedding = nn.Parameter(start)
+        self._build_network()
+        if self.network is not None:
+            draw_weights(self.network, generator)
+
+    def _build_network(self) -> None:
+        if self.reparameterisation is not None:
+            self.network = self.reparameterisation.network(self.length, self.embedding.shape[1])
+
+    def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
+        self.network = None
+        self.embedding = nn.Parameter(tensors["embedding"])
 
     def _from_prompt(self, source: Prompt) -> Tensor:
-        if not isinstance(source, SoftPrompt) or source.length != self.length:
+        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
             raise PromptError(
-                f"an input-level prompt of length {self.length} can start from an input-level prompt of the same "
-                f"length, not from {source!r}"
+                f"an input-level prompt with {self.n_rows} parameter vectors can start from an input-level prompt of "
+                f"as many, not from {source!r}"
             )
         return source.vectors().detach().clone()
 

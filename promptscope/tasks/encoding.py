@@ -65,6 +65,13 @@ def encode_records(
     return EncodedSplit(examples)
 
 
+def answer_length(
+    records: Sequence[Record], template: Template, verbalizer: Verbalizer | None, tokenizer: Any, kind: Kind
+) -> int:
+    """Return how many tokens the longest answer to one of *records* has, the template's end included."""
+    return max(map(len, _targets(records, template.for_kind(kind), verbalizer, Specials(tokenizer), kind).values()))
+
+
 def _targets(
     records: Sequence[Record],
     template: Template,

@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from promptscope.errors import TaskError, nearest
 from promptscope.files import content_hash
-from promptscope.tasks.encoding import EncodedSplit, encode_records
+from promptscope.tasks.encoding import EncodedSplit, answer_length, encode_records
 from promptscope.tasks.metrics import METRICS, get_metrics
 from promptscope.tasks.records import Record, to_records
 from promptscope.tasks.sources import read_source
@@ -190,6 +190,10 @@ class Task:
                         )
                     return {name: [*word, *end] for name, word in words.items()}
         return words
+
+    def answer_length(self, tokenizer: Any, kind: Kind, split: str) -> int:
+        """Return how many tokens the longest answer of a split has, the template's end included."""
+        return answer_length(self.split(split), self.template, self.verbalizer, tokenizer, kind)
 
     def encode(
         self,

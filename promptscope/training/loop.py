@@ -239,7 +239,7 @@ class Loop:
 @torch.no_grad()
 def _norm(prompt: Prompt) -> float:
     """Return the mean L2 norm of the prompt's vectors (last dimension), over positions, layers and roles."""
-    return torch.cat([parameter.norm(dim=-1).flatten() for parameter in prompt.parameters()]).mean().item()
+    return torch.cat([vectors.norm(dim=-1).flatten() for vectors in prompt.tensors().values()]).mean().item()
 
 
 def _shown(row: Row) -> dict[str, str]:

@@ -12,10 +12,8 @@ from recipes.attention_and_neurons.results_of import (
     Summary,
     mean_over_tasks,
     some_prompts,
-    some_tasks,
     stack_correlations,
 )
-from recipes.attention_and_neurons.tasks import kinds
 
 CAPTIONS = {
     "figure_1": "PCA of v1 prompts: colour is the kind of task, symbol the language.",
@@ -61,13 +59,11 @@ TITLES = {
 def paper_figures(summary: Summary, languages: Mapping[str, str]) -> dict[str, go.Figure]:
     """Return the figures by number, and those that the paper does not have."""
     layers = summary.pca["v2"].data["layer"].values.tolist()
-    tasks = summary.kl.data["task"].values.tolist()
-    shown = _shown_tasks(tasks)
     found = {
         "figure_1": plots.components(summary.pca["v1"]),
         "figure_2": plots.components(summary.pca["v2"], _spread(layers, 4)),
         "figure_3": plots.heatmap(mean_over_tasks(summary.variability)),
-        "figure_4": plots.heatmap(some_tasks(some_prompts(summary.kl), shown)),
+        "figure_4": plots.heatmap(some_prompts(summary.kl_shown)),
         "figure_5": plots.layer_curve(some_prompts(summary.kl_by_language)),
         "figure_6": plots.matrix(
             replace(stack_correlations(summary.correlations), title="Correlation over heads"), "task", "layers"
@@ -94,13 +90,6 @@ def paper_figures(summary: Summary, languages: Mapping[str, str]) -> dict[str, g
     known = residual.data["layer"].values.tolist()
     found["residual_pca"] = plots.components(replace(residual, title=f"{residual.title}, {task}"), _spread(known, 4))
     return found
-
-
-def _shown_tasks(tasks: Sequence[str]) -> list[str]:
-    """STS and TC as in the paper, or the first two kinds."""
-    found = kinds(tasks)
-    chosen = [kind for kind in ("STS", "TC") if kind in found] or list(found)[:2]
-    return [task for kind in chosen for task in found[kind]]
 
 
 def _spread(layers: Sequence[int], n: int) -> list[int]:

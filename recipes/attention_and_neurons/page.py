@@ -43,9 +43,14 @@ def write_page(
         page.section("Left out").bullets(*notes)
     page.section("Scores").text(
         "Percent, first metric of each task, mean over seeds. frozen: no prompt; random: random prompts of the norms "
-        "of the trained ones; all layers is v2."
+        "of the trained ones; v2 is in all layers."
     )
-    page.table(means.reset_index(), formats={name: ".1f" for name in means.columns})
+    written = results.tables["mean_scores_generated"]
+    for table, caption in (
+        (means.reset_index(), "The likeliest of the labels; text where a task has none. Observation 7 is of these."),
+        (written, "Text that the model writes, which has to be a label's word. Tables 2 and 7 are of these."),
+    ):
+        page.table(table, caption, formats={name: ".1f" for name in means.columns})
     for table, frame in results.comparisons.items():
         page.section("Numbers in the text" if table == "text" else f"Table {table}")
         if table == "2":

@@ -22,7 +22,7 @@ from recipes.attention_and_neurons.page import write_page
 from recipes.attention_and_neurons.paper_tables import table_2, table_7, text_cells
 from recipes.attention_and_neurons.probing import VARIANTS, Measured, measure
 from recipes.attention_and_neurons.results_of import Summary, summarise
-from recipes.attention_and_neurons.scores import Scored, first_metric, main_metric, score_runs
+from recipes.attention_and_neurons.scores import Scored, first_metric, main_metric, score_runs, scored_by
 from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.tables import figure_tables, task_table
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
@@ -73,14 +73,16 @@ def write(settings: Settings, out: Path, work: Work) -> None:
     languages = {name: task.language or "unknown" for name, task in tasks.items()}
     summary = summarise(settings, measured, languages)
     results = Results(out, "attention_and_neurons", settings)
-    means = first_metric(scores, tasks)
+    by_likelihood, by_text = (scored_by(scores, by) for by in ("likelihood", "generated"))
+    means = first_metric(by_likelihood, tasks)
     found = finding_table(observe(measured, summary, _peaks_and_troughs(tasks, work.scored)))
     published = read_published(PUBLISHED)
-    cells = {"2": table_2(scores, tasks), "7": table_7(scores, tasks)}
+    cells = {"2": table_2(by_text, tasks), "7": table_7(by_text, tasks)}
     cells["text"] = text_cells(summary.on, next(iter(measured.prompts.values())))
     for table, computed in cells.items():
         decimals = 0 if table == "text" else 2
         results.comparison(table, compare(published[published["table"] == table], computed, decimals=decimals))
+    results.table("mean_scores_generated", first_metric(by_text, tasks).reset_index())
     _write_tables(results, scores, means, summary, languages, found)
     for name, figure in paper_figures(summary, languages).items():
         results.figure(name, figure)

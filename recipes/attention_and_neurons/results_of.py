@@ -9,7 +9,7 @@ from promptscope import ProbeError, ProbeResult
 from promptscope.probes import correlate, layer_curves, on_scores, prompt_pca, stack_tasks
 from recipes.attention_and_neurons.probing import RANDOM, VARIANTS, Measured
 from recipes.attention_and_neurons.settings import Settings
-from recipes.attention_and_neurons.tasks import kind_of
+from recipes.attention_and_neurons.tasks import kind_of, kinds
 
 FURTHER = (
     "attention_mass",
@@ -29,6 +29,8 @@ class Summary:
     """Tasks whose variability is over as many tokens, which `variability` stacks."""
     short_variability: ProbeResult | None
     kl: ProbeResult
+    kl_shown: ProbeResult
+    """Of two kinds of tasks, as in Figure 4."""
     kl_by_language: ProbeResult
     kl_by_input: ProbeResult
     correlations: dict[str, ProbeResult]
@@ -52,6 +54,7 @@ def summarise(settings: Settings, measured: Measured, languages: Mapping[str, st
         long_tasks=tuple(long or short),
         short_variability=stack_tasks(short) if short and long else None,
         kl=stack_tasks(kl),
+        kl_shown=stack_tasks({task: kl[task] for task in _shown_tasks(list(kl))}),
         kl_by_language=layer_curves(kl, by=dict(languages)),
         kl_by_input=layer_curves(kl, by="input_type"),
         correlations={task: correlate(kl[task], variability[task]) for task in kl},
@@ -79,11 +82,6 @@ def some_prompts(result: ProbeResult, prompts: Sequence[str] = VARIANTS) -> Prob
     return replace(result, data=result.data.sel(prompt=list(prompts)))
 
 
-def some_tasks(result: ProbeResult, tasks: Sequence[str]) -> ProbeResult:
-    """Return the result of some tasks."""
-    return replace(result, data=result.data.sel(task=list(tasks)))
-
-
 def stack_correlations(correlations: Mapping[str, ProbeResult]) -> ProbeResult:
     """Return the correlations of all tasks as one result, for Figure 6."""
     return some_prompts(stack_tasks(correlations))
@@ -98,6 +96,13 @@ def mean_gap(cosines: Mapping[str, ProbeResult], by: Mapping[str, str]) -> xr.Da
         groups.setdefault(by[task], []).append(result.data["gap"])
     means = [xr.concat(gaps, dim="task").mean("task") for gaps in groups.values()]
     return xr.concat(means, dim="group").assign_coords(group=list(groups))
+
+
+def _shown_tasks(tasks: Sequence[str]) -> list[str]:
+    """STS and TC as in the paper, or the first two kinds."""
+    found = kinds(tasks)
+    chosen = [kind for kind in ("STS", "TC") if kind in found] or list(found)[:2]
+    return [task for kind in chosen for task in found[kind]]
 
 
 def _is_short(task: str, settings: Settings) -> bool:

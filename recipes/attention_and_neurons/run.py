@@ -2,6 +2,7 @@
 
     python recipes/attention_and_neurons/run.py --preset smoke --out results
     python recipes/attention_and_neurons/run.py --preset small --data FOLDER --out results
+    python recipes/attention_and_neurons/run.py --preset paper --data FOLDER --out results --plan
 
 Trains a v1 and a v2 prompt for every task, probes attention, neurons, label space and geometry in one pass over one
 store, trains deep prompts in chosen layers, and writes every table and figure of the paper beside its printed numbers,
@@ -23,15 +24,22 @@ def main(options: Sequence[str] | None = None) -> int:
     """Run the recipe; return 0 when the report is written."""
     parser = recipe_parser(__doc__, PRESETS)
     parser.add_argument("--rows", type=int, default=64, metavar="N", help="records per pass over the model")
+    parser.add_argument("--plan", action="store_true", help="check all data, say what would be trained, and stop")
     arguments = parser.parse_args(options)
     settings = chosen_settings(arguments, PRESETS)
 
     def work() -> int:
+        if arguments.plan:
+            from recipes.attention_and_neurons.plan import describe_plan, plan_table
+            from recipes.attention_and_neurons.tasks import load_tasks
+
+            print(describe_plan(plan_table(settings, load_tasks(settings, arguments.data))))
+            return 0
         from recipes.attention_and_neurons.regenerate import regenerate  # imports all of the recipe
 
         return regenerate(settings, arguments.out, arguments.data, arguments.rows)
 
-    return finish(work, arguments.out)
+    return finish(work, None if arguments.plan else arguments.out)
 
 
 if __name__ == "__main__":

@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 import promptscope as ps
+from recipes.attention_and_neurons.generated import as_labels, score_labels, written
 from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.training import Key
 from recipes.common import Computed, decided_by, identity_of
@@ -19,8 +20,10 @@ FROZEN = "frozen"
 class Scored:
     """What every prompt answered, and the scores of it.
 
-    - `table`: one line for every task, variant, seed and metric; `random v1` is a random prompt of the norms of v1.
-    - `predictions`: (task, variant, seed) -> one answer for each of the first records of the test split.
+    - `table`: one line for every task, variant, seed, way of answering (`by`) and metric; `random v1` is a random
+      prompt of the norms of v1. `likelihood`: the likeliest of the labels; `generated`: text that the model writes.
+    - `predictions`: (task, variant, seed) -> one answer for each of the first records of the test split: the likeliest
+      label, or text where the task has no labels.
     """
 
     table: pd.DataFrame
@@ -44,20 +47,31 @@ def score_runs(
                 wanted[f"random {variant}", seed] = _random(run, seed)
         for (variant, seed), make in wanted.items():
             prompt = None if make is None else make()
-            answers = answers_of.get(
-                f"{name}-{variant.replace(' ', '-')}-{seed}",
-                decided_by(identity, prompt, task, scored=settings.scored),
-                partial(_answers, settings, model, task, prompt),
-            )
-            predictions[name, variant, seed] = answers
-            scores = task.score(answers, "test") | {"n": len(answers)}
-            rows += [(name, task.language, variant, seed, metric, score) for metric, score in scores.items()]
-    columns = ["task", "language", "variant", "seed", "metric", "score"]
+            for by, answer in _WAYS.items() if task.verbalizer is not None else [("generated", _predicted)]:
+                answers = answers_of.get(
+                    f"{name}-{variant.replace(' ', '-')}-{seed}-{by}",
+                    decided_by(identity, prompt, task, scored=settings.scored),
+                    partial(answer, settings, model, task, prompt),
+                )
+                if by == "likelihood" or task.verbalizer is None:
+                    predictions[name, variant, seed] = answers
+                scores = task.score(answers, "test") if task.verbalizer is None else score_labels(task, answers)
+                scores["n"] = len(answers)
+                rows += [(name, task.language, variant, seed, by, metric, score) for metric, score in scores.items()]
+    columns = ["task", "language", "variant", "seed", "by", "metric", "score"]
     return Scored(pd.DataFrame(rows, columns=columns), predictions)
 
 
+def scored_by(scores: pd.DataFrame, by: str) -> pd.DataFrame:
+    """Return the scores of answers given in one way; of tasks that know one way only, those."""
+    return scores[(scores["by"] == by) | (scores.groupby("task")["by"].transform("nunique") == 1)]
+
+
 def first_metric(scores: pd.DataFrame, tasks: Mapping[str, ps.Task]) -> pd.DataFrame:
-    """Return the scores of each task's first metric, in percent, mean over seeds: tasks down, variants across."""
+    """Return the scores of each task's first metric, in percent, mean over seeds: tasks down, variants across.
+
+    Of one way of answering: see `scored_by`.
+    """
     metrics = {name: main_metric(task) for name, task in tasks.items()}
     chosen = scores[scores["metric"] == scores["task"].map(metrics)]
     table = chosen.pivot_table(index="task", columns="variant", values="score", sort=False) * 100
@@ -69,9 +83,16 @@ def main_metric(task: ps.Task) -> str:
     return {"squad": "squad_f1", "korquad": "korquad_f1"}.get(task.metrics[0], task.metrics[0])
 
 
-def _answers(settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None) -> list[str]:
+def _predicted(settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None) -> list[str]:
     print(f"score {task.name}", flush=True)
     return ps.predict(model, task, None if prompt is None else prompt.bind(model), limit=settings.scored or None)
+
+
+def _written(settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None) -> list[str]:
+    return as_labels(task, _predicted(settings, model, written(task), prompt))
+
+
+_WAYS = {"likelihood": _predicted, "generated": _written}
 
 
 def _trained(run: ps.Run) -> Callable[[], ps.Prompt]:

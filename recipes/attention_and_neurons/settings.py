@@ -1,6 +1,6 @@
 """All that decides the recipe's numbers, under the names of presets."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 PAPER_TASKS = (
     "stsb",
@@ -117,5 +117,36 @@ PRESETS = {
         scored=150,
         probed=64,
     ),
+    # The findings: a model that reads Korean, four kinds of tasks in both languages, with the ablation; and a model of
+    # English on the English half, so that "on this model" and "in general" are two columns. Hours of two cores.
+    "gemma": Settings(
+        model="google/gemma-3-270m",
+        tasks=("stsb", "klue_sts", "snli", "kor_nli", "sst2", "nsmc", "commongen", "kommongen"),
+        seeds=(42, 43, 44),
+        steps=200,
+        batch_size=8,
+        longest=48,
+        scored=100,
+        probed=48,
+        probe_batch=4,
+    ),
+    "smollm2": Settings(
+        model="HuggingFaceTB/SmolLM2-135M",
+        tasks=("stsb", "snli", "sst2", "ag_news", "commongen"),
+        seeds=(42, 43, 44),
+        steps=500,
+        batch_size=8,
+        learning_rate=2e-2,
+        deep_learning_rate=1e-2,
+        longest=48,
+        scored=100,
+        probed=48,
+    ),
     "paper": Settings(model="ai-forever/mGPT", probed=2000, layers="paper"),
+}
+PRESETS |= {  # the same by kind of task: runs in the same --out are those of `paper`, which then finds them
+    f"paper-{kind.lower()}": replace(
+        PRESETS["paper"], tasks=tuple(name for name, known in KNOWN.items() if known.kind == kind)
+    )
+    for kind in dict.fromkeys(known.kind for known in KNOWN.values())
 }

@@ -72,3 +72,27 @@ def drawn(task: ps.Task, seed: int = 0, **limits: int) -> ps.Task:
         name: balanced_order(task.split(name), seed)[: limit or len(task.split(name))] for name, limit in limits.items()
     }
     return replace(task, splits={**task.splits, **splits}, source=None)
+
+
+def few_shot(task: ps.Task, shots: int, seed: int) -> ps.Task:
+    """Return the task with *shots* training records of each class; of a task without classes, *shots* in all.
+
+    Raises:
+        TaskError: a class has fewer.
+
+    >>> task = few_shot(ps.load_task("continent_en"), shots=2, seed=0)
+    >>> sorted(record.label for record in task.split("train"))[:4]
+    ['Africa', 'Africa', 'Asia', 'Asia']
+    """
+    generator = random.Random(seed)
+    by_class: dict[str | None, list[Record]] = {}
+    for record in task.split("train"):
+        by_class.setdefault(record.label if task.verbalizer is not None else None, []).append(record)
+    small = {label: len(records) for label, records in by_class.items() if len(records) < shots}
+    if small:
+        label, n = next(iter(small.items()))
+        of = "" if label is None else f" of class {label!r}"
+        raise ps.TaskError(f"a draw of {shots} records{of} from the {n} that task {task.name!r} has: draw at most {n}")
+    drawn_records = [record for records in by_class.values() for record in generator.sample(records, shots)]
+    generator.shuffle(drawn_records)
+    return replace(task, splits={**task.splits, "train": tuple(drawn_records)}, source=None)

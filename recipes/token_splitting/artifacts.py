@@ -20,6 +20,8 @@ from recipes.token_splitting.source import AbsentError, Evaluation, MaskedLosses
 
 RUNS = Path("logs") / "explainable-soft-prompts"
 N_RUNS = {"IMDb": 5, "emotion": 3, "mnli": 3}
+WIDTH = 768
+MASKED, EVALUATED = "*_token_drop_out_test.csv", "*_evaluation_with_k_7_test.csv"
 
 
 class Artifacts:
@@ -69,15 +71,49 @@ class Artifacts:
 
     def prompt(self, run: str, name: str = "soft_prompt") -> Float[np.ndarray, "k d"]:
         """Return a run's trained prompt, or its `init_soft_prompt`."""
-        return self._file_of(run, f"{name}.pt", read_prompt_file)
+        prompt = self._file_of(run, f"{name}.pt", read_prompt_file)
+        self._check(
+            run, f"{name}.pt", prompt.shape == (_length(run), WIDTH), f"{_length(run)} x {WIDTH} numbers", prompt
+        )
+        return prompt
 
     def masked_losses(self, run: str) -> MaskedLosses:
         """Return the test losses of a run with each token masked."""
-        return self._of_all_models(run, self._file_of(run, "*_token_drop_out_test.csv", read_masked_losses))
+        found = self._masked_losses(run)
+        self._check_that_both_agree(run)
+        return found
 
     def evaluation(self, run: str) -> Evaluation:
         """Return a run's votes and test losses."""
-        return self._of_all_models(run, self._file_of(run, "*_evaluation_with_k_7_test.csv", read_evaluation))
+        found = self._evaluation(run)
+        self._check_that_both_agree(run)
+        return found
+
+    def _masked_losses(self, run: str) -> MaskedLosses:
+        found = self._of_all_models(run, self._file_of(run, MASKED, read_masked_losses))
+        fits = found.losses.shape[1] == _length(run)
+        self._check(run, MASKED, fits, f"losses without each of {_length(run)} tokens", found.losses)
+        return found
+
+    def _evaluation(self, run: str) -> Evaluation:
+        found = self._of_all_models(run, self._file_of(run, EVALUATED, read_evaluation))
+        votes = found.cosine_vote
+        self._check(run, EVALUATED, len(votes) == _length(run), f"votes on {_length(run)} tokens", votes)
+        return found
+
+    def _check_that_both_agree(self, run: str) -> None:
+        """Refuse both result files of a run if the largest masked losses, which both have, are not the same."""
+        try:
+            masked, largest = self._masked_losses(run).losses, self._evaluation(run).largest_masked_loss
+        except AbsentError:
+            return  # nothing to compare with
+        if largest is not None and not np.allclose(largest, masked.max(axis=0), rtol=1e-3):
+            folder = self.folder / RUNS / run / "checkpoints"
+            self.refused[folder] = (
+                f"{folder}: the largest losses of {MASKED} are not those in the row 'Loss' of {EVALUATED}: one of the "
+                "files was changed"
+            )
+            raise AbsentError(f"the results of {run} were refused")
 
     def transfer_losses(self, run: str) -> TransferLosses:
         """Return the test losses on all 25 models."""
@@ -100,6 +136,13 @@ class Artifacts:
             raise AbsentError(f"the results of {run} were refused")
         return found
 
+    def _check(self, run: str, pattern: str, holds: bool, expected: str, got: np.ndarray) -> None:
+        """Refuse a run's file that was read and is not what it has to be."""
+        if not holds:
+            (path,) = sorted((self.folder / RUNS / run / "checkpoints").glob(pattern))
+            self.refused[path] = f"{path}: expected {expected}, got others (shape {got.shape})"
+            raise AbsentError(f"{path.relative_to(self.folder)} was refused")
+
     def _file_of(self, run: str, pattern: str, read: Callable[[Path], Any]) -> Any:
         folder = self.folder / RUNS / run
         if not folder.is_dir():
@@ -120,5 +163,14 @@ class Artifacts:
                 self._known[path] = read(path)
             except PromptscopeError as error:
                 self.refused[path] = str(error)
-                raise AbsentError(f"{name} was refused") from error
+            # Files of other people can be broken in ways nobody thought of: this one is named, the others are read.
+            except Exception as error:
+                self.refused[path] = f"{path}: cannot be read ({type(error).__name__}: {error})"
+            if path in self.refused:
+                raise AbsentError(f"{name} was refused")
         return self._known[path]
+
+
+def _length(run: str) -> int:
+    """Return how many tokens a run's prompt has: 16, or 2 of the short ones (section 4.5)."""
+    return 2 if run.endswith("_sp") else 16

@@ -1,18 +1,19 @@
-"""What the paper claims, each claim a number that is above zero where it is right, by task.
+"""What the paper claims, each claim a number that is above zero where it is right: by task, then over tasks.
 
-`holds`: so is its whole 95 % interval over runs (or p < 0.05); `does not hold`: all of it is below; `undecided`: the
-interval reaches over zero; `not measured`: the runs do not give it.
+The interval of a task is over runs, by the rules of `recipes.common.findings`; where a test belongs to the claim, its p
+has to be below .05 as well.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
 from promptscope.statistics import alignment_test, assign_tokens, concentration_test, permutation_null
-from recipes.common.verdicts import mean_with_interval, verdict_by_test, verdict_of
+from recipes.common import Finding, Number, absent, finding_table, judge, over_tasks
+from recipes.common.verdicts import mean_with_interval, verdict_by_test
 from recipes.token_splitting.measuring import Measured
 from recipes.token_splitting.per_run import main_runs
 
@@ -20,93 +21,107 @@ MARGIN = 0.05
 """What counts as "little": accuracy that a shared prompt may lose, share of the gain that may be transferred."""
 
 
-@dataclass(frozen=True)
-class Finding:
-    """One claim beside its number; `meaning` says what the number is."""
-
-    claim: str
-    section: str
-    task: str
-    verdict: str
-    number: float
-    low: float
-    high: float
-    p_value: float
-    meaning: str
-
-
 def findings(measured: Mapping[str, Measured], runs: pd.DataFrame, permutations: int) -> pd.DataFrame:
-    """Return every claim for every task; *runs* is `run_table`'s."""
-    rows: list[Finding] = []
+    """Return every claim for every task and over tasks; *runs* is `run_table`'s."""
+    by_task: list[list[Finding]] = []
     for task in dict.fromkeys(one.plan.task for one in measured.values()):
         mine = {name: one for name, one in measured.items() if one.plan.task == task}
         main = main_runs(runs[runs["task"] == task])
         largest = {name: mine[name] for name in main[main["models"] == main["models"].max()]["run"]}
-        rows += [
-            _little_is_lost(task, mine, main),
-            _nothing_is_transferred(task, main),
-            _each_token_has_one_model(task, largest, main, permutations),
-            _trend(
-                task,
-                "models split the tokens more, the more of them share the prompt",
-                "4.5, Tables 3 and 10-12",
-                main,
-                "excess",
-                permutations,
-            ),
-            _trend(
-                task,
-                "the loss without an important token rises with the number of models",
-                "4.5, Table 3",
-                main,
-                "important_token_loss",
-                permutations,
-            ),
-            _tokens_lie_where_they_are_needed(task, largest),
-            _trend(
-                task, "alignment rises with the number of models", "4.5, Table 13", main, "kappa_loss", permutations
-            ),
-            _own_beat_random(task, largest),
-            _ratio_aligns_better(task, main),
-        ]
-    return pd.DataFrame([asdict(row) for row in rows])
+        by_task.append(
+            [
+                _little_is_lost(task, mine, main),
+                _nothing_is_transferred(task, mine, main),
+                _tokens_are_split(task, largest, main, permutations),
+                _each_token_has_one_model(task, main),
+                _trend(
+                    task,
+                    "models split the tokens more, the more of them share the prompt",
+                    "4.5, Tables 3 and 10-12",
+                    main,
+                    "excess",
+                    permutations,
+                ),
+                _trend(
+                    task,
+                    "the loss without an important token rises with the number of models",
+                    "4.5, Table 3",
+                    main,
+                    "important_token_loss",
+                    permutations,
+                ),
+                _tokens_lie_where_they_are_needed(task, largest),
+                _trend(
+                    task, "alignment rises with the number of models", "4.5, Table 13", main, "kappa_loss", permutations
+                ),
+                _own_beat_random(task, largest),
+                _ratio_aligns_better(task, main),
+            ]
+        )
+    found: list[Finding] = []
+    for of_claim in zip(*by_task, strict=True):
+        found += of_claim
+        known = [one for one in of_claim if np.isfinite(one.number)]
+        found += [over_tasks(known)] if len(known) > 1 else []
+    return finding_table(found)
 
 
 def _little_is_lost(task: str, mine: Mapping[str, Measured], main: pd.DataFrame) -> Finding:
+    claim, section = "one prompt for several models loses little", "4.2, Table 1"
     single = {one.names[0]: _own(one, "whole", "accuracy")[0] for one in mine.values() if one.plan.kind == "1"}
+    meaning = f"{MARGIN} less the accuracy that a shared prompt loses against one for each model, mean over runs"
+    reason = _nothing_learned(mine)
+    if reason or not single:
+        return absent(claim, section, task, f"{meaning}; {reason or 'no single prompts'}")
     lost = [
         np.mean([single[name] for name in mine[run].names]) - accuracy
         for run, accuracy in zip(main["run"], main["accuracy"], strict=True)
-        if single
     ]
-    meaning = f"{MARGIN} less the accuracy that a shared prompt loses against one for each model, mean over runs"
-    numbers = mean_with_interval([MARGIN - one for one in lost])
-    return _of(task, "one prompt for several models loses little", "4.2, Table 1", numbers, meaning)
+    return judge(claim, section, task, Number(*mean_with_interval([MARGIN - one for one in lost])), meaning)
 
 
-def _nothing_is_transferred(task: str, main: pd.DataFrame) -> Finding:
-    shares = main["transferred"].to_numpy(dtype=np.float64)
-    mean, low, high = mean_with_interval(MARGIN - shares)
+def _nothing_is_transferred(task: str, mine: Mapping[str, Measured], main: pd.DataFrame) -> Finding:
+    claim, section = "nothing is transferred to other models", "4.3, Table 8"
     meaning = f"{MARGIN} less the gain of models that it was not trained on, as a share of its own models' gain"
-    return _of(task, "nothing is transferred to other models", "4.3, Table 8", (mean, low, high), meaning)
+    reason = _nothing_learned(mine)
+    if reason:
+        return absent(claim, section, task, f"{meaning}; {reason}")
+    number = Number(*mean_with_interval(MARGIN - main["transferred"].to_numpy(dtype=np.float64)))
+    return judge(claim, section, task, number, meaning)
 
 
-def _each_token_has_one_model(
-    task: str, largest: Mapping[str, Measured], main: pd.DataFrame, permutations: int
-) -> Finding:
+def _nothing_learned(mine: Mapping[str, Measured]) -> str:
+    """Return why nothing can be lost or transferred: prompts for one model alone do not beat untrained ones."""
+    singles = [one for one in mine.values() if one.plan.kind == "1"]
+    gains = [float(_own(one, "whole", "accuracy")[0] - _own(one, "initial", "accuracy")[0]) for one in singles]
+    mean, low, _ = mean_with_interval(gains)
+    if low > 0 and mean > MARGIN:
+        return ""
+    return f"prompts for one model alone learned nothing: accuracy above the untrained ones {mean:.3f} (low {low:.3f})"
+
+
+def _tokens_are_split(task: str, largest: Mapping[str, Measured], main: pd.DataFrame, permutations: int) -> Finding:
     differences = np.stack([one.importances["zero"].difference.values.values for one in largest.values()])
     test = concentration_test(differences, permutations)
     of = main[main["run"].isin(list(largest))]
-    mean, low, high = mean_with_interval(of["excess"].to_numpy(dtype=np.float64))
-    count = int(of["models"].max())
+    number = Number(*mean_with_interval(of["excess"].to_numpy(dtype=np.float64)))
     meaning = (
-        f"{count} models: importance (difference) of each token's main model, as a share of all, {test.observed:.3f}, "
-        f"less its permutation null {test.null_mean:.3f}; tokens that matter to one model only: "
-        f"{of['to_one'].mean():.2f} of the {of['matter'].mean():.2f} that matter"
+        f"{int(of['models'].max())} models: importance (difference) of each token's main model, as a share of all, "
+        f"{test.observed:.3f}, less its permutation null {test.null_mean:.3f}"
     )
-    claim = "each token matters to one model"
-    verdict = verdict_by_test(mean, test.p_value)
-    return Finding(claim, "4.5, Tables 10-12", task, verdict, mean, low, high, test.p_value, meaning)
+    claim = "importance falls to one model a token, more than by chance"
+    return judge(claim, "4.5, Tables 10-12", task, number, meaning, p_value=test.p_value)
+
+
+def _each_token_has_one_model(task: str, main: pd.DataFrame) -> Finding:
+    of = main[main["models"] == main["models"].max()]
+    meaning = (
+        f"{int(of['models'].max())} models: of the tokens that matter to some model (ratio above 1.1, "
+        f"{of['matter'].mean():.2f} of all), the share that matters to one model only, {of['to_one'].mean():.2f}, "
+        "less a half"
+    )
+    number = Number(*mean_with_interval(of["to_one"].to_numpy(dtype=np.float64) - 0.5))
+    return judge("most tokens matter to one model only", "4.5, Tables 10-12", task, number, meaning)
 
 
 def _tokens_lie_where_they_are_needed(task: str, largest: Mapping[str, Measured]) -> Finding:
@@ -116,41 +131,40 @@ def _tokens_lie_where_they_are_needed(task: str, largest: Mapping[str, Measured]
     test = alignment_test(assigned, votes, count)
     each = [alignment_test(a[None], v[None], count).kappa for a, v in zip(assigned, votes, strict=True)]
     _, low, high = mean_with_interval(each)
-    verdict = verdict_by_test(test.kappa, test.p_value)
     meaning = (
         f"{count} models: kappa of {test.observed:.3f} agreement with the neighbours' vote (cosine), by chance "
         f"{test.null_mean:.3f}; p by exact permutation"
     )
     claim = "a token lies in the embedding space of the model that needs it"
-    return Finding(claim, "4.5, Table 13", task, verdict, test.kappa, low, high, test.p_value, meaning)
+    return judge(claim, "4.5, Table 13", task, Number(test.kappa, low, high), meaning, p_value=test.p_value)
 
 
 def _own_beat_random(task: str, largest: Mapping[str, Measured]) -> Finding:
     gains = [_own(one, "random_masked", "loss").mean() - _own(one, "masked", "loss").mean() for one in largest.values()]
     meaning = "loss with as many random tokens left, less loss with the model's own tokens left (others zero)"
-    numbers = mean_with_interval(gains)
-    return _of(
-        task, "a model can do with its own tokens, better than with others", "4.5, Tables 4 and 14", numbers, meaning
-    )
+    claim = "a model can do with its own tokens, better than with others"
+    return judge(claim, "4.5, Tables 4 and 14", task, Number(*mean_with_interval(gains)), meaning)
 
 
 def _ratio_aligns_better(task: str, main: pd.DataFrame) -> Finding:
     change = (main["kappa_ratio"] - main["kappa_loss"]).to_numpy(dtype=np.float64)
     meaning = f"kappa of alignment by ratio less that by loss, mean over runs; {main['kept'].mean():.2f} of the "
     meaning += "tokens have the same model by both"
-    return _of(task, "importance as a ratio aligns better", "5", mean_with_interval(change), meaning)
+    return judge("importance as a ratio aligns better", "5", task, Number(*mean_with_interval(change)), meaning)
 
 
 def _trend(task: str, claim: str, section: str, main: pd.DataFrame, column: str, permutations: int) -> Finding:
     known = main[np.isfinite(main[column].to_numpy(dtype=np.float64))]
     counts, values = (rankdata(known[name].to_numpy(dtype=np.float64)) for name in ("models", column))
     if known["models"].nunique() < 2 or known[column].nunique() < 2:
-        return Finding(claim, section, task, "not measured", np.nan, np.nan, np.nan, np.nan, f"trend of {column}")
+        return absent(claim, section, task, f"trend of {column}: one number of models, or runs that are alike")
     rho, p, _ = permutation_null(_correlation, counts, values, permutations)
     by_count = known.groupby("models")[column].mean()
     means = ", ".join(f"{count}: {value:.3g}" for count, value in by_count.items())
     meaning = f"Spearman's rho over runs of {column} and the number of models ({means}); p two-sided, by permutation"
-    return Finding(claim, section, task, verdict_by_test(rho, p), rho, np.nan, np.nan, p, meaning)
+    # The test is of the runs: it says what an interval would, and there is none.
+    finding = judge(claim, section, task, Number(rho), meaning, p_value=p)
+    return replace(finding, verdict=verdict_by_test(rho, p))
 
 
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
@@ -160,7 +174,3 @@ def _correlation(x: np.ndarray, y: np.ndarray) -> float:
 def _own(one: Measured, variant: str, column: str) -> np.ndarray:
     chosen = one.scores[one.scores["own"] & (one.scores["variant"] == variant)]
     return chosen[column].to_numpy(dtype=np.float64)
-
-
-def _of(task: str, claim: str, section: str, numbers: tuple[float, float, float], meaning: str) -> Finding:
-    return Finding(claim, section, task, verdict_of(*numbers), *numbers, np.nan, meaning)

@@ -29,6 +29,11 @@ from recipes.token_splitting.training import fresh_prompt
 
 CHOICES = ("loss", "ratio")
 """Importances by which a model's own tokens are chosen: the paper's, and the one that it proposes."""
+VARIANTS = (
+    *("whole", "initial", "random_prompt", "masked", "shortened", "masked_by_ratio", "shortened_by_ratio"),
+    *("random_masked", "random_shortened", "random_equal"),
+)
+"""What is scored of each prompt: a folder that holds fewer is measured again."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +44,8 @@ class Measured:
     - `scores`: a line per model and variant: `model`, `own` (it was trained on), `variant`, `draw`, `n_kept`, `loss`,
       `accuracy`. Variants: `whole`, `initial` (before training), `random_prompt` (of the same norms), and of own models
       `masked`, `shortened` (only their own tokens are left, the others zero or removed), the same `_by_ratio`, and
-      `random_masked`, `random_shortened` (as many tokens, drawn at random).
+      `random_masked`, `random_shortened` (as many tokens, drawn at random), `random_equal` (an equal share of the
+      tokens, drawn at random, the others zero).
     - `places`: where the tokens lie among the models' embeddings.
     - `shapley`: None where it was not asked for.
     """
@@ -172,6 +178,8 @@ class _Scorer:
             kept = random_choice(k, n_own, seed)
             yield "random_masked", draw, n_own, zero(self.prompt, _gone(kept))
             yield "random_shortened", draw, n_own, _shortened(self.prompt, kept)
+            n_equal = max(1, round(k / len(self.kept)))
+            yield "random_equal", draw, n_equal, zero(self.prompt, _gone(random_choice(k, n_equal, seed)))
 
 
 def _shortened(prompt: ps.Prompt, kept: Bool[np.ndarray, "k"]) -> ps.Prompt | None:
@@ -204,6 +212,7 @@ def _about(
         prompt,
         task,
         plan=asdict(plan),
+        variants=VARIANTS,
         scored=n_scored(plan.task, settings),
         settings={name: getattr(settings, name) for name in of},
     )

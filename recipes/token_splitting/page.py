@@ -59,12 +59,14 @@ def write_page(results: Results, settings: Settings) -> None:
     for verdict in ("holds", "undecided", "does not hold", "not measured"):
         page.number(verdict, str(int((found["verdict"] == verdict).sum())), f"of {len(found)} claims and tasks")
     page.section("Findings").text(
-        "Every claim is a number that is above zero where it is right. holds: so is its 95 % interval over runs (or p "
-        "< 0.05); undecided: the interval reaches over zero. A few runs each: undecided is the usual answer."
+        "Every claim is a number that is above zero where it is right: by task, with the interval over runs, then over "
+        "tasks, with Student's interval. holds: so is the whole interval, and p < .05 where there is a test; "
+        "undecided: it reaches over zero. not measured: the prompts learned nothing that could be lost. A few runs "
+        "each: undecided is the usual answer."
     )
     shown = page_tables(results)
     page.table(shown["findings"]).section("What the numbers are").bullets(
-        *(f"{row.claim} ({row.task}; section {row.section}). {row.meaning}." for row in found.itertuples())
+        *(f"{row.claim} ({row.where}; section {row.section}). {row.meaning}." for row in found.itertuples())
     )
     page.section("The paper's tables").text(
         "Published numbers are of MultiBERTs on 5,000 test records; what differs here are models, data and training, "

@@ -36,7 +36,7 @@ def page_tables(results: Results) -> dict[str, pd.DataFrame]:
     compression = tables["compression"]
     whole = [name for name in compression.columns if name.endswith(("_loss", "_accuracy")) and "_by_" not in name]
     found = {
-        "findings": findings[["claim", "task", "verdict", "number", "low", "high", "p_value"]],
+        "findings": findings[["claim", "where", "verdict", "number", "low", "high", "p_value"]],
         "accuracy": _means(
             accuracy[accuracy["kind"].str.isdigit()],
             _BY,
@@ -47,7 +47,7 @@ def page_tables(results: Results) -> dict[str, pd.DataFrame]:
         "compression": _means(compression[_main(compression)], _BY, ["own_tokens", *whole]),
         "mixing": _means(tables["mixing"], ["task", "prompt"], ["loss", "accuracy"]),
         "shapley": shapley_summary(tables["shapley"]),
-        "back_translation": words_of_one_run(tables["back_translation"]),
+        "back_translation": words_of_one_run(tables["back_translation"], results.settings["varied"]),
     }
     found["training"] = tables["training"].drop(columns=["models", "length"])
     return {name: tables[name] for name in ("splitting", "alignment", "similarities")} | found
@@ -84,10 +84,13 @@ def shapley_summary(table: pd.DataFrame) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def words_of_one_run(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the nearest words (cosine) of the last run with most models: tokens down, models across."""
+def words_of_one_run(table: pd.DataFrame, count: int) -> pd.DataFrame:
+    """Return the nearest words (cosine) of the first run of *count* models, or of most: tokens down, models across.
+
+    The paper's Table 9 is of `5_model_0`, whose count is the one that the settings vary.
+    """
     sizes = table.groupby("run", sort=False)["model"].nunique()
-    run = sizes.index[sizes == sizes.max()][0]
+    run = sizes.index[sizes == (count if (sizes == count).any() else sizes.max())][0]
     mine = table[(table["run"] == run) & (table["metric"] == "cosine")]
     cells = mine.assign(
         shown=[

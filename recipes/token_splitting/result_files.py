@@ -19,27 +19,39 @@ N_MODELS = 25
 def read_masked_losses(path: Path) -> MaskedLosses:
     """Read `*_token_drop_out_test.csv`; the models in the file's name have to be those of its rows."""
     file = CsvRows(path)
-    n_tokens = len(file.row("seed"))
+    n_tokens = _n_tokens(file, "seed")
     names = [name for name in file.rows if name != "seed"]
     models = _models(file, names)
-    return MaskedLosses(models, np.array([file.numbers(name, n_tokens) for name in names]))
+    return MaskedLosses(models, np.array([_losses(file, name, n_tokens) for name in names]))
 
 
 def read_evaluation(path: Path) -> Evaluation:
     """Read `*_evaluation_with_k_7_test.csv`: votes (MultiBERT seeds) and losses.
 
     Whole: "One model loss"; masked: "Normal prompt length"; shortened: "Shortened prompt length". The stored accuracies
-    and averages are not used: they are computed from these.
+    are not used: they are computed from these. A stored average has to be that of its row.
     """
     file = CsvRows(path)
-    n_tokens = len(file.row("token id"))
-    models = _models(file, file.row("Prompt compression")[:-1])  # the last column is their average
+    n_tokens = _n_tokens(file, "token id")
+    *names, average = file.row("Prompt compression")
+    if average != "average":
+        raise file.error(f"the last column of 'Prompt compression' is {average!r}, expected 'average'")
+    models = _models(file, names)
 
     def seeds(name: str) -> Int[np.ndarray, "k"]:
-        return np.array(file.numbers(name, n_tokens)).astype(np.int64)
+        votes = np.array(file.numbers(name, n_tokens))
+        unknown = sorted({vote for vote in votes.tolist() if vote not in models})
+        if unknown:
+            raise file.error(f"the row {name!r} votes for {unknown}, expected models among {list(models)}")
+        return votes.astype(np.int64)
 
     def losses(name: str) -> Float[np.ndarray, "M"]:
-        return np.array(file.numbers(name, len(models) + 1)[:-1])
+        *of_models, mean = _losses(file, name, len(models) + 1)
+        if not np.isclose(np.mean(of_models), mean, rtol=1e-3):
+            raise file.error(
+                f"the average of the row {name!r} is {mean:.4f}, that of its numbers {np.mean(of_models):.4f}"
+            )
+        return np.array(of_models)
 
     return Evaluation(
         models,
@@ -48,6 +60,7 @@ def read_evaluation(path: Path) -> Evaluation:
         whole_loss=losses("One model loss"),
         masked_loss=losses("Normal prompt length"),
         shortened_loss=losses("Shortened prompt length"),
+        largest_masked_loss=np.array(_losses(file, "Loss", n_tokens)),
     )
 
 
@@ -57,6 +70,7 @@ def read_transfer_losses(path: Path) -> TransferLosses:
     columns = []
     for name in ("initial_val_loss", "val_loss"):
         losses = file.column("seed", name)
+        _not_negative(file, name, losses.values())
         columns.append(_by_seed(file, dict(zip(_seeds(file, losses), losses.values(), strict=True))))
     return TransferLosses(*columns)
 
@@ -65,7 +79,28 @@ def read_one_losses(path: Path) -> Float[np.ndarray, "M"]:
     """Read the losses of 25 prompts, each trained on one model. The rows `mean` and `std` are not used."""
     file = CsvRows(path)
     losses = file.column("model_number", "val_loss")
+    _not_negative(file, "val_loss", losses.values())
     return _by_seed(file, {int(name): loss for name, loss in losses.items() if name.isdigit()})
+
+
+def _n_tokens(file: CsvRows, header: str) -> int:
+    """Return how many tokens the columns are of, which have to be 0, 1, 2, ... in order."""
+    names = file.row(header)
+    if names != [str(token) for token in range(len(names))]:
+        raise file.error(f"expected the tokens 0, 1, ... in order as the columns of {header!r}, got {', '.join(names)}")
+    return len(names)
+
+
+def _losses(file: CsvRows, name: str, n: int) -> list[float]:
+    numbers = file.numbers(name, n)
+    _not_negative(file, name, numbers)
+    return numbers
+
+
+def _not_negative(file: CsvRows, name: str, losses: Iterable[float]) -> None:
+    negative = [loss for loss in losses if loss < 0]
+    if negative:
+        raise file.error(f"{name!r} holds a loss below zero: {negative[0]}")
 
 
 def _by_seed(file: CsvRows, losses: dict[int, float]) -> Float[np.ndarray, "M"]:

@@ -1,6 +1,7 @@
 """All that decides the numbers of `train`, under the names of presets."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 
 @dataclass(frozen=True)
@@ -42,10 +43,12 @@ class Settings:
     - `short_length`: length of one more prompt for each single model (section 4.5); 0: none.
     - `init_range`: numbers of a fresh prompt are uniform in [-init_range, init_range).
     - `steps`, `batch_size`, `learning_rate`: of every task; 0: the paper's, by task.
+    - `micro_batch`: records in a pass; the passes of `batch_size` records make one step. 0: all at once.
     - `mask_attended`: False: nothing attends to [MASK], as it was run; True: it is a token like any other.
     - `first_piece`: the first word piece stands for a label of several; False: such a label is refused.
     - `held_out`: share of a data set without a test split that becomes it.
-    - `train_limit`, `scored`: records that are trained on and scored; 0: all, or the paper's numbers.
+    - `train_limit`, `scored`: records that are trained on and scored, drawn with as many of each label (`data_seed`);
+      0: all, or the paper's numbers.
     - `hows`: interventions on single tokens, the paper's `zero` first; the others on the first run of each count.
     - `draws`: random choices of tokens that a choice by importance is compared with.
     - `shapley_scored`: records for Shapley values (of the first run of each count); 0: no Shapley values.
@@ -65,6 +68,7 @@ class Settings:
     init_range: float = 0.5
     steps: int = 100
     batch_size: int = 16
+    micro_batch: int = 0
     learning_rate: float = 0.3
     weight_decay: float = 0.0
     betas: tuple[float, float] = (0.9, 0.999)
@@ -79,6 +83,18 @@ class Settings:
     neighbours: int = 7
     shown: int = 300
     permutations: int = 1000
+    data_seed: int = 0
+
+    POSITIVE: ClassVar = (
+        "counts",
+        "length",
+        "init_range",
+        "held_out",
+        "draws",
+        "neighbours",
+        "permutations",
+        "durations",
+    )
 
 
 _PAPER = Settings(
@@ -91,6 +107,8 @@ _PAPER = Settings(
     init_range=3**0.5,
     steps=0,
     batch_size=0,
+    # It divides 168, 180 and 304; with more memory, --set micro_batch=... of the largest that fits is faster.
+    micro_batch=4,
     learning_rate=0.0,
     weight_decay=0.173,
     betas=(0.803, 0.939),

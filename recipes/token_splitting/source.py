@@ -37,6 +37,8 @@ class Evaluation:
     """The model's own tokens are left, the others zero."""
     shortened_loss: Float[np.ndarray, "M"]
     """The model's own tokens are left, the others removed."""
+    largest_masked_loss: Float[np.ndarray, "k"] | None = None
+    """The loss without each token of the model that needs it most, where the same file says it."""
 
 
 @dataclass(frozen=True)
@@ -87,4 +89,4 @@ class Source(Protocol):
         """Return the test losses of prompts that were each trained on one model."""
 
     def random_masked_losses(self, dataset: str, count: str) -> Float[np.ndarray, "n"]:
-        """Return the test losses of all models of a class's runs, as many random tokens left as each has own ones."""
+        """Return the test losses of all models of a class's runs, an equal share of random tokens left to each."""

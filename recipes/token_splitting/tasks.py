@@ -5,6 +5,7 @@ from pathlib import Path
 
 import promptscope as ps
 from recipes import common
+from recipes.common import drawn
 from recipes.token_splitting.settings import KNOWN, Settings
 
 TEMPLATES = {"mnli": ps.Template("{bos}{text1};{text2}{sep}{mask}", "{label}")}
@@ -20,7 +21,7 @@ def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
         TaskError: no task, one twice, an unknown one, or one without label words.
     """
     tasks = common.load_tasks(settings.tasks, data, settings.held_out)
-    return {name: _cut(_as_read(task, settings), settings) for name, task in tasks.items()}
+    return {name: _drawn(_as_read(task, settings), settings) for name, task in tasks.items()}
 
 
 def printed(task: str) -> str:
@@ -47,8 +48,10 @@ def _as_read(task: ps.Task, settings: Settings) -> ps.Task:
     )
 
 
-def _cut(task: ps.Task, settings: Settings) -> ps.Task:
-    n = settings.train_limit or (KNOWN[task.name].train if task.name in KNOWN and not settings.steps else 0)
-    if not n or n >= len(task.split("train")):
-        return task
-    return replace(task, splits={**task.splits, "train": task.split("train")[:n]}, source=None)
+def _drawn(task: ps.Task, settings: Settings) -> ps.Task:
+    """Draw the records that are trained on and scored: files are often sorted by label."""
+    known = KNOWN.get(task.name)
+    train = settings.train_limit or (known.train if known and not settings.steps else 0)
+    scored = n_scored(task.name, settings) or 0
+    limits = {split: n for split, n in {"train": train, "test": scored}.items() if 0 < n < len(task.split(split))}
+    return drawn(task, settings.data_seed, **limits) if limits else task

@@ -69,7 +69,7 @@ def train_and_report(settings: Settings, out: Path, data: Path | None, in_turn: 
         | cost(out)
     )
     print(results.summary().to_string(index=False))
-    print(tables["findings"][["task", "claim", "verdict", "number", "low", "high", "p_value"]].to_string(index=False))
+    print(tables["findings"][["claim", "where", "verdict", "number", "low", "high", "p_value"]].to_string(index=False))
     print(f"report: {out / 'report.html'}")
     return 0
 

@@ -48,10 +48,19 @@ def train_config(settings: Settings, plan: Plan) -> ps.TrainConfig:
             f"the paper has no hyper-parameters for task {plan.task!r}: give all three, "
             "--set steps=100 batch_size=16 learning_rate=0.05"
         )
+    batch_size = settings.batch_size or (known.batch_size if known else 1)
+    micro = min(settings.micro_batch or batch_size, batch_size)
+    if batch_size % micro:
+        fitting = [n for n in range(1, micro) if batch_size % n == 0]
+        raise ps.RunError(
+            f"micro_batch={micro} does not divide the batch of {batch_size} records of task {plan.task!r}: "
+            f"--set micro_batch={fitting[-1]}"
+        )
     return ps.TrainConfig(
         steps=max(1, round(settings.steps * plan.duration)) if settings.steps else None,
         epochs=known.epochs * plan.duration if known and not settings.steps else None,
-        batch_size=settings.batch_size or (known.batch_size if known else 1),
+        batch_size=micro,
+        accumulation=batch_size // micro,
         learning_rate=settings.learning_rate or (known.learning_rate if known else 0.0),
         weight_decay=settings.weight_decay,
         betas=settings.betas,

@@ -70,6 +70,23 @@ def test_an_end_of_several_tokens_ends_the_text_only_as_a_whole() -> None:
     assert ps.predict(model, task, prompt, max_new_tokens=6, progress=False) == ["very film"] * 2
 
 
+def test_the_length_of_texts_does_not_come_from_the_right_answers() -> None:
+    """Longer test answers must not make longer texts: how long they may be, the training split says."""
+    model = toy_model("gpt2")
+    rows = [{"text": text, "label": "a film"} for text in ("a story", "the film is good")]
+    long = [{"text": "a story", "label": "the film is very good " * 3}]
+    tasks = {
+        name: ps.Task.from_records({"train": rows, "test": test}, metric="exact_match")
+        for name, test in (("short", rows[:1]), ("long", long))
+    }
+    texts = {name: ps.predict(model, task, progress=False) for name, task in tasks.items()}
+    assert texts["long"] == texts["short"]
+    assert tasks["long"].answer_length(model.tokenizer, "causal", "train") == 3  # its end too
+    assert tasks["long"].answer_length(model.tokenizer, "causal", "test") == 16
+    alone = ps.Task.from_records({"test": long}, metric="exact_match")  # nothing to train on: this split's own
+    assert len(ps.predict(model, alone, progress=False)[0].split()) > len(texts["long"][0].split())
+
+
 def test_new_tokens_need_room() -> None:
     with pytest.raises(ps.TaskError, match="max_new_tokens"):
         ps.predict(toy_model("gpt2"), writing_task(), ps.SoftPrompt(4), max_new_tokens=60, progress=False)

@@ -8,6 +8,7 @@ from dataclasses import replace
 import numpy as np
 import plotly.io as pio
 import pytest
+import xarray as xr
 
 from promptscope.errors import ProbeError
 from promptscope.plots import CATEGORICAL, SEQUENTIAL, heatmap, layer_curve, plot
@@ -78,6 +79,20 @@ def test_magnitudes_are_coloured_from_zero_by_the_sequential_scale():
     axis = heatmap(make(range=(0.0, None))).layout.coloraxis
     assert tuple(colour for _, colour in axis.colorscale) == tuple(SEQUENTIAL)
     assert axis.cmin == 0.0
+
+
+def test_lines_are_told_apart_by_colour_and_dash():
+    """Prompts by colour, the groups of a prompt by dash: every line has a look of its own."""
+    one = ProbeResult.from_examples({name: np.random.default_rng(0).random((4, 3)) for name in "abcd"}, dims=("layer",))
+    data = xr.concat([one.data, one.data], dim="group").assign_coords(group=["en", "ko"])
+    data = data.drop_dims("example").transpose("prompt", "group", ...)
+    lines = [trace.line for trace in layer_curve(replace(one, data=data)).data if trace.fill != "toself"]
+    assert len(lines) == len({(line.color, line.dash) for line in lines}) == 8
+    assert lines[0].color == lines[1].color and lines[0].dash != lines[1].dash  # one prompt, two groups
+    assert lines[0].color != lines[2].color and lines[0].dash == lines[2].dash
+    many = ProbeResult.from_examples({str(i): np.random.default_rng(0).random((4, 3)) for i in range(20)}, ("layer",))
+    lines = [trace.line for trace in layer_curve(many).data if trace.fill != "toself"]
+    assert len({(line.color, line.dash) for line in lines}) == 20
 
 
 def test_layer_curve_shows_mean_and_band():

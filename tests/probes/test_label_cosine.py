@@ -209,6 +209,11 @@ def test_tasks_without_label_words():
     twins = {"pos": "very good", "neg": "very bad", "mid": "dull"}
     with pytest.raises(ProbeError, match=r"'pos' and 'neg'.*both begin with the token 'very'"):
         probe(model("gpt2"), LabelCosine(), None, task(twins), progress=False)
+    korean = ps.load_model("embedded-causal")  # its byte-level tokenizer writes rare syllables as bytes
+    for word, piece in (("뷁", "ë·"), ("😀", "ð")):
+        words = {"pos": word, "neg": "bad", "mid": "dull"}
+        with pytest.raises(ProbeError, match=rf"label 'pos' of 'films' begins with the token '{piece}.*no letter"):
+            probe(korean, LabelCosine(), None, task(words), progress=False)
     with pytest.raises(ProbeError, match=r"needs a causal model.*reference='unembedding'"):
         probe(model("bert"), LabelCosine("residual"), None, task(), progress=False)
     for bad in ({"reference": "logits"}, {"non_gold": "all"}):

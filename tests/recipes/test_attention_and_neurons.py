@@ -18,6 +18,7 @@ import promptscope as ps
 from promptscope.probes import ProbeResult, correlate, on_scores, prompt_pca
 from promptscope.tasks import Record
 from recipes.attention_and_neurons import observations, pilot
+from recipes.attention_and_neurons.generated import as_labels, score_labels, written
 from recipes.attention_and_neurons.over_inputs import (
     Compared,
     difference_of_scores,
@@ -27,6 +28,7 @@ from recipes.attention_and_neurons.over_inputs import (
 from recipes.attention_and_neurons.paper_tables import table_2, table_7
 from recipes.attention_and_neurons.regenerate import PUBLISHED
 from recipes.attention_and_neurons.run import main
+from recipes.attention_and_neurons.scores import scored_by as scores_by
 from recipes.attention_and_neurons.settings import KNOWN, PAPER_PEAKS, PAPER_TASKS, PAPER_TROUGHS, PRESETS, Settings
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import make_prompt, train_config
@@ -68,8 +70,63 @@ def test_numbers_have_their_nulls_beside_them(out: Path) -> None:
     ablation = pd.read_csv(out / "ablation.csv")
     assert list(ablation.columns) == ["task", "none", "trough", "peak", "all"]
     first = {task: ps.load_task(task).metrics[0] for task in PRESETS["smoke"].tasks}
-    v2 = scores[(scores["variant"] == "v2") & (scores["metric"] == scores["task"].map(first))].set_index("task")
+    assert set(scores["by"]) == {"likelihood", "generated"}
+    likeliest = scores_by(scores, "likelihood")
+    v2 = likeliest[(likeliest["variant"] == "v2") & (likeliest["metric"] == likeliest["task"].map(first))]
+    v2 = v2.set_index("task")
     np.testing.assert_allclose(ablation.set_index("task")["all"], 100 * v2["score"].loc[ablation["task"]])
+
+
+def test_both_ways_to_answer_are_scored_and_the_paper_s_tables_are_of_written_words(out: Path) -> None:
+    scores = pd.read_csv(out / "scores.csv")
+    assert set(scores[scores["task"] == "capital_en"]["by"]) == {"generated"}
+    assert set(scores[scores["task"] == "continent_en"]["by"]) == {"likelihood", "generated"}
+    cells = pd.read_csv(out / "table_7.csv").set_index(["row", "column"])["computed"]
+    of_v1 = scores[(scores["task"] == "continent_en") & (scores["variant"] == "v1") & (scores["by"] == "generated")]
+    of_v1 = of_v1.set_index("metric")["score"]
+    assert cells["continent_en", "v1"] == pytest.approx(100 * of_v1["accuracy"], abs=0.005)
+    assert 0 <= of_v1["no_label"] <= 1
+
+
+def test_written_answers_that_are_no_label_are_wrong_and_no_class_of_their_own() -> None:
+    rows = [{"text": f"film {i}", "label": label} for i, label in enumerate(["yes", "no", "yes", "no"])]
+    words = {"yes": " good", "no": " bad"}
+    task = ps.Task.from_records(rows, verbalizer=words, metric="macro_f1", split="test")
+    free = written(task)
+    assert free.kind == "generation" and [record.label.strip() for record in free.split("test")] == ["good", "bad"] * 2
+    labels = as_labels(task, ["good", " bad", "goodness", ""])
+    assert labels == ["yes", "no", "(no label)", "(no label)"]
+    scores = score_labels(task, labels)
+    assert scores["macro_f1"] == pytest.approx((2 / 3 + 2 / 3) / 2)  # each: one right, one missed, none wrongly given
+    assert scores["no_label"] == 0.5
+    assert score_labels(task, ["yes", "no", "yes", "no"]) == {"macro_f1": 1.0, "no_label": 0.0}
+
+
+def test_figure_4_counts_the_inputs_of_the_tasks_that_it_shows(out: Path) -> None:
+    """Four of the five tasks, 40 inputs each."""
+    page = (out / "figures" / "figure_4.html").read_text(encoding="utf-8")
+    assert "160 inputs" in page and "200 inputs" not in page
+
+
+def test_a_plan_trains_nothing_and_says_what_the_parts_of_paper_cost(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    data = films(tmp_path, {"sst2": "train", "nsmc": "train"})
+    out = tmp_path / "results"
+    assert main(["--preset", "paper-sa", "--data", str(data), "--out", str(out), "--plan"]) == 0
+    said = capsys.readouterr().out
+    # 8 records in batches of 32: a step an epoch, 20 epochs, v1, v2, peak and trough of two tasks
+    assert "8 runs, 160 steps, 5,120 texts" in said
+    assert not out.exists()
+    parts = [name for name in PRESETS if name.startswith("paper-")]
+    assert sorted(task for part in parts for task in PRESETS[part].tasks) == sorted(PAPER_TASKS)
+
+
+def test_all_data_are_asked_for_before_anything_is_loaded(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    data = films(tmp_path, {name: "train" for name in PAPER_TASKS if name != "kommongen"})
+    assert main(["--preset", "paper", "--data", str(data), "--out", str(tmp_path / "results")]) == 1
+    said = capsys.readouterr().err
+    assert "kommongen" in said and "--data" in said and "1 of 12" in said
 
 
 def test_turns_of_the_curves_are_scipys(out: Path) -> None:

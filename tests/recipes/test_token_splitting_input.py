@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 from collections import OrderedDict
 from collections.abc import Callable
@@ -17,7 +18,6 @@ from recipes.token_splitting.artifacts import RUNS, Artifacts
 from recipes.token_splitting.prompt_files import read_prompt_file
 from recipes.token_splitting.result_files import (
     read_evaluation,
-    read_masked_losses,
     read_one_losses,
     read_transfer_losses,
 )
@@ -71,6 +71,10 @@ def test_code_in_a_prompt_is_never_executed(tmp_path: Path, save: Callable[[obje
         (torch.zeros(2, 3, dtype=torch.int64), "got a tensor of torch.int64"),
         (torch.full((2, 3), float("nan")), "expected finite numbers"),
         ([1.0, 2.0], "got a list"),
+        (torch.eye(3).to_sparse(), "expected plain numbers in memory, got a torch.sparse_coo tensor"),
+        (torch.zeros(2, 3, device="meta"), "expected plain numbers in memory, got a .* on the device 'meta'"),
+        (torch.tensor([[1.0, 2.0], [0.0, 0.0]]), r"got zeros as tokens \[1\]"),
+        (torch.zeros(0, 3), "expected vectors of a length above zero"),
     ],
 )
 def test_what_is_no_prompt_is_refused(tmp_path: Path, content: object, said: str) -> None:
@@ -79,6 +83,22 @@ def test_what_is_no_prompt_is_refused(tmp_path: Path, content: object, said: str
     with pytest.raises(PromptError, match=said) as error:
         read_prompt_file(path)
     assert str(path) in str(error.value)
+
+
+def test_no_flipped_bit_of_a_prompt_is_read_as_another_prompt(folder: Path, tmp_path: Path) -> None:
+    """A byte anywhere in the file is changed: the prompt is refused, or it is what it was (padding of the archive)."""
+    original = file_of(folder, "2_model_0", "soft_prompt.pt")
+    content, numbers = original.read_bytes(), read_prompt_file(original)
+    path, refused = tmp_path / "soft_prompt.pt", 0
+    for at in np.random.default_rng(0).integers(0, len(content), 60).tolist():
+        changed = bytearray(content)
+        changed[at] ^= 0x10
+        path.write_bytes(bytes(changed))
+        try:
+            np.testing.assert_array_equal(read_prompt_file(path), numbers)
+        except PromptError:
+            refused += 1
+    assert refused > 50  # nearly all bytes are numbers
 
 
 def test_both_forms_of_a_prompt_are_read(tmp_path: Path) -> None:
@@ -118,6 +138,30 @@ def test_padding_and_line_ends_change_nothing(folder: Path) -> None:
         np.testing.assert_array_equal(getattr(padded, name), getattr(plain, name))
 
 
+def drop_last_column(text: str) -> str:
+    return "\n".join(line.rsplit(",", 1)[0] for line in text.strip().splitlines())
+
+
+def reversed_header(text: str) -> str:
+    """Write the names of the columns the other way round, and leave the numbers as they are."""
+    first, *rest = text.splitlines()
+    name, *cells = first.split(",")
+    return "\n".join([",".join([name, *cells[::-1]]), *rest])
+
+
+def vote(row: str, cell: str) -> Callable[[str], str]:
+    """Put *cell* as the first number of a row."""
+
+    def change(text: str) -> str:
+        lines = [line.split(",") for line in text.splitlines()]
+        for line in lines:
+            if line[0].strip() == row:
+                line[1] = cell
+        return "\n".join(",".join(line) for line in lines)
+
+    return change
+
+
 def drop(word: str) -> Callable[[str], str]:
     return lambda text: "\n".join(line for line in text.splitlines() if not line.strip().startswith(word))
 
@@ -133,6 +177,20 @@ def drop(word: str) -> Callable[[str], str]:
         (MASKED, lambda text: text + "\n" + text, "the row 'seed' is there twice"),
         (MASKED, lambda text: text.replace("multiberts-seed_1", "multiberts"), "expected a model's name like"),
         (MASKED, lambda text: "", "the row 'seed' is missing; there are no rows"),
+        (MASKED, drop_last_column, "losses without each of 16 tokens"),
+        (
+            MASKED,
+            lambda text: text.replace(",0 ", ",x ", 1).replace(",0,", ",x,", 1),
+            "in order as the columns of 'seed'",
+        ),
+        (MASKED, reversed_header, "in order as the columns of 'seed', got 15, 14"),
+        (MASKED, lambda text: text.rstrip().rsplit(",", 1)[0] + ",-0.2", "below zero: -0.2"),
+        (EVALUATED, reversed_header, "in order as the columns of 'token id', got 15, 14"),
+        (EVALUATED, vote("Cosine assignment", "17"), r"'Cosine assignment' votes for \[17.0\], expected models among"),
+        (EVALUATED, vote("Euclidean assignment", "0.7"), r"votes for \[0.7\]"),
+        (EVALUATED, vote("One model loss", "9"), "the average of the row 'One model loss'"),
+        (EVALUATED, vote("Shortened prompt length", "-1"), "below zero: -1.0"),
+        (EVALUATED, lambda text: text.replace("average", "mean"), "expected 'average'"),
         (EVALUATED, drop("One model loss"), "the row 'One model loss' is missing"),
         (EVALUATED, drop("Cosine assignment"), "the row 'Cosine assignment' is missing"),
         (EVALUATED, drop("Prompt compression"), "the row 'Prompt compression' is missing"),
@@ -141,14 +199,46 @@ def drop(word: str) -> Callable[[str], str]:
 def test_a_damaged_result_file_is_refused(folder: Path, name: str, change: Callable[[str], str], said: str) -> None:
     path = file_of(folder, "2_model_0", name)
     path.write_text(change(path.read_text()))
-    read = read_masked_losses if name == MASKED else read_evaluation
-    with pytest.raises(RunError, match=said) as error:
-        read(path)
-    assert str(path) in str(error.value)
     artifacts = Artifacts(folder)
     with pytest.raises(AbsentError, match="was refused"):
         artifacts.masked_losses("2_model_0") if name == MASKED else artifacts.evaluation("2_model_0")
     assert list(artifacts.refused) == [path]
+    (reason,) = artifacts.refused.values()
+    assert re.search(said, reason) and str(path) in reason
+
+
+def test_prompts_of_another_shape_are_refused_and_so_is_what_nobody_thought_of(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for rows, width in ((8, 768), (16, 512)):
+        torch.save(torch.ones(rows, width), file_of(folder, "1_model_0", "soft_prompt.pt"))
+        artifacts = Artifacts(folder)
+        with pytest.raises(AbsentError, match="was refused"):
+            artifacts.prompt("1_model_0")
+        assert f"expected 16 x 768 numbers, got others (shape ({rows}, {width}))" in str(artifacts.refused)
+    assert artifacts.prompt("1_model_0_sp").shape == (2, 768)
+    path = file_of(folder, "1_model_1", "soft_prompt.pt")
+    path.unlink()
+    path.mkdir()  # neither damaged nor whole: no file
+    with pytest.raises(AbsentError, match="not in the folder"):
+        artifacts.prompt("1_model_1")
+    monkeypatch.setattr("recipes.token_splitting.artifacts.read_masked_losses", lambda path: 1 / 0)
+    with pytest.raises(AbsentError, match="was refused"):
+        artifacts.masked_losses("2_model_0")
+    assert "cannot be read (ZeroDivisionError" in str(artifacts.refused)
+
+
+def test_two_files_of_a_run_that_disagree_are_both_refused(folder: Path) -> None:
+    """A cell that was changed to another loss is a CSV file like any other; the other file says what it was."""
+    path = file_of(folder, "2_model_0", MASKED)
+    cells = path.read_text().split(",")
+    path.write_text(",".join([*cells[:-1], "7.5"]))
+    artifacts = Artifacts(folder)
+    for read in (artifacts.masked_losses, artifacts.evaluation):
+        with pytest.raises(AbsentError, match="2_model_0 were refused"):
+            read("2_model_0")
+    assert "one of the files was changed" in str(artifacts.refused)
+    assert artifacts.masked_losses("2_model_1").losses.shape == (2, 16)
 
 
 def test_lists_of_all_models_have_to_be_whole(folder: Path) -> None:

@@ -1,6 +1,7 @@
 """`train` on three embedded models: what it writes, that it never repeats anything, and sums by hand."""
 
 import json
+from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import torch
 import promptscope as ps
 from promptscope.inference.model_set import ModelSet
 from promptscope.interventions import remove, zero
+from recipes.common import Number, judge
+from recipes.common.findings import VERDICTS
+from recipes.token_splitting.findings import _each_token_has_one_model
 from recipes.token_splitting.mixing import taken_tokens
 from recipes.token_splitting.page_tables import beside_published
 from recipes.token_splitting.plans import make_plans
@@ -46,6 +50,11 @@ def out(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def scored_task() -> ps.Task:
+    """The task with the six records that are scored."""
+    return load_tasks(Settings(scored=6), None)["continent_en"]
+
+
 def prompt_of(out: Path, run: str) -> ps.SoftPrompt:
     prompt = ps.load_prompt(out / "runs" / run / "prompts" / "last", strict=False)
     assert isinstance(prompt, ps.SoftPrompt)
@@ -61,15 +70,16 @@ def test_everything_is_written(out: Path) -> None:
     assert {"figure_1_pca", "figure_1_tsne", "figure_2_pca", "figure_2_tsne", "accuracy", "alignment"} <= names
     assert {"importance_continent_en_2_model_0", "shapley_continent_en_2_model_0"} <= names
     page = Page((out / "report.html").read_text(encoding="utf-8"))
-    assert "each token matters to one model" in page.text
+    assert "most tokens matter to one model only" in page.text
     assert len(page.figures()) == len(names)
     findings = pd.read_csv(out / "findings.csv")
-    assert len(findings) == 9
-    assert set(findings["verdict"]) <= {"holds", "undecided", "does not hold", "not measured"}
+    assert len(findings) == 10  # one task: nothing over tasks
+    assert set(findings["where"]) == {"continent_en"}
+    assert set(findings["verdict"]) <= set(VERDICTS)
 
 
 def test_numbers_are_those_of_single_evaluations(out: Path) -> None:
-    task, run = ps.load_task("continent_en"), "continent_en_2_model_1"  # models 1 and 2
+    task, run = scored_task(), "continent_en_2_model_1"  # models 1 and 2
     prompt = prompt_of(out, run)
     transfer = pd.read_csv(out / "transfer.csv").query("run == @run").set_index("model")
     masked = pd.read_csv(out / "importance.csv").query("run == @run and how == 'zero'")
@@ -133,7 +143,7 @@ def test_votes_and_words_are_those_of_all_embeddings(out: Path) -> None:
 
 
 def test_shapley_values_are_means_over_orders(out: Path) -> None:
-    task, run = ps.load_task("continent_en"), "continent_en_2_model_0"
+    task, run = scored_task(), "continent_en_2_model_0"
     prompt, model = prompt_of(out, run), ps.load_model(MODELS[1])
     table = pd.read_csv(out / "shapley.csv").query("run == @run and model == @MODELS[1]")
     values = np.zeros(3)
@@ -222,7 +232,8 @@ def test_presets_follow_the_paper() -> None:
     assert paper.tasks == tuple(KNOWN)
     assert (paper.length, len(paper.models), paper.mask_attended, paper.neighbours) == (16, 25, False, 7)
     config = train_config(paper, make_plans(paper, "mnli")[0])
-    assert (config.batch_size, config.learning_rate, config.epochs, config.weight_decay) == (304, 0.266, 5.0, 0.173)
+    assert config.batch_size * config.accumulation == 304
+    assert (config.learning_rate, config.epochs, config.weight_decay) == (0.266, 5.0, 0.173)
     assert (config.schedule, config.warmup_steps, config.max_grad_norm, config.betas) == (
         "cosine",
         0,
@@ -242,6 +253,78 @@ def test_the_papers_own_data_are_read_as_the_text_says(shared_data: Path) -> Non
     assert not tasks["imdb"].template_for("masked").mask_attended
     encoded = tasks["mnli"].encode(ps.load_model(MODELS[0]).tokenizer, "masked", "test", limit=2)
     assert not any(example.mask_attended for example in encoded)
+
+
+def sorted_data(folder: Path) -> Path:
+    """IMDb and MNLI as the Hub has them: all records of one label first."""
+    labels = {"imdb": ("negative", "positive"), "mnli": ("entailment", "neutral", "contradiction")}
+    for name, of_task in labels.items():
+        (folder / name).mkdir(parents=True)
+        texts = ("text",) if name == "imdb" else ("premise", "hypothesis")
+        for split in ("train", "test"):
+            rows = [{text: f"film {i}" for text in texts} | {"label": label} for label in of_task for i in range(30)]
+            (folder / name / f"{split}.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    return folder
+
+
+def test_records_are_drawn_with_as_many_of_each_label(tmp_path: Path) -> None:
+    settings = Settings(tasks=("imdb", "mnli"), train_limit=12, scored=12, first_piece=True)
+    tasks = load_tasks(settings, sorted_data(tmp_path))
+    for name, n in (("imdb", 6), ("mnli", 4)):
+        for split in ("train", "test"):
+            labels = [record.label for record in tasks[name].split(split)]
+            assert set(pd.Series(labels).value_counts()) == {n}
+        half = [record.label for record in tasks[name].split("test")[:6]]  # what a smaller limit takes later
+        assert set(pd.Series(half).value_counts()) == {n // 2}
+    again = load_tasks(settings, tmp_path)
+    assert again["imdb"].split("train") == tasks["imdb"].split("train")
+    other = load_tasks(replace(settings, data_seed=1), tmp_path)
+    assert other["imdb"].split("train") != tasks["imdb"].split("train")
+
+
+def test_a_batch_of_the_papers_size_goes_in_parts() -> None:
+    for task, size in (("imdb", 168), ("emotion", 180), ("mnli", 304)):
+        for preset in ("paper", "fixed"):
+            config = train_config(PRESETS[preset], make_plans(PRESETS[preset], task)[0])
+            assert (config.batch_size, config.batch_size * config.accumulation) == (4, size)
+    small = replace(PRESETS["paper"], micro_batch=50)
+    with pytest.raises(ps.RunError, match=r"50 does not divide the batch of 168.*micro_batch=42"):
+        train_config(small, make_plans(small, "imdb")[0])
+    assert train_config(Settings(), make_plans(Settings(), "continent_en")[0]).accumulation == 1
+
+
+@pytest.mark.parametrize(
+    "change",
+    ["steps=-5", "neighbours=0", "learning_rate=-1", "counts=[0,2]", "durations=[-1.0]", "draws=0", "length=0"],
+)
+def test_numbers_out_of_range_are_refused_at_once(change: str, tmp_path: Path) -> None:
+    with pytest.raises(SystemExit, match=r"expected numbers (above|of at least) 0"):
+        train(tmp_path / "out", change)
+    assert not (tmp_path / "out").exists()
+
+
+def test_prompts_that_learned_nothing_neither_lose_nor_transfer(out: Path) -> None:
+    """Two steps teach nothing: that nothing is lost is then no finding."""
+    found = pd.read_csv(out / "findings.csv").set_index("claim")
+    for claim in ("one prompt for several models loses little", "nothing is transferred to other models"):
+        assert found.loc[claim, "verdict"] == "not measured"
+        assert "learned nothing" in found.loc[claim, "meaning"]
+
+
+def test_a_small_share_of_tokens_with_one_model_is_no_splitting() -> None:
+    """0.06 of the tokens that matter, matter to one model: whatever concentration says, not each has one."""
+    runs = pd.DataFrame({"models": [5, 5, 5], "matter": [0.94, 0.9, 0.95], "to_one": [0.06, 0.1, 0.05]})
+    found = _each_token_has_one_model("continent_ko", runs)
+    assert found.verdict == "does not hold" and found.number == pytest.approx(-0.43)
+    wide = judge("c", "4.5", "sst2", Number(0.6, -4.05, 4.74), "m", p_value=0.01)
+    assert wide.verdict == "undecided"  # an interval over zero, whatever a p-value says
+
+
+def test_random_tokens_of_an_equal_share_are_kept(out: Path) -> None:
+    """Three tokens for two models: two are left to each, never none."""
+    kept = json.loads(next((out / "measured" / "continent_en_2_model_0").glob("measured.json")).read_text())
+    equal = [row for row in kept["value"]["scores"] if row[2] == "random_equal"]
+    assert [row[4] for row in equal] == [2, 2]
 
 
 def test_published_numbers_stand_beside_those_of_other_tasks() -> None:

@@ -1,0 +1,256 @@
+"""Networks between a prompt's parameters and its vectors; after training they can be folded away."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from promptscope.errors import PromptError, nearest
+
+_ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+
+
+class Reparameterisation(ABC):
+    """A recipe for a network that turns parameters `[..., rows, width]` into vectors `[..., k, width]`.
+
+    It is a description without numbers; a prompt builds the network when it meets its model. A deep prompt has one
+    network for each attention and role (keys, values), which its layers share.
+    """
+
+    def rows(self, length: int) -> int:
+        """Return how many parameter vectors a prompt of *length* positions has."""
+        return length
+
+    @abstractmethod
+    def network(self, length: int, width: int) -> nn.Module:
+        """Return the network for a prompt of *length* positions of *width* numbers."""
+
+    def settings(self) -> dict[str, Any]:
+        """Return what `parse_reparameterisation` builds it from again."""
+        return {"type": type(self).__name__} | asdict(self)  # type: ignore[call-overload]  # every kind is a dataclass
+
+    def n_parameters(self, length: int, width: int) -> int:
+        """Return how many numbers an input-level prompt of *length* positions trains, network included."""
+        with torch.device("meta"):
+            network = self.network(length, width)
+        return self.rows(length) * width + sum(number.numel() for number in network.parameters())
+
+
+@dataclass(frozen=True)
+class Mlp(Reparameterisation):
+    """Three linear layers, width -> hidden -> hidden -> width, with ReLU between them (P-Tuning; PEFT's MLP).
+
+    *hidden* is the width unless it is given. Liu et al. 2021; the P-Tuning of the EPT paper.
+
+    >>> Mlp().n_parameters(length=10, width=768)
+    1779456
+    """
+
+    hidden: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_hidden(self.hidden)
+
+    def network(self, length: int, width: int) -> nn.Module:
+        """Build the three layers."""
+        hidden = self.hidden or width
+        first, last = nn.Linear(width, hidden), nn.Linear(hidden, width)
+        return nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last)
+
+
+@dataclass(frozen=True)
+class Lstm(Reparameterisation):
+    """A bidirectional LSTM over the positions and two linear layers, 2 hidden -> 2 hidden -> width (P-Tuning).
+
+    That of PEFT's prompt encoder, without its dropout between the LSTM's layers.
+    """
+
+    hidden: int | None = None
+    layers: int = 2
+
+    def __post_init__(self) -> None:
+        _check_hidden(self.hidden)
+        if self.layers < 1:
+            raise PromptError(f"an LSTM needs at least one layer, got layers={self.layers}")
+
+    def network(self, length: int, width: int) -> nn.Module:
+        """Build the LSTM and its head."""
+        return _LstmNetwork(width, self.hidden or width, self.layers)
+
+
+@dataclass(frozen=True)
+class Residual(Reparameterisation):
+    """`p + LayerNorm(U relu(D p))` with D [hidden, width], U [width, hidden] (ResPrompt).
+
+    One network for all positions, or one for each (`shared=False`). Razdaibiedina et al. 2023.
+
+    >>> Residual().n_parameters(length=10, width=768)
+    624784
+    """
+
+    hidden: int = 400
+    shared: bool = True
+
+    def __post_init__(self) -> None:
+        _check_hidden(self.hidden)
+
+    def network(self, length: int, width: int) -> nn.Module:
+        """Build the network, or one for each of *length* positions."""
+
+        def one() -> nn.Module:
+            down, up = nn.Linear(width, self.hidden), nn.Linear(self.hidden, width)
+            return _Added(nn.Sequential(down, nn.ReLU(), up, nn.LayerNorm(width)))
+
+        return one() if self.shared else _EachPosition([one() for _ in range(length)])
+
+
+@dataclass(frozen=True)
+class UnderParameterised(Reparameterisation):
+    """`U D p` with D [hidden, width], U [width, hidden], no bias: the network of explosive prompt tuning (EPT).
+
+    With one hidden unit every vector is a multiple of the one column of U, and the gradient of U grows with |D p| and
+    that of D with |U|: the norm grows the faster the larger it is. The rest is what the paper's Figure 9 adds:
+    *activation* (`relu`, `gelu`, `tanh`) after D, an *extra_layer* [hidden, hidden], *layer_norm* after U, *residual*.
+
+    >>> UnderParameterised().n_parameters(length=1, width=768)
+    2304
+    """
+
+    hidden: int = 1
+    extra_layer: bool = False
+    activation: str | None = None
+    layer_norm: bool = False
+    residual: bool = False
+
+    def __post_init__(self) -> None:
+        _check_hidden(self.hidden)
+        if self.activation is not None and self.activation not in _ACTIVATIONS:
+            raise PromptError(
+                f"unknown activation {self.activation!r}.{nearest(self.activation, list(_ACTIVATIONS))} "
+                f"Expected None or one of {list(_ACTIVATIONS)}"
+            )
+
+    def network(self, length: int, width: int) -> nn.Module:
+        """Build the two linear layers and what was asked for with them."""
+        sizes = [(width, self.hidden)] + [(self.hidden, self.hidden)] * self.extra_layer
+        layers: list[nn.Module] = []
+        for source, target in sizes:
+            layers.append(nn.Linear(source, target, bias=False))
+            if self.activation is not None:
+                layers.append(_ACTIVATIONS[self.activation]())
+        layers.append(nn.Linear(self.hidden, width, bias=False))
+        if self.layer_norm:
+            layers.append(nn.LayerNorm(width))
+        network = nn.Sequential(*layers)
+        return _Added(network) if self.residual else network
+
+
+@dataclass(frozen=True)
+class Broadcast(Reparameterisation):
+    """One trained vector at all k positions, after another network (EPT*: after `UnderParameterised()`).
+
+    >>> Broadcast(UnderParameterised()).n_parameters(length=10, width=768)
+    2304
+    """
+
+    of: Reparameterisation | None = None
+
+    def __post_init__(self) -> None:
+        if isinstance(self.of, Broadcast):
+            raise PromptError("a broadcast vector cannot be broadcast again: use Broadcast(of) once")
+
+    def rows(self, length: int) -> int:
+        """One vector, whatever the length."""
+        return 1
+
+    def network(self, length: int, width: int) -> nn.Module:
+        """Build the other network for one position, and repeat what it gives."""
+        return _Repeated(nn.Identity() if self.of is None else self.of.network(1, width), length)
+
+    def settings(self) -> dict[str, Any]:
+        """Return the settings of the other network with its kind."""
+        return {"type": "Broadcast", "of": None if self.of is None else self.of.settings()}
+
+
+_KINDS: dict[str, type[Reparameterisation]] = {
+    kind.__name__: kind for kind in (Mlp, Lstm, Residual, UnderParameterised, Broadcast)
+}
+
+
+def parse_reparameterisation(value: Reparameterisation | dict[str, Any] | None) -> Reparameterisation | None:
+    """Read a reparameterisation from the settings of a saved prompt; None is a plain prompt."""
+    if value is None or isinstance(value, Reparameterisation):
+        return value
+    settings = dict(value)
+    kind = settings.pop("type", None)
+    if kind not in _KINDS:
+        raise PromptError(f"unknown reparameterisation {kind!r}: expected one of {list(_KINDS)}")
+    if kind == "Broadcast":
+        settings["of"] = parse_reparameterisation(settings.get("of"))
+    try:
+        return _KINDS[kind](**settings)
+    except TypeError as error:
+        raise PromptError(f"{settings} are not the settings of {kind}: the file is damaged") from error
+
+
+@torch.no_grad()
+def draw_weights(network: nn.Module, generator: torch.Generator) -> nn.Module:
+    """Draw weights as PyTorch does, but from *generator*: linear layers U(+-1/sqrt(inputs)), LSTMs by hidden size."""
+    for module in network.modules():
+        if isinstance(module, nn.Linear | nn.LSTM):
+            fan = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
+            for number in module.parameters():
+                number.uniform_(-(fan**-0.5), fan**-0.5, generator=generator)
+    return network
+
+
+class _LstmNetwork(nn.Module):
+    """The names are those of PEFT, whose weights it takes."""
+
+    def __init__(self, width: int, hidden: int, layers: int) -> None:
+        super().__init__()
+        self.lstm_head = nn.LSTM(width, hidden, layers, bidirectional=True, batch_first=True)
+        self.mlp_head = nn.Sequential(nn.Linear(2 * hidden, 2 * hidden), nn.ReLU(), nn.Linear(2 * hidden, width))
+
+    def forward(self, x: Float[Tensor, "*layers k width"]) -> Float[Tensor, "*layers k width"]:
+        rows = x.reshape(-1, *x.shape[-2:])
+        return self.mlp_head(self.lstm_head(rows)[0]).reshape(x.shape)
+
+
+class _Added(nn.Module):
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Float[Tensor, "*rows width"]) -> Float[Tensor, "*rows width"]:
+        return x + self.network(x)
+
+
+class _EachPosition(nn.Module):
+    def __init__(self, networks: list[nn.Module]) -> None:
+        super().__init__()
+        self.networks = nn.ModuleList(networks)
+
+    def forward(self, x: Float[Tensor, "*layers k width"]) -> Float[Tensor, "*layers k width"]:
+        return torch.stack([network(x[..., i, :]) for i, network in enumerate(self.networks)], dim=-2)
+
+
+class _Repeated(nn.Module):
+    def __init__(self, network: nn.Module, length: int) -> None:
+        super().__init__()
+        self.network, self.length = network, length
+
+    def forward(self, x: Float[Tensor, "*layers one width"]) -> Float[Tensor, "*layers k width"]:
+        if x.shape[-2] != 1:
+            raise PromptError(f"one vector can be broadcast, and the prompt has {x.shape[-2]} parameter vectors")
+        return self.network(x).expand(*x.shape[:-2], self.length, x.shape[-1])
+
+
+def _check_hidden(hidden: int | None) -> None:
+    if hidden is not None and hidden < 1:
+        raise PromptError(f"a network needs at least one hidden unit, got hidden={hidden}")

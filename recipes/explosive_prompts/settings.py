@@ -1,0 +1,96 @@
+"""All that decides the recipe's numbers, under the names of presets."""
+
+from dataclasses import dataclass
+
+EMBEDDED_TASKS = ("continent_en", "capital_en", "currency_en", "country_capital_en")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What a preset decides.
+
+    - `length`: positions of the long prompts; EPT has one, EPT* repeats one so often.
+    - `hidden`: of the residual network (ResPrompt).
+    - `learning_rate`: of all comparisons but the one of rates; `rates`: those of Figure 8, of which every method's own
+      best one is chosen on validation records.
+    - `evaluate_every`: steps between validations; the best prompt of them is the one that is scored.
+    - `validated`, `scored`: records of validation and test that are used; 0: all.
+    - `widths`: hidden units (Figures 5, 12); `lengths`: of the broadcast prompt (7); `structures`: additions to the
+      network (9); `starts`: initialisations (Table 6); `shots`, `draws`: few-shot (Table 3).
+    - `baselines`: other methods (Table 4), trained by PEFT and transformers on copies of the model.
+    - `repeats`: up to how often one trained vector is repeated (Figure 4).
+    """
+
+    model: str = "embedded-seq2seq"
+    tasks: tuple[str, ...] = EMBEDDED_TASKS
+    length: int = 10
+    hidden: int = 400
+    steps: int = 30_000
+    batch_size: int = 16
+    max_length: int = 0
+    learning_rate: float = 0.3
+    weight_decay: float = 0.01
+    evaluate_every: int = 1000
+    validated: int = 0
+    scored: int = 0
+    seeds: tuple[int, ...] = (0, 1, 2)
+    rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
+    widths: tuple[int, ...] = (1, 5, 10, 50, 100, 500, 1000)
+    lengths: tuple[int, ...] = tuple(range(1, 11))
+    structures: tuple[str, ...] = ("none", "layer norm", "residual", "relu", "gelu", "tanh")
+    starts: tuple[str, ...] = ("uniform", "vocab", "labels")
+    shots: tuple[int, ...] = (4, 16, 32)
+    draws: int = 6
+    few_shot_steps: int = 10_000
+    baselines: tuple[str, ...] = ("fine-tuning", "lora", "ia3", "bitfit", "prefix")
+    baseline_rate: float = 1e-3
+    repeats: int = 10
+    permutations: int = 999
+
+
+PRESETS = {
+    "smoke": Settings(
+        tasks=EMBEDDED_TASKS[:3],
+        length=4,
+        hidden=8,
+        steps=30,
+        batch_size=8,
+        evaluate_every=15,
+        validated=24,
+        scored=24,
+        seeds=(0, 1),
+        rates=(0.03, 0.3),
+        widths=(1, 10),
+        lengths=(1, 4),
+        structures=("none", "layer norm"),
+        starts=("uniform", "vocab"),
+        shots=(2,),
+        draws=2,
+        few_shot_steps=15,
+        baselines=("fine-tuning", "lora"),
+        repeats=3,
+        permutations=99,
+    ),
+    "small": Settings(
+        hidden=64,
+        steps=150,
+        batch_size=8,
+        evaluate_every=30,
+        validated=60,
+        scored=100,
+        widths=(1, 5, 10, 100, 1000),
+        lengths=(1, 2, 4, 7, 10),
+        shots=(4, 16),
+        few_shot_steps=60,
+    ),
+    "paper": Settings(
+        model="google-t5/t5-base",
+        tasks=(
+            *("superglue/boolq", "superglue/cb", "superglue/wic", "superglue/wsc", "superglue/multirc"),
+            *("cola", "mrpc", "rte", "stsb_score", "mnli", "qnli", "qqp", "sst2"),
+            *("mrqa/nq", "mrqa/hotpotqa", "mrqa/searchqa", "mrqa/newsqa"),
+            *("winogrande", "yelp_polarity", "scitail", "paws_wiki"),
+        ),
+        max_length=256,
+    ),
+}
