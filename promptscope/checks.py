@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
 from functools import wraps
@@ -10,7 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, no_type_c
 import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 
-from promptscope.errors import ArgumentError, nearest
+from promptscope.errors import ArgumentError, PromptscopeError, nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MAKERS = {
@@ -22,7 +23,9 @@ _MAKERS = {
 }
 
 
-def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F], F]:
+def checked(
+    nan: Collection[str] = (), hints: Mapping[str, str] | None = None, **at_least: int | float
+) -> Callable[[F], F]:
     """Hold the arguments of a function against its signature, at every call.
 
     * an array has the type and number of dimensions that are written there; an axis that is named twice (the `n` of
@@ -30,6 +33,7 @@ def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F],
     * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*;
     * `Literal`, int, float, str, bool and sequences of them are meant literally: True is no number, 16.0 no int,
       NaN no float, and a text is no sequence of texts;
+    * *hints* says for an argument what to do instead, where its type alone does not;
     * *at_least* gives the smallest value of a number: `@checked(batch_size=1)`.
 
     Raises ArgumentError, which is a ValueError too, with the argument's name, what it must be and what came.
@@ -49,18 +53,56 @@ def checked(nan: Collection[str] = (), **at_least: int | float) -> Callable[[F],
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal signature
             if signature is None:  # at the first call: all names that annotations use are defined by then
-                signature = inspect.signature(function, eval_str=True)
+                signature = _signature(function)
             try:
                 given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
                 known = ", ".join(signature.parameters)
-                raise ArgumentError(f"{function.__name__}: {error}. Its arguments are {known}.") from error
-            _check_all(function.__name__, signature, given, nan, at_least)
+                raise ArgumentError(f"{function.__qualname__}: {error}. Its arguments are {known}.") from error
+            called = function.__qualname__.replace(".__init__", "")
+            _check_all(called, signature, given, nan, at_least, hints or {})
             return function(*args, **kwargs)
 
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _signature(function: Callable[..., Any]) -> inspect.Signature:
+    """Return the signature with annotations as types; what only a type checker imports is not checked here."""
+    signature = inspect.signature(function)
+    names = vars(sys.modules[function.__module__])
+    parameters = []
+    for parameter in signature.parameters.values():
+        kind = parameter.annotation
+        if isinstance(kind, str):
+            try:
+                kind = eval(kind, names)
+            except NameError:
+                kind = Any
+        parameters.append(parameter.replace(annotation=kind))
+    return signature.replace(parameters=parameters)
+
+
+def check_fields(made: Any, error: type[PromptscopeError] = ArgumentError) -> None:
+    """Hold the fields of a dataclass that was just made against their annotations, as `checked` does arguments.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass
+    ... class Size:
+    ...     width: int
+    ...     def __post_init__(self):
+    ...         check_fields(self)
+    >>> Size("3")
+    Traceback (most recent call last):
+    promptscope.errors.ArgumentError: Size: width must be a whole number (int), got '3' (str).
+    """
+    signature = _signature(type(made))
+    given = {name: getattr(made, name) for name in signature.parameters}
+    try:
+        _check_all(type(made).__name__, signature, given, (), {}, {})
+    except ArgumentError as problem:
+        raise error(str(problem)) from None
 
 
 def check_between(name: str, value: int | float, low: int | float, high: int | float) -> None:
@@ -78,6 +120,7 @@ def _check_all(
     given: Mapping[str, Any],
     nan: Collection[str],
     at_least: Mapping[str, int | float],
+    hints: Mapping[str, str],
 ) -> None:
     with jaxtyped("context"):  # in which the axes of all arguments are the same axes
         for name, value in given.items():
@@ -87,7 +130,8 @@ def _check_all(
                 continue
             where = f"{called}: {name}"
             if not _fits(value, parameter.annotation):
-                wanted, hint = _words(parameter.annotation), _hint(value, parameter.annotation)
+                wanted = _words(parameter.annotation)
+                hint = f" {hints[name]}" if name in hints else _hint(value, parameter.annotation)
                 others = _shapes(name, given) if hasattr(value, "shape") else ""
                 raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{hint}")
             if name not in nan and not _finite(value):

@@ -44,6 +44,15 @@ class ProbeError(PromptscopeError):
     """A probe cannot be computed on this model, task or prompt."""
 
 
+def shortened(text: str, length: int = 80) -> str:
+    """Return *text*, or its beginning: what was given may be a whole data set.
+
+    >>> shortened("a" * 100, 5)
+    'aaaaa...'
+    """
+    return text if len(text) <= length else f"{text[:length]}..."
+
+
 def nearest(name: str, options: Iterable[str]) -> str:
     """Return `" Did you mean 'x'?"` for the option closest to *name*, or an empty string.
 

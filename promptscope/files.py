@@ -36,6 +36,18 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def is_there(path: str | os.PathLike[str]) -> bool:
+    """Whether a file or folder exists; text that can be no path (too long, with a NUL) names none.
+
+    >>> is_there("word " * 1000)
+    False
+    """
+    try:
+        return Path(path).exists()
+    except (OSError, ValueError):
+        return False
+
+
 def write_text(path: str | os.PathLike[str], text: str) -> None:
     """Write *text* as UTF-8, atomically."""
     with replace_atomically(path) as temporary:

@@ -12,6 +12,7 @@ from scipy import stats
 
 from promptscope.account.account import Account
 from promptscope.account.wording import p_words
+from promptscope.checks import checked
 from promptscope.statistics import hypergeometric_overlap
 
 _TOP = 10
@@ -27,6 +28,7 @@ class Comparison:
     sentences: tuple[str, ...]
 
 
+@checked()
 def compare(accounts: Sequence[Account]) -> Comparison:
     """Set accounts beside each other; they may differ in seed, kind or task."""
     values: dict[str, dict[str, tuple[float, float, float]]] = {}

@@ -15,6 +15,7 @@ from promptscope.causal.effect import effect_on
 from promptscope.causal.faithfulness import text_prompt
 from promptscope.causal.inputs import Inputs, make_inputs
 from promptscope.causal.words import few_shot_prompt
+from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError, PromptscopeError, TaskError, nearest
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
@@ -22,6 +23,7 @@ from promptscope.prompts.saving import versions
 from promptscope.tasks import Task
 
 
+@checked()
 def explain(
     model: HookedModel,
     prompt: Prompt,

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError, PromptscopeError, RunError
 from promptscope.models import HookedModel, load_model
 from promptscope.prompts import Prompt, load_prompt
@@ -25,6 +26,7 @@ class Loaded:
     training: dict[str, Any] = field(default_factory=dict)
 
 
+@checked()
 def load_subject(
     folder: str | Path,
     model: str | None = None,

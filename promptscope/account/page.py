@@ -10,6 +10,7 @@ from promptscope.account.account import Account
 from promptscope.account.compare import compare
 from promptscope.account.figures import figures_of
 from promptscope.account.part import Part
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.report import Report
 
@@ -26,6 +27,7 @@ _LIMITS = (
 )
 
 
+@checked()
 def account_page(accounts: Sequence[Account], title: str | None = None) -> Report:
     """Return the page of one account, or of several: first side by side, then each."""
     if not accounts:

@@ -13,12 +13,14 @@ from promptscope.causal.inputs import make_inputs
 from promptscope.causal.patching import MEANING, Direction, arranged, layout
 from promptscope.causal.running import Condition, plain, run
 from promptscope.causal.shares import as_shares
+from promptscope.checks import checked
 from promptscope.models import Hook, HookedModel
 from promptscope.probes import ProbeResult
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Task
 
 
+@checked(batch_size=1, limit=1)
 def attribution_patch(
     model: HookedModel,
     prompt: Prompt,
@@ -95,6 +97,7 @@ def attribution_on(
     )
 
 
+@checked()
 def patch_error(exact: ProbeResult, estimate: ProbeResult) -> dict[str, float]:
     """Say how far an estimate is from exact patching over the same components, in nats.
 

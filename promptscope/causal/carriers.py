@@ -13,6 +13,7 @@ from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.patching import Direction, patched_nats
 from promptscope.causal.variants import Variant
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes import ProbeResult
@@ -37,6 +38,7 @@ class Carriers:
     n_random: int
 
 
+@checked(batch_size=1, limit=1)
 def carriers(
     model: HookedModel,
     prompt: Prompt,

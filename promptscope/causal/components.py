@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal, get_args
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError, nearest
 from promptscope.models import HookedModel
 
@@ -30,6 +31,7 @@ class Component:
         return where if self.head is None else f"{where}, head {self.head}"
 
 
+@checked()
 def components(model: HookedModel, at: At) -> list[Component]:
     """Return every component of a kind, layer by layer.
 

@@ -14,6 +14,7 @@ from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
 from promptscope.causal.shares import as_shares
+from promptscope.checks import checked
 from promptscope.models import Hook, HookedModel
 from promptscope.probes import ProbeResult
 from promptscope.prompts import Prompt
@@ -28,6 +29,7 @@ _MEANING = {
 }
 
 
+@checked(batch_size=1, limit=1)
 def cut_layers(
     model: HookedModel,
     prompt: Prompt,

@@ -12,6 +12,7 @@ from jaxtyping import Float
 
 from promptscope.causal.inputs import Answers, Inputs, make_inputs
 from promptscope.causal.running import Condition, plain, run
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
@@ -75,6 +76,7 @@ QUANTITIES = {"gold": "nats", "difference": "logits", "correct": "share of input
 """What is measured of an answer, and its units; higher is better in all."""
 
 
+@checked(batch_size=1, limit=1)
 def effect(
     model: HookedModel,
     prompt: Prompt,
@@ -121,6 +123,7 @@ def effect_on(
     return PromptEffect(inputs, without, answers(model, inputs, Condition(prompt), batch_size), positions, about)
 
 
+@checked(batch_size=1)
 @torch.no_grad()
 def answers(model: HookedModel, inputs: Inputs, condition: Condition, batch_size: int = 16) -> Answers:
     """Return what the model answers to *inputs* under one condition."""

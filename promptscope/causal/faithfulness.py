@@ -11,6 +11,7 @@ import torch
 from promptscope.causal.effect import PromptEffect, answers, effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.running import Condition, run
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt, SoftPrompt
@@ -18,6 +19,7 @@ from promptscope.statistics import effect_share
 from promptscope.tasks import IGNORED, Task
 
 
+@checked()
 def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
     """Return the prompt whose vectors are the embeddings of *ids*: a text before the input, as a prompt.
 
@@ -35,11 +37,13 @@ def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
     return prompt
 
 
+@checked()
 def text_prompt(model: HookedModel, text: str) -> SoftPrompt:
     """Return `hard_prompt` of a text, tokenised without special tokens."""
     return hard_prompt(model, model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
+@checked(batch_size=1, limit=1)
 def faithfulness(
     model: HookedModel,
     prompt: Prompt,

@@ -10,6 +10,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import TaskError
 from promptscope.inference.batches import encode_split
 from promptscope.models import HookedModel
@@ -100,6 +101,7 @@ class Inputs:
         return torch.stack([gold, difference, correct]).detach().cpu().numpy()
 
 
+@checked(limit=1)
 def make_inputs(
     model: HookedModel,
     task: Task,

@@ -14,6 +14,7 @@ from promptscope.causal.inputs import make_inputs
 from promptscope.causal.running import Condition, plain
 from promptscope.causal.shares import as_shares
 from promptscope.causal.variants import Variant, positions_of, run_variants
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes import ProbeResult
@@ -24,6 +25,7 @@ Direction = Literal["restore", "destroy"]
 DIRECTIONS: tuple[Direction, ...] = ("restore", "destroy")
 
 
+@checked(batch_size=1, limit=1)
 def patch(
     model: HookedModel,
     prompt: Prompt,

@@ -14,6 +14,7 @@ from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import Inputs, make_inputs, target_rows
 from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, plain, run
 from promptscope.causal.shares import as_shares
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
 from promptscope.probes import ProbeResult
@@ -34,6 +35,7 @@ class Shifts:
     about: Mapping[str, object] = field(default_factory=dict)
 
 
+@checked(batch_size=1, limit=1)
 def shift(
     model: HookedModel,
     prompt: Prompt,

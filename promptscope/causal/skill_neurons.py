@@ -13,6 +13,7 @@ from torch import Tensor
 from promptscope.causal.effect import answers
 from promptscope.causal.inputs import Inputs, make_inputs, target_rows
 from promptscope.causal.running import Condition, run
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
@@ -36,6 +37,7 @@ class SkillNeurons:
     labels: tuple[str, str]
 
 
+@checked(batch_size=1, limit=1)
 @torch.no_grad()
 def skill_neurons(
     model: HookedModel,

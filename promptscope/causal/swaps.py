@@ -11,6 +11,7 @@ from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
 from promptscope.causal.shares import as_shares
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import Hook, HookedModel
 from promptscope.probes import ProbeResult
@@ -20,6 +21,7 @@ from promptscope.tasks import Task
 ROLES = ("keys", "values")
 
 
+@checked(batch_size=1, limit=1)
 def swap_layers(
     model: HookedModel,
     prompt: Prompt,

@@ -11,6 +11,7 @@ from jaxtyping import Bool, Float
 from promptscope.causal.effect import PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.running import Condition, run
+from promptscope.checks import checked
 from promptscope.interventions.measuring import measure
 from promptscope.interventions.tokens import kept_tokens
 from promptscope.models import HookedModel
@@ -19,6 +20,7 @@ from promptscope.statistics import effect_share
 from promptscope.tasks import IGNORED, Task
 
 
+@checked(batch_size=1, limit=1)
 def token_attribution(
     model: HookedModel, prompt: Prompt, task: Task, split: str = "test", limit: int | None = 64, batch_size: int = 16
 ) -> Float[np.ndarray, k]:
@@ -61,6 +63,7 @@ def gold_of_subsets(
     return -measured.losses
 
 
+@checked(batch_size=1, limit=1)
 def keep_tokens(
     model: HookedModel,
     prompt: Prompt,

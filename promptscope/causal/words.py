@@ -15,6 +15,7 @@ from promptscope.causal.faithfulness import hard_prompt
 from promptscope.causal.inputs import Inputs, make_inputs
 from promptscope.causal.running import Condition, plain
 from promptscope.causal.shifts import fit_shifts, shift_on
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.inference.batches import encode_split
 from promptscope.models import HookedModel
@@ -40,6 +41,7 @@ class WordsComparison:
     substitution: ProbeResult
 
 
+@checked(n=1)
 def few_shot_prompt(model: HookedModel, task: Task, n: int = 4, split: str = "train") -> SoftPrompt:
     """Return *n* records with their answers, as the template writes them, as a prompt in words.
 
@@ -81,6 +83,7 @@ def few_shot_prompt(model: HookedModel, task: Task, n: int = 4, split: str = "tr
     return hard_prompt(model, ids)
 
 
+@checked(batch_size=1, limit=1)
 def compare_with_words(
     model: HookedModel,
     prompt: Prompt,

@@ -11,6 +11,7 @@ from weakref import WeakKeyDictionary, WeakSet
 import torch
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
 from promptscope.errors import ModelError
 from promptscope.models import HookedModel
@@ -36,6 +37,7 @@ _reasons: WeakKeyDictionary[HookedModel, str | None] = WeakKeyDictionary()
 _told: WeakSet[HookedModel] = WeakSet()
 
 
+@checked()
 @contextmanager
 def execution(
     packed: bool | None = None, prepacked: bool | None = None, attention: str | None = None

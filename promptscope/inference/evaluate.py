@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from promptscope.checks import checked
 from promptscope.inference.batches import batches, check_padding, encode_split, share_over
 from promptscope.inference.generate import write
 from promptscope.inference.scoring import score_batch, word_logits
@@ -14,6 +15,7 @@ from promptscope.tasks import Batch, EncodedSplit, Task
 from promptscope.tasks.encoded import Side
 
 
+@checked(batch_size=1, limit=1, max_length=1, max_new_tokens=1)
 def evaluate(
     model: HookedModel,
     task: Task,
@@ -47,6 +49,7 @@ def evaluate(
         return evaluator.scores(progress)
 
 
+@checked(batch_size=1, limit=1, max_length=1, max_new_tokens=1)
 def predict(
     model: HookedModel,
     task: Task,

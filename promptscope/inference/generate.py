@@ -10,6 +10,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
+from promptscope.checks import checked
 from promptscope.engine import Shared, continue_texts, is_packed, share
 from promptscope.errors import ModelError, TaskError
 from promptscope.models import Hook, HookedModel
@@ -18,7 +19,13 @@ from promptscope.models.layout import prepend_slots, row_ends, to_right_padding
 from promptscope.models.prefix import attend_with
 from promptscope.prompts import Prompt
 
+_TOKENS = (
+    "Make both of text: parts = model.tokenizer(texts, return_tensors='pt', padding=True), then "
+    "input_ids=parts['input_ids'], attention_mask=parts['attention_mask']; of one text without padding: ids[None]."
+)
 
+
+@checked(hints={"input_ids": _TOKENS, "attention_mask": _TOKENS}, max_new_tokens=0)
 @torch.no_grad()
 def generate(
     model: HookedModel,

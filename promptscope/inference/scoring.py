@@ -8,6 +8,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from promptscope.checks import checked
 from promptscope.engine import Shared, continue_texts, is_packed, only_tokens
 from promptscope.inference.batches import batches, encode_split, share_over
 from promptscope.inference.targets import target_logits
@@ -16,6 +17,7 @@ from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Task
 
 
+@checked(batch_size=1, limit=1, max_length=1)
 @torch.no_grad()
 def score_labels(
     model: HookedModel,

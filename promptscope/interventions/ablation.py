@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.interventions.tokens import kept_tokens
 from promptscope.models import HookedModel
@@ -19,6 +20,7 @@ Change = Callable[[np.ndarray, np.ndarray], np.ndarray]
 """(k vectors, which are kept) -> the vectors of the changed prompt."""
 
 
+@checked()
 def zero(prompt: Prompt, tokens: int | Sequence[int]) -> Prompt:
     """Return *prompt* with zero vectors in place of *tokens*, at the same positions.
 
@@ -37,6 +39,7 @@ def zero(prompt: Prompt, tokens: int | Sequence[int]) -> Prompt:
     return _named(prompt, "zero", kept_tokens(prompt, tokens), None)
 
 
+@checked()
 def mean(prompt: Prompt, tokens: int | Sequence[int], model: HookedModel | None = None) -> Prompt:
     """Return *prompt* with its mean token in place of *tokens*, at the same positions.
 
@@ -54,6 +57,7 @@ def mean(prompt: Prompt, tokens: int | Sequence[int], model: HookedModel | None 
     return _named(prompt, "mean", kept_tokens(prompt, tokens), model)
 
 
+@checked()
 def remove(prompt: Prompt, tokens: int | Sequence[int], model: HookedModel | None = None) -> Prompt:
     """Return *prompt* without *tokens*: shorter, and all that comes behind moves to the front.
 

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.interventions.tokens import kept_tokens
 from promptscope.models import Hook, HookedModel, Prefix
 from promptscope.prompts import Prompt
 
 
+@checked()
 def cut(prompt: Prompt, tokens: int | Sequence[int]) -> CutPrompt:
     """Return *prompt* with *tokens* cut from attention: in every layer, no query sees their keys.
 

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError, TaskError, nearest
 from promptscope.inference.batches import encode_split
 from promptscope.inference.model_set import Models, ModelSet
@@ -26,6 +27,7 @@ HOWS = {
 """The interventions by name, and what is said of a token that went through them."""
 
 
+@checked(batch_size=1, limit=1)
 def importance(
     models: Models,
     prompt: Prompt,

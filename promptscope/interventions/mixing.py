@@ -5,12 +5,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.interventions.tokens import kept_tokens
 from promptscope.prompts import DeepPrompt, Prompt
 from promptscope.statistics import mix_tokens
 
 
+@checked()
 def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> Prompt:
     """Return *prompt* with *tokens* replaced by those that *other* has in their places.
 

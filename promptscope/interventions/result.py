@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError, nearest
 from promptscope.probes import ProbeResult, load_result
 from promptscope.statistics import assign_tokens
@@ -86,6 +87,7 @@ class Importance:
         return f"Importance of {tokens} tokens to {models} models\n" + "\n".join(map(repr, self._results().values()))
 
 
+@checked()
 def load_importance(folder: str | os.PathLike[str]) -> Importance:
     """Read what `Importance.save` wrote.
 

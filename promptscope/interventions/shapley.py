@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from jaxtyping import Bool, Float
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.inference.batches import encode_split
 from promptscope.inference.model_set import Models
@@ -19,6 +20,7 @@ from promptscope.statistics import MAX_EXACT, ShapleyValues, bootstrap_interval,
 from promptscope.tasks import IGNORED, Encoded, Task
 
 
+@checked(batch_size=1, limit=1, seed=0)
 def shapley(
     models: Models,
     prompt: Prompt,

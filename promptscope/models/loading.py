@@ -13,6 +13,7 @@ from safetensors import SafetensorError
 from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
+from promptscope.checks import checked
 from promptscope.errors import ModelError, nearest
 from promptscope.models.families import FAMILIES, Family
 from promptscope.models.handed_in import unwrapped
@@ -29,6 +30,7 @@ EMBEDDED_MODELS: dict[str, str] = {
 """Names of the small models inside the package and their folders."""
 
 
+@checked()
 def load_model(
     model: str | os.PathLike[str] | nn.Module,
     tokenizer: PreTrainedTokenizerBase | str | os.PathLike[str] | None = None,

@@ -2,6 +2,7 @@
 
 import plotly.graph_objects as go
 
+from promptscope.checks import checked
 from promptscope.plots.components import components
 from promptscope.plots.group_distances import group_distances_figure
 from promptscope.plots.heatmap import heatmap
@@ -36,6 +37,7 @@ __all__ = [
 ]
 
 
+@checked()
 def plot(result: ProbeResult) -> go.Figure:
     """Draw a result: layers by heads, models by prompt tokens, groups of layers, a PCA, else a curve along layers.
 

@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.plots.theme import CATEGORICAL, new_figure
 from promptscope.probes import ProbeResult
@@ -15,6 +16,7 @@ _SYMBOLS = ("circle", "diamond-open", "x-thin-open", "square-open", "triangle-up
 _PER_ROW, _FACET, _GAP = 4, 178.0, 44.0
 
 
+@checked()
 def components(result: ProbeResult, layers: Sequence[int] | None = None) -> go.Figure:
     """Draw the first two components, one facet for each of *layers* (default: all), with their share of the variance.
 

@@ -6,12 +6,14 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from promptscope.checks import checked
 from promptscope.plots.theme import CATEGORICAL, titled_figure
 
 _MOST_SIDE_BY_SIDE = 40
 """Bars in one row; with more, each facet has a row of its own."""
 
 
+@checked()
 def group_distances_figure(
     groups: Mapping[str, Mapping[Any, float]],
     references: Mapping[str, float],

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from promptscope.checks import checked
 from promptscope.plots.facets import facets
 from promptscope.plots.theme import DIVERGING, SEQUENTIAL, index_ticks, new_figure
 from promptscope.probes import ProbeResult
@@ -14,6 +15,7 @@ from promptscope.probes import ProbeResult
 _PER_ROW = 4
 
 
+@checked()
 def heatmap(result: ProbeResult) -> go.Figure:
     """Draw a heat map of layers (down, 0 on top) by heads (across), with one facet per prompt.
 

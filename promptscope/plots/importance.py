@@ -3,12 +3,14 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.plots.heatmap import colour_axis
 from promptscope.plots.theme import DIVERGING, index_ticks, new_figure
 from promptscope.probes import ProbeResult
 
 
+@checked()
 def token_heatmap(result: ProbeResult) -> go.Figure:
     """Draw a heat map of models (down) by prompt tokens (across); hovering shows the number with its interval.
 

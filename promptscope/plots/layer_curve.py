@@ -7,6 +7,7 @@ import numpy as np
 import plotly.graph_objects as go
 import xarray as xr
 
+from promptscope.checks import checked
 from promptscope.plots.facets import facets
 from promptscope.plots.theme import CATEGORICAL, index_ticks, legend_below, new_figure, with_alpha
 from promptscope.probes import ProbeResult
@@ -15,6 +16,7 @@ _GRID = "#ECEEF1"
 _DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 
+@checked()
 def layer_curve(result: ProbeResult) -> go.Figure:
     """Draw the mean over heads along the layers, one line per prompt; the band is the 95 % interval over inputs.
 

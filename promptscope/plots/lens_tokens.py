@@ -2,10 +2,12 @@
 
 import plotly.graph_objects as go
 
+from promptscope.checks import checked
 from promptscope.plots.theme import SEQUENTIAL, titled_figure
 from promptscope.readings.logit_lens import LogitLens
 
 
+@checked()
 def lens_tokens_figure(lens: LogitLens, of: str = "prompt") -> go.Figure:
     """Draw the prompt's likeliest tokens (*of* names a null instead: `"random 0"`), the last layer on top.
 

@@ -2,6 +2,7 @@
 
 import plotly.graph_objects as go
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError, nearest
 from promptscope.plots.null_bands import KIND_COLOURS, KIND_NAMES, band
 from promptscope.plots.theme import titled_figure
@@ -21,6 +22,7 @@ _LINES: dict[Kind, tuple[str, str]] = {
 }
 
 
+@checked()
 def logit_lens_figure(lens: LogitLens, quantity: str = "entropy") -> go.Figure:
     """Draw the mean over positions, with its interval over positions, and the nulls; grey: 95 % of random prompts.
 

@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 import xarray as xr
 from plotly.subplots import make_subplots
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.plots.facets import facets
 from promptscope.plots.heatmap import colour_axis
@@ -17,6 +18,7 @@ from promptscope.probes import ProbeResult
 _CELL, _GAP_X, _GAP_Y, _PER_ROW = 46.0, 34.0, 58.0, 3
 
 
+@checked()
 def matrix(result: ProbeResult, rows: str, columns: str, level: float = 0.05, **select: Any) -> go.Figure:
     """Draw *rows* down by *columns* across, with one facet for each combination of the dimensions that are left.
 

@@ -3,6 +3,7 @@
 import numpy as np
 import plotly.graph_objects as go
 
+from promptscope.checks import checked
 from promptscope.plots.null_bands import KIND_COLOURS, KIND_NAMES
 from promptscope.plots.theme import titled_figure
 from promptscope.readings import NearestTokens
@@ -10,6 +11,7 @@ from promptscope.readings import NearestTokens
 _UNITS = {"cosine": "cosine distance", "l2": "L2 distance", "dot": "minus the dot product"}
 
 
+@checked()
 def nearest_tokens_figure(reading: NearestTokens) -> go.Figure:
     """Draw one column for each kind of prompt and one for the vocabulary: a point for each vector.
 

@@ -4,12 +4,14 @@ import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.plots.null_bands import KIND_NAMES
 from promptscope.plots.theme import SEQUENTIAL, titled_figure
 from promptscope.readings import Patchscope
 
 
+@checked()
 def patchscope_figure(reading: Patchscope, score: str | None = None) -> go.Figure:
     """Draw one grid for the prompt and one for the mean of each kind of null, on one colour scale.
 

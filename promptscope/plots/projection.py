@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import plotly.graph_objects as go
 
+from promptscope.checks import checked
 from promptscope.plots.theme import CATEGORICAL, titled_figure
 from promptscope.statistics import Projection
 
@@ -12,6 +13,7 @@ _SYMBOLS = ("circle", "diamond", "square", "cross", "triangle-up")
 _NAMES = {"pca": "PCA", "t-SNE": "t-SNE", "UMAP": "UMAP"}
 
 
+@checked()
 def projection_figure(
     projection: Projection, labels: pd.DataFrame, colour: str, hover: Sequence[str] | None = None, title: str = ""
 ) -> go.Figure:

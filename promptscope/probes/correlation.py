@@ -3,11 +3,13 @@
 import numpy as np
 import xarray as xr
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.result import ProbeResult
 from promptscope.statistics import grouped_pearson, layer_quarters
 
 
+@checked()
 def correlate(change: ProbeResult, property: ProbeResult, n_groups: int = 4) -> ProbeResult:
     """Return Pearson's r between two numbers of each head, such as attention KL and variability, in groups of layers.
 

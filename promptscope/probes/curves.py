@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import xarray as xr
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.agreement import check_alike
 from promptscope.probes.result import ProbeResult
@@ -15,6 +16,7 @@ By = Literal["task", "language", "input_type"]
 _BOUNDS = ("low", "high")
 
 
+@checked()
 def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] = "task") -> ProbeResult:
     """Return the layer curves of several tasks' results, averaged within groups: dimension `group` before `layer`.
 

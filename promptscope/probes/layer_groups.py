@@ -4,6 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.result import ProbeResult
 from promptscope.statistics import peak_and_trough_groups, peaks_and_troughs
@@ -19,6 +20,7 @@ class LayerGroups:
     trough_group: tuple[int, ...]
 
 
+@checked()
 def layer_groups(
     result: ProbeResult, first: int = 1, last: int = 4, tolerance: float = 0.0, **select: str
 ) -> LayerGroups:

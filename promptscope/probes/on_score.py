@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import xarray as xr
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.agreement import check_alike, check_lengths
 from promptscope.probes.result import ProbeResult
@@ -13,6 +14,7 @@ from promptscope.statistics import jackknife_interval, neuron_overlap_matrix
 ACROSS = "across"
 
 
+@checked()
 def on_scores(
     states: Mapping[str, ProbeResult] | ProbeResult, languages: Mapping[str, str] | None = None
 ) -> ProbeResult:

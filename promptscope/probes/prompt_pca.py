@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from sklearn.metrics import pairwise_distances, silhouette_samples, silhouette_score
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.result import ProbeResult
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
@@ -15,6 +16,7 @@ from promptscope.statistics import principal_components
 Role = Literal["both", "keys", "values"]
 
 
+@checked()
 def prompt_pca(
     prompts: Mapping[str, Prompt],
     tasks: Mapping[str, str] | None = None,

@@ -3,6 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError, nearest
 from promptscope.probes.attention_bias import AttentionBias
 from promptscope.probes.attention_kl import AttentionKL
@@ -25,6 +26,7 @@ PROBES: dict[str, type[Probe]] = {
 """Name -> probe with its default settings."""
 
 
+@checked()
 def get_probes(probes: Iterable[Any]) -> list[Probe]:
     """Return probes given as objects or names.
 

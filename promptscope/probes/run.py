@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from importlib.metadata import version
 from typing import Any
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.inference.batches import encode_split
 from promptscope.models import Hook, HookedModel
@@ -23,6 +24,7 @@ from promptscope.tasks import Encoded, Task
 _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy")
 
 
+@checked(batch_size=1, limit=1)
 def probe(
     model: HookedModel,
     probes: Probe | str | Iterable[Probe | str],

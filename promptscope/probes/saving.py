@@ -10,6 +10,7 @@ import xarray as xr
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.files import read_json, sha256_file, write_json, write_tensors
 from promptscope.probes.result import ProbeResult
@@ -38,6 +39,7 @@ def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
     write_json(folder / _ABOUT, about)
 
 
+@checked()
 def load_result(folder: str | os.PathLike[str]) -> ProbeResult:
     """Read a result that `result.save(folder)` wrote.
 

@@ -4,12 +4,14 @@ import pandas as pd
 import torch
 from torch.nn.functional import normalize
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
 
 
+@checked(n=1)
 @torch.no_grad()
 def nearest_tokens(prompt: Prompt, model: HookedModel, n: int = 3) -> pd.DataFrame:
     """Return the *n* vocabulary entries nearest to each vector of an input-level prompt.

@@ -3,10 +3,12 @@
 import pandas as pd
 import torch
 
+from promptscope.checks import checked
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.prompt import Prompt
 
 
+@checked()
 def prompt_norms(prompt: Prompt) -> pd.DataFrame:
     """Return the L2 norm of every vector of a bound prompt: columns `part`, `role`, `layer`, `position`, `norm`.
 

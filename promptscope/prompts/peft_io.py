@@ -19,6 +19,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import read_json, write_json, write_tensors
 from promptscope.models import HookedModel
@@ -79,6 +80,7 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
     return prompt
 
 
+@checked()
 def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedModel) -> None:
     """Write *prompt* as an adapter that `peft.PeftModel.from_pretrained` loads on top of *model*.
 

@@ -4,12 +4,14 @@ from typing import TypeVar
 
 import torch
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.prompts.prompt import Prompt
 
 P = TypeVar("P", bound=Prompt)
 
 
+@checked(seed=0)
 def random_like(prompt: P, seed: int = 0) -> P:
     """Return a plain prompt of the same type and length whose vectors point in random directions.
 

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import numpy as np
 import pandas as pd
 
+from promptscope.checks import checked
 from promptscope.statistics import mean_interval, p_value_of_draws
 
 
+@checked()
 def compare_with_nulls(rows: pd.DataFrame, quantities: Mapping[str, bool]) -> pd.DataFrame:
     """Return one line for each quantity: the prompt's mean, its interval, and the same of each null.
 

@@ -14,6 +14,7 @@ from jaxtyping import Float
 from torch import Tensor
 from torch.nn.functional import log_softmax
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
@@ -102,6 +103,7 @@ class LogitLens:
         return f"LogitLens: {sizes['layer']} layers, {sizes['position']} positions\n  after the last layer: {tokens}"
 
 
+@checked(n=1)
 @torch.no_grad()
 def read_logit_lens(
     prompt: Prompt,

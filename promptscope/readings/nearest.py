@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from promptscope.checks import checked
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.readings.comparison import compare_with_nulls
@@ -77,6 +78,7 @@ class NearestTokens:
         return "\n".join(lines)
 
 
+@checked(n=1)
 def read_nearest_tokens(
     prompt: Prompt,
     model: HookedModel,

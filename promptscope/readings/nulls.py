@@ -8,6 +8,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt, SoftPrompt, random_like
@@ -53,6 +54,7 @@ class Subject:
         return self.prompt.vectors().detach().float().cpu().numpy()
 
 
+@checked()
 def subjects(prompt: Prompt, model: HookedModel, nulls: Nulls) -> list[Subject]:
     """Return the prompt and its nulls, bound to *model*.
 

@@ -11,6 +11,7 @@ import pandas as pd
 import torch
 import xarray as xr
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.inference import generate
 from promptscope.models import Hook, HookedModel
@@ -93,6 +94,7 @@ class Patchscope:
         return "\n".join([*lines, f"  unpatched: {self.unpatched!r}"])
 
 
+@checked()
 def read_patchscope(
     prompt: Prompt,
     model: HookedModel,

@@ -6,6 +6,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
 from promptscope.prompts import SoftPrompt
@@ -37,6 +38,7 @@ def check_layers(model: HookedModel, layers: list[int], last: int, what: str) ->
         )
 
 
+@checked()
 @torch.no_grad()
 def prompt_residual(prompt: SoftPrompt, model: HookedModel, entry: Entry = "embeddings") -> Float[Tensor, "layer k d"]:
     """Return the residual stream at the prompt's positions: before the first layer, then after each of L layers.
@@ -65,6 +67,7 @@ def prompt_residual(prompt: SoftPrompt, model: HookedModel, entry: Entry = "embe
     return torch.stack([kept[layer] for layer in layers])
 
 
+@checked()
 def patch(vectors: Float[Tensor, "B k d"], layer: int, start: int, rows: Tensor | None = None) -> Hook:
     """Return the hook that writes *vectors* over positions start, start + 1, ... of the residual after *layer*.
 

@@ -3,10 +3,13 @@
 import re
 from collections.abc import Callable, Sequence
 
+from promptscope.checks import checked
+
 Score = Callable[[str], float]
 """A text -> a number; higher = more of what was looked for."""
 
 
+@checked()
 def class_rate(words: Sequence[str]) -> Score:
     """Return the score `|{class words that occur in the text}| / |class words|`, in [0, 1].
 
@@ -19,6 +22,7 @@ def class_rate(words: Sequence[str]) -> Score:
     return lambda text: sum(bool(pattern.search(text)) for pattern in patterns) / len(patterns)
 
 
+@checked()
 def word_f1(reference: str) -> Score:
     """Return the score F1 of a text's words with those of a *reference* description (ROUGE-1), in [0, 1].
 

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from promptscope.checks import checked
 from promptscope.errors import PromptscopeError
 from promptscope.inference import evaluate
 from promptscope.models import HookedModel
@@ -16,6 +17,7 @@ from promptscope.training import Run
 from promptscope.training.reload import reload_model, reload_task
 
 
+@checked(limit=1)
 def run_report(
     runs: Sequence[Run | str | os.PathLike[str]],
     title: str = "Runs",

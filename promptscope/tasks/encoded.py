@@ -9,6 +9,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
+from promptscope.checks import checked
 from promptscope.errors import TaskError
 
 Side = Literal["right", "left"]
@@ -94,6 +95,7 @@ class Batch:
         return replace(self, **moved)
 
 
+@checked(pad_id=0)
 def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> Batch:
     """Pad encoded records to the longest one. `pad_id` is `tokenizer.pad_token_id or 0`.
 
@@ -122,6 +124,7 @@ def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> B
     )
 
 
+@checked()
 def concatenate(batches: Sequence[Batch]) -> Batch:
     """Put batches of one kind below each other, padded on the right to the widest."""
     if len(batches) == 1:

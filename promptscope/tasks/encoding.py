@@ -5,6 +5,7 @@ from dataclasses import replace
 from typing import Any
 
 from promptscope.errors import TaskError
+from promptscope.tasks.chat import template_for
 from promptscope.tasks.encoded import IGNORED, Batch, Encoded, EncodedSplit, collate
 from promptscope.tasks.records import Record
 from promptscope.tasks.specials import Specials
@@ -44,8 +45,8 @@ def encode_records(
         )
     if max_length is not None and max_length < 1:
         raise TaskError(f"max_length must be at least 1, got {max_length}.")
-    template = template.for_kind(kind)
     specials = Specials(tokenizer)
+    template = template_for(template, kind, specials)
     _check_literals(template, specials)
     targets = _targets(records, template, verbalizer, specials, kind)
     room = _room(records, targets, verbalizer is not None, kind, with_label, max_length)
@@ -69,7 +70,9 @@ def answer_length(
     records: Sequence[Record], template: Template, verbalizer: Verbalizer | None, tokenizer: Any, kind: Kind
 ) -> int:
     """Return how many tokens the longest answer to one of *records* has, the template's end included."""
-    return max(map(len, _targets(records, template.for_kind(kind), verbalizer, Specials(tokenizer), kind).values()))
+    specials = Specials(tokenizer)
+    template = template_for(template, kind, specials)
+    return max(map(len, _targets(records, template, verbalizer, specials, kind).values()))
 
 
 def _targets(

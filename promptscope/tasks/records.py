@@ -1,11 +1,12 @@
 """Records: what a task knows of one example, before any model or tokenizer."""
 
 import math
+import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from promptscope.errors import TaskError
+from promptscope.errors import TaskError, shortened
 
 _KEYS = ("id", "label", "references")
 
@@ -61,7 +62,7 @@ def to_records(rows: Sequence[Any], split: str = "train") -> tuple[Record, ...]:
     for number, row in enumerate(rows):
         if not isinstance(row, Mapping):
             raise TaskError(
-                f"Record {number} of split {split!r} is {row!r}; expected a dict such as "
+                f"Record {number} of split {split!r} is {shortened(repr(row))}; expected a dict such as "
                 "{'text': '...', 'label': '...'}."
             )
         record = _record(row, number, split)
@@ -78,26 +79,54 @@ def to_records(rows: Sequence[Any], split: str = "train") -> tuple[Record, ...]:
 def _record(row: Mapping[str, Any], number: int, split: str) -> Record:
     given = row.get("id")
     id = f"{split}-{number}" if _missing(given) else str(given)
+    if len({str(name) for name in row}) < len(row):
+        raise TaskError(f"Two columns of record {id!r} have the same name: {', '.join(map(repr, row))}. Rename one.")
     fields = {str(name): _plain(value) for name, value in row.items() if name not in _KEYS}
-    for name, value in fields.items():
-        if isinstance(value, str) and not _valid(value):
-            raise TaskError(
-                f"Field {name!r} of record {id!r} is not valid Unicode (a lone surrogate). Re-read the file "
-                "with the right encoding."
-            )
+    for name, value in {**row, "id": id}.items():
+        if problem := _unreadable(value):
+            raise TaskError(f"{name!r} of record {shortened(repr(id))} of split {split!r} {problem}")
     label, references = _plain(row.get("label")), _plain(row.get("references"))
+    if isinstance(label, list | Mapping):
+        raise TaskError(
+            f"The label of record {id!r} is {shortened(repr(label))}, a {type(label).__name__}: a label is one text "
+            "or number. Several accepted answers go into 'references'."
+        )
     if not _missing(references):
         if isinstance(references, str) or not isinstance(references, Sequence):
             raise TaskError(f"references of record {id!r} must be a list of strings, got {references!r}.")
-        accepted = tuple(dict.fromkeys(str(reference) for reference in references))
+        if any(isinstance(reference, list | Mapping) or _missing(reference) for reference in references):
+            raise TaskError(f"references of record {id!r} must be texts, got {shortened(repr(references))}.")
+        accepted = tuple(dict.fromkeys(composed(str(reference)) for reference in references))
         label = accepted[0] if _missing(label) and accepted else label
     if _missing(label):
         raise TaskError(
             f"Record {id!r} of split {split!r} has no label; its columns are {', '.join(map(repr, row))}. "
             "Every record needs a 'label' (or 'references'); remove it or name the column 'label'."
         )
-    text = str(label)
+    text = composed(str(label))
     return Record(id, fields, text, (text,) if _missing(references) else accepted or (text,))
+
+
+def composed(text: str) -> str:
+    """Return a label as Unicode's composed form (NFC): the same letters are the same label, however they are spelt.
+
+    >>> composed("caf\\u0065\\u0301") == composed("caf\\u00e9")
+    True
+    """
+    return unicodedata.normalize("NFC", text)
+
+
+def _unreadable(value: Any) -> str:
+    """Say what keeps a value from being text, or nothing."""
+    if isinstance(value, bytes | bytearray | memoryview):
+        return f"is bytes ({shortened(repr(value))}): decode it, value.decode('utf-8')."
+    if isinstance(value, str):
+        return "" if _valid(value) else "is not valid Unicode (a lone surrogate). Re-read the file with its encoding."
+    if isinstance(value, Mapping):
+        return next(filter(None, map(_unreadable, [*value, *value.values()])), "")
+    if isinstance(value, list | tuple | set | frozenset):
+        return next(filter(None, map(_unreadable, value)), "")
+    return ""
 
 
 def _plain(value: Any) -> Any:

@@ -10,8 +10,9 @@ from typing import Any
 
 import pandas as pd
 
-from promptscope.errors import TaskError, nearest
-from promptscope.files import read_json
+from promptscope.checks import checked
+from promptscope.errors import TaskError, nearest, shortened
+from promptscope.files import is_there, read_json
 from promptscope.tasks.adapt import Ties, adapt
 from promptscope.tasks.known import KNOWN, Known
 from promptscope.tasks.metrics import get_metrics
@@ -25,6 +26,10 @@ EMBEDDED = Path(__file__).parent / "data"
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
+@checked(
+    hints={"name_or_path": "Records in memory (a DataFrame, a data set, a list) go to ps.Task.from_records(records)."},
+    max_length=1,
+)
 def load_task(
     name_or_path: str | os.PathLike[str],
     path: str | os.PathLike[str] | None = None,
@@ -64,12 +69,12 @@ def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides:
         return _with(_load_embedded(_embedded()[name]), overrides)
     if name in KNOWN:
         return _with(_known(name, KNOWN[name], _from_hub(name, KNOWN[name]), ties), overrides)
-    if Path(name).exists():
+    if is_there(name):
         return _from_path(Path(name), ties, overrides)
     if _HUB_ID.fullmatch(name) and not nearest(name, KNOWN):
         return _custom(read_source(_load_dataset(name, name)), name, overrides)
     raise TaskError(
-        f"There is no task, file or folder called {name!r}."
+        f"There is no task, file or folder called {shortened(name)!r}."
         + (nearest(name, [*_embedded(), *KNOWN]) or " ps.list_tasks() shows the names.")
     )
 
@@ -91,7 +96,7 @@ def _source(name: str, path: str | os.PathLike[str] | None, ties: Ties) -> dict[
     """Note where a task came from, so that it is found again from another working directory."""
     named = path is not None or name in _embedded() or name in KNOWN
     return {
-        "name_or_path": name if named or not Path(name).exists() else str(Path(name).resolve()),
+        "name_or_path": name if named or not is_there(name) else str(Path(name).resolve()),
         "path": None if path is None else str(Path(path).resolve()),
         "ties": ties,
     }

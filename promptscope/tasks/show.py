@@ -6,9 +6,11 @@ from typing import Any
 from transformers.convert_slow_tokenizer import bytes_to_unicode
 
 from promptscope.errors import TaskError
+from promptscope.tasks.chat import template_for
 from promptscope.tasks.encoded import Encoded
+from promptscope.tasks.specials import Specials
 from promptscope.tasks.task import Task
-from promptscope.tasks.template import Kind
+from promptscope.tasks.template import ROLES, Kind
 
 _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 _VISIBLE = {" ": "·", "▁": "·", "\n": "⏎", "\t": "⇥"}
@@ -25,8 +27,8 @@ def show(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | 
         raise TaskError(f"n must be at least 1, got {n}.")
     tokenizer, kind, start = _target(model, kind)
     encoded = task.encode(tokenizer, kind, split, limit=n, decoder_start_id=start)
-    template = task.template_for(kind)
-    lines = [f"{task!r} for a {kind} model, template {template.name!r}"]
+    lines = [f"{task!r} for a {kind} model, template {task.template_for(kind).name!r}"]
+    lines += _special_lines(task, tokenizer, kind)
     if task.dropped.get(split):
         lines.append(f"{task.dropped[split]} rows of {split!r} were left out (no label, or at the boundary)")
     for example, record in zip(encoded, task.split(split), strict=False):
@@ -39,6 +41,16 @@ def show(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | 
     text = "\n".join(lines)
     print(text)
     return text
+
+
+def _special_lines(task: Task, tokenizer: Any, kind: Kind) -> list[str]:
+    """Say which token each special token of the template is."""
+    specials = Specials(tokenizer)
+    template = template_for(task.template, kind, specials)
+    parts = [*template.source_parts, *template.target_parts]
+    roles = dict.fromkeys(part.text for part in parts if part.kind == "special" and part.text in ROLES)
+    each = [f"{{{role}}} = {_bars(tokenizer, specials.ids(role, template.specials))}" for role in roles]
+    return [f"special tokens: {', '.join(each)}"] if each else []
 
 
 def _target(model: Any, kind: Kind | None) -> tuple[Any, Kind, int | None]:

@@ -1,13 +1,16 @@
 """Reading rows from where they lie: files, folders, data frames, Hugging Face data sets, plain lists."""
 
 import csv
+import io
 import json
 import os
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptscope.errors import TaskError, nearest
+from promptscope.errors import TaskError, nearest, shortened
+from promptscope.files import is_there
 
 Row = Any  # a mapping column -> value; `to_records` refuses anything else with a clear message
 
@@ -28,7 +31,7 @@ def read_source(source: Any, split: str = "train") -> dict[str, list[Row]]:
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
-        if path.is_dir():
+        if is_there(path) and path.is_dir():
             return _read_folder(path)
         return {split: read_file(path)}
     if isinstance(source, Mapping):
@@ -40,18 +43,21 @@ def read_source(source: Any, split: str = "train") -> dict[str, list[Row]]:
 
 def read_file(path: Path) -> list[Row]:
     """Read one file of rows; the ending (.jsonl, .json, .csv) says how."""
-    if not path.exists():
-        siblings = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+    if not is_there(path):
+        siblings = [p.name for p in path.parent.iterdir()] if is_there(path.parent) and path.parent.is_dir() else []
         raise TaskError(
-            f"There is no file or folder {str(path)!r}." + (nearest(path.name, siblings) or " Check the path.")
+            f"There is no file or folder {shortened(str(path))!r}."
+            + (nearest(path.name, siblings) or " Check the path.")
         )
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise TaskError(f"Cannot read {path.name!r}: expected a file ending in {', '.join(_READERS)}.")
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = path.read_bytes().decode("utf-8-sig")  # not read_text, which makes "\n" of a "\r" inside a cell
     except UnicodeDecodeError as error:
         raise TaskError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}). Re-encode it.") from error
+    except OSError as error:
+        raise TaskError(f"{path} cannot be read: {error.strerror}. Check the path and your rights.") from error
     rows = reader(path, text)
     if not rows:
         raise TaskError(f"{path} holds no records. Give a file with at least one.")
@@ -86,22 +92,39 @@ def _read_jsonl(path: Path, text: str) -> list[Row]:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip():
             continue
-        try:
-            row = json.loads(line)
-        except json.JSONDecodeError as error:
-            raise TaskError(f"{path}, line {number}: not JSON ({error.msg}). Every line is one object.") from error
+        row = _parse(line, f"{path}, line {number}", "Every line is one object.")
         rows.append(_object(row, path, f"line {number}"))
     return rows
 
 
 def _read_json(path: Path, text: str) -> list[Row]:
-    try:
-        rows = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise TaskError(f"{path}, line {error.lineno}: not JSON ({error.msg}).") from error
+    rows = _parse(text, str(path), "Give a list of objects.")
     if not isinstance(rows, list):
         raise TaskError(f"{path} must hold a list of objects, got {type(rows).__name__}.")
     return [_object(row, path, f"item {number}") for number, row in enumerate(rows)]
+
+
+def _parse(text: str, where: str, wanted: str) -> Any:
+    try:
+        return json.loads(text, object_pairs_hook=_each_name_once)
+    except json.JSONDecodeError as error:
+        raise TaskError(f"{where}: not JSON ({error.msg} at line {error.lineno}). {wanted}") from error
+    except RecursionError as error:
+        raise TaskError(f"{where}: lists or objects in one another more deeply than JSON is read. {wanted}") from error
+    except ValueError as error:  # of ours, and of numbers with too many digits
+        raise TaskError(f"{where}: {error}. {wanted}") from error
+
+
+def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    _refuse_repeated([name for name, _ in pairs])
+    return dict(pairs)
+
+
+def _refuse_repeated(names: Sequence[Any]) -> None:
+    """Raise ValueError for a name that is there twice: of two values the last would win, without a word."""
+    repeated = [name for name, count in Counter(map(str, names)).items() if count > 1]
+    if repeated:
+        raise ValueError(f"two columns are called {repeated[0]!r}; rename one")
 
 
 def _object(row: Any, path: Path, where: str) -> Row:
@@ -112,9 +135,11 @@ def _object(row: Any, path: Path, where: str) -> Row:
 
 def _read_csv(path: Path, text: str) -> list[Row]:
     # the csv module, not pandas: a review that reads "None" or "NA" is text, not a missing value
-    reader = csv.DictReader(text.splitlines(keepends=True), strict=True)
+    # not splitlines(): that also breaks at U+2028 and others, which a cell may hold
+    reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     try:
+        _refuse_repeated(reader.fieldnames or ())
         for row in reader:
             if None in row or None in row.values():
                 raise TaskError(
@@ -124,6 +149,8 @@ def _read_csv(path: Path, text: str) -> list[Row]:
             rows.append({name: None if name == "label" and cell == "" else cell for name, cell in row.items()})
     except csv.Error as error:
         raise TaskError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
+    except ValueError as error:
+        raise TaskError(f"{path}: {error}.") from error
     return rows
 
 
@@ -140,8 +167,12 @@ def _rows(table: Any) -> list[Row]:
     if hasattr(table, "features") and hasattr(table, "to_list"):
         return _from_dataset(table)
     if hasattr(table, "to_dict") and hasattr(table, "columns"):
+        try:
+            _refuse_repeated(list(table.columns))
+        except ValueError as error:
+            raise TaskError(f"The DataFrame cannot be read: {error}.") from error
         return table.to_dict("records")
-    if isinstance(table, Sequence):
+    if isinstance(table, Sequence) and not isinstance(table, bytes | bytearray):
         return list(table)
     raise TaskError(
         "Expected records as a list of dicts, a DataFrame, a Hugging Face data set, a path, or a dict "

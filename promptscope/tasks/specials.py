@@ -7,7 +7,8 @@ from weakref import WeakKeyDictionary
 
 from tokenizers import Encoding, Tokenizer
 
-from promptscope.errors import TaskError
+from promptscope.errors import TaskError, nearest
+from promptscope.tasks.template import ROLES
 
 # A Unicode noncharacter: no text holds it, so a token that is spelt with it cannot be reached from text.
 _UNREACHABLE = "\ufdd0"
@@ -19,9 +20,13 @@ class Specials:
     | role    | token |
     |---------|-------|
     | `{bos}` | `bos_token`, else `cls_token`, else `eos_token` |
-    | `{sep}` | `sep_token`, else `</s>` if in the vocabulary, else `eos_token` |
-    | `{eos}` | `<|endoftext|>` if in the vocabulary, else `eos_token`, else `sep_token` |
+    | `{sep}` | `sep_token`, else `eos_token` |
+    | `{eos}` | `eos_token`, else `sep_token` |
     | `{mask}`| `mask_token` |
+
+    These are the tokens that the tokenizer itself names, never others that its vocabulary happens to hold: a chat model
+    ends with its `<|im_end|>` although it knows `<|endoftext|>`. `{token:<|im_start|>}` is the special token of that
+    spelling.
 
     Raises TaskError for a tokenizer without offsets (a slow one), or for a role that it lacks.
     """
@@ -37,7 +42,11 @@ class Specials:
     def ids(self, role: str, overrides: Mapping[str, str] | None = None) -> list[int]:
         """Return the token ids of a role: one of the tokenizer's own, or an override's (maybe several)."""
         if overrides and role in overrides:
+            if overrides[role] in self.spellings:
+                return [self._vocabulary[overrides[role]]]
             return list(self.tokenizer(overrides[role], add_special_tokens=False)["input_ids"])
+        if role not in ROLES:
+            return [self._spelt(role)]
         token = self._token(role)
         if token is None:
             raise TaskError(
@@ -50,13 +59,22 @@ class Specials:
             )
         return [self._vocabulary[token]]
 
+    def _spelt(self, token: str) -> int:
+        if token not in self.spellings:
+            known = ", ".join(sorted(self.spellings))
+            raise TaskError(
+                f"{_name(self.tokenizer)} has no special token {token!r} for {{token:{token}}}; it has {known}."
+                + nearest(token, self.spellings)
+            )
+        return self._vocabulary[token]
+
     def _token(self, role: str) -> str | None:
         tokenizer = self.tokenizer
         named = {name: getattr(tokenizer, f"{name}_token", None) for name in ("bos", "cls", "sep", "eos", "mask")}
         candidates = {
             "bos": (named["bos"], named["cls"], named["eos"]),
-            "sep": (named["sep"], "</s>", named["eos"]),
-            "eos": ("<|endoftext|>", named["eos"], named["sep"]),
+            "sep": (named["sep"], named["eos"]),
+            "eos": (named["eos"], named["sep"]),
             "mask": (named["mask"],),
         }[role]
         return next((token for token in candidates if token in self._vocabulary), None)

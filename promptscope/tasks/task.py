@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 from promptscope.errors import TaskError, nearest
 from promptscope.files import content_hash
+from promptscope.tasks.chat import template_for
 from promptscope.tasks.encoding import EncodedSplit, answer_length, encode_records
 from promptscope.tasks.metrics import METRICS, get_metrics
 from promptscope.tasks.records import Record, to_records
@@ -167,8 +168,8 @@ class Task:
 
     def end_ids(self, tokenizer: Any, kind: Kind) -> list[int]:
         """Return the special tokens that the template writes after the label; none where it ends with it."""
-        template = self.template_for(kind)
         specials = Specials(tokenizer)
+        template = template_for(self.template, kind, specials)
         roles = [part.text for part in template.target_parts if part.kind == "special"]
         return [token for role in roles for token in specials.ids(role, template.specials)]
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from string import Formatter
 from typing import Any, Literal
 
+from promptscope.checks import check_fields
 from promptscope.errors import TaskError, nearest
 
 Kind = Literal["causal", "masked", "seq2seq"]
@@ -25,7 +26,8 @@ class Template:
     r"""How a record becomes text: `source` is what the model reads, `target` what it must write.
 
     Placeholders: `{name}` is a field of the record; `{bos} {sep} {mask} {eos}` are the tokenizer's own
-    special tokens (see `promptscope.tasks.specials`); `{label}` stands once, in the target. `{{` is a brace.
+    special tokens (see `promptscope.tasks.specials`), `{token:<|im_start|>}` the special token of that spelling;
+    `{label}` stands once, in the target. `{{` is a brace.
 
     * causal: source and target are tokenised apart and concatenated; loss on label and end token;
     * masked: the source holds `{mask}`, the target is `{label}`;
@@ -37,6 +39,8 @@ class Template:
     `mask_attended=False` (masked models only) hides {mask} from attention: it reads the text and the prompt, and no
     token reads it, not even itself. So *token splitting* (S2) ran, whose [MASK] stands in a pad slot behind the text;
     its text does not say so. By default {mask} is a token like any other.
+    `chat=True` (causal models): the source is what the user says, the label what the assistant answers, and the
+    tokenizer's own chat template writes what stands around them; `{eos}` is the end of the assistant's turn.
 
     Raises TaskError for unknown placeholders, a missing or repeated `{label}`, or words in the target.
 
@@ -49,14 +53,21 @@ class Template:
     name: str = "custom"
     specials: Mapping[str, str] = field(default_factory=dict)
     mask_attended: bool = True
+    chat: bool = False
 
     def __post_init__(self) -> None:
+        check_fields(self, TaskError)
         source = self.source_parts
         _check_target(self.target, self.target_parts)
         if any(part.kind == "label" for part in source):
             raise TaskError(f"Template source {self.source!r} holds {{label}}. Move it to the target.")
         if sum(part == Part("special", "mask") for part in source) > 1:
             raise TaskError(f"Template source {self.source!r} holds {{mask}} more than once. Keep one.")
+        if self.chat and any(part.kind == "special" for part in source):
+            raise TaskError(
+                f"The tokenizer's chat template writes the special tokens around the user's text; leave them out of "
+                f"the source {self.source!r}: Template('{{text}}', '{{label}}{{eos}}', chat=True)."
+            )
         for role in self.specials:
             if role not in ROLES:
                 raise TaskError(
@@ -91,6 +102,8 @@ class Template:
         values = {**asdict(self), "specials": dict(self.specials)}
         if self.mask_attended:
             del values["mask_attended"]  # hashes of data, and runs that were described before, stay what they were
+        if not self.chat:
+            del values["chat"]
         return values
 
     def for_kind(self, kind: Kind) -> "Template":
@@ -99,10 +112,14 @@ class Template:
         Raises TaskError where a custom template does not fit; the message says what to write.
         """
         named = TEMPLATES.get(self.name)
-        if named is not None and (named.source, named.target) == (self.source, self.target):
+        if named is not None and (named.source, named.target, named.chat) == (self.source, self.target, self.chat):
             group = next(group for group in _GROUPS if self.name in group)
             counterpart = TEMPLATES[group[KINDS.index(kind)]]
             return replace(counterpart, specials=self.specials, mask_attended=self.mask_attended)
+        if self.chat and kind != "causal":
+            raise TaskError(
+                f"Chat templates are for causal models and this one is {kind}: use the template 'single' or 'pair'."
+            )
         if kind == "masked" and not self.has_mask:
             raise TaskError(
                 f"A masked language model needs {{mask}} where the label goes; this template's source is "
@@ -153,6 +170,9 @@ def _parse(text: str) -> tuple[Part, ...]:
                 parts.append(Part("literal", literal))
         if name is None:
             continue
+        if name == "token" and spec and not conversion:
+            parts.append(Part("special", spec))
+            continue
         if spec or conversion or not name or any(mark in name for mark in ".[]"):
             raise TaskError(f"Template {text!r}: a placeholder is {{name}} without format or index, got {{{name}...}}.")
         if name == "label":
@@ -180,8 +200,8 @@ def _check_target(text: str, parts: tuple[Part, ...]) -> None:
         )
 
 
-def _named(name: str, source: str, target: str) -> Template:
-    return Template(source, target, name)
+def _named(name: str, source: str, target: str, chat: bool = False) -> Template:
+    return Template(source, target, name, chat=chat)
 
 
 TEMPLATES: dict[str, Template] = {
@@ -190,6 +210,8 @@ TEMPLATES: dict[str, Template] = {
         _named("single", "{bos}{text}{sep}", "{label}{eos}"),
         _named("pair", "{bos}{text1}{sep}{text2}{sep}", "{label}{eos}"),
         _named("input_label", "Input: {text}\nLabel:", " {label}{eos}"),
+        _named("chat", "{text}", "{label}{eos}", chat=True),
+        _named("chat_pair", "{text1}\n{text2}", "{label}{eos}", chat=True),
         _named("masked", "{bos}{text}{sep}{mask}", "{label}"),
         _named("masked_pair", "{bos}{text1}{sep}{text2}{sep}{mask}", "{label}"),
         _named("masked_input_label", "{bos}Input: {text}\nLabel: {mask}{sep}", "{label}"),
@@ -205,4 +227,6 @@ _GROUPS = (
     ("single", "masked", "text_to_text"),
     ("pair", "masked_pair", "text_to_text_pair"),
     ("input_label", "masked_input_label", "text_to_text_input_label"),
+    ("chat", "masked", "text_to_text"),
+    ("chat_pair", "masked_pair", "text_to_text_pair"),
 )

@@ -1,9 +1,12 @@
 """Verbalizers: the words that stand for labels."""
 
+import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
+from promptscope.tasks.records import composed
 from promptscope.tasks.specials import Specials
 from promptscope.tasks.template import Kind
 
@@ -20,9 +23,18 @@ class Verbalizer:
     'positive'
     """
 
+    @checked()
     def __init__(self, words: Mapping[Any, str], first_piece: bool = False) -> None:
-        self.words = {str(label): word for label, word in words.items()}
+        for label in words:
+            if not isinstance(label, str | int | float) or (isinstance(label, float) and math.isnan(label)):
+                raise TaskError(
+                    f"A verbalizer's label is a text or a number, got {label!r} ({type(label).__name__}): write "
+                    "Verbalizer({'positive': 'good', ...})."
+                )
+        self.words = {composed(str(label)): word for label, word in words.items()}
         self.first_piece = first_piece
+        if len(self.words) < len(words):
+            raise TaskError(f"Two labels are the same text: {', '.join(map(repr, words))}. Give each its own.")
         if not self.words:
             raise TaskError("A verbalizer needs at least one label: Verbalizer({'positive': 'positive', ...}).")
         owners: dict[str, str] = {}
@@ -50,6 +62,7 @@ class Verbalizer:
 
     def word(self, label: str) -> str:
         """Return a label's word; TaskError names the known labels for an unknown one."""
+        label = composed(label)
         if label not in self.words:
             raise TaskError(
                 f"The verbalizer has no word for label {label!r}; it knows {', '.join(map(repr, self.words))}."
@@ -100,7 +113,7 @@ def as_verbalizer(verbalizer: Any, labels: Iterable[str]) -> Verbalizer | None:
     if verbalizer is None or isinstance(verbalizer, Verbalizer):
         return verbalizer
     if verbalizer == "labels":
-        return Verbalizer({label: label for label in sorted(set(labels))})
+        return Verbalizer({label: label for label in sorted(set(map(composed, labels)))})
     if isinstance(verbalizer, Mapping):
         return Verbalizer(verbalizer)
     raise TaskError(

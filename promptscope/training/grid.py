@@ -11,6 +11,7 @@ from pathlib import Path
 import torch
 from tqdm.auto import tqdm
 
+from promptscope.checks import checked
 from promptscope.engine import execution
 from promptscope.errors import GridError, RunError
 from promptscope.models import Hook, HookedModel
@@ -33,6 +34,7 @@ class GridRun:
     config: TrainConfig
 
 
+@checked(rows_per_pass=1)
 def train_grid(
     model: HookedModel,
     runs: Mapping[str, GridRun],

@@ -14,6 +14,7 @@ import pandas as pd
 from joblib import Parallel, delayed
 from tqdm.auto import tqdm
 
+from promptscope.checks import checked
 from promptscope.errors import RunError
 from promptscope.models import HookedModel, load_model
 from promptscope.prompts import Prompt, load_prompt
@@ -62,6 +63,7 @@ class ManyRuns:
     n_skipped: int = 0
 
 
+@checked()
 def train_many(
     runs: Mapping[str, RunConfig],
     out: str | os.PathLike[str],

@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from tqdm.auto import tqdm
 
+from promptscope.checks import checked
 from promptscope.engine import can_prepack, execution
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.evaluate import Evaluator
@@ -28,6 +29,7 @@ from promptscope.training.run import Run
 from promptscope.training.train import Job
 
 
+@checked()
 def train_across(
     models: Models,
     prompt: Prompt,

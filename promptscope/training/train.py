@@ -11,6 +11,7 @@ from typing import Any
 
 import torch
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.inference.batches import check_padding, encode_split
 from promptscope.inference.evaluate import Evaluator
@@ -33,6 +34,7 @@ from promptscope.training.reload import model_source, task_description
 from promptscope.training.run import Run
 
 
+@checked()
 def train(
     model: HookedModel,
     prompt: Prompt,

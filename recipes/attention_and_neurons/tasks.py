@@ -3,9 +3,11 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import promptscope as ps
 from promptscope.tasks import Record
+from promptscope.tasks.specials import Specials
 from recipes import common
 from recipes.attention_and_neurons.settings import KNOWN, Settings
 
@@ -13,6 +15,17 @@ from recipes.attention_and_neurons.settings import KNOWN, Settings
 def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
     """Return the tasks by name, each with the splits `train` and `test`; see `recipes.common.load_tasks`."""
     return common.load_tasks(settings.tasks, data, settings.held_out, at_least=2)
+
+
+PAPER_SPECIALS = {"bos": "<s>", "sep": "</s>", "eos": "<|endoftext|>"}
+"""The paper's section 3: `<s> text </s> label <|endoftext|>`."""
+
+
+def paper_specials(tokenizer: Any) -> dict[str, str]:
+    """Return the paper's special tokens where the tokenizer has them and names others by itself, as mGPT's does."""
+    own, vocabulary = Specials(tokenizer), tokenizer.get_vocab()
+    there = {role: token for role, token in PAPER_SPECIALS.items() if token in vocabulary}
+    return {role: token for role, token in there.items() if own.ids(role) != [vocabulary[token]]}
 
 
 def choose_records(
@@ -24,7 +37,10 @@ def choose_records(
         TaskError: a split has no record that is short enough.
     """
     chosen, notes = {}, []
+    specials = paper_specials(model.tokenizer) if model.family.kind == "causal" else {}
     for name, task in tasks.items():
+        if specials:
+            task = replace(task, template=replace(task.template, specials={**specials, **task.template.specials}))
         splits = {split: _short(task, split, model, settings.longest) for split in ("train", "test")}
         lost = {split: len(task.split(split)) - len(short) for split, short in splits.items()}
         if any(lost.values()):

@@ -562,3 +562,15 @@ def _task(name: str) -> ps.Task:
         return ps.Task.from_records(list(rows), metric=known.metrics, name=name)
     labels = [{"text": str(i), "label": label} for i, label in enumerate(known.words)]
     return ps.Task.from_records(labels, verbalizer=dict(known.words), metric=known.metrics, name=name)
+
+
+def test_the_papers_special_tokens_are_asked_for_where_the_tokenizer_names_others():
+    """mGPT begins and ends with <|endoftext|> by itself; the package's models name the paper's tokens."""
+    from recipes.attention_and_neurons.tasks import paper_specials
+    from tests.tasks.conftest import byte_level
+
+    end = "<|endoftext|>"
+    mgpt = byte_level(["<s>", "</s>", end], bos_token=end, eos_token=end, pad_token=end)
+    assert paper_specials(mgpt) == {"bos": "<s>", "sep": "</s>"}
+    assert paper_specials(byte_level([end], bos_token=end, eos_token=end)) == {}
+    assert paper_specials(ps.load_model("embedded-causal").tokenizer) == {}

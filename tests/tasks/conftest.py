@@ -42,7 +42,7 @@ def gpt2() -> PreTrainedTokenizerFast:
 def mgpt() -> PreTrainedTokenizerFast:
     """Like mGPT's: <s>, </s> and <|endoftext|> are all there."""
     end = "<|endoftext|>"
-    return byte_level(["<s>", "</s>", end], bos_token="<s>", eos_token=end, pad_token=end)
+    return byte_level(["<s>", "</s>", end], bos_token="<s>", sep_token="</s>", eos_token=end, pad_token=end)
 
 
 @pytest.fixture(scope="session")

@@ -188,7 +188,7 @@ def test_real_tokenizer(smollm2_tokenizer) -> None:
     record = task("input_label").encode(smollm2_tokenizer, "causal", "train")[0]
     source = smollm2_tokenizer("Input: the movie\nLabel:", add_special_tokens=False)["input_ids"]
     label = smollm2_tokenizer(" positive", add_special_tokens=False)["input_ids"]
-    assert record.input_ids == [*source, *label, smollm2_tokenizer.convert_tokens_to_ids("<|endoftext|>")]
+    assert record.input_ids == [*source, *label, smollm2_tokenizer.eos_token_id]
     korean = task().encode(smollm2_tokenizer, "causal", "train")[1]
     tokens = [i for i, segment in zip(korean.input_ids, korean.segments, strict=True) if segment == "text"]
     assert smollm2_tokenizer.decode(tokens) == "이 영화"

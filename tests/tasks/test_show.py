@@ -16,6 +16,7 @@ def test_causal(mgpt, capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr().out == text + "\n"
     lines = text.splitlines()
     assert lines[0].endswith("for a causal model, template 'single'")
+    assert lines.pop(1) == "special tokens: {bos} = |<s>|, {sep} = |</s>|, {eos} = |<|endoftext|>|"
     assert lines[2].startswith("train record 'r1', label 'pos', ")
     assert lines[3].split() == ["0", "special", "|<s>|"]
     n = len(mgpt("the movie\n", add_special_tokens=False)["input_ids"]) + 4  # "·", "<", "/", "s" or merged

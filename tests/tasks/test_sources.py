@@ -8,7 +8,9 @@ import pandas as pd
 import pytest
 from datasets import ClassLabel, Dataset, DatasetDict, Features, Value
 
+import promptscope as ps
 from promptscope.errors import TaskError
+from promptscope.tasks import Task
 from promptscope.tasks.records import to_records
 from promptscope.tasks.sources import read_source
 
@@ -151,7 +153,7 @@ def test_numpy_values_become_plain() -> None:
         ([{"id": 1, "text": "a", "label": "x"}, {"id": "1", "text": "b", "label": "x"}], "0 and 1 .* same id '1'"),
         (["a"], "expected a dict"),
         ([{"text": "a", "references": "x"}], "list of strings"),
-        ([{"id": "r", "text": "\ud800", "label": "x"}], "'text' of record 'r' is not valid Unicode"),
+        ([{"id": "r", "text": "\ud800", "label": "x"}], "'text' of record 'r' of split 'train' is not valid Unicode"),
     ],
 )
 def test_bad_records_are_refused(rows: list, message: str) -> None:
@@ -168,3 +170,62 @@ def test_field_that_is_missing_or_no_text() -> None:
         record.text("text")
     with pytest.raises(TaskError, match=r"is \['a'\], not text"):
         record.text("many")
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("twice.csv", "text,label,text\na,b,c\n", "two columns are called 'text'"),
+        ("twice.jsonl", '{"text": "a", "label": "b", "text": "c"}\n', "two columns are called 'text'"),
+        ("twice.json", '[{"text": "a", "label": "b", "label": "c"}]', "two columns are called 'label'"),
+        ("deep.jsonl", "[" * 100_000 + "\n", "more deeply than JSON is read"),
+        ("surrogate.jsonl", '{"text": "a", "label": "\\ud800"}\n', "'label' of record .* is not valid Unicode"),
+        ("inside.jsonl", '{"text": "a", "label": "b", "more": ["\\ud800"]}\n', "'more' of record .* is not valid"),
+    ],
+)
+def test_files_of_which_something_would_be_lost(tmp_path, name, content, message) -> None:
+    (tmp_path / name).write_text(content)
+    with pytest.raises(TaskError, match=message):
+        Task.from_records(tmp_path / name)
+
+
+def test_a_cell_may_hold_any_line_separator(tmp_path) -> None:
+    text = "one\u2028two\x85three\rfour"
+    (tmp_path / "a.csv").write_bytes(f'text,label\n"{text}",yes\nplain,no\n'.encode())
+    rows = Task.from_records(tmp_path / "a.csv").split("train")
+    assert [row.text("text") for row in rows] == [text, "plain"]
+
+
+@pytest.mark.parametrize(
+    ("row", "message"),
+    [
+        ({"text": "a", "label": b"good"}, "'label' of record .* is bytes .*decode it"),
+        ({"text": b"a", "label": "good"}, "'text' of record .* is bytes"),
+        ({"text": "a", "label": {"name": "good"}}, "a dict: a label is one text or number"),
+        ({"text": "a", "label": ["good"]}, "a list: a label is one text or number"),
+        ({"text": "a", "references": [["good"]]}, "references of record .* must be texts"),
+        ({"text": "a", "label": "good", 1: "x", "1": "y"}, "Two columns of record .* have the same name"),
+    ],
+)
+def test_what_is_no_text_does_not_become_one(row, message) -> None:
+    with pytest.raises(TaskError, match=message):
+        Task.from_records([row])
+
+
+def test_a_label_is_the_same_however_its_letters_are_composed() -> None:
+    composed, apart = "\uae0d\uc815", "\u1100\u1173\u11bc\u110c\u1165\u11bc"
+    rows = [{"text": str(i), "label": label} for i, label in enumerate([composed, apart, "no", "no"])]
+    assert Task.from_records(rows).verbalizer.labels == ("no", composed)
+    task = Task.from_records(rows, verbalizer={apart: "yes", "no": "no"})
+    assert task.verbalizer.word(composed) == "yes"
+
+
+def test_a_table_in_memory_is_no_path() -> None:
+    table = pd.DataFrame({"text": ["a"] * 500, "label": ["b"] * 500})
+    with pytest.raises(ps.ArgumentError, match=r"go to ps.Task.from_records\(records\)") as error:
+        ps.load_task(table)
+    assert len(str(error.value)) < 300
+    with pytest.raises(TaskError, match="There is no task, file or folder called"):
+        ps.load_task("word " * 1000)
+    with pytest.raises(TaskError, match="two columns are called 'a'"):
+        Task.from_records(pd.DataFrame([["x", "y", "z"]], columns=["a", "a", "label"]))

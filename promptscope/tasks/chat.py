@@ -1,0 +1,65 @@
+"""Chat templates: what a tokenizer writes around the user's words and the assistant's, as a template of ours."""
+
+import re
+from dataclasses import replace
+from typing import Any
+
+from promptscope.errors import TaskError
+from promptscope.tasks.specials import Specials
+from promptscope.tasks.template import Kind, Template
+
+# Unicode noncharacters: no chat template writes them, so they mark where the two texts go.
+_USER, _ASSISTANT = "\ufdd1", "\ufdd2"
+
+
+def template_for(template: Template, kind: Kind, specials: Specials) -> Template:
+    """Return the template for a kind of model, with the chat template of its tokenizer written out.
+
+    Raises TaskError where it does not fit the kind of model, or the tokenizer has no chat template.
+    """
+    template = template.for_kind(kind)
+    return _written_out(template, specials) if template.chat else template
+
+
+def _written_out(template: Template, specials: Specials) -> Template:
+    asked = _render(specials.tokenizer, [("user", _USER)], generation=True)
+    answered = _render(specials.tokenizer, [("user", _USER), ("assistant", _ASSISTANT)], generation=False)
+    if asked.count(_USER) != 1 or answered.count(_ASSISTANT) != 1:
+        raise TaskError(
+            "The tokenizer's chat template does not write the user's and the assistant's text once each. Write the "
+            "template out, with {token:...} for its special tokens."
+        )
+    before, after = asked.split(_USER)
+    end = answered.split(_ASSISTANT)[1]
+    known = sorted(specials.spellings, key=len, reverse=True)
+    found = next((token for token in known if end.lstrip().startswith(token)), None)
+    if found is None:
+        raise TaskError(
+            f"The tokenizer's chat template ends the assistant's turn with {end!r}, which is no special token. Write "
+            "the template out, and end its target with {eos} or {token:...}."
+        )
+    target = template.target
+    if "eos" not in template.specials:
+        target = target.replace("{eos}", f"{{token:{found}}}")
+    source = _spelt_out(before, known) + template.source + _spelt_out(after, known)
+    return replace(template, source=source, target=target, chat=False, name="custom")
+
+
+def _render(tokenizer: Any, turns: list[tuple[str, str]], generation: bool) -> str:
+    messages = [{"role": role, "content": content} for role, content in turns]
+    try:
+        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation))
+    except Exception as error:  # a chat template is a program of somebody else's, and may raise anything
+        raise TaskError(
+            f"The tokenizer {tokenizer.name_or_path!r} has no chat template that writes a user's and an assistant's "
+            f"turn ({str(error).splitlines()[0] if str(error) else type(error).__name__}). Use the template 'single', "
+            "or set tokenizer.chat_template."
+        ) from error
+
+
+def _spelt_out(text: str, known: list[str]) -> str:
+    """Write special tokens as `{token:...}`, and everything else as plain text."""
+    pieces = re.split("(" + "|".join(map(re.escape, known)) + ")", text) if known else [text]
+    return "".join(
+        f"{{token:{piece}}}" if piece in known else piece.replace("{", "{{").replace("}", "}}") for piece in pieces
+    )

@@ -1,0 +1,79 @@
+"""Chat templates, against what transformers makes of the same conversation."""
+
+import pytest
+
+from promptscope.errors import TaskError
+from promptscope.tasks import Task, Template
+from tests.tasks.conftest import byte_level
+
+# ChatML, with a system message that the template writes by itself.
+CHAT = (
+    "{{ bos_token }}<|im_start|>system\n{helpful}<|im_end|>\n"
+    "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content | trim }}<|im_end|>\n{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
+)
+ROWS = [{"text": "the movie <|im_end|> was good", "label": "good"}, {"text": "a bad plot", "label": "bad"}]
+
+
+@pytest.fixture(scope="module")
+def chatml():
+    """A chat model's tokenizer: it ends with <|im_end|> although it has <|endoftext|>, and begins with the latter."""
+    tokenizer = byte_level(
+        ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "<s>", "</s>"],
+        bos_token="<|endoftext|>",
+        eos_token="<|im_end|>",
+        pad_token="<|endoftext|>",
+    )
+    tokenizer.chat_template = CHAT
+    return tokenizer
+
+
+def test_the_tokens_are_those_of_the_conversation(chatml) -> None:
+    task = Task.from_records(ROWS, "chat", "labels", "accuracy")
+    records = task.encode(chatml, "causal", "train")
+    turns = [{"role": "user", "content": "a bad plot"}, {"role": "assistant", "content": "bad"}]
+    asked = chatml.apply_chat_template(turns[:1], add_generation_prompt=True)["input_ids"]
+    whole = chatml.apply_chat_template(turns)["input_ids"]
+    assert records[1].input_ids == whole[: len(records[1].input_ids)]
+    assert chatml.decode(whole[len(records[1].input_ids) :]) == "\n"
+    assert records[1].label_start == len(asked)
+    assert records[1].input_ids[-1] == chatml.convert_tokens_to_ids("<|im_end|>")
+    assert task.end_ids(chatml, "causal") == [chatml.eos_token_id]
+
+
+def test_what_a_user_writes_is_text(chatml) -> None:
+    record = Task.from_records(ROWS, "chat", "labels", "accuracy").encode(chatml, "causal", "train")[0]
+    ends = record.input_ids.count(chatml.convert_tokens_to_ids("<|im_end|>"))
+    assert ends == 3  # of the system's, the user's and the assistant's turn; not the one that the text spells
+
+
+def test_defaults_are_the_tokenizers_own_specials(chatml, capsys) -> None:
+    task = Task.from_records(ROWS, "single", "labels", "accuracy")
+    record = task.encode(chatml, "causal", "train")[0]
+    bos, end = chatml.bos_token_id, chatml.eos_token_id
+    assert (record.input_ids[0], record.input_ids[record.label_start - 1], record.input_ids[-1]) == (bos, end, end)
+    task.show(chatml, n=1)
+    shown = "special tokens: {bos} = |<|endoftext|>|, {sep} = |<|im_end|>|, {eos} = |<|im_end|>|"
+    assert capsys.readouterr().out.splitlines()[1] == shown
+
+
+def test_a_special_token_by_its_spelling(chatml) -> None:
+    task = Task.from_records(ROWS, Template("{token:<s>}{text}", "{label}{token:</s>}"), "labels", "accuracy")
+    record = task.encode(chatml, "causal", "train")[0]
+    assert record.input_ids[0] == chatml.convert_tokens_to_ids("<s>") and record.special[0]
+    assert record.input_ids[-1] == chatml.convert_tokens_to_ids("</s>")
+    with pytest.raises(TaskError, match=r"no special token '<S>' for {token:<S>}; it has .*Did you mean '<s>'"):
+        Task.from_records(ROWS, Template("{token:<S>}{text}", "{label}"), "labels", "accuracy").encode(
+            chatml, "causal", "train"
+        )
+
+
+def test_where_there_is_no_chat(mgpt, chatml, bert) -> None:
+    task = Task.from_records(ROWS, "chat", "labels", "accuracy")
+    with pytest.raises(TaskError, match="has no chat template that writes"):
+        task.encode(mgpt, "causal", "train")
+    with pytest.raises(TaskError, match="leave them out of the source"):
+        Template("{bos}{text}", "{label}{eos}", chat=True)
+    with pytest.raises(TaskError, match="for causal models and this one is masked"):
+        Template("Q: {text}", "{label}{eos}", chat=True).for_kind("masked")
+    assert task.template_for("masked").name == "masked"  # the named template has counterparts
