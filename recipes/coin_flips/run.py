@@ -23,11 +23,12 @@ from promptscope.account import Settings, account_page
 from promptscope.files import write_text
 from recipes.coin_flips.bayes import best_flips, divergence, laplace, posterior
 from recipes.coin_flips.claims import claims_table
-from recipes.coin_flips.network import network
+from recipes.coin_flips.network import FLIPS, network
 from recipes.coin_flips.tasks import SOURCES, coin_task, counts
 from recipes.coin_flips.written import results_page
 
 LENGTH = 4
+STARTS = "heads tails heads tails"
 
 
 def tuned(model: ps.HookedModel, task: ps.Task, kind: str, seed: int, steps: int, out: Path) -> ps.Prompt:
@@ -37,13 +38,13 @@ def tuned(model: ps.HookedModel, task: ps.Task, kind: str, seed: int, steps: int
         steps=steps, batch_size=32, learning_rate=3e-2, schedule="linear", warmup_steps=min(10, steps // 2),
         max_grad_norm=1.0, seed=seed,
     )  # fmt: skip
-    return ps.train(model, new(LENGTH, init="vocab", seed=seed), task, config, out=out).prompt
+    return ps.train(model, new(LENGTH, init=f"text: {STARTS}", seed=seed), task, config, out=out).prompt
 
 
 def said(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None = None) -> np.ndarray:
     """Return P(heads) of the model on the test texts, between the two flips."""
     scores = ps.score_labels(model, task, prompt, batch_size=128, progress=False).double().softmax(-1)
-    return scores[:, list(task.verbalizer).index("heads")].numpy()
+    return scores[:, FLIPS.index("heads")].numpy()
 
 
 def distances(seed: int, arguments: argparse.Namespace, accounts: dict[tuple[str, str], ps.account.Account]) -> list:

@@ -55,8 +55,8 @@ def sentences(table: pd.DataFrame) -> list[str]:
             )
             frozen = rows["trained network, no prompt"]
             said.append(
-                f"{source}, {kind}: on the trained network the tuned prompt closes "
-                f"{(1 - own / frozen).mean():.0%} of the distance from Bayes; it is nearer than the best flips "
+                f"{source}, {kind}: on the trained network the tuned prompt's distance from Bayes is "
+                f"{(own / frozen).mean():.0%} of that without a prompt; it is nearer than the best flips "
                 f"in {int((own < rows[flips]).sum())} of {len(rows)} seeds, nearer than a prompt tuned on the "
                 f"untrained network in {int((own < control).sum())} of {len(rows)}."
             )

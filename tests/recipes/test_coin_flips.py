@@ -51,7 +51,9 @@ def test_a_tuned_prompt_comes_nearer_to_bayes(tmp_path):
     table = pd.read_csv(tmp_path / "distances.csv").set_index(["source", "condition"])["kl"]
     assert (table >= 0).all()
     for kind in ("v1", "v2"):
-        before, after = (table["one coin", f"trained network, {which}"] for which in ("no prompt", f"tuned {kind} prompt"))
+        before, after = (
+            table["one coin", f"trained network, {which}"] for which in ("no prompt", f"tuned {kind} prompt")
+        )
         assert after < before / 2
     assert "fools" in (tmp_path / "results.md").read_text(encoding="utf-8")
     assert len(pd.read_csv(tmp_path / "claims.csv")) == 12
