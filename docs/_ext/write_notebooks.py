@@ -1,6 +1,7 @@
 """Execute the notebooks and keep what they print: `python docs/_ext/write_notebooks.py [NAME ...]`.
 
-Figures are kept twice: as a picture, for pages that run no code, and for hovering. The picture needs kaleido and Chrome.
+Figures are kept twice: as a picture, for pages that run no code, and for hovering. The picture needs kaleido and
+Chrome.
 """
 
 import os
@@ -21,7 +22,9 @@ def execute(path: Path, folder: Path, renderer: str) -> nbformat.NotebookNode:
     """
     notebook = nbformat.read(path, as_version=4)
     os.environ["PLOTLY_RENDERER"] = renderer  # the kernel is a process of its own
-    NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}).execute()
+    NotebookClient(
+        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+    ).execute()
     return notebook
 
 
@@ -36,10 +39,8 @@ def main(names: list[str]) -> None:
             notebook = execute(path, Path(folder), "plotly_mimetype+png")
         for cell in notebook.cells:
             cell.metadata.pop("execution", None)  # times of day
-            # Progress bars and the loading of weights are not worth keeping.
-            cell["outputs"] = [o for o in cell.get("outputs", []) if o.get("name") != "stderr"] if cell.cell_type == "code" else None
-            if cell.cell_type != "code":
-                del cell["outputs"]
+            if cell.cell_type == "code":  # progress bars and the loading of weights are not worth keeping
+                cell.outputs = [output for output in cell.outputs if output.get("name") != "stderr"]
         nbformat.write(notebook, path)
         print(path)
 
