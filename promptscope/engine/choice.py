@@ -184,7 +184,7 @@ def _compare(model: HookedModel) -> str | None:
         with execution(prepacked=False, attention="padded"):  # the layout is in question here, not the kernel
             packed = packed_logits(model, texts)
             if model.family.kind == "causal":
-                read = TextContinuation(model, Shared(), ids[:1, :-2], where[:1, :-2] | True, 2).read(ids[:1, -2:])
+                read = TextContinuation(model, Shared(), ids[:1, :-2], mask[:1, :-2].bool(), 2).read(ids[:1, -2:])
                 packed = torch.cat([packed, read[0]])
     except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
         return f"it does not take flat rows ({type(error).__name__}: {error})"
