@@ -1,5 +1,6 @@
 """Training: task + prompt + model -> run; grids of runs."""
 
+from promptscope.training.baselines import BASELINES, Baseline, train_baseline
 from promptscope.training.config import TrainConfig
 from promptscope.training.grid import GridRun, train_grid
 from promptscope.training.jobs import ManyRuns, RunConfig, train_many
@@ -8,6 +9,8 @@ from promptscope.training.run import Run
 from promptscope.training.train import train
 
 __all__ = [
+    "BASELINES",
+    "Baseline",
     "GridRun",
     "ManyRuns",
     "Run",
@@ -15,6 +18,7 @@ __all__ = [
     "TrainConfig",
     "train",
     "train_across",
+    "train_baseline",
     "train_grid",
     "train_many",
 ]

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from promptscope.checks import checked
+from promptscope.engine import matmul
 from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.inference.batches import check_padding, encode_split
 from promptscope.inference.evaluate import Evaluator
@@ -145,7 +146,9 @@ def _evaluator(model: HookedModel, prompt: Prompt, task: Task, config: TrainConf
 def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig) -> dict[str, dict[str, Any]]:
     """Return all that decides a run, and where model and task came from; see `check_same`."""
     validation = task.data_hash("validation") if config.evaluate_every else None
-    return {
+    # Runs in float32 say nothing of it, as before there was anything else.
+    rounded = {} if matmul(model) == "float32" else {"execution": {"matmul": matmul(model)}}
+    return rounded | {
         "config": config.to_json(),
         "model": {
             "name": model.name,
