@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptscope.cli import compare_prompts, evaluate, explain, inspect, new_probe, probe, report, train
+from promptscope.cli import compare_prompts, doctor, evaluate, explain, inspect, new_probe, probe, report, train
 from promptscope.errors import PromptscopeError
 
 
