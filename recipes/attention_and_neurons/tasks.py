@@ -9,8 +9,8 @@ import promptscope as ps
 from promptscope.tasks import Record
 from promptscope.tasks.specials import Specials
 from recipes import common
-from recipes.common import drawn
 from recipes.attention_and_neurons.settings import KNOWN, Settings
+from recipes.common import drawn
 
 
 def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
