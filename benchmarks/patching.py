@@ -60,13 +60,13 @@ class Patching:
                 where = batch.targets[0] != IGNORED
                 theirs: dict[str, torch.Tensor] = {}
                 keep = [
-                    (point, lambda x, hook, point=point: theirs.__setitem__(point, x))
+                    (point, lambda x, hook, point=point, theirs=theirs: theirs.__setitem__(point, x))
                     for point in {one.point for one in heads}
                 ]
                 model.forward_hooked(batch.input_ids, batch.attention_mask, prompt, keep)
                 for row, one in enumerate(heads):
 
-                    def write(x: torch.Tensor, hook: object, one=one) -> torch.Tensor:  # noqa: ANN001
+                    def write(x: torch.Tensor, hook: object, one=one, theirs=theirs) -> torch.Tensor:
                         x = x.clone()
                         x[:, :, one.head] = theirs[one.point][:, self.k :, one.head]
                         return x

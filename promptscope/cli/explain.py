@@ -38,7 +38,7 @@ def explain(
     split: Split = "test",
     limit: Annotated[int, typer.Option(min=1, help="Inputs that are looked at.")] = 64,
     exact: Annotated[
-        bool, typer.Option("--exact/--no-exact", help="Patch every head exactly; otherwise to first order, and on fewer inputs.")
+        bool, typer.Option("--exact/--no-exact", help="Patch every head exactly, or to first order on fewer inputs.")
     ] = True,
     batch_size: BatchSize = 16,
     device: Device = None,

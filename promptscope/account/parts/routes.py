@@ -118,10 +118,7 @@ def _set(found: Findings, sets, wanted: float) -> None:
     random = "one random head brings" if size == 1 else f"{size} random heads bring"
     null = f"; {random} {percent(row['random'])}" if np.isfinite(row["random"]) else ""
     top = names([str(head) for head in sets.heads], 4).replace(", head", " head")
-    found.say(
-        f"{whole} back {with_interval(row['share'], row['low'], row['high'])}"
-        f"{null}: {top}."
-    )
+    found.say(f"{whole} back {with_interval(row['share'], row['low'], row['high'])}{null}: {top}.")
     found.number("heads that carry 80 %", size)
     found.about["carriers"] = [str(head) for head in sets.heads]
 
