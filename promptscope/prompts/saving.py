@@ -112,10 +112,15 @@ def _read(folder: Path) -> Prompt:
     if isinstance(prompt, DeepPrompt):
         prompt.keys_after_rotary = bool(description["settings"].get("keys_after_rotary"))
         for name, tensor in tensors.items():
+            if tensor.ndim != 3:
+                raise PromptError(
+                    f"{name} in {str(tensors_path)!r} has the shape {tuple(tensor.shape)}, expected (layer, position, "
+                    "key or value): the folder is damaged"
+                )
             prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
     else:
         assert isinstance(prompt, SoftPrompt)
-        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:1] != (prompt.n_rows,):
+        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
             raise PromptError(f"{str(tensors_path)!r} must hold one tensor 'embedding' of {prompt.n_rows} rows")
         prompt.embedding = nn.Parameter(tensors["embedding"])
     _load_networks(prompt, networks, tensors_path)
@@ -149,6 +154,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
     needed = {"format", "type", "settings", "sha256", "provenance"}
     if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:
         raise PromptError(f"{str(path)!r} is not a prompt of promptscope (expected format {_FORMAT!r})")
+    kinds = {"type": str, "settings": dict, "sha256": str, "provenance": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(description[name], kind)]
+    if wrong:
+        raise PromptError(f"{wrong[0]} in {str(path)!r} is {description[wrong[0]]!r}: the folder is damaged")
     if description["type"] not in _KINDS:
         raise PromptError(f"{str(path)!r} has the unknown type {description['type']!r}: expected one of {list(_KINDS)}")
     return description

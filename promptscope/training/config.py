@@ -3,7 +3,10 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from promptscope.checks import check_fields
 from promptscope.errors import RunError
+
+_MOST_EPOCHS = 1_000_000
 
 
 @dataclass(frozen=True)
@@ -58,6 +61,7 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        check_fields(self, RunError)
         if (self.steps is None) == (self.epochs is None):
             raise RunError(f"give either steps or epochs, got steps={self.steps}, epochs={self.epochs}")
         for name in (
@@ -79,6 +83,8 @@ class TrainConfig:
                 raise RunError(f"{name} must be positive, got {value}")
             if value is not None and name not in ("epochs", "learning_rate", "max_grad_norm") and value != int(value):
                 raise RunError(f"{name} must be a whole number, got {value}")
+        if self.epochs is not None and self.epochs > _MOST_EPOCHS:
+            raise RunError(f"epochs must be at most {_MOST_EPOCHS}, got {self.epochs}: nobody sees the end of more")
         if self.patience is not None and self.evaluate_every is None:
             raise RunError("patience counts evaluations: give evaluate_every too")
         if not 0 <= self.weight_decay < float("inf"):
