@@ -133,9 +133,9 @@ class Task:
         counts = {
             name: math.ceil(round(share * len(records), 9))
             for name, share in (("validation", validation), ("test", test))
-            if share > 0
+            if 0 < share < 1
         }
-        if min(validation, test) < 0 or not counts or sum(counts.values()) >= len(records):
+        if not (0 <= validation < 1 and 0 <= test < 1) or not counts or sum(counts.values()) >= len(records):
             raise TaskError(
                 f"Cannot cut validation={validation} and test={test} from the {len(records)} records of "
                 f"{source!r}: shares are at least 0 and together leave something. Use for example test=0.2."

@@ -20,7 +20,8 @@ class TrainConfig:
         accumulation: forward passes per optimiser step; the loss is the mean over all their target tokens, so that
             (batch_size=4, accumulation=2) trains exactly as (8, 1).
         learning_rate, weight_decay, betas, optimizer: of Adam or AdamW.
-        schedule: `constant`, `linear` or `cosine` decay to zero, after `warmup_steps` of linear growth.
+        schedule: `constant`, `linear` or `cosine` decay to zero, after the warm-up.
+        warmup_steps: first steps, over which the learning rate grows linearly.
         max_grad_norm: clip the gradient of the whole prompt to this L2 norm; None: never.
         padding: of the texts of one batch. `right` changes nothing. `left` (causal models) is what stacks do that pad
             in front and number positions from there: a text stands as many positions further behind the prompt as the

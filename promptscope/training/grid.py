@@ -21,7 +21,7 @@ from promptscope.training.config import TrainConfig
 from promptscope.training.gradient import Portion, accumulate_gradients
 from promptscope.training.loop import Loop
 from promptscope.training.run import Run
-from promptscope.training.train import Job
+from promptscope.training.single import Job
 
 
 @dataclass(frozen=True)

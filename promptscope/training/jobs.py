@@ -24,7 +24,7 @@ from promptscope.training.config import TrainConfig
 from promptscope.training.folder import is_finished, read_description
 from promptscope.training.reload import model_source, task_description
 from promptscope.training.run import Run
-from promptscope.training.train import train
+from promptscope.training.single import train
 
 Failure = tuple[str, str]
 """The kind of an error and what it said."""
