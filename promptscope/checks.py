@@ -53,7 +53,7 @@ def checked(
         def call(*args: Any, **kwargs: Any) -> Any:
             nonlocal signature
             if signature is None:  # at the first call: all names that annotations use are defined by then
-                signature = _signature(function)
+                signature = signature_of(function)
             try:
                 given = signature.bind(*args, **kwargs).arguments
             except TypeError as error:
@@ -68,7 +68,7 @@ def checked(
     return decorate
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """Return the signature with annotations as types; what only a type checker imports is not checked here."""
     signature = inspect.signature(function)
     names = vars(sys.modules[function.__module__])
@@ -97,7 +97,7 @@ def check_fields(made: Any, error: type[PromptscopeError] = ArgumentError) -> No
     Traceback (most recent call last):
     promptscope.errors.ArgumentError: Size: width must be a whole number (int), got '3' (str).
     """
-    signature = _signature(type(made))
+    signature = signature_of(type(made))
     given = {name: getattr(made, name) for name in signature.parameters}
     try:
         _check_all(type(made).__name__, signature, given, (), {}, {})
