@@ -42,7 +42,7 @@ class Attention:
         def with_kind(kind: type[CausalPass]) -> Callable[[], Outcome]:
             def run() -> Outcome:
                 prompt.zero_grad(set_to_none=True)
-                shared = Shared.of(model, [prompt])
+                shared = Shared.of(model, [prompt.place(model)])
                 hidden, _ = hidden_rows(
                     model, shared, batch.input_ids, batch.attention_mask.bool(), kind=kind, where=where
                 )

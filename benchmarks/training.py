@@ -15,8 +15,8 @@ from benchmarks.inputs import Lengths, random_batches, row_lengths
 from benchmarks.models import Models, Subject
 from benchmarks.ways import in_every_way
 from benchmarks.workload import Variant, Workload, beside
+from promptscope.models.rotary import after_rotary
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
-from promptscope.prompts.rotary import after_rotary
 from promptscope.tasks import Batch
 from promptscope.training.gradient import accumulate_gradient
 

@@ -2,28 +2,30 @@
 
 from promptscope.engine.checkpointing import checkpointed
 from promptscope.engine.choice import Execution, PackingWarning, execution, is_packed, kernel, uses_prepacked
-from promptscope.engine.continuation import Continuation, continue_texts
-from promptscope.engine.forward import logits_where, share
 from promptscope.engine.head import only_tokens
 from promptscope.engine.linears import can_prepack, notice_edits
-from promptscope.engine.passes import shared_over_passes
+from promptscope.engine.passes import over_passes
+from promptscope.engine.run import Continuation, continue_, logits, place, share
 from promptscope.engine.shared import Shared
+from promptscope.engine.texts import Texts
 
 __all__ = [
     "Continuation",
     "Execution",
     "PackingWarning",
     "Shared",
+    "Texts",
     "can_prepack",
     "checkpointed",
-    "continue_texts",
+    "continue_",
     "execution",
     "is_packed",
     "kernel",
-    "logits_where",
+    "logits",
     "notice_edits",
     "only_tokens",
+    "over_passes",
+    "place",
     "share",
-    "shared_over_passes",
     "uses_prepacked",
 ]

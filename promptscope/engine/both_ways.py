@@ -42,10 +42,10 @@ def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> 
     return real if bias is None else bias.masked_fill(~real, torch.finfo(bias.dtype).min)
 
 
-def behind_prompts(prompts: Tensor | None, which: Tensor | None, texts: Rows) -> Rows:
-    """Give each text its own k rows of a prompt: all prompt rows stand first in the flat list, then the texts'.
+def behind_prompts(prompts: Tensor | None, texts: Rows) -> Rows:
+    """Give each text its own rows of a prompt: all prompt rows stand first in the flat list, then the texts'.
 
-    A prompt that sees the text behind it differs from text to text, so nothing is shared.
+    A prompt that sees the text that follows differs from text to text, so nothing is shared.
     """
     if prompts is None:
         return texts
@@ -56,9 +56,7 @@ def behind_prompts(prompts: Tensor | None, which: Tensor | None, texts: Rows) ->
     return Rows(texts.lengths + k, width, torch.cat([first.flatten(), rest]))
 
 
-def embedded(prompts: Tensor | None, which: Tensor | None, tokens: Tensor, n: int) -> Tensor:
-    """Return the flat rows that `behind_prompts` describes."""
-    if prompts is None:
-        return tokens
-    mine = prompts.expand(n, -1, -1) if which is None else prompts.index_select(0, which)
-    return torch.cat([mine.flatten(0, 1), tokens])
+def each_text(prompts: Tensor, which: Tensor | None, n: int) -> Tensor:
+    """Repeat what *prompts* `(G, s, ...)` hold for each of *n* texts: the first flat rows of `behind_prompts`."""
+    mine = prompts.expand(n, *prompts.shape[1:]) if which is None else prompts.index_select(0, which)
+    return mine.flatten(0, 1)

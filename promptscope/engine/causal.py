@@ -12,6 +12,7 @@ from promptscope.engine.last_layer import read_only
 from promptscope.engine.rows import Rows
 from promptscope.engine.shared import Shared
 from promptscope.models import HookedModel, Prefix
+from promptscope.models.placement_prefix import nothing_seen
 
 Kept = dict[int, tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]]
 """Layer -> keys and values in front `(G, p + s, kv_head, d_head)`, and the texts' own `(R, n, kv_head, d_head)`;
@@ -100,14 +101,13 @@ def hidden_rows(
     those of the columns: padding in front of a text moves it away from its prompt, padding behind it changes nothing.
     """
     texts = Rows.of(mask)
-    model.check_context(texts.width, shared.p + shared.s)
+    model.check_context(texts.width, shared.taken)
     current = kind(shared, texts, which if shared.n_prompts > 1 else None, keep)
-    positions = shared.p + shared.s + texts.positions
+    positions = shared.taken + texts.positions
     x = model.embed(texts.flatten(ids))
     if shared.rows is not None:
         x = torch.cat([shared.rows.flatten(0, 1), x])
-        own = shared.p + torch.arange(shared.s, device=model.device)
-        positions = torch.cat([own.repeat(shared.n_prompts), positions])
+        positions = torch.cat([shared.positions(model.device).flatten(), positions])
     read = torch.arange(shared.n_prompts * shared.s, len(x), device=model.device)
     if where is not None:
         read = read[texts.flatten(where)]
@@ -120,11 +120,13 @@ def computed(model: HookedModel, shared: Shared) -> Shared:
     """Run the rows of *shared* once, alone: everything in front as keys and values, for any number of batches."""
     if shared.rows is None:
         return shared
+    if not shared.s:
+        return Shared(shared.n_prompts, nothing_seen(model, shared.n_prompts, shared.taken))
     nothing = torch.zeros(0, 0, dtype=torch.long, device=model.device)
     _, ran = hidden_rows(model, shared, nothing, nothing.bool(), keep=True)
     layers = range(model.shape.n_layers)
     keys = tuple(cast(Tensor, ran.kept[i][0]).transpose(1, 2) for i in layers)
     values = tuple(cast(Tensor, ran.kept[i][1]).transpose(1, 2) for i in layers)
     assert len({x.shape for x in keys}) == 1, "rows behind a prefix that some layers do not see are no single prefix"
-    prefix = Prefix(keys, values, frozenset(layers))
+    prefix = Prefix(keys, values, frozenset(layers), shared.taken - keys[0].shape[2])
     return Shared(shared.n_prompts, prefix, None, shared.n_template)

@@ -13,12 +13,11 @@ from promptscope.engine.attention import current_pass, running
 from promptscope.engine.choice import is_packed, kernel
 from promptscope.engine.seq2seq import biases_in_force, with_biases
 from promptscope.errors import RunError
-from promptscope.models import HookedModel
-from promptscope.prompts import Prompt
+from promptscope.models import HookedModel, PromptLike
 
 
 @contextmanager
-def checkpointed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> Iterator[None]:
+def checkpointed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> Iterator[None]:
     """Let the layers of *model*, packed, forget their activations: memory for a second forward pass.
 
     Hugging Face's own needs a model in training mode, with its dropout, and refuses prefixes.

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from promptscope.checks import checked
 from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
+from promptscope.engine.texts import Texts
 from promptscope.errors import ModelError
-from promptscope.models import HookedModel
-from promptscope.prompts import Prompt
+from promptscope.models import HookedModel, PromptLike
 
 
 class PackingWarning(UserWarning):
@@ -102,25 +102,25 @@ def asked_attention() -> str | None:
     return _asked.get().attention
 
 
-def is_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> bool:
+def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that.
 
-    Where hooks are attached it does not: the bridge runs, whose layout they expect.
+    Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
+    positions, which their relative positions leave no gap for.
     """
     if _asked.get().packed is False or model.active_hooks():
         return False
-    reason = why_not_packed(model, prompts)
+    if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
+        return False
+    reason = why_not_packed(model)
     if reason is not None and model not in _told:
         _told.add(model)
         warnings.warn(f"{model.name!r} runs unpacked, which is slower: {reason}", PackingWarning, stacklevel=3)
     return reason is None
 
 
-def why_not_packed(model: HookedModel, prompts: Sequence[Prompt] = ()) -> str | None:
-    """Return what keeps *model* and *prompts* from running packed, None if nothing does."""
-    for prompt in prompts:
-        if prompt.bind(model).rows(model) is None and not prompt.prefixes(model):
-            return f"{type(prompt).__name__} has hooks, but neither rows() nor prefixes()"
+def why_not_packed(model: HookedModel) -> str | None:
+    """Return what keeps *model* from running packed, None if nothing does."""
     if model not in _reasons:
         _reasons[model] = _ask_config(model) or _compare(model)
     return _reasons[model]
@@ -143,20 +143,20 @@ def _ask_config(model: HookedModel) -> str | None:
 @torch.no_grad()
 def _compare(model: HookedModel) -> str | None:
     """Run two short texts both ways: what no table knows, the numbers do."""
-    from promptscope.engine.forward import packed_logits  # needs this module
+    from promptscope.engine.plain import plain_logits
+    from promptscope.engine.run import packed_logits  # needs this module
 
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.shape.vocab_size, (2, 6), generator=generator).to(model.device)
     mask = torch.ones_like(ids)
     mask[1, 4:] = 0
-    where = mask.bool()
-    decoder_ids = ids if model.family.kind == "seq2seq" else None
+    texts = Texts(ids, mask, mask.bool(), ids if model.family.kind == "seq2seq" else None)
     try:
         with execution(prepacked=False, attention="padded"):  # the layout is in question here, not the kernel
-            packed = packed_logits(model, where, ids, mask, decoder_ids=decoder_ids)
+            packed = packed_logits(model, texts)
     except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
         return f"it does not take flat rows ({type(error).__name__}: {error})"
-    plain = model.logits_where(where, ids, mask, decoder_input_ids=decoder_ids)
+    plain = plain_logits(model, texts)
     return None if _close(packed, plain) else f"packed logits differ by {float((packed - plain).abs().max()):.2g}"
 
 

@@ -58,9 +58,9 @@ class TextContinuation:
             self.lengths = ran.texts.lengths
             self.last = model.unembed(hidden)
         self.model, self.room = model, room
-        self.in_front = shared.p + shared.s
-        model.check_context(int(self.lengths.max()) + room, self.in_front)
-        front = torch.ones(len(ids), self.in_front, dtype=torch.bool, device=mask.device)
+        self.taken = shared.taken
+        model.check_context(int(self.lengths.max()) + room, self.taken)
+        front = torch.ones(len(ids), shared.p + shared.s, dtype=torch.bool, device=mask.device)
         self.text_seen = torch.cat([front, ran.texts.mask], dim=1)
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
@@ -77,7 +77,7 @@ class TextContinuation:
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
         """Append *ids* to every text and return the logits behind each."""
         m, device = ids.shape[1], ids.device
-        positions = self.in_front + self.lengths[:, None] + self.n_new + torch.arange(m, device=device)
+        positions = self.taken + self.lengths[:, None] + self.n_new + torch.arange(m, device=device)
         new = torch.ones(m, self.n_new + m, dtype=torch.bool, device=device).tril(self.n_new)
         old = self.text_seen[:, None].expand(-1, m, -1)
         seen = torch.cat([old, new.expand(len(ids), -1, -1)], dim=2)[:, None]

@@ -4,18 +4,20 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
 from promptscope.engine.attention import running
-from promptscope.engine.both_ways import attend_all, behind_prompts, embedded
+from promptscope.engine.both_ways import attend_all, behind_prompts, each_text
 from promptscope.engine.causal import in_front
 from promptscope.engine.last_layer import read_only
 from promptscope.engine.rows import Rows
-from promptscope.engine.shared import stack_prefixes, stack_rows
-from promptscope.models import HookedModel, Prefix
-from promptscope.prompts import Prompt
+from promptscope.engine.shared import stacked
+from promptscope.engine.texts import Texts
+from promptscope.models import HookedModel, Placement, Prefix
+from promptscope.models.placement_prefix import written
 
 
 @dataclass
@@ -42,27 +44,24 @@ def unseen_rows(unseen: Bool[Tensor, "R n"] | None, texts: Rows, rows: Rows) -> 
 
 
 def encoder_logits(
-    model: HookedModel,
-    prompts: Sequence[Prompt],
-    where: Bool[Tensor, "R n"],
-    ids: Int[Tensor, "R n"],
-    mask: Bool[Tensor, "R n"],
-    which: Int[Tensor, "R"] | None = None,
-    unseen: Bool[Tensor, "R n"] | None = None,
+    model: HookedModel, texts: Texts, placements: Sequence[Placement], which: Int[Tensor, "R"] | None = None
 ) -> Float[Tensor, "rows V"]:
-    """Return the logits of a masked language model at the positions marked in *where*, text by text.
-
-    Nothing attends to the tokens marked in *unseen*.
-    """
-    which = which if len(prompts) > 1 else None
-    vectors, prefix = stack_rows(model, prompts), stack_prefixes(model, prompts, "self")
-    texts = Rows.of(mask)
-    rows = behind_prompts(vectors, which, texts)
-    p = prefix.length if prefix is not None else 0
-    model.check_context(rows.width, p)
-    x = embedded(vectors, which, model.embed(texts.flatten(ids)), texts.n)
-    read = texts.flatten(where).nonzero()[:, 0] + (len(x) - int(texts.lengths.sum()))
-    current = EncoderPass(rows, prefix, which, unseen_rows(unseen, texts, rows))
+    """Return the logits of a masked language model where they are wanted, text by text."""
+    which = which if len(placements) > 1 else None
+    vectors, at = stacked(model, placements)
+    prefix = written(model, placements, "self")
+    taken = placements[0].length if placements else 0
+    own = Rows.of(texts.mask.bool())
+    model.check_context(own.width, taken)
+    rows = behind_prompts(vectors, own)
+    x, positions = model.embed(own.flatten(texts.ids)), taken + own.positions
+    if vectors is not None:
+        if at is None:
+            at = torch.arange(taken, device=model.device).expand(len(vectors), -1)
+        x = torch.cat([each_text(vectors, which, own.n), x])
+        positions = torch.cat([each_text(at, which, own.n), positions])
+    read = own.flatten(texts.where).nonzero()[:, 0] + (len(x) - int(own.lengths.sum()))
+    current = EncoderPass(rows, prefix, which, unseen_rows(texts.unseen, own, rows))
     with running(model.twin, current), read_only(model, read):
-        out = model.twin.base_model(inputs_embeds=x[None], position_ids=(p + rows.positions)[None])
+        out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None])
     return model.twin.get_submodule("cls")(out.last_hidden_state[0, read])

@@ -1,46 +1,62 @@
-"""Several passes with gradient behind the same prompts: what stands in front is computed once."""
+"""Several passes with gradient behind the same prompts: each prompt is placed, and what is shared computed, once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from promptscope.engine.causal import computed
 from promptscope.engine.choice import is_packed, kernel
-from promptscope.engine.shared import Shared, sees_everywhere
+from promptscope.engine.shared import Shared
 from promptscope.engine.template import common_template
-from promptscope.models import HookedModel
-from promptscope.prompts import Prompt
+from promptscope.engine.texts import Texts
+from promptscope.models import HookedModel, Placement
 
 
 @contextmanager
-def shared_over_passes(
-    model: HookedModel,
-    prompts: Sequence[Prompt],
-    ids: Int[Tensor, "R n"],
-    mask: Int[Tensor, "R n"],
-    where: Bool[Tensor, "R t"],
-    which: Int[Tensor, "R"] | None = None,
-) -> Iterator[Shared | None]:
-    """Give keys and values that collect the gradient of every pass inside, and take it back to the prompts at the end.
+def over_passes(
+    model: HookedModel, placements: Sequence[Placement], texts: Texts, which: Int[Tensor, "R"] | None = None
+) -> Iterator[tuple[list[Placement], Shared | None]]:
+    """Give placements that collect the gradient of every pass inside, and take it back to the prompts at the end.
 
-    *ids*, *mask*, *where*, *which*: the texts of all passes together. None where nothing can be shared.
+    *texts*, *which*: those of all passes together. On causal models that run packed, the keys and values that all
+    passes share come with them; else None.
     """
-    if model.family.kind != "causal" or not is_packed(model, prompts):
-        yield None
+    leaves = _Leaves([], [])
+    if model.family.kind != "causal" or not is_packed(model, placements):
+        yield [placement.map(leaves.of) for placement in placements], None
+        leaves.backward()
         return
-    template = common_template(ids, mask.bool(), where, which, len(prompts)) if sees_everywhere(model, prompts) else []
+    template: list[list[int]] = []
+    if all(placement.sees_everywhere(model) for placement in placements):
+        template = common_template(texts.ids, texts.mask.bool(), texts.where, which, len(placements))
     with kernel(model):
-        whole = computed(model, Shared.of(model, prompts, template))
-    if whole.prefix is None:
-        yield None
-        return
-    leaves = whole.detached()
-    yield leaves
-    assert leaves.prefix is not None
-    ends = (*whole.prefix.keys, *whole.prefix.values)
-    grads = [leaf.grad for leaf in (*leaves.prefix.keys, *leaves.prefix.values)]
-    pairs = [(end, grad) for end, grad in zip(ends, grads, strict=True) if grad is not None and end.requires_grad]
-    torch.autograd.backward([end for end, _ in pairs], [grad for _, grad in pairs])
+        shared = computed(model, Shared.of(model, placements, template))
+    if shared.prefix is not None:
+        keys, values = (tuple(map(leaves.of, part)) for part in (shared.prefix.keys, shared.prefix.values))
+        shared = replace(shared, prefix=replace(shared.prefix, keys=keys, values=values))
+    yield list(placements), shared
+    leaves.backward()
+
+
+@dataclass
+class _Leaves:
+    """Tensors of one graph, and leaves that stand for them in others."""
+
+    ends: list[Tensor]
+    leaves: list[Tensor]
+
+    def of(self, end: Tensor) -> Tensor:
+        """Return a leaf with the numbers of *end*."""
+        self.ends.append(end)
+        self.leaves.append(end.detach().requires_grad_())
+        return self.leaves[-1]
+
+    def backward(self) -> None:
+        """Go on backward from the leaves, in the graph of the ends."""
+        pairs = [(end, leaf.grad) for end, leaf in zip(self.ends, self.leaves, strict=True)]
+        found = [(end, grad) for end, grad in pairs if grad is not None and end.requires_grad]
+        torch.autograd.backward([end for end, _ in found], [grad for _, grad in found])

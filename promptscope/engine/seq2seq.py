@@ -11,12 +11,13 @@ from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
 from promptscope.engine.attention import running
-from promptscope.engine.both_ways import attend_all, behind_prompts, embedded
+from promptscope.engine.both_ways import attend_all, behind_prompts, each_text
 from promptscope.engine.causal import in_front
 from promptscope.engine.rows import Rows
-from promptscope.engine.shared import stack_prefixes, stack_rows
-from promptscope.models import HookedModel, Prefix
-from promptscope.prompts import Prompt
+from promptscope.engine.shared import stacked
+from promptscope.engine.texts import Texts
+from promptscope.models import HookedModel, Placement, Prefix
+from promptscope.models.placement_prefix import written
 
 
 @dataclass
@@ -66,20 +67,22 @@ class Sources:
 
 def read_sources(
     model: HookedModel,
-    prompts: Sequence[Prompt],
     ids: Int[Tensor, "R n"],
     mask: Bool[Tensor, "R n"],
+    placements: Sequence[Placement],
     which: Int[Tensor, "R"] | None = None,
 ) -> Sources:
-    """Run the encoder on right-padded texts behind *prompts*."""
-    which = which if len(prompts) > 1 else None
+    """Run the encoder on right-padded texts behind *placements*."""
+    which = which if len(placements) > 1 else None
     twin: Any = model.twin
-    vectors = stack_rows(model, prompts)
-    found = {part: stack_prefixes(model, prompts, part) for part in model.family.attentions}
+    vectors, _ = stacked(model, placements)
+    found = {part: written(model, placements, part) for part in model.family.attentions}
     prefixes = {part: prefix for part, prefix in found.items() if prefix is not None}
     texts = Rows.of(mask)
-    rows = behind_prompts(vectors, which, texts)
-    x = embedded(vectors, which, model.embed(texts.flatten(ids)), texts.n)
+    rows = behind_prompts(vectors, texts)
+    x = model.embed(texts.flatten(ids))
+    if vectors is not None:
+        x = torch.cat([each_text(vectors, which, texts.n), x])
     parts = attention_parts(twin)
     current = Seq2SeqPass(rows, rows, prefixes, which, parts)
     p = prefixes["encoder"].length if "encoder" in prefixes else 0
@@ -89,23 +92,19 @@ def read_sources(
 
 
 def seq2seq_logits(
-    model: HookedModel,
-    prompts: Sequence[Prompt],
-    where: Bool[Tensor, "R m"],
-    ids: Int[Tensor, "R n"],
-    mask: Bool[Tensor, "R n"],
-    decoder_ids: Int[Tensor, "R m"],
-    which: Int[Tensor, "R"] | None = None,
+    model: HookedModel, texts: Texts, placements: Sequence[Placement], which: Int[Tensor, "R"] | None = None
 ) -> Float[Tensor, "rows V"]:
-    """Return the logits of an encoder-decoder at the target positions marked in *where*, text by text."""
-    sources = read_sources(model, prompts, ids, mask, which)
+    """Return the logits of an encoder-decoder at the wanted target positions, text by text."""
+    assert texts.decoder_ids is not None
+    sources = read_sources(model, texts.ids, texts.mask.bool(), placements, which)
+    where = texts.where
     steps = torch.arange(where.shape[1], device=where.device)
     needed = (where * (steps + 1)).amax(dim=1, keepdim=True)  # nobody reads what the decoder says after that
     targets = Rows.of(steps < needed)
     current = Seq2SeqPass(sources.rows, targets, sources.prefixes, sources.which, sources.parts)
     p = sources.prefixes["decoder"].length if "decoder" in sources.prefixes else 0
     with running(model.twin, current), relative_bias(sources.parts, {"decoder": (p, targets.width)}):
-        logits = run_decoder(model, sources.hidden, model.embed(targets.flatten(decoder_ids)))
+        logits = run_decoder(model, sources.hidden, model.embed(targets.flatten(texts.decoder_ids)))
     return logits[targets.flatten(where)]
 
 

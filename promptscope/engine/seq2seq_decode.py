@@ -14,8 +14,7 @@ from promptscope.engine.causal import behind, in_front
 from promptscope.engine.choice import kernel
 from promptscope.engine.rows import Rows
 from promptscope.engine.seq2seq import Sources, read_sources, relative_bias, run_decoder
-from promptscope.models import HookedModel
-from promptscope.prompts import Prompt
+from promptscope.models import HookedModel, Placement
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -57,14 +56,13 @@ class TargetContinuation:
     def __init__(
         self,
         model: HookedModel,
-        prompts: Sequence[Prompt],
+        placements: Sequence[Placement],
         ids: Int[Tensor, "R n"],
         mask: Bool[Tensor, "R n"],
-        which: Int[Tensor, "R"] | None = None,
     ) -> None:
         self.model = model
         with kernel(model):
-            self.sources = read_sources(model, prompts, ids, mask, which)
+            self.sources = read_sources(model, ids, mask, placements)
         self.hidden = self.sources.hidden
         self.crossed: dict[int, KeysValues] = {}
         self.past: dict[int, KeysValues] = {}

@@ -107,7 +107,7 @@ class Evaluator:
         shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
         losses, label_scores = [], []
         for batch in self._batches(self.examples, "evaluate", progress):
-            logits = target_logits(self.model, batch, self.prompt, shared)
+            logits = target_logits(self.model, batch, [] if self.prompt is None else [self.prompt], shared=shared)
             losses.append(target_losses(batch, logits))
             if self.task.verbalizer is not None:
                 label_scores.append(score_batch(self.model, batch, self.words, self.prompt, shared, logits))

@@ -6,10 +6,9 @@ from dataclasses import replace
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from promptscope.checks import checked
-from promptscope.engine import Shared, continue_texts, is_packed, only_tokens
+from promptscope.engine import Shared, continue_, is_packed, only_tokens
 from promptscope.inference.batches import batches, encode_split, share_over
 from promptscope.inference.targets import target_logits
 from promptscope.models import Hook, HookedModel
@@ -61,11 +60,9 @@ def score_batch(
     """
     prompts = [] if prompt is None else [prompt]
     if max(map(len, words)) > 1:
-        if is_packed(model, prompts):
-            return _score_words(model, batch, words, prompts, shared).cpu()
-        return torch.stack([_score_word(model, batch, word, prompt, shared) for word in words], dim=1).cpu()
+        return _score_words(model, batch, words, prompts, shared).cpu()
     if logits is None:
-        logits = target_logits(model, batch, prompt, shared)
+        logits = target_logits(model, batch, prompts, shared=shared)
     return logits[_first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
 
 
@@ -75,10 +72,11 @@ def word_logits(
     """Return the logits of *tokens* as each record's label: enough to say which is likeliest, cheaper than scores."""
     later = (batch.targets != IGNORED).cumsum(dim=1) > 1
     first = replace(batch, targets=batch.targets.masked_fill(later, IGNORED))
-    if not is_packed(model, [] if prompt is None else [prompt]):  # it may run hooked, through another unembedding
-        return target_logits(model, first, prompt, shared)[:, list(tokens)].cpu()
+    prompts = [] if prompt is None else [prompt]
+    if not is_packed(model, prompts):  # it may run hooked, through another unembedding
+        return target_logits(model, first, prompts, shared=shared)[:, list(tokens)].cpu()
     with only_tokens(model, tokens):
-        return target_logits(model, first, prompt, shared).cpu()
+        return target_logits(model, first, prompts, shared=shared).cpu()
 
 
 def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
@@ -98,7 +96,7 @@ def _score_words(
     if model.family.kind == "causal":
         assert batch.label_start is not None
         mask = mask * (torch.arange(mask.shape[1], device=mask.device) < batch.label_start[:, None])
-    texts = continue_texts(model, prompts, batch.input_ids, mask, max(map(len, words)) - 1, shared)
+    texts = continue_(model, batch.input_ids, mask, prompts, max(map(len, words)) - 1, shared)
     first = _log_probabilities(texts.last)
     scores = []
     for word in words:
@@ -114,26 +112,3 @@ def _score_words(
 
 def _log_probabilities(logits: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows V"]:
     return logits.to(torch.promote_types(logits.dtype, torch.float32)).log_softmax(-1)
-
-
-def _score_word(
-    model: HookedModel, batch: Batch, word: Sequence[int], prompt: Prompt | None, shared: Shared | None
-) -> Float[Tensor, "B"]:
-    """Write *word* after each record's text, over the record's own label, and sum its log-probabilities."""
-    assert batch.label_start is not None
-    tokens = torch.tensor(word, device=batch.input_ids.device).expand(len(batch), -1)
-    ids, mask, decoder_ids = batch.input_ids, batch.attention_mask, batch.decoder_input_ids
-    if decoder_ids is not None:
-        decoder_ids = torch.cat([decoder_ids[:, :1], tokens[:, :-1]], dim=1)
-        where = torch.ones_like(decoder_ids, dtype=torch.bool)
-    else:
-        at = batch.label_start[:, None] + torch.arange(len(word), device=ids.device)
-        width = int(at.max()) + 1
-        ids = pad(ids, (0, len(word)))[:, :width].scatter(1, at, tokens)
-        positions = torch.arange(width, device=ids.device)
-        mask = (positions <= at[:, -1:]).long()
-        where = torch.zeros_like(mask, dtype=torch.bool).scatter(1, at - 1, True)
-    prefix = shared.prefix if shared is not None else None
-    logits = model.logits_where(where, ids, mask, prompt, decoder_ids, prefix)
-    scores = _log_probabilities(logits).unflatten(0, tokens.shape)  # (B, tokens of the word, V)
-    return scores.gather(2, tokens[..., None]).sum(dim=(1, 2))

@@ -11,7 +11,7 @@ from tqdm.auto import tqdm
 
 from promptscope.inference.batches import batches
 from promptscope.inference.targets import target_losses
-from promptscope.interventions.fronts import Front, stand_in_front
+from promptscope.interventions.variants import Variants
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Encoded
@@ -60,12 +60,12 @@ def measure(
         for groups in chunks:
             if distribution is not None and 0 not in groups[0]:
                 groups = [np.array([0]), *groups]
-            fronts = [(group, stand_in_front(model, prompt, how, kept[group], texts)) for group in groups]
+            every = [(group, Variants(model, prompt, how, kept[group], texts)) for group in groups]
             for number, batch in enumerate(batches(model, longest_first, batch_size)):
                 here = order[number * batch_size :][: len(batch)]
                 batch = _needed(batch, model.family.kind)
                 reference: Tensor | None = None
-                for variant, logits in _each(fronts, batch, variants_per_pass):
+                for variant, logits in _each(every, batch, variants_per_pass):
                     losses[variant, here] = _summed(batch, logits)
                     if distribution is not None and kl is not None:
                         log_p = distribution(logits[_first_targets(batch)]).double()
@@ -77,13 +77,13 @@ def measure(
 
 
 def _each(
-    fronts: Sequence[tuple[np.ndarray, Front]], batch: Batch, variants_per_pass: int
+    every: Sequence[tuple[np.ndarray, Variants]], batch: Batch, variants_per_pass: int
 ) -> Iterator[tuple[int, Float[Tensor, "targets V"]]]:
     """Give the number of every variant and its logits at the targets of *batch*; in float32 at least."""
-    for group, front in fronts:
+    for group, variants in every:
         for first in range(0, len(group), variants_per_pass):
             chosen = list(range(first, min(first + variants_per_pass, len(group))))
-            logits = front.logits(batch, chosen)
+            logits = variants.logits(batch, chosen)
             logits = logits.to(torch.promote_types(logits.dtype, torch.float32)).unflatten(0, (len(chosen), -1))
             yield from zip(group[chosen].tolist(), logits, strict=True)
 

@@ -6,17 +6,17 @@ import numpy as np
 from jaxtyping import Bool
 
 from promptscope.errors import PromptError
-from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
+from promptscope.prompts import Prompt
 
 
 def kept_tokens(prompt: Prompt, tokens: int | Sequence[int]) -> Bool[np.ndarray, "k"]:
     """Return True for every token of a bound *prompt* but *tokens*, which count from 0.
 
     Raises:
-        PromptError: no such token, a prompt without numbers, or one of a kind that has no tokens to change.
+        PromptError: no such token, or a prompt without numbers.
     """
-    if not isinstance(prompt, SoftPrompt | DeepPrompt):
-        raise PromptError(f"interventions change the tokens of a SoftPrompt or a DeepPrompt, not of {prompt!r}")
+    if not isinstance(prompt, Prompt):
+        raise PromptError(f"interventions change the tokens of a prompt, such as ps.SoftPrompt(20), not of {prompt!r}")
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no tokens to change: call prompt.bind(model), load or train it first")
     chosen = [tokens] if isinstance(tokens, int) else list(tokens)

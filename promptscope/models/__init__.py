@@ -3,6 +3,9 @@
 from promptscope.models.families import FAMILIES, Attention, Family, HookPoint
 from promptscope.models.hooked import Hook, HookedModel, ModelShape, PromptLike, Via
 from promptscope.models.loading import EMBEDDED_MODELS, load_model
+from promptscope.models.placement import KeysValues, Placement
+from promptscope.models.placement_hooks import hooks_of
+from promptscope.models.placement_prefix import prefix_of
 from promptscope.models.prefix import Prefix, rotate
 
 __all__ = [
@@ -13,10 +16,14 @@ __all__ = [
     "Hook",
     "HookPoint",
     "HookedModel",
+    "KeysValues",
     "ModelShape",
+    "Placement",
     "Prefix",
     "PromptLike",
     "Via",
+    "hooks_of",
     "load_model",
+    "prefix_of",
     "rotate",
 ]

@@ -1,6 +1,6 @@
 """The hooked model: one frozen transformer, seen through hooks and run through its plain twin."""
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -20,6 +20,9 @@ from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
+from promptscope.models.placement import Placement
+from promptscope.models.placement_hooks import hooks_of
+from promptscope.models.placement_prefix import prefix_of
 from promptscope.models.prefix import Prefix, attend_with
 from promptscope.models.turns import Turns
 from promptscope.models.weights import Weights
@@ -29,14 +32,9 @@ Via = Literal["auto", "hooks", "prefix"]
 
 @runtime_checkable  # so that beartype can check it
 class PromptLike(Protocol):
-    """What a hooked model needs of a prompt."""
+    """What a hooked model needs of a prompt: to say what it puts in front of a text."""
 
-    @property
-    def length(self) -> int: ...
-    def bind(self, model: "HookedModel") -> Any: ...
-    def hooks(self, model: "HookedModel") -> list[Hook]: ...
-    def prefix(self, model: "HookedModel") -> Prefix: ...
-    def slots(self, model: "HookedModel") -> Mapping[str, int]: ...
+    def place(self, model: "HookedModel") -> Placement: ...
 
 
 @dataclass(frozen=True)
@@ -333,12 +331,13 @@ class HookedModel:
             if start is None:
                 raise ModelError(f"config.json of {self.name!r} has no decoder_start_token_id: pass decoder_input_ids")
             decoder_input_ids = input_ids.new_full((len(input_ids), 1), start)
-        if self.resolve_via(prompt, via) == "hooks":
-            logits = self.forward_hooked(input_ids, mask, prompt, decoder_input_ids=decoder_input_ids, unseen=unseen)
-            slots = prompt.slots(self) if prompt is not None else {}
+        placement = prompt.place(self) if prompt is not None else None
+        if self.resolve_via(placement, via) == "hooks":
+            logits = self.forward_hooked(input_ids, mask, placement, decoder_input_ids=decoder_input_ids, unseen=unseen)
+            slots = placement.slots(self) if placement is not None else {}
             logits = logits[:, slots.get("encoder" if decoder_input_ids is None else "decoder", 0) :]
         elif self.family.kind == "causal":
-            prefix = prompt.bind(self).prefix(self) if prompt is not None else None
+            prefix = prefix_of(placement, self) if placement is not None else None
             logits = self.unembed(self.hidden(input_ids, mask, prefix))
         elif self.family.kind == "seq2seq":
             logits = self.twin(
@@ -389,7 +388,8 @@ class HookedModel:
         if unseen is not None:
             self._check_unseen(input_ids, unseen)
             mask = mask * ~unseen.to(self.device)
-        slots = prompt.bind(self).slots(self) if prompt is not None else {}
+        placement = prompt.place(self) if prompt is not None else None
+        slots = placement.slots(self) if placement is not None else {}
         self.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
         ids = prepend_slots(input_ids, slots.get("encoder", 0), fill=0)
         mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
@@ -400,7 +400,7 @@ class HookedModel:
         else:
             positions = torch.arange(ids.shape[1], device=self.device) + position_offset
             arguments["position_ids"] = positions.expand(ids.shape)
-        prompt_hooks = prompt.hooks(self) if prompt is not None else []
+        prompt_hooks = hooks_of(placement, self) if placement is not None else []
         # The prompt's hooks come first: whoever reads or edits its positions finds what it wrote there.
         with self._turn(), attach(self.bridge, first=prompt_hooks, last=list(hooks)):
             return self.bridge(ids, **arguments)
@@ -427,7 +427,8 @@ class HookedModel:
         with attend_with(prefix, self.twin):
             return self.twin.base_model(
                 input_ids=input_ids,
-                attention_mask=prepend_slots(mask, k, fill=1),  # k + n wide: with n alone it is silently wrong
+                # As wide as the cache and the text: with n alone it is silently wrong.
+                attention_mask=prepend_slots(mask, prefix.n_keys, fill=1),
                 position_ids=positions,
                 past_key_values=prefix.cache(len(input_ids)),
                 use_cache=True,
@@ -438,30 +439,6 @@ class HookedModel:
         head = self.twin.get_output_embeddings()
         assert head is not None
         return head(hidden)
-
-    def logits_where(
-        self,
-        where: Bool[Tensor, "B t"],
-        input_ids: Int[Tensor, "B n"],
-        attention_mask: Int[Tensor, "B n"],
-        prompt: PromptLike | None = None,
-        decoder_input_ids: Int[Tensor, "B m"] | None = None,
-        prefix: Prefix | None = None,
-        unseen: Bool[Tensor, "B n"] | None = None,
-    ) -> Float[Tensor, "rows V"]:
-        """Return logits of a right-padded batch at the positions marked in *where*, row by row.
-
-        On causal models the unembedding runs at these positions only; *prefix*, if given, spares
-        computing the prompt's own. *unseen*: see `logits`.
-        """
-        if self.family.kind == "causal" and self.active_hooks():
-            k = prompt.slots(self).get("encoder", 0) if prompt is not None else 0
-            return self.forward_hooked(input_ids, attention_mask, prompt)[:, k:][where]
-        if self.family.kind == "causal":
-            if prompt is not None and prefix is None:
-                prefix = prompt.bind(self).prefix(self)
-            return self.unembed(self.hidden(input_ids, attention_mask, prefix)[where])
-        return self.logits(input_ids, attention_mask, prompt, decoder_input_ids=decoder_input_ids, unseen=unseen)[where]
 
     def need_no_hooks(self, what: str) -> None:
         """Raise ModelError where hooks are attached: *what* runs the twin, and would ignore them."""

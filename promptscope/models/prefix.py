@@ -23,16 +23,23 @@ class Prefix:
     """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
 
     Of one prompt; of several where texts of different prompts run together (`promptscope.engine`). `layers` holds the
-    layers that see the prefix; the others attend to the text alone.
+    layers that see the prefix; the others attend to the text alone. `gaps` counts positions that are taken too and
+    that nothing attends to: they have no keys here.
     """
 
     keys: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
     values: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
     layers: frozenset[int]
+    gaps: int = 0
 
     @property
     def length(self) -> int:
-        """Number of prompt positions k."""
+        """Number of prompt positions k: text begins at this one."""
+        return self.n_keys + self.gaps
+
+    @property
+    def n_keys(self) -> int:
+        """Number of positions with keys."""
         return self.keys[0].shape[2]
 
     def cache(self, batch_size: int) -> DynamicCache:
@@ -52,6 +59,7 @@ class Prefix:
             tuple(key.detach() for key in self.keys),
             tuple(value.detach() for value in self.values),
             self.layers,
+            self.gaps,
         )
 
 
@@ -83,9 +91,9 @@ def _attend(
     if prefix is None:  # the model runs here while another thread has it behind a prefix
         raise RuntimeError("one model cannot run in two threads at once behind different prompts: give each its own")
     if module.layer_idx not in prefix.layers:
-        key, value = key[:, :, prefix.length :], value[:, :, prefix.length :]
+        key, value = key[:, :, prefix.n_keys :], value[:, :, prefix.n_keys :]
         if attention_mask is not None:
-            attention_mask = attention_mask[..., prefix.length :]
+            attention_mask = attention_mask[..., prefix.n_keys :]
     return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
 
 

@@ -11,12 +11,11 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
-from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models import HookedModel, KeysValues, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
 from promptscope.prompts.inner import keys_and_values
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
-from promptscope.prompts.rotary import after_rotary, before_rotary
 from promptscope.prompts.soft import SoftPrompt
 
 
@@ -103,6 +102,10 @@ class DeepPrompt(Prompt):
         """Return the values of the chosen layers."""
         return self._vectors(f"{part}_both" if self.tied else f"{part}_values")
 
+    def _both(self, part: str) -> tuple[Tensor, Tensor]:
+        keys = self.keys(part)
+        return keys, keys if self.tied else self.values(part)
+
     def tensors(self) -> dict[str, Tensor]:
         """Return keys and values by the names of their parameters."""
         return {f"numbers.{name}": self._vectors(name) for name in self.numbers}
@@ -120,58 +123,15 @@ class DeepPrompt(Prompt):
             for name, number in self.numbers.items():
                 self.networks[name] = self.reparameterisation.network(self.length, number.shape[-1])
 
-    def slots(self, model: HookedModel) -> dict[str, int]:
-        """Take k positions in front of each stream whose keys are written."""
-        streams = {model.family.attentions[part].keys for part in self.chosen_parts(model)}
-        return {stream: self.length for stream in sorted(streams)}
-
-    def hooks(self, model: HookedModel) -> list[Hook]:
-        """Write keys and values over the placeholders; hide the placeholders where nothing is written."""
+    def place(self, model: HookedModel) -> Placement:
+        """Put keys and values in front of the text, in the chosen layers of the chosen attentions."""
         self.bind(model)
-        layers, parts, slots = self.chosen_layers(model), self.chosen_parts(model), self.slots(model)
         heads = (model.shape.n_kv_heads, model.shape.d_head)
-        keys = {part: self.keys(part).unflatten(-1, heads) for part in parts}  # (L, k, kv_head, d_head)
-        if self.keys_after_rotary:
-            keys = {part: before_rotary(x.transpose(1, 2), model).transpose(1, 2) for part, x in keys.items()}
-        hooks: list[Hook] = []
-        for part, attention in model.family.attentions.items():
-            if attention.keys not in slots:
-                continue
-            for layer in range(model.layers[attention.stack]):
-                where = f"{attention.stack}.{layer}.{attention.module}"
-                if part in parts and layer in layers:
-                    row = layers.index(layer)
-                    hooks.append((f"{where}.hook_k", _write(keys[part][row])))
-                    hooks.append((f"{where}.hook_v", _write(self.values(part)[row].unflatten(-1, heads))))
-                else:
-                    hooks.append((f"{where}.hook_attn_scores", _hide(self.length)))
-        return hooks
-
-    def prefix(self, model: HookedModel) -> Prefix:
-        """Return keys (after the rotary embedding) and values; layers that are not chosen hold zeros, unseen."""
-        self._need_causal(model)
-        return self.prefixes(model)["self"]
-
-    def prefixes(self, model: HookedModel) -> dict[str, Prefix]:
-        """Return keys (after the rotary embedding) and values of every part; `prefix` is that of causal models."""
-        self.bind(model)
-        layers = self.chosen_layers(model)
-        heads = (model.shape.n_kv_heads, model.shape.d_head)
-        rows = {layer: slice(row, row + 1) for row, layer in enumerate(layers)}
-        found = {}
+        parts = {}
         for part in self.chosen_parts(model):
-            keys = self.keys(part).to(model.dtype).unflatten(-1, heads).transpose(1, 2)  # (L, kv_head, k, d_head)
-            values = self.values(part).to(model.dtype).unflatten(-1, heads).transpose(1, 2)
-            if not self.keys_after_rotary:
-                keys = after_rotary(keys, model)
-            unseen = torch.zeros_like(keys[:1])
-            every = range(model.layers[model.family.attentions[part].stack])
-            found[part] = Prefix(
-                tuple(keys[rows[i]] if i in rows else unseen for i in every),
-                tuple(values[rows[i]] if i in rows else unseen for i in every),
-                frozenset(layers),
-            )
-        return found
+            keys, values = (x.unflatten(-1, heads).transpose(1, 2) for x in self._both(part))
+            parts[part] = KeysValues(keys, values, self.chosen_layers(model), self.keys_after_rotary)
+        return Placement(self.length, None, parts)
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
         self._create_numbers(model, generator)
@@ -243,23 +203,3 @@ class DeepPrompt(Prompt):
                     f"{name} of the prompt has shape {tuple(number.shape)}, {model.name!r} needs {expected} "
                     "(layers, k, kv_heads x d_head)"
                 )
-
-
-def _write(rows: Float[Tensor, "k kv_head d_head"]) -> Any:
-    def write(x: Float[Tensor, "B T kv_head d_head"], hook: object) -> Tensor | None:
-        if x.shape[1] <= len(rows):  # a decoding step behind a cache: the prompt is in the cache
-            return None
-        return torch.cat([rows.to(x).expand(len(x), -1, -1, -1), x[:, len(rows) :]], dim=1)
-
-    return write
-
-
-def _hide(k: int) -> Any:
-    def hide(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
-        # A finite number, not -inf: a placeholder's own row may have no other key, and must not be NaN. Finite in
-        # float32 too, in which Llama takes its softmax whatever the dtype.
-        lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
-        hidden = torch.full_like(scores[..., :k], lowest)
-        return torch.cat([hidden, scores[..., k:]], dim=-1)
-
-    return hide

@@ -23,10 +23,10 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import read_json, write_json, write_tensors
 from promptscope.models import HookedModel
+from promptscope.models.rotary import after_rotary
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.peft_encoder import encoded_prompt, take_encoder
 from promptscope.prompts.prompt import Prompt
-from promptscope.prompts.rotary import after_rotary
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_tensors
 

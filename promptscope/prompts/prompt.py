@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
-from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models import Hook, HookedModel, Placement, Prefix, hooks_of, prefix_of
 from promptscope.prompts.initialisation import Initialisation, parse_init
 from promptscope.prompts.reparameterisation import Reparameterisation, parse_reparameterisation
 
@@ -25,9 +25,18 @@ class Prompt(nn.Module, ABC):
     """Trainable vectors at k positions in front of the text.
 
     A prompt is made without a model and gets its parameters when it meets one: `prompt.bind(model)`; training,
-    `model.logits` and `ps.probe` bind by themselves. `hooks(model)` defines what it does, on every family;
-    `prefix(model)` is the same thing as keys and values, on causal models.
+    `model.logits` and `ps.probe` bind by themselves. `place(model)` says what it puts in front of a text;
+    `hooks(model)` is what that does, on every family, `prefix(model)` the same as keys and values, on causal models.
     """
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        stated = {"slots", "hooks", "prefix", "rows", "prefixes"} & set(vars(cls))
+        if stated:
+            raise PromptError(
+                f"{cls.__name__} defines {', '.join(sorted(stated))}(), which follow from place(model) and would not "
+                "be asked: return what it does there. Hooks of another kind go to model.hooks(...) or hooks=[...]"
+            )
 
     def __init__(
         self,
@@ -152,24 +161,23 @@ class Prompt(nn.Module, ABC):
         """Return what is needed to build the prompt again, without its numbers."""
 
     @abstractmethod
+    def place(self, model: HookedModel) -> Placement:
+        """Bind the prompt to *model* and return what it puts in front of a text, with gradient.
+
+        This is all that a kind of prompt has to say: hooks, prefix cache and packed pass read it.
+        """
+
     def slots(self, model: HookedModel) -> dict[str, int]:
         """Return how many positions the prompt takes in front of each stream (`encoder`, `decoder`)."""
+        return self.place(model).slots(model)
 
-    @abstractmethod
     def hooks(self, model: HookedModel) -> list[Hook]:
         """Return the prompt as `(hook point, function)` pairs over the layout `[k slots | text]`."""
+        return hooks_of(self.place(model), model)
 
-    @abstractmethod
     def prefix(self, model: HookedModel) -> Prefix:
         """Return the prompt as keys and values in front of every layer (causal models)."""
-
-    def rows(self, model: HookedModel) -> Float[Tensor, "k d_model"] | None:
-        """Return the embeddings that the prompt puts in front of the text, None if it is not made of embeddings."""
-        return None
-
-    def prefixes(self, model: HookedModel) -> dict[str, Prefix]:
-        """Return the keys and values that are the prompt's own parameters, by attention (`parts` of a deep prompt)."""
-        return {}
+        return prefix_of(self.place(model), model)
 
     def penalty(self, model: HookedModel) -> Float[Tensor, ""] | None:
         """Return what training adds to the task's loss for this prompt, with gradient; None: nothing."""
@@ -189,10 +197,3 @@ class Prompt(nn.Module, ABC):
 
     @abstractmethod
     def _check_fit(self, model: HookedModel) -> None: ...
-
-    def _need_causal(self, model: HookedModel) -> None:
-        if model.family.kind != "causal":
-            raise PromptError(
-                f"a prefix cache exists for causal models only, and {model.name!r} is a {model.family.kind} model: "
-                "its keys depend on the text. Use prompt.hooks(model)"
-            )

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
-from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.models import HookedModel, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
@@ -60,42 +60,10 @@ class SoftPrompt(Prompt):
         """Return the k embeddings."""
         return {"embedding": self.vectors()}
 
-    def rows(self, model: HookedModel) -> Float[Tensor, "k d_model"]:
-        """Return the k embeddings."""
-        return self.vectors()
-
-    def slots(self, model: HookedModel) -> dict[str, int]:
-        """Take k positions in front of the (encoder's) text."""
-        return {"encoder": self.length}
-
-    def hooks(self, model: HookedModel) -> list[Hook]:
-        """Write the k embeddings over the placeholders, at `embed.hook_out`."""
+    def place(self, model: HookedModel) -> Placement:
+        """Put the k embeddings in front of the (encoder's) text."""
         self.bind(model)
-        vectors = self.vectors()
-
-        def write(x: Float[Tensor, "B T d_model"], hook: object) -> Tensor | None:
-            if x.shape[1] <= len(vectors):  # a decoding step behind a cache: the prompt is in the cache
-                return None
-            return torch.cat([vectors.to(x).expand(len(x), -1, -1), x[:, len(vectors) :]], dim=1)
-
-        return [("embed.hook_out", write)]
-
-    def prefix(self, model: HookedModel) -> Prefix:
-        """Run the k embeddings through the model once, alone, and keep their keys and values.
-
-        Exact on causal models: no prompt position can see the text behind it.
-        """
-        self._need_causal(model)
-        model.need_no_hooks("prompt.prefix")
-        self.bind(model)
-        embeds = self.vectors().to(model.dtype)[None]
-        cache = model.twin.base_model(inputs_embeds=embeds, use_cache=True).past_key_values
-        layers = range(model.shape.n_layers)
-        return Prefix(
-            tuple(cache.layers[i].keys for i in layers),
-            tuple(cache.layers[i].values for i in layers),
-            frozenset(layers),
-        )
+        return Placement(self.length, self.vectors())
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
         shape = (self.n_rows, model.shape.d_model)

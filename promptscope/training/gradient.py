@@ -7,8 +7,8 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
-from promptscope.engine import checkpointed, shared_over_passes
-from promptscope.inference.targets import target_logits, target_losses
+from promptscope.engine import checkpointed, over_passes, place
+from promptscope.inference.targets import target_logits, target_losses, texts_of
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, concatenate
@@ -44,17 +44,16 @@ def accumulate_gradients(
     counts = (whole.targets != IGNORED).sum(dim=1)
     n_targets = torch.zeros(len(prompts), device=counts.device).index_add(0, of_record, counts.float()).tolist()
     losses = [0.0] * len(prompts)
-    # Keys and values that several passes need are computed once; a single pass has the prompts' rows in it.
-    texts = (whole.input_ids, whole.attention_mask, whole.targets != IGNORED, of_record)
-    sharing = shared_over_passes(model, prompts, *texts) if len(passes) > 1 else nullcontext()
-    with sharing as shared:
+    placements = place(model, prompts)
+    alone = nullcontext((placements, None))  # a single pass has the prompts' rows in it
+    with alone if len(passes) == 1 else over_passes(model, placements, texts_of(whole), of_record) as (placed, shared):
         for batch, of_record in every:
             numbers = sorted(set(of_record.tolist()))
             which = torch.searchsorted(torch.tensor(numbers, device=of_record.device), of_record)
             front = None if shared is None else shared.pick(numbers)
-            mine = [prompts[i] for i in numbers]
+            mine = [placed[i] for i in numbers]
             with checkpointed(model, mine) if checkpointing else nullcontext():
-                logits = target_logits(model, batch, mine, front, which)
+                logits = target_logits(model, batch, mine, which, front)
             each = target_losses(batch, logits)
             of_target = of_record.repeat_interleave((batch.targets != IGNORED).sum(dim=1))
             parts = [each[of_target == i].sum() / n_targets[i] for i in numbers]

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 import promptscope as ps
-from promptscope.engine import continue_texts, share
+from promptscope.engine import continue_, share
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from tests.engine.ways import CASES, EVERY, assert_exact, texts
@@ -36,7 +36,7 @@ def test_reading_on_and_going_back(family: str, name: str) -> None:
     model, batch = hooked(family, torch.float64), texts(family)
     prompt = EVERY[name]().bind(model) if name != "none" else None
     with torch.no_grad():
-        going = continue_texts(model, [] if prompt is None else [prompt], batch.input_ids, batch.attention_mask, 3)
+        going = continue_(model, batch.input_ids, batch.attention_mask, [] if prompt is None else [prompt], 3)
         first, second = going.read(FIRST), going.read(SECOND)
         going.rewind()
         other = going.read(OTHER)
@@ -59,7 +59,7 @@ def test_reading_on_behind_what_is_shared(family: str, name: str) -> None:
     with torch.no_grad():
         shared = share(model, [prompt], [row[:2].tolist() for row in ids])
         assert shared.n_template == (2 if name != "v2 in some layers" else 0)
-        going = continue_texts(model, [prompt], ids, batch.attention_mask, 2, shared)
+        going = continue_(model, ids, batch.attention_mask, [prompt], 2, shared)
         got = going.read(FIRST)
         for i, length in enumerate(batch.attention_mask.sum(1).tolist()):
             expected = alone(model, ids[i, :length], FIRST[i].tolist(), prompt)
@@ -94,11 +94,11 @@ def test_words_of_several_tokens_score_as_on_the_plain_way(family: str, name: st
 def test_masked_language_models_do_not_go_on() -> None:
     batch = texts("bert")
     with pytest.raises(ps.ModelError, match="cannot go on"):
-        continue_texts(hooked("bert"), [], batch.input_ids, batch.attention_mask, 1)
+        continue_(hooked("bert"), batch.input_ids, batch.attention_mask, [], 1)
 
 
 def test_there_must_be_room_for_new_tokens() -> None:
     batch = texts("gpt2")
     with pytest.raises(ps.PromptError, match="64"):
-        continue_texts(hooked("gpt2"), [ps.SoftPrompt(50)], batch.input_ids, batch.attention_mask, 8)
-    continue_texts(hooked("gpt2"), [ps.SoftPrompt(50)], batch.input_ids, batch.attention_mask, 7)
+        continue_(hooked("gpt2"), batch.input_ids, batch.attention_mask, [ps.SoftPrompt(50)], 8)
+    continue_(hooked("gpt2"), batch.input_ids, batch.attention_mask, [ps.SoftPrompt(50)], 7)

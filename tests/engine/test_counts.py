@@ -6,13 +6,13 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.engine import logits_where, share
+from promptscope.engine import share
 from promptscope.inference.batches import batches, encode_split, share_over
 from promptscope.inference.scoring import word_logits
 from promptscope.tasks import Batch
 from promptscope.training.gradient import accumulate_gradient, accumulate_gradients
 from tests.engine.counting import counting
-from tests.engine.ways import EVERY, PROMPTS, K, texts, wanted
+from tests.engine.ways import EVERY, PROMPTS, K, logits_where, texts, wanted
 from tests.tiny_models import CAUSAL, hooked
 from tests.training.toy import LONG_WORD, toy_model, toy_task, word_id, writing_task
 

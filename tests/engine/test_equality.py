@@ -4,7 +4,6 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.engine import logits_where
 from tests.engine.ways import (
     CASES,
     EVERY,
@@ -14,6 +13,7 @@ from tests.engine.ways import (
     by_hooks,
     by_packing,
     gradient,
+    logits_where,
     texts,
     wanted,
 )

@@ -9,11 +9,12 @@ import torch
 from torch import Tensor
 
 import promptscope as ps
-from promptscope.engine import attention, both_ways, causal, forward, is_packed, logits_where, seq2seq
-from promptscope.models import Hook, HookedModel, Prefix
+from promptscope.engine import attention, both_ways, causal, is_packed, seq2seq
+from promptscope.engine import run as door
+from promptscope.models import Hook, HookedModel, Placement, Prefix
 from promptscope.prompts import Prompt
 from tests.batches import Ragged
-from tests.engine.ways import EVERY, assert_rounded, by_hooks, texts, wanted
+from tests.engine.ways import EVERY, assert_rounded, by_hooks, logits_where, texts, wanted
 from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
 
 
@@ -77,51 +78,46 @@ def test_an_unused_window_is_no_reason() -> None:
     assert is_packed(model)
 
 
-class Shift(ps.SoftPrompt):
-    """A prompt of someone's own that says in hooks what it does, and nothing of rows."""
+class Doubled(ps.Prompt):
+    """A prompt of someone's own, which says where its vectors go and nothing else."""
 
-    def rows(self, model: HookedModel) -> Tensor | None:
-        return None
+    def settings(self) -> dict[str, Any]:
+        return {"length": self.length}
 
-    def slots(self, model: HookedModel) -> dict[str, int]:
-        return {}
+    def place(self, model: HookedModel) -> Placement:
+        return Placement(self.length, 2 * self.bind(model).vectors)
 
-    def hooks(self, model: HookedModel) -> list[Hook]:
-        vector = self.bind(model).vectors().sum(0)
+    def _create(self, model: HookedModel, generator: torch.Generator) -> None:
+        self.vectors = torch.nn.Parameter(torch.randn(self.length, model.shape.d_model, generator=generator))
 
-        def shift(x: Tensor, hook: object) -> Tensor:
-            return x + vector
-
-        return [("embed.hook_out", shift)]
+    def _check_fit(self, model: HookedModel) -> None:
+        pass
 
 
-class Doubled(ps.SoftPrompt):
-    """On causal models: hooks, and the prefix that any prompt has; still nothing of rows."""
-
-    def rows(self, model: HookedModel) -> Tensor | None:
-        return None
-
-    def vectors(self) -> Tensor:
-        return 2 * self.embedding
-
-
-@pytest.mark.parametrize("family", ["bert", "t5"])
-def test_a_prompt_with_hooks_only(family: str) -> None:
-    model = ps.load_model(tiny_hf_model(family))
-    assert_plain_and_right(model, Shift(3), "Shift has hooks, but neither rows() nor prefixes()", family)
-    assert is_packed(model)
-    assert is_packed(model, [ps.SoftPrompt(3)])
-
-
-@pytest.mark.parametrize("family", ["gpt2", "llama"])
-def test_a_prompt_with_hooks_and_prefix_only(family: str) -> None:
-    model, batch = ps.load_model(tiny_hf_model(family)), texts(family)
-    assert_plain_and_right(model, Doubled(3), "Doubled has hooks", family)
-    expected = ps.generate(model, batch.input_ids, batch.attention_mask, Doubled(3), 3)
-    prompt = ps.SoftPrompt(3).bind(model)
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_prompt_of_someones_own_runs_every_way(family: str) -> None:
+    model, batch = hooked(family), texts(family)
+    prompt = Doubled(3).bind(model)
+    twice = ps.SoftPrompt(3).bind(model)
     with torch.no_grad():
-        prompt.embedding *= 2
-    assert ps.generate(model, batch.input_ids, batch.attention_mask, prompt, 3) == expected
+        twice.embedding.copy_(2 * prompt.vectors)
+    expected = by_hooks(model, batch, twice, wanted(batch))
+    assert is_packed(model, [prompt])
+    assert_rounded(by_hooks(model, batch, prompt, wanted(batch)), expected)
+    assert_rounded(run(model, batch, [prompt]), expected)
+    with ps.execution(packed=False):
+        assert_rounded(run(model, batch, [prompt]), expected)
+    if family != "bert":
+        ids, mask = batch.input_ids, batch.attention_mask
+        assert ps.generate(model, ids, mask, prompt, 3) == ps.generate(model, ids, mask, twice, 3)
+
+
+def test_hooks_that_do_not_follow_from_the_placement_are_refused() -> None:
+    with pytest.raises(ps.PromptError, match=r"Shift defines hooks\(\), which follow from place"):
+
+        class Shift(ps.SoftPrompt):
+            def hooks(self, model: HookedModel) -> list[Hook]:
+                return [("embed.hook_out", lambda x, hook: x + 1)]
 
 
 def forgets_causality(
@@ -157,8 +153,8 @@ def test_wrong_attention_is_caught_when_a_model_runs_first(
 def test_the_comparison_knows_how_the_models_type_rounds(
     dtype: torch.dtype, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, real = ps.load_model(tiny_hf_model("gpt2", dtype)), forward.packed_logits
-    monkeypatch.setattr(forward, "packed_logits", lambda *args, **options: real(*args, **options) * 1.01)
+    model, real = ps.load_model(tiny_hf_model("gpt2", dtype)), door.packed_logits
+    monkeypatch.setattr(door, "packed_logits", lambda *args, **options: real(*args, **options) * 1.01)
     found: list[bool] = []
     messages = warned(lambda: found.append(is_packed(model)))
     assert found == [packed]

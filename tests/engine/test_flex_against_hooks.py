@@ -1,12 +1,12 @@
-"""The causal layout over flex attention: its mask says what the padded attention does. A CPU runs it forward only."""
+"""The causal layout over flex attention: its mask says what the padded attention does. A CPU runs it run only."""
 
 import pytest
 import torch
 
 import promptscope as ps
-from promptscope.engine import forward, logits_where
+from promptscope.engine import run
 from promptscope.engine.flex import FlexPass
-from tests.engine.ways import PROMPTS, assert_exact, by_hooks, by_packing, gradient, texts, wanted
+from tests.engine.ways import PROMPTS, assert_exact, by_hooks, by_packing, gradient, logits_where, texts, wanted
 from tests.tiny_models import CAUSAL, hooked, tiny_hf_model
 
 # Without its compiler (GPUs only) it says that it is slow; that is not in question here.
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without to
 
 @pytest.fixture(autouse=True)
 def flex(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "fastest_pass", lambda model: FlexPass)
+    monkeypatch.setattr(run, "fastest_pass", lambda model: FlexPass)
 
 
 @pytest.mark.parametrize("name", [*PROMPTS, "none"])

@@ -10,13 +10,13 @@ from torch import nn
 from transformers.pytorch_utils import Conv1D
 
 import promptscope as ps
-from promptscope.engine import can_prepack, execution, kernel, linears, logits_where, only_tokens, uses_prepacked
+from promptscope.engine import can_prepack, execution, kernel, linears, only_tokens, uses_prepacked
 from promptscope.engine.linears import _packed, prepacked, prepacking_pays, weight_of
 from promptscope.files import tensor_hash
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.scoring import word_logits
 from promptscope.models import HookedModel
-from tests.engine.ways import EVERY, assert_rounded, by_hooks, by_packing, gradient, texts, wanted
+from tests.engine.ways import EVERY, assert_rounded, by_hooks, by_packing, gradient, logits_where, texts, wanted
 from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
 from tests.training.toy import toy_model, toy_task
 

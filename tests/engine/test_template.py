@@ -5,10 +5,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from promptscope.engine import logits_where, share
+from promptscope.engine import share
 from promptscope.engine.template import common_prefix, common_template
 from tests.batches import Ragged
-from tests.engine.ways import EXACT, PROMPTS, assert_exact, by_hooks, by_packing, gradient, texts
+from tests.engine.ways import EXACT, PROMPTS, assert_exact, by_hooks, by_packing, gradient, logits_where, texts
 from tests.tiny_models import CAUSAL, hooked
 
 token = st.integers(0, 1)  # two kinds only, so that texts agree often

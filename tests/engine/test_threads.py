@@ -8,9 +8,9 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.engine import checkpointed, kernel, only_tokens
+from promptscope.engine import Texts, checkpointed, kernel, only_tokens
 from promptscope.engine.attention import running
-from promptscope.engine.forward import packed_logits
+from promptscope.engine.run import packed_logits
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.scoring import word_logits
 from promptscope.models import HookedModel
@@ -136,7 +136,7 @@ def test_blocks_of_two_threads_wait_for_each_other() -> None:
     def passes() -> torch.Tensor:
         with ps.execution(prepacked=True), kernel(model), checkpointed(model):
             order.append("other")
-            return packed_logits(model, where, ids, batch.attention_mask)
+            return packed_logits(model, Texts(ids, batch.attention_mask, where))
 
     expected = model.logits(ids, batch.attention_mask)[where]
     with ps.execution(prepacked=True), kernel(model), checkpointed(model):

@@ -58,12 +58,12 @@ def test_logits_are_those_of_a_mask_in_a_pad_slot(n: int, way: str) -> None:
     model, batch = toy_model("bert", torch.float64), batch_of(examples()[:n])
     prompt = ps.SoftPrompt(K, seed=2).bind(model)
     with ps.execution(packed=way == "packed"):
-        got = target_logits(model, batch, prompt)
-        alone = target_logits(model, batch, None)
+        got = target_logits(model, batch, [prompt])
+        alone = target_logits(model, batch)
     close(got, bare(batch, prompt.vectors()))
     close(alone, bare(batch, None))
     attended = replace(batch, unseen=None)
-    assert (target_logits(model, attended, prompt) - got).abs().max() > 1e-3
+    assert (target_logits(model, attended, [prompt]) - got).abs().max() > 1e-3
     hooked = model.logits(batch.input_ids, batch.attention_mask, prompt, via="hooks", unseen=batch.unseen)
     close(hooked[batch.targets != IGNORED], got)
 

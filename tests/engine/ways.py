@@ -5,7 +5,8 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from promptscope.engine.forward import packed_logits
+from promptscope.engine import Shared, Texts, logits, place
+from promptscope.engine.run import packed_logits
 from promptscope.models import HookedModel
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from tests.batches import Ragged, ragged
@@ -54,9 +55,22 @@ def by_packing(
     model: HookedModel, batch: Ragged, prompts: Sequence[Prompt], where: Tensor, which: Tensor | None = None
 ) -> Tensor:
     """Return the logits of the packed pass at *where*; no model falls back here."""
-    return packed_logits(
-        model, where, batch.input_ids, batch.attention_mask, prompts, which, decoder_ids=batch.decoder_input_ids
-    )
+    wanted_texts = Texts(batch.input_ids, batch.attention_mask, where, batch.decoder_input_ids)
+    return packed_logits(model, wanted_texts, place(model, prompts), which)
+
+
+def logits_where(
+    model: HookedModel,
+    where: Tensor,
+    ids: Tensor,
+    mask: Tensor,
+    prompts: Sequence[Prompt] = (),
+    which: Tensor | None = None,
+    decoder_ids: Tensor | None = None,
+    shared: Shared | None = None,
+) -> Tensor:
+    """Return the logits at *where* through the engine's door."""
+    return logits(model, Texts(ids, mask, where, decoder_ids), prompts, which, shared)
 
 
 def gradient(logits: Tensor, prompt: Prompt) -> Tensor:

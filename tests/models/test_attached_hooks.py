@@ -100,7 +100,7 @@ def test_users_hooks_see_what_the_prompt_wrote_and_may_edit_it() -> None:
 
 @pytest.mark.parametrize("family", CAUSAL)
 def test_texts_padded_in_front_keep_their_columns_under_hooks(family: str) -> None:
-    from promptscope.engine import logits_where
+    from tests.engine.ways import logits_where
 
     model = hooked(family)
     ids = torch.randint(3, 200, (3, 7), generator=torch.Generator().manual_seed(1))

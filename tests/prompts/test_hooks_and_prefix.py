@@ -3,6 +3,8 @@
 import pytest
 import torch
 
+from promptscope.engine import Shared, Texts
+from promptscope.engine.plain import plain_logits
 from promptscope.errors import PromptError
 from promptscope.models import Via
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
@@ -59,14 +61,15 @@ def test_prefix_is_a_hugging_face_cache(family: str) -> None:
 
 
 @pytest.mark.parametrize("family", CAUSAL)
-def test_logits_where_equals_logits(family: str) -> None:
+def test_logits_of_the_twin_behind_a_prefix(family: str) -> None:
     model, batch = hooked(family), ragged(family)
     prompt = DeepPrompt(3).bind(model)
     where = batch.attention_mask.bool()
     where[:, 1] = False
     want = model.logits(batch.input_ids, batch.attention_mask, prompt, via="hooks")[where]
-    got = model.logits_where(where, batch.input_ids, batch.attention_mask, prompt)
-    with_prefix = model.logits_where(where, batch.input_ids, batch.attention_mask, prefix=prompt.prefix(model).detach())
+    texts = Texts(batch.input_ids, batch.attention_mask, where)
+    got = plain_logits(model, texts, [prompt.place(model)])
+    with_prefix = plain_logits(model, texts, shared=Shared(1, prompt.prefix(model).detach()))
     torch.testing.assert_close(got, want, rtol=0, atol=1e-5)
     torch.testing.assert_close(with_prefix, want, rtol=0, atol=1e-5)
     assert not with_prefix.requires_grad

@@ -163,7 +163,7 @@ def test_tied_prompt_of_tokens() -> None:
         (SoftPrompt(7, "vocab:6"), "7 positions need as many tokens, there are 6"),
         (SoftPrompt(1, "labels:good,bad"), "2 labels do not fit into 1 prompt positions"),
         (SoftPrompt(2, "labels"), "needs words"),
-        (SoftPrompt(3, init.FromPrompt(SoftPrompt(2))), "can start from an input-level prompt of the same length"),
+        (SoftPrompt(3, init.FromPrompt(SoftPrompt(2))), "can start from an input-level prompt of as many"),
         (SoftPrompt(2, init.FromPrompt(DeepPrompt(2))), "can start from an input-level prompt"),
         (DeepPrompt(3, init=init.FromPrompt(SoftPrompt(2))), "lengths differ"),
         (DeepPrompt(2, init=init.FromPrompt(DeepPrompt(2, tied=True))), "must agree to start from a deep prompt"),

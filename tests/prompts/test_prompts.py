@@ -161,7 +161,7 @@ def test_generation_with_hooks_and_a_cache() -> None:
 
 def test_yarn_keys_turn_back() -> None:
     """YaRN stretches keys besides turning them; what an adapter holds must still come back exactly."""
-    from promptscope.prompts.rotary import after_rotary, before_rotary
+    from promptscope.models.rotary import after_rotary, before_rotary
 
     hf = tiny_hf_model("llama")
     config = hf.config

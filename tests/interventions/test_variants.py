@@ -5,8 +5,8 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.interventions.fronts import stand_in_front
 from promptscope.interventions.tokens import without_each
+from promptscope.interventions.variants import Variants
 from promptscope.prompts import Prompt
 from tests.interventions.variants import EXACT, HOWS, PROMPTS, K, as_batch, by_hooks, examples
 from tests.tiny_models import FAMILIES
@@ -32,10 +32,10 @@ def test_every_variant_is_what_the_hooks_say(family: str, how: str, name: str) -
     texts = [record.input_ids[: record.label_start - 1] for record in records]
     whole = by_hooks(model, records, prompt)
     for kept in (EACH[1:], PAIRS, NONE):
-        front = stand_in_front(model, prompt, how, kept, texts)
+        variants = Variants(model, prompt, how, kept, texts)
         chosen = [*range(1, len(kept)), 0]  # not in order, and all of them: the pass must not mix them up
         with torch.no_grad():
-            ours = front.logits(as_batch(records), chosen).unflatten(0, (len(chosen), -1))
+            ours = variants.logits(as_batch(records), chosen).unflatten(0, (len(chosen), -1))
         for i, mine in zip(chosen, ours, strict=True):
             theirs = by_hooks(model, records, transformed(prompt, how, kept[i]))
             assert (mine - theirs).norm() <= EXACT[family] * theirs.norm()
@@ -48,8 +48,8 @@ def test_the_plain_way_gives_the_same(family: str, how: str) -> None:
     model = toy_model(family, torch.float64)
     prompt, records = PROMPTS["v1"]().bind(model), examples(model)
     with ps.execution(packed=False), torch.no_grad():
-        front = stand_in_front(model, prompt, how, EACH[1:], [])
-        ours = front.logits(as_batch(records), [2, 0]).unflatten(0, (2, -1))
+        variants = Variants(model, prompt, how, EACH[1:], [])
+        ours = variants.logits(as_batch(records), [2, 0]).unflatten(0, (2, -1))
     for i, mine in zip([2, 0], ours, strict=True):
         theirs = by_hooks(model, records, transformed(prompt, how, EACH[1:][i]))
         assert (mine - theirs).norm() <= 1e-9 * theirs.norm()
@@ -60,6 +60,6 @@ def test_heads_that_share_keys_and_one_variant_alone(how: str) -> None:
     model = toy_model("llama", torch.float64)
     prompt, records = PROMPTS["v2 untied"]().bind(model), examples(model, 1)
     with torch.no_grad():
-        ours = stand_in_front(model, prompt, how, EACH[2:3], [records[0].input_ids[:2]]).logits(as_batch(records), [0])
+        ours = Variants(model, prompt, how, EACH[2:3], [records[0].input_ids[:2]]).logits(as_batch(records), [0])
     theirs = by_hooks(model, records, transformed(prompt, how, EACH[2]))
     assert (ours - theirs).norm() <= EXACT["llama"] * theirs.norm()

@@ -1,0 +1,31 @@
+"""A padded batch of texts as the engine takes it: tokens, where logits are wanted, what nothing attends to."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from jaxtyping import Bool, Int
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class Texts:
+    """R texts. `mask` is not zero on real tokens; padding behind a text changes nothing, padding in front moves it so
+    many positions away from its prompt.
+
+    `where` marks the positions whose logits are wanted: of `ids`, on encoder-decoders of `decoder_ids`. `unseen`
+    (masked models) marks tokens that nothing attends to.
+    """
+
+    ids: Int[Tensor, "R n"]
+    mask: Int[Tensor, "R n"] | Bool[Tensor, "R n"]
+    where: Bool[Tensor, "R t"]
+    decoder_ids: Int[Tensor, "R t"] | None = None
+    unseen: Bool[Tensor, "R n"] | None = None
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def pick(self, texts: Bool[Tensor, "R"]) -> "Texts":
+        """Return some of the texts."""
+        picked: dict[str, Any] = {name: None if x is None else x[texts] for name, x in vars(self).items()}
+        return Texts(**picked)

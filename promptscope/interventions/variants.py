@@ -1,0 +1,49 @@
+"""Variants of one prompt, behind which any number of batches can run: computed once where that is exact."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from promptscope.engine import logits, share
+from promptscope.inference.targets import texts_of
+from promptscope.interventions.edits import edited
+from promptscope.models import HookedModel
+from promptscope.prompts import Prompt
+from promptscope.tasks import Batch, concatenate
+
+
+class Variants:
+    """G variants of *prompt* with as many visible tokens each: *kept* says which, and *how* what is done to the others.
+
+    *texts*: all texts that will run behind them, each without the token that predicts.
+    """
+
+    def __init__(
+        self,
+        model: HookedModel,
+        prompt: Prompt,
+        how: str,
+        kept: Bool[np.ndarray, "G k"],
+        texts: Sequence[Sequence[int]],
+    ) -> None:
+        self.model, whole = model, prompt.place(model)
+        some = [row for row in kept if how != "remove" or row.any()]  # without any token there is no prompt
+        self.placements = [edited(whole, how, row.tolist(), model) for row in some]
+        self.shared = share(model, self.placements, texts)
+
+    def logits(self, batch: Batch, chosen: Sequence[int]) -> Float[Tensor, "rows V"]:
+        """Return the logits that predict the targets of *batch* behind each of the *chosen* variants, in turn."""
+        repeated, which = _repeated(batch, len(chosen))
+        if not self.placements:
+            return logits(self.model, texts_of(repeated), shared=self.shared)
+        shared = None if self.shared is None else self.shared.pick(chosen)
+        return logits(self.model, texts_of(repeated), [self.placements[i] for i in chosen], which, shared)
+
+
+def _repeated(batch: Batch, n: int) -> tuple[Batch, Int[Tensor, "records"]]:
+    """Put *n* copies of a batch below each other, and say which copy each record is of."""
+    which = torch.arange(n, device=batch.input_ids.device).repeat_interleave(len(batch))
+    return concatenate([batch] * n), which

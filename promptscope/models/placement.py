@@ -1,0 +1,84 @@
+"""A prompt as data: what stands at its positions, in which layers, and which of the positions are hidden."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import TYPE_CHECKING, Any
+
+from jaxtyping import Float
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from promptscope.models.hooked import HookedModel
+
+
+@dataclass(frozen=True)
+class KeysValues:
+    """Keys and values at k positions in front of the text, in some *layers* of one attention.
+
+    Layers that are not among them do not see the positions. `after_rotary`: keys as a cache holds them, turned to
+    positions 0..k-1 already.
+    """
+
+    keys: Float[Tensor, "L kv_head k d_head"]
+    values: Float[Tensor, "L kv_head k d_head"]
+    layers: tuple[int, ...]
+    after_rotary: bool = False
+
+
+@dataclass(frozen=True)
+class Placement:
+    """What a prompt puts in front of a text on one model: k positions, made of vectors or of keys and values.
+
+    `vectors`: embeddings at positions 0..k-1, which run through the model. `parts`: keys and values, by attention (the
+    names of `DeepPrompt(parts=...)`). `hidden`: positions that are taken and that nothing attends to.
+
+    Everything that runs a prompt reads its placement: hooks (`hooks_of`, the definition), a prefix cache (`prefix_of`),
+    the packed pass (`promptscope.engine`). A placement may be given wherever a prompt may.
+    """
+
+    length: int
+    vectors: Float[Tensor, "k d_model"] | None = None
+    parts: Mapping[str, KeysValues] = field(default_factory=dict)
+    hidden: tuple[int, ...] = ()
+
+    def place(self, model: HookedModel) -> Placement:
+        """Return the placement itself."""
+        return self
+
+    @property
+    def visible(self) -> list[int]:
+        """The positions that are not hidden."""
+        return [position for position in range(self.length) if position not in self.hidden]
+
+    def slots(self, model: HookedModel) -> dict[str, int]:
+        """Return how many positions are taken in front of each stream (`encoder`, `decoder`) of *model*."""
+        streams = {model.family.attentions[part].keys for part in self.parts}
+        if self.vectors is not None:
+            streams.add("encoder")
+        return {stream: self.length for stream in sorted(streams)}
+
+    def sees_everywhere(self, model: HookedModel) -> bool:
+        """Say whether every layer of *model* sees the positions."""
+        return all(len(part.layers) == model.shape.n_layers for part in self.parts.values())
+
+    def cut(self, positions: Sequence[int]) -> Placement:
+        """Hide more positions from attention; nothing moves."""
+        return replace(self, hidden=tuple(sorted({*self.hidden, *positions})))
+
+    def map(self, change: Callable[[Float[Tensor, "*layers k d"]], Tensor]) -> Placement:
+        """Apply *change* to the vectors, keys and values, each `[..., k, d]`; it may change k, the same everywhere."""
+        parts = {
+            name: replace(part, keys=change(part.keys), values=change(part.values)) for name, part in self.parts.items()
+        }
+        vectors = None if self.vectors is None else change(self.vectors)
+        length = next(x.shape[-2] for x in (vectors, *(part.keys for part in parts.values())) if x is not None)
+        return replace(self, length=length, vectors=vectors, parts=parts)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Return all numbers, by name."""
+        found: dict[str, Any] = {} if self.vectors is None else {"vectors": self.vectors}
+        for name, part in self.parts.items():
+            found |= {f"{name}_keys": part.keys, f"{name}_values": part.values}
+        return found

@@ -1,0 +1,93 @@
+"""A placement as keys and values in front of every layer: what a cache of the model would hold."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+from transformers import DynamicCache
+
+from promptscope.errors import PromptError
+from promptscope.models.placement import KeysValues, Placement
+from promptscope.models.prefix import Prefix
+from promptscope.models.rotary import after_rotary
+
+if TYPE_CHECKING:
+    from promptscope.models.hooked import HookedModel
+
+
+def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
+    """Return what every layer of a causal model sees of *placement*.
+
+    Vectors run through the model once, alone: no prompt position can see the text that follows.
+
+    Raises:
+        PromptError: *model* is not causal.
+        ModelError: hooks are attached, which the twin has not.
+    """
+    if model.family.kind != "causal":
+        raise PromptError(
+            f"a prefix cache exists for causal models only, and {model.name!r} is a {model.family.kind} model: "
+            "its keys depend on the text. Use prompt.hooks(model)"
+        )
+    model.need_no_hooks("prompt.prefix")
+    if placement.vectors is None:
+        prefix = written(model, [placement], "self")
+        assert prefix is not None
+        return prefix
+    kept = placement.visible
+    if not kept:
+        return nothing_seen(model, 1, placement.length)
+    cache = DynamicCache()
+    model.twin.base_model(
+        inputs_embeds=placement.vectors[kept].to(model.dtype)[None],
+        position_ids=torch.tensor([kept], device=model.device),
+        past_key_values=cache,
+        use_cache=True,
+    )
+    layers = range(model.shape.n_layers)
+    keys, values = (tuple(getattr(cache.layers[i], name) for i in layers) for name in ("keys", "values"))
+    return Prefix(keys, values, frozenset(layers), placement.length - len(kept))
+
+
+def written(model: HookedModel, placements: Sequence[Placement], part: str) -> Prefix | None:
+    """Stack the keys and values that *placements* write to one attention; None where they write none.
+
+    Layers that are not chosen hold zeros, which they do not see.
+    """
+    found = [placement.parts[part] for placement in placements if part in placement.parts]
+    if not found:
+        return None
+    keys = [_turned(one, model) for one in found]
+    values = [one.values.to(model.dtype) for one in found]
+    if any(placement.hidden for placement in placements):
+        kept = visible(placements, model.device)
+        keys, values = ([x[:, :, at] for x, at in zip(xs, kept, strict=True)] for xs in (keys, values))
+    rows = {layer: row for row, layer in enumerate(found[0].layers)}
+    unseen = torch.zeros_like(torch.stack([x[0] for x in keys]))
+    every = range(model.layers[model.family.attentions[part].stack])
+    stacked = [
+        tuple(torch.stack([x[rows[i]] for x in xs]) if i in rows else unseen for i in every) for xs in (keys, values)
+    ]
+    gaps = placements[0].length - keys[0].shape[2]
+    return Prefix(stacked[0], stacked[1], frozenset(rows), gaps)
+
+
+def nothing_seen(model: HookedModel, n: int, taken: int) -> Prefix:
+    """Return the prefix of *n* prompts whose *taken* positions are all hidden."""
+    layers = range(model.shape.n_layers)
+    none = torch.zeros(n, model.shape.n_kv_heads, 0, model.shape.d_head, dtype=model.dtype, device=model.device)
+    return Prefix((none,) * len(layers), (none,) * len(layers), frozenset(layers), taken)
+
+
+def visible(placements: Sequence[Placement], device: torch.device) -> Int[Tensor, "G s"]:
+    """Return the positions of each placement that are not hidden: as many in all."""
+    return torch.tensor([placement.visible for placement in placements], dtype=torch.long, device=device)
+
+
+def _turned(part: KeysValues, model: HookedModel) -> Float[Tensor, "L kv_head k d_head"]:
+    keys = part.keys.to(model.dtype)
+    return keys if part.after_rotary else after_rotary(keys, model)
