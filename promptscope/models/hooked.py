@@ -13,9 +13,10 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from promptscope.errors import ModelError, PromptError
+from promptscope.checks import checked
+from promptscope.errors import ModelError, PromptError, shortened
 from promptscope.files import content_hash, fingerprint, tensor_hash
-from promptscope.models.attached import AttachedHook, Hook, Watch, attach, silent_points
+from promptscope.models.attached import AttachedHook, Hook, Watch, as_hooks, attach, silent_points
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
@@ -200,12 +201,14 @@ class HookedModel:
         """List every hook point: name, layer, shape, meaning, and whether a written value acts."""
         return hook_point_table(self.family, self.layers)
 
+    @checked()
     def site(self, name: str) -> list[str]:
         """Expand a site such as `"attn.hook_pattern"` to its hook points, one for each layer."""
         return expand_site(name, self.family, self.layers)
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_model"]:
         """Return token vectors as the first layer gets them (some families scale inside the module)."""
+        self._check_range(ids)
         return self._embedding(ids.to(self.device))
 
     @property
@@ -228,7 +231,7 @@ class HookedModel:
         Raises:
             ModelError: no such hook point, one that never fires, or another thread has hooks attached.
         """
-        hooks = list(fwd_hooks)
+        hooks = as_hooks(fwd_hooks)
         self._check_points([name for name, _ in hooks])
         with self._turns.own(self.name), attach(self.bridge, last=hooks):
             yield self.bridge
@@ -256,7 +259,7 @@ class HookedModel:
         Raises:
             ModelError: as `hooks` does.
         """
-        hooks = list(hooks)
+        hooks = as_hooks(hooks)
         with self._turn():
             self._check_points([name for name, _ in hooks])
             with attach(self.bridge, last=hooks):
@@ -308,6 +311,8 @@ class HookedModel:
         """
         if prompt is not None and not isinstance(prompt, PromptLike):
             raise PromptError(f"prompt must be a soft prompt, such as ps.SoftPrompt(20), not {prompt!r}")
+        if decoder_input_ids is not None:
+            self._check_decoder_inputs(decoder_input_ids, len(input_ids))
         with self.turn(hooks):
             return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen)
 
@@ -320,7 +325,7 @@ class HookedModel:
         decoder_input_ids: Tensor | None,
         unseen: Tensor | None,
     ) -> Tensor:
-        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.check_inputs(input_ids, attention_mask)
         order = to_right_padding(mask)
         input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
         if unseen is not None:
@@ -384,7 +389,7 @@ class HookedModel:
         *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*: see
         `logits`.
         """
-        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.check_inputs(input_ids, attention_mask)
         if unseen is not None:
             self._check_unseen(input_ids, unseen)
             mask = mask * ~unseen.to(self.device)
@@ -417,7 +422,7 @@ class HookedModel:
             ModelError: hooks are attached, which the twin has not.
         """
         self.need_no_hooks("model.hidden")
-        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.check_inputs(input_ids, attention_mask)
         if prefix is None:
             self.check_context(input_ids.shape[1])
             return self.twin.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
@@ -463,6 +468,24 @@ class HookedModel:
                 f"{self.shape.context}: use a shorter prompt{truncate}"
             )
 
+    def _check_decoder_inputs(self, ids: Any, rows: int) -> None:
+        if self.family.kind != "seq2seq":
+            raise ModelError(
+                f"decoder_input_ids are for encoder-decoders, and {self.name!r} is a {self.family.kind} model: leave "
+                "them out"
+            )
+        if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.is_floating_point() or len(ids) != rows:
+            got = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else repr(ids)
+            raise ModelError(f"decoder_input_ids must be whole numbers [{rows}, m], got {shortened(got)}")
+        self._check_range(ids)
+
+    def _check_range(self, ids: Tensor) -> None:
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.shape.vocab_size:
+            raise ModelError(
+                f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(ids.min())}..{int(ids.max())}: were "
+                "they made with another model's tokenizer?"
+            )
+
     def _check_unseen(self, input_ids: Int[Tensor, "B n"], unseen: Bool[Tensor, "B n"]) -> None:
         if self.family.kind != "masked":
             raise ModelError(f"unseen tokens are for masked models, and {self.name!r} is a {self.family.kind} model")
@@ -471,7 +494,7 @@ class HookedModel:
                 f"unseen must have the shape of input_ids, {tuple(input_ids.shape)}, not {tuple(unseen.shape)}"
             )
 
-    def _check_inputs(
+    def check_inputs(
         self, input_ids: Int[Tensor, "B n"], attention_mask: Int[Tensor, "B n"] | None
     ) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
         whole = isinstance(input_ids, Tensor) and not (input_ids.is_floating_point() or input_ids.dtype == torch.bool)
@@ -481,17 +504,23 @@ class HookedModel:
                 f"input_ids must be a tensor of whole numbers [B, n] with at least one token, got {got[:80]}: "
                 "use tokenizer(texts, padding=True, return_tensors='pt').input_ids"
             )
-        if not 0 <= int(input_ids.min()) <= int(input_ids.max()) < self.shape.vocab_size:
-            raise ModelError(
-                f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(input_ids.min())}.."
-                f"{int(input_ids.max())}: were they made with another model's tokenizer?"
-            )
+        self._check_range(input_ids)
         input_ids = input_ids.to(self.device)
         if attention_mask is None:
             return input_ids, torch.ones_like(input_ids)
+        if not isinstance(attention_mask, Tensor) or attention_mask.is_floating_point():
+            got = str(attention_mask.dtype) if isinstance(attention_mask, Tensor) else repr(attention_mask)
+            raise ModelError(
+                f"attention_mask must be a tensor of whole numbers, 1 for tokens and 0 for padding, got {got}"
+            )
         if attention_mask.shape != input_ids.shape:
             raise ModelError(
                 f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, "
                 f"not {tuple(attention_mask.shape)}; prompt slots are added inside"
+            )
+        if not 0 <= int(attention_mask.min()) <= int(attention_mask.max()) <= 1:
+            raise ModelError(
+                f"attention_mask must be 1 for tokens and 0 for padding, got numbers from {int(attention_mask.min())} "
+                f"to {int(attention_mask.max())}"
             )
         return input_ids, attention_mask.to(self.device)

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from promptscope.checks import checked
-from promptscope.errors import PromptError
-from promptscope.files import read_json, sha256_file, write_json, write_tensors
+from promptscope.errors import PromptError, shortened
+from promptscope.files import is_there, read_json, sha256_file, write_json, write_tensors
 from promptscope.models import HookedModel
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
@@ -72,8 +72,8 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
         PromptError: no prompt there, a damaged or foreign file, or another model's prompt.
     """
     folder = Path(folder)
-    if not folder.is_dir():
-        raise PromptError(f"no prompt folder {str(folder)!r}")
+    if not is_there(folder) or not folder.is_dir():
+        raise PromptError(f"no prompt folder {shortened(str(folder))!r}")
     # A prompt saved into the adapter's folder it came from is the newer one.
     ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
     prompt = _read(folder) if ours else read_peft(folder)

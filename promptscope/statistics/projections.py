@@ -44,7 +44,7 @@ def pca_projection(x: Float[np.ndarray, "N d"], n_neighbours: int = 10) -> Proje
     return _projection("pca", x, pca.transform(x.astype(np.float64)), "l2", n_neighbours, 0, {}, shares)
 
 
-@checked(n_neighbours=1, seed=0)
+@checked(n_neighbours=1, seed=0, pca_dims=1)
 def tsne_projection(
     x: Float[np.ndarray, "N d"],
     perplexity: float = 30.0,
@@ -73,7 +73,7 @@ def tsne_projection(
     return _projection("t-SNE", x, points, metric, n_neighbours, seed, settings)
 
 
-@checked(n_neighbours=1, seed=0)
+@checked(n_neighbours=1, seed=0, pca_dims=1, n_umap_neighbours=1)
 def umap_projection(
     x: Float[np.ndarray, "N d"],
     n_umap_neighbours: int = 15,

@@ -3,12 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-from promptscope.checks import check_fields
+from promptscope.checks import checked
 from promptscope.errors import RunError
 
 _MOST_EPOCHS = 1_000_000
 
 
+@checked(error=RunError)
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of a run.
@@ -62,7 +63,6 @@ class TrainConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        check_fields(self, RunError)
         if (self.steps is None) == (self.epochs is None):
             raise RunError(f"give either steps or epochs, got steps={self.steps}, epochs={self.epochs}")
         for name in (

@@ -24,6 +24,7 @@ from promptscope.training.run import Run
 from promptscope.training.single import Job
 
 
+@checked()
 @dataclass(frozen=True)
 class GridRun:
     """One run of a grid: what `ps.train` takes."""

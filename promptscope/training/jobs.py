@@ -36,6 +36,7 @@ Files = tuple[tuple[str, int, int], ...]
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@checked()
 @dataclass(frozen=True)
 class RunConfig:
     """One run for a worker: what `ps.train` takes, with the model by name or path.

@@ -3,8 +3,7 @@
 import inspect
 import tempfile
 import types
-import typing
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
@@ -26,16 +25,59 @@ NOT_CALLED = {
 }
 """Why a public name has no calls here."""
 
-RESULTS = (
-    "Account Answers Carriers Comparison Component CutPrompt Effect Importance Inputs Loaded LogitLens ManyRuns "
-    "NearestTokens Part Patchscope ProbeResult PromptEffect Shifts SkillNeurons Subject WordsComparison Alignment "
-    "Concentration GroupedMean MantelTest Projection PromptSimilarities ShapleyValues SilhouetteTest Transfer "
-    "HookedModel Prompt Probe Capture JointCapture PairedCapture SummedCapture View Entries"
-).split()
+RESULTS = [
+    "Account",
+    "Answers",
+    "Carriers",
+    "Comparison",
+    "Component",
+    "CutPrompt",
+    "Effect",
+    "Importance",
+    "Inputs",
+    "Loaded",
+    "LogitLens",
+    "ManyRuns",
+    "NearestTokens",
+    "Part",
+    "Patchscope",
+    "ProbeResult",
+    "PromptEffect",
+    "Shifts",
+    "SkillNeurons",
+    "Subject",
+    "WordsComparison",
+    "Alignment",
+    "Concentration",
+    "GroupedMean",
+    "MantelTest",
+    "Projection",
+    "PromptSimilarities",
+    "ShapleyValues",
+    "SilhouetteTest",
+    "Transfer",
+    "HookedModel",
+    "Prompt",
+    "Probe",
+    "Capture",
+    "JointCapture",
+    "PairedCapture",
+    "SummedCapture",
+    "View",
+    "Entries",
+    "LayerGroups",
+    "AttentionBlock",
+    "HeadOutputParts",
+    "PerQueryKL",
+    "PromptMass",
+    "ReceivedAttention",
+    "ResidualAt",
+    "UnembeddingCosines",
+]
 
 METHODS = {
     "HookedModel.logits": lambda: model().logits,
-    "HookedModel.hooks": lambda: model().hooks,
+    "HookedModel.hooks": lambda: under_hooks,
     "HookedModel.site": lambda: model().site,
     "Task.from_records": lambda: ps.Task.from_records,
     "Task.with_splits": lambda: task().with_splits,
@@ -103,6 +145,12 @@ def folder() -> Path:
     where = Path(tempfile.mkdtemp())
     prompt().save(where)
     return where
+
+
+def under_hooks(fwd_hooks: Iterable[ps.models.Hook]) -> None:
+    """Enter the block: the call alone does nothing yet."""
+    with model().hooks(fwd_hooks):
+        pass
 
 
 MADE: dict[str, Callable[[], Any]] = {

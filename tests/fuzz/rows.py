@@ -69,7 +69,9 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         prompt=["folder", 3],
         hooks=[[("blocks.0.nothing", print)], [("x",)], "x"],
     )
-    rows |= _with(ps.load_model, {"model": "embedded-causal"}, model=["embedded-casual", "/nowhere", "", "\0", "a" * 9000])
+    rows |= _with(
+        ps.load_model, {"model": "embedded-causal"}, model=["embedded-casual", "/nowhere", "", "\0", "a" * 9000]
+    )
     rows |= _with(
         ps.load_model, {"model": "embedded-causal"}, device=["meta", "nowhere", 3.5], dtype=["float99", "int8", 3]
     )
@@ -101,7 +103,9 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
         target=["", "{text}", "{label}{label}", "x{label}", "{label}x"],
         specials=[{"boss": "a"}, {"bos": 3}, "bos"],
     )
-    rows |= _with(ps.Verbalizer, {"words": {"a": "b"}}, words=[{}, {"a": ""}, {"a": 3}, {b"a": "b"}, {"a": "x", "b": "x"}])
+    rows |= _with(
+        ps.Verbalizer, {"words": {"a": "b"}}, words=[{}, {"a": ""}, {"a": 3}, {b"a": "b"}, {"a": "x", "b": "x"}]
+    )
     rows |= _with(
         task().with_splits,
         {"test": 0.1},
@@ -130,7 +134,11 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     rows |= _with(ps.TrainConfig, {}, epochs=[0, -1, float("inf"), float("nan"), 1e300, "3"])
     for kind in (ps.SoftPrompt, ps.DeepPrompt):
         rows |= _with(
-            kind, {"length": 3}, length=[0, -1, 2.5, "3", None, True], init=["unifrom", 3, "vocab:x"], seed=[-1, 2**70, "0"]
+            kind,
+            {"length": 3},
+            length=[0, -1, 2.5, "3", None, True],
+            init=["unifrom", 3, "vocab:x"],
+            seed=[-1, 2**70, "0"],
         )
     rows |= _with(ps.DeepPrompt, {}, layers=[[0.5], "01", 3, ["a"]], parts=["self", [3]], tied=["yes", 1])
     rows |= {
@@ -148,7 +156,14 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     rows |= _with(ps.Run, {"folder": EMPTY}, folder=[EMPTY, "/nowhere", "", "\0", 3])
     rows |= _with(
         ps.probe,
-        {"model": model(), "probes": "attention_kl", "prompts": prompt(), "task": task(), "limit": 2, "progress": False},
+        {
+            "model": model(),
+            "probes": "attention_kl",
+            "prompts": prompt(),
+            "task": task(),
+            "limit": 2,
+            "progress": False,
+        },
         probes=["attention_lk", [], [3], 3, ["attention_kl", "attention_kl"], ""],
         prompts=[{"": 3}, "folder", {}, [prompt()]],
         task=["continent_en", None, [], [1]],
@@ -160,8 +175,8 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     for function in (ps.importance, ps.shapley):
         base = {"prompt": prompt(), "models": model(), "task": task(), "limit": 2}
         rows |= _with(function, base, split=["tset"], limit=[0], batch_size=[0], models=["", [], {}, 3], task=["x"])
-    rows |= _with(ps.readings.read_logit_lens, read, n=[0, 10**9], label_words=["Paris", [3], [""], [b"x"]], nulls=[3])
-    rows |= _with(ps.readings.read_nearest_tokens, read, n=[0, 10**9], nulls=[3, "random"])
+    rows |= _with(ps.readings.read_logit_lens, read, n=[0], label_words=["Paris", [3], [""], [b"x"]], nulls=[3])
+    rows |= _with(ps.readings.read_nearest_tokens, read, n=[0], nulls=[3, "random"])
     rows |= _with(
         ps.readings.read_patchscope,
         read,
@@ -176,29 +191,53 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     for name in ("zero", "mean", "remove", "cut"):
         base = {"prompt": prompt(), "tokens": 0}
         rows |= _with(getattr(ps.interventions, name), base, tokens=[99, -1, [0, 99], "0", 0.5, [0.5], None, [True]])
-    rows |= _with(ps.interventions.mix, {"prompt": prompt(), "other": prompt(), "tokens": 0}, other=["x", ps.DeepPrompt(2)])
     rows |= _with(
-        s.paired_permutation_test, {"a": five, "b": five}, a=[hole, six, five.astype(object), [1.0]], n_permutations=[0, -1, 2.5]
+        ps.interventions.mix, {"prompt": prompt(), "other": prompt(), "tokens": 0}, other=["x", ps.DeepPrompt(2)]
     )
-    rows |= _with(s.silhouette_test, {"distances": square, "labels": list("aabbb")}, labels=["aabbb", list("ab"), list("aaaaa")])
-    rows |= _with(s.mantel_test, {"x": square, "y": square}, y=[square[:4, :4], square * np.nan], pairs=["twice"], strata=["aabbb", [0]])
+    rows |= _with(
+        s.paired_permutation_test,
+        {"a": five, "b": five},
+        a=[hole, six, five.astype(object), [1.0]],
+        n_permutations=[0, -1, 2.5],
+    )
+    rows |= _with(
+        s.silhouette_test, {"distances": square, "labels": list("aabbb")}, labels=["aabbb", list("ab"), list("aaaaa")]
+    )
+    rows |= _with(
+        s.mantel_test,
+        {"x": square, "y": square},
+        y=[square[:4, :4], square * np.nan],
+        pairs=["twice"],
+        strata=["aabbb", [0]],
+    )
     rows |= _with(s.mean_interval, {"values": five}, level=[0.0, 1.0, 95.0, -1.0], n_resamples=[0])
     rows |= _with(s.bootstrap_interval, {"estimate": lambda w: w @ five, "n_examples": 5}, n_examples=[0], level=[2.0])
-    rows |= _with(s.nearest_vectors, {"queries": square, "table": square}, n=[0, 99], metric=["cos"], exclude=[np.array([1])])
-    rows |= _with(s.hypergeometric_overlap, {"n": 5, "first": 2, "second": 2, "common": 1}, common=[3, -1], first=[9, -1])
+    rows |= _with(
+        s.nearest_vectors, {"queries": square, "table": square}, n=[0, 99], metric=["cos"], exclude=[np.array([1])]
+    )
+    rows |= _with(
+        s.hypergeometric_overlap, {"n": 5, "first": 2, "second": 2, "common": 1}, common=[3, -1], first=[9, -1]
+    )
     rows |= _with(s.effective_rank, {"x": square}, x=[square[None], square * np.inf, square.tolist()])
-    rows |= _with(s.layer_quarters, {"n_layers": 4}, n_layers=[0, 2], n_groups=[0, 9])
-    rows |= _with(ps.causal.effect, {"model": model(), "prompt": prompt(), "task": task(), "limit": 2}, split=["tset"], positions=["mine"])
+    rows |= _with(s.layer_quarters, {"n_layers": 4}, n_layers=[0], n_groups=[0])
+    rows |= _with(
+        ps.causal.effect,
+        {"model": model(), "prompt": prompt(), "task": task(), "limit": 2},
+        split=["tset"],
+        positions=["mine"],
+    )
     rows |= _with(ps.causal.text_prompt, {"model": model(), "text": "w"}, text=[""])
     rows |= _with(ps.causal.hard_prompt, {"model": model(), "ids": [1]}, ids=[[], [10**9], [-1], ["a"], "a"])
     rows |= _with(
-        ps.explain, {"model": model(), "prompt": prompt(), "task": task(), "parts": ["answers"]}, parts=[["anwers"], "answers", [], [3]]
+        ps.explain,
+        {"model": model(), "prompt": prompt(), "task": task(), "parts": ["answers"]},
+        parts=[["anwers"], "answers", [], [3]],
     )
     grid = {"a": ps.GridRun(ps.SoftPrompt(2), task(), ps.TrainConfig(steps=1))}
     rows |= _with(
         ps.train_grid,
         {"model": model(), "runs": grid, "progress": False},
-        runs=[{"a/b": grid["a"]}, {"": grid["a"]}, {"a": grid["a"], "b": grid["a"]}, {"a": 3}, [grid["a"]], {}],
+        runs=[{"a/b": grid["a"]}, {"": grid["a"]}, {"a": grid["a"], "b": grid["a"]}, {"a": 3}, [grid["a"]]],
         rows_per_pass=[0, -1],
     )
     rows |= _with(ps.Report, {"title": "a"}, title=[3, None])
