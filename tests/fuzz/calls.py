@@ -32,6 +32,7 @@ RESULTS = [
     "Comparison",
     "Component",
     "CutPrompt",
+    "EditedPrompt",
     "Effect",
     "Importance",
     "Inputs",
