@@ -44,7 +44,7 @@ class DeepPrompt(Prompt):
     True
     """
 
-    @checked()
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int = 20,

@@ -103,7 +103,7 @@ def _read(folder: Path) -> Prompt:
         raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
     try:
         prompt = _KINDS[description["type"]](**_constructor_arguments(description["settings"]))
-    except TypeError as error:
+    except (TypeError, PromptError) as error:
         raise PromptError(
             f"the settings {description['settings']} in {str(folder / 'prompt.json')!r} are not those of a "
             f"{description['type']}: the folder is damaged or was written by another version"

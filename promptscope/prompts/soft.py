@@ -32,7 +32,7 @@ class SoftPrompt(Prompt):
 
     embedding: nn.Parameter
 
-    @checked()
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int = 20,

@@ -36,7 +36,7 @@ class WaywardPrompt(SoftPrompt):
     0.0
     """
 
-    @checked()
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int,
