@@ -5,6 +5,7 @@ from benchmarks.flat_attention import Attention
 from benchmarks.generation import Generation
 from benchmarks.grids import Grid
 from benchmarks.growth import GrowthWithInputs, GrowthWithPrompt
+from benchmarks.half_precision import Bf16Training
 from benchmarks.inputs import Lengths
 from benchmarks.masking import Masking
 from benchmarks.probes import ProbePass
@@ -42,6 +43,10 @@ CASES: tuple[Case, ...] = (
     AttentionDeviation("gpt2-small", 120, 16, 16),
     ProbePass("gpt2-small", 20, 40, 16),
     GrowthWithInputs("gpt2-small", 20, 40, (16, 160)),
+    *(Bf16Training("smollm2-135m", "v1", k, Lengths(n), rows) for k, n, rows in _SHAPES[:2]),
+    Bf16Training("smollm2-135m", "v1", 20, _LONG_TAIL, 16, batches=2),
+    Bf16Training("smollm2-135m", "v2", 20, Lengths(30), 16),
+    Bf16Training("t5-small", "v1", 20, _SENTENCES, 16, targets=2),
     Training("bert-base", "v1", 20, _SENTENCES, 16),
     Training("t5-small", "v1", 20, _SENTENCES, 16, targets=2),
     Training("t5-base", "v1", 20, _SENTENCES, 16, targets=2),
@@ -74,6 +79,7 @@ QUICK: tuple[Case, ...] = (
     Training("tiny-llama", "v1", 20, Lengths(30), 16),
     Training("tiny-llama", "v1", 20, _LONG_TAIL, 16, batches=2),
     Training("tiny-llama", "v2", 20, Lengths(30), 16),
+    Bf16Training("tiny-llama", "v1", 20, Lengths(30), 16),
     Reparameterised("tiny-llama", 20, Lengths(30), 16),
     Masking("tiny-llama", 8, _TEXTS, 16, batch=8),
     Scoring("tiny-llama", "v1", 20, _EVALUATION, 48),

@@ -93,7 +93,7 @@ def training_variants(
     runs = _masked_runs(subject, prompt, batches)
     if runs is None:
         runs = _peft_runs(subject, prompt, batches)
-    runs |= in_every_way(subject.hooked, _promptscope_run(subject, prompt, batches))
+    runs |= in_every_way(subject.hooked, promptscope_step(subject, prompt, batches))
     baseline = next(iter(runs))
     return beside(baseline, runs.pop(baseline), runs, work, suffix, first)
 
@@ -115,18 +115,25 @@ def _masked_runs(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> 
 
 def _peft_runs(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> dict[str, Callable[[], Outcome]]:
     theirs = PeftPrompt(subject, prompt)
-    step = _Step([theirs.weight])
-
-    def outcome(losses: Iterable[Tensor]) -> Outcome:
-        return {**step(losses, len(batches), theirs.weight), "gradient": theirs.gradient()}
-
-    runs: dict[str, Callable[[], Outcome]] = {"PEFT": lambda: outcome(theirs.losses(batches))}
+    runs = {"PEFT": peft_step(theirs, batches)}
     if subject.hooked.family.kind == "causal":
-        runs["PEFT, label-only"] = lambda: outcome(theirs.label_only_losses(batches))
+        runs["PEFT, label-only"] = peft_step(theirs, batches, label_only=True)
     return runs
 
 
-def _promptscope_run(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> Callable[[], Outcome]:
+def peft_step(theirs: PeftPrompt, batches: Sequence[Batch], label_only: bool = False) -> Callable[[], Outcome]:
+    """Return a training step of PEFT's."""
+    step = _Step([theirs.weight])
+
+    def run() -> Outcome:
+        losses = theirs.label_only_losses(batches) if label_only else theirs.losses(batches)
+        return {**step(losses, len(batches), theirs.weight), "gradient": theirs.gradient()}
+
+    return run
+
+
+def promptscope_step(subject: Subject, prompt: Prompt, batches: Sequence[Batch]) -> Callable[[], Outcome]:
+    """Return a training step of promptscope's."""
     optimizer = _optimizer(prompt.parameters())
 
     def run() -> Outcome:

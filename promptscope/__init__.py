@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from promptscope import account, causal, interventions, plots, probes, prompts, readings, report, statistics
     from promptscope.account import Account, explain
+    from promptscope.comparison import PromptComparison, compare_prompts
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
         ArgumentError,
@@ -26,7 +27,8 @@ if TYPE_CHECKING:
     from promptscope.inference import evaluate, generate, predict, score_labels
     from promptscope.interventions import Importance, importance, load_importance, shapley
     from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
-    from promptscope.probes import ProbeResult, load_result, probe
+    from promptscope.probes import ProbeResult, load_result, probe, probe_function, register_probe
+    from promptscope.probes.checking import ProbeCheckError, check_probe
     from promptscope.prompts import (
         DeepPrompt,
         OtherWeightsWarning,
@@ -50,6 +52,7 @@ if TYPE_CHECKING:
         TrainConfig,
         train,
         train_across,
+        train_baseline,
         train_grid,
         train_many,
     )
@@ -60,17 +63,19 @@ _HOMES = {
     "errors": "ArgumentError GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError "
     "TaskError",
     "account": "Account explain",
+    "comparison": "PromptComparison compare_prompts",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",
     "interventions": "Importance importance load_importance shapley",
     "models": "EMBEDDED_MODELS HookedModel load_model",
-    "probes": "ProbeResult load_result probe",
+    "probes": "ProbeResult load_result probe probe_function register_probe",
+    "probes.checking": "ProbeCheckError check_probe",
     "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like "
     "reparameterise write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",
-    "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_grid train_many",
+    "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_baseline train_grid train_many",
 }
 _MODULES = ("account", "causal", "interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

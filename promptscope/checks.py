@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, no_type_c
 import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 
+from promptscope.arrays import as_floats
 from promptscope.errors import ArgumentError, PromptscopeError, nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -31,6 +32,8 @@ def checked(
 ) -> Callable[[F], F]:
     """Hold the arguments of a function against its signature, at every call.
 
+    * tensors, lists of numbers and floats of any length are taken where a NumPy array of floats is asked for, since
+      none of their numbers changes; ids, counts and texts are not;
     * an array has the type and number of dimensions that are written there; an axis that is named twice (the `n` of
       two arguments) is as long both times: nothing is broadcast;
     * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*;
@@ -60,12 +63,14 @@ def checked(
             signature = signature_of(function)  # not sooner: all names that annotations use are defined by now
             called = function.__qualname__.replace(".__init__", "")
             try:
-                _check_all(called, signature, _bound(called, signature, args, kwargs), nan, at_least, hints or {})
+                bound = _bound(called, signature, args, kwargs)
+                _take_foreign_numbers(signature, bound.arguments)
+                _check_all(called, signature, bound.arguments, nan, at_least, hints or {})
             except ArgumentError as problem:
                 if error is None:
                     raise
                 raise error(str(problem)) from None
-            return function(*args, **kwargs)
+            return function(*bound.args, **bound.kwargs)
 
         return call  # type: ignore[return-value]
 
@@ -74,13 +79,32 @@ def checked(
 
 def _bound(
     called: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
-) -> Mapping[str, Any]:
+) -> inspect.BoundArguments:
     try:
-        return signature.bind(*args, **kwargs).arguments
+        return signature.bind(*args, **kwargs)
     except TypeError as error:
         known = [name for name in signature.parameters if name != "self"]
         close = next((hint for name in kwargs if name not in known if (hint := nearest(name, known))), "")
         raise ArgumentError(f"{called}: {error}. Its arguments are {', '.join(known)}.{close}") from error
+
+
+def _take_foreign_numbers(signature: inspect.Signature, given: dict[str, Any]) -> None:
+    """Put NumPy arrays in the place of tensors and lists of numbers, where floats are wanted: no number changes."""
+    for name, value in given.items():
+        kind = signature.parameters[name].annotation
+        kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        if any(map(_wants_floats, kinds)) and not _fits(value, kind):
+            array = as_floats(value)
+            given[name] = value if array is None else array
+
+
+def _wants_floats(kind: Any) -> bool:
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, AbstractArray)
+        and kind.array_type is np.ndarray
+        and kind.__name__.startswith("Float")
+    )
 
 
 @cache

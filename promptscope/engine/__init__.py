@@ -1,7 +1,15 @@
 """The engine: models run over flat rows without padding, prompts once, frozen weights packed once. See README.md."""
 
 from promptscope.engine.checkpointing import checkpointed
-from promptscope.engine.choice import Execution, PackingWarning, execution, is_packed, kernel, uses_prepacked
+from promptscope.engine.choice import (
+    Execution,
+    PackingWarning,
+    execution,
+    is_packed,
+    kernel,
+    matmul,
+    uses_prepacked,
+)
 from promptscope.engine.head import only_tokens
 from promptscope.engine.linears import can_prepack, notice_edits
 from promptscope.engine.passes import over_passes
@@ -22,6 +30,7 @@ __all__ = [
     "is_packed",
     "kernel",
     "logits",
+    "matmul",
     "notice_edits",
     "only_tokens",
     "over_passes",

@@ -29,6 +29,7 @@ class Execution:
     packed: bool | None = None
     prepacked: bool | None = None
     attention: str | None = None
+    matmul: str | None = None
 
 
 _AUTOMATIC = Execution()
@@ -40,7 +41,10 @@ _told: WeakSet[HookedModel] = WeakSet()
 @checked()
 @contextmanager
 def execution(
-    packed: bool | None = None, prepacked: bool | None = None, attention: str | None = None
+    packed: bool | None = None,
+    prepacked: bool | None = None,
+    attention: str | None = None,
+    matmul: str | None = None,
 ) -> Iterator[None]:
     """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.
 
@@ -55,9 +59,13 @@ def execution(
             enough; it costs two more copies of the weights.
         attention: over the flat rows of a packed pass: `"padded"` (None), or `"flex"`, PyTorch's compiled flex
             attention, which computes nothing for padding (GPU only).
+        matmul: `"bf16"` lets the frozen linear layers of a float32 model multiply in bfloat16 (CPU; all but the output
+            embedding). Prompts, residual stream, attention, sums and optimiser stay in float32. Rounding is then that
+            of 8 bits: about 1e-2 of a prompt's gradient; a run says so in its settings. Probes and hooks always run in
+            float32. `"float32"` (None) is exact.
 
     Raises:
-        ModelError: another *attention*.
+        ModelError: another *attention* or *matmul*.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -66,8 +74,10 @@ def execution(
     """
     if attention not in (None, "padded", "flex"):
         raise ModelError(f"attention must be 'padded', 'flex' or None, not {attention!r}")
+    if matmul not in (None, "float32", "bf16"):
+        raise ModelError(f"matmul must be 'float32', 'bf16' or None, not {matmul!r}")
     before = _asked.get()
-    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked, "attention": attention}
+    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked, "attention": attention, "matmul": matmul}
     token = _asked.set(replace(before, **{name: value for name, value in changes.items() if value is not None}))
     try:
         yield
@@ -77,7 +87,25 @@ def execution(
 
 def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
     """Run the linear layers of *module* (the twin) the faster way."""
+    if module is None and matmul(model) == "bf16":
+        return prepacked(model.twin, torch.bfloat16)
     return prepacked(module or model.twin) if uses_prepacked(model) else nullcontext()
+
+
+def matmul(model: HookedModel) -> str:
+    """Return in which type frozen linear layers multiply: `float32`, or `bf16` where that was asked for.
+
+    Raises:
+        ModelError: asked for where it does not exist.
+    """
+    asked = _asked.get().matmul or "float32"
+    if asked == "bf16" and not (can_prepack(model.twin) and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
+        raise ModelError(
+            "matmul='bf16' exists for float32 models on a CPU whose instructions oneDNN can use for it (AVX-512 or "
+            f"AMX), and {model.name!r} is {model.dtype} on {model.device}: leave matmul=None, or load the model in "
+            "bfloat16"
+        )
+    return asked
 
 
 def uses_prepacked(model: HookedModel) -> bool:
@@ -152,7 +180,8 @@ def _compare(model: HookedModel) -> str | None:
     mask[1, 4:] = 0
     texts = Texts(ids, mask, mask.bool(), ids if model.family.kind == "seq2seq" else None)
     try:
-        with execution(prepacked=False, attention="padded"):  # the layout is in question here, not the kernel
+        # The layout is in question here, not the kernel.
+        with execution(prepacked=False, attention="padded", matmul="float32"):
             packed = packed_logits(model, texts)
     except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
         return f"it does not take flat rows ({type(error).__name__}: {error})"

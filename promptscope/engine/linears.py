@@ -16,20 +16,26 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.utils.weak import WeakTensorKeyDictionary
+from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
 from promptscope.engine.attention import lock_of
 from promptscope.files import fingerprint
 
+BF16 = torch.bfloat16
 WORTH = 2**18  # numbers in a model's most frequent weight from which packing pays for two more copies of all
 
 
 class PackedWeight:
-    """A frozen weight `(d_out, d_in)` packed for `y = x W^T` and for its gradient `dx = dy W`."""
+    """A frozen weight `(d_out, d_in)` packed for `y = x W^T` and for its gradient `dx = dy W`.
 
-    def __init__(self, weight: Tensor) -> None:
-        self.forward = _pack(weight)
-        self.backward = _pack(weight.t())
+    In bfloat16 both factors of a product are rounded to 8 bits, products are summed in float32, and the result is
+    rounded once more; inputs, outputs, bias and gradients are float32 all the same.
+    """
+
+    def __init__(self, weight: Tensor, dtype: torch.dtype = torch.float32) -> None:
+        self.forward = _pack(weight.to(dtype))
+        self.backward = _pack(weight.t().to(dtype))
         self.version, self.fingerprint = _version(weight), fingerprint(weight)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
@@ -61,24 +67,30 @@ def _pack(weight: Tensor) -> Tensor:
 
 
 def _multiply(x: Tensor, packed: Tensor, bias: Tensor | None) -> Tensor:
-    return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    if packed.dtype == x.dtype:
+        return torch.ops.mkldnn._linear_pointwise(x, packed, bias, "none", [], "")
+    y = torch.ops.mkldnn._linear_pointwise(x.to(packed.dtype), packed, None, "none", [], "").to(x.dtype)
+    return y if bias is None else y.add_(bias)
 
 
-_packed = WeakTensorKeyDictionary()  # weight -> PackedWeight: modules that share a weight share it packed
+# dtype -> weight -> PackedWeight: modules that share a weight share it packed
+_packed: dict[torch.dtype, WeakTensorKeyDictionary] = {d: WeakTensorKeyDictionary() for d in (torch.float32, BF16)}
 Ready = tuple[Any, tuple[int, int, tuple[int, int]], Callable[..., Tensor]]
-_known: WeakKeyDictionary[nn.Module, list[Ready]] = WeakKeyDictionary()
+_known: dict[torch.dtype, WeakKeyDictionary[nn.Module, list[Ready]]] = {d: WeakKeyDictionary() for d in _packed}
 
 
 @contextmanager
-def prepacked(model: nn.Module) -> Iterator[None]:
+def prepacked(model: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[None]:
     """Let the linear layers of a frozen *model* run on packed weights; weights and state dict stay as they are.
+
+    In bfloat16 all but the output embedding do, whose rounding would be that of the logits.
 
     The first use packs (two copies of each weight, kept as long as the model); a weight that changed since is packed
     again (one that changed through `weight.data` only after `notice_edits`).
     """
     with lock_of(model):
         # The blocks may be nested.
-        mine = [(layer.__dict__, run) for layer, _, run in _ready(model) if "forward" not in layer.__dict__]
+        mine = [(layer.__dict__, run) for layer, _, run in _ready(model, dtype) if "forward" not in layer.__dict__]
         for attributes, run in mine:
             attributes["forward"] = run
         try:
@@ -88,17 +100,18 @@ def prepacked(model: nn.Module) -> Iterator[None]:
                 del attributes["forward"]
 
 
-def _ready(model: nn.Module) -> list[Ready]:
+def _ready(model: nn.Module, dtype: torch.dtype) -> list[Ready]:
     """Return the linear layers of *model* with their packed forms, looked up anew only if a layer changed."""
-    ready = _known.get(model)
+    ready = _known[dtype].get(model)
     if ready is None or any(_state(layer) != seen for layer, seen, _ in ready):
+        head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
         ready = []
         for layer in _linear_layers(model):
-            weight = layer.weight
-            if weight not in _packed or _packed[weight].version != _version(weight):
-                _packed[weight] = PackedWeight(weight_of(layer))
-            ready.append((layer, _state(layer), partial(_packed[weight], bias=layer.bias)))
-        _known[model] = ready
+            weight, packed = layer.weight, _packed[torch.float32 if layer is head else dtype]
+            if weight not in packed or packed[weight].version != _version(weight):
+                packed[weight] = PackedWeight(weight_of(layer), torch.float32 if layer is head else dtype)
+            ready.append((layer, _state(layer), partial(packed[weight], bias=layer.bias)))
+        _known[dtype][model] = ready
     return ready
 
 
@@ -107,12 +120,14 @@ def notice_edits(model: nn.Module) -> None:
 
     It reads every packed weight once: for the start of a computation, not for every pass.
     """
-    weights = {layer.weight for layer in _linear_layers(model)}
-    edited = [weight for weight in weights if weight in _packed and _packed[weight].fingerprint != fingerprint(weight)]
-    for weight in edited:
-        del _packed[weight]
-    if edited:
-        _known.clear()  # a twin and its bridge share their weights
+    for weight in {layer.weight for layer in _linear_layers(model)}:
+        held = [packed for packed in _packed.values() if weight in packed]
+        now = fingerprint(weight) if held else None
+        for packed in held:
+            if packed[weight].fingerprint != now:
+                del packed[weight]
+                for known in _known.values():
+                    known.clear()  # a twin and its bridge share their weights
 
 
 def _state(layer: Any) -> tuple[int, int, tuple[int, int]]:

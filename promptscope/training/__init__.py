@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from promptscope.training.baselines import BASELINES, Baseline, train_baseline
     from promptscope.training.config import TrainConfig
     from promptscope.training.grid import GridRun, train_grid
     from promptscope.training.jobs import ManyRuns, RunConfig, train_many
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
 # The same table for Python: the command line makes its options of TrainConfig, and `--help` must not wait for torch.
 _HOMES = {
+    "baselines": "BASELINES Baseline train_baseline",
     "config": "TrainConfig",
     "grid": "GridRun train_grid",
     "jobs": "ManyRuns RunConfig train_many",
@@ -23,6 +25,8 @@ _HOMES = {
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
+    "BASELINES",
+    "Baseline",
     "GridRun",
     "ManyRuns",
     "Run",
@@ -30,6 +34,7 @@ __all__ = [
     "TrainConfig",
     "train",
     "train_across",
+    "train_baseline",
     "train_grid",
     "train_many",
 ]

@@ -11,7 +11,7 @@ from recipes.common.findings import Finding, Number, absent, finding_table, judg
 from recipes.common.presets import add_preset_options, chosen_settings
 from recipes.common.published import Explanation, PublishedError, compare, explain, read_published
 from recipes.common.results import Results
-from recipes.common.splits import balanced_order, drawn, with_train_and_test
+from recipes.common.splits import balanced_order, drawn, few_shot, with_train_and_test
 from recipes.common.tasks import folder_of, load_tasks
 
 __all__ = [
@@ -32,6 +32,7 @@ __all__ = [
     "decided_by",
     "drawn",
     "explain",
+    "few_shot",
     "finding_table",
     "finish",
     "folder_of",

@@ -67,6 +67,11 @@ def best_prompt(run: ps.Run) -> ps.Prompt:
         return run.prompt
 
 
+def score_of(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, limit: int | None) -> float:
+    """Return the task's first metric on `test`."""
+    return next(iter(ps.evaluate(model, task, prompt, limit=limit, progress=False).values()))
+
+
 def score_table(
     model: ps.HookedModel, planned: Sequence[Planned], runs: Mapping[str, ps.Run], out: Path, limit: int | None
 ) -> pd.DataFrame:

@@ -75,24 +75,33 @@ def drawn(task: ps.Task, seed: int = 0, **limits: int) -> ps.Task:
 
 
 def few_shot(task: ps.Task, shots: int, seed: int) -> ps.Task:
-    """Return the task with *shots* training records of each class; of a task without classes, *shots* in all.
+    """Return the task with *shots* training records, as many of each class; one more of some where they do not divide.
+
+    Of a task without classes: at random.
 
     Raises:
-        TaskError: a class has fewer.
+        TaskError: a class has fewer records than its share.
 
-    >>> task = few_shot(ps.load_task("continent_en"), shots=2, seed=0)
+    >>> task = few_shot(ps.load_task("continent_en"), shots=10, seed=0)
     >>> sorted(record.label for record in task.split("train"))[:4]
-    ['Africa', 'Africa', 'Asia', 'Asia']
+    ['Africa', 'Africa', 'Americas', 'Americas']
     """
     generator = random.Random(seed)
     by_class: dict[str | None, list[Record]] = {}
     for record in task.split("train"):
         by_class.setdefault(record.label if task.verbalizer is not None else None, []).append(record)
-    small = {label: len(records) for label, records in by_class.items() if len(records) < shots}
-    if small:
-        label, n = next(iter(small.items()))
-        of = "" if label is None else f" of class {label!r}"
-        raise ps.TaskError(f"a draw of {shots} records{of} from the {n} that task {task.name!r} has: draw at most {n}")
-    drawn_records = [record for records in by_class.values() for record in generator.sample(records, shots)]
-    generator.shuffle(drawn_records)
-    return replace(task, splits={**task.splits, "train": tuple(drawn_records)}, source=None)
+    share, left = divmod(shots, len(by_class))
+    classes = sorted(by_class, key=str)
+    counts = dict.fromkeys(classes, share)
+    for label in generator.sample(classes, left):
+        counts[label] += 1
+    for label, records in by_class.items():
+        if len(records) < counts[label]:
+            of = "" if label is None else f" of class {label!r}"
+            raise ps.TaskError(
+                f"a draw of {shots} takes {counts[label]} records{of}, and task {task.name!r} has {len(records)}: "
+                "draw fewer"
+            )
+    taken = [record for label in classes for record in generator.sample(by_class[label], counts[label])]
+    generator.shuffle(taken)
+    return replace(task, splits={**task.splits, "train": tuple(taken)}, source=None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 
 import promptscope as ps
 from recipes.common import Computed, decided_by, identity_of
-from recipes.common.grids import Planned, best_prompt
+from recipes.common.grids import Planned, best_prompt, score_of
 from recipes.explosive_prompts.methods import PLAIN
 from recipes.explosive_prompts.plan import Tasks, train_config
 from recipes.explosive_prompts.settings import Settings
@@ -72,9 +73,7 @@ def swap_table(
             score = kept.get(
                 f"{one.task}-{one.seed}-{variant}",
                 decided_by(identity, prompt, tasks[one.task], limit=limit),
-                lambda prompt=prompt, one=one: next(
-                    iter(ps.evaluate(model, tasks[one.task], prompt, limit=limit, progress=False).values())
-                ),
+                partial(score_of, model, tasks[one.task], prompt, limit),
             )
             lines.append((variant, one.task, one.seed, _norm(prompt), score))
     return pd.DataFrame(lines, columns=["variant", "task", "seed", "norm", "score"])

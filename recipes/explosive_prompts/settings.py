@@ -42,7 +42,7 @@ class Settings:
     shots: tuple[int, ...] = (4, 16, 32)
     draws: int = 6
     few_shot_steps: int = 10_000
-    baselines: tuple[str, ...] = ("fine-tuning", "lora", "ia3", "bitfit", "prefix")
+    baselines: tuple[str, ...] = ("fine-tuning", "lora", "ia3", "layer-norm", "prefix")
     baseline_rate: float = 1e-3
     repeats: int = 10
     permutations: int = 999
@@ -50,12 +50,12 @@ class Settings:
 
 PRESETS = {
     "smoke": Settings(
-        tasks=EMBEDDED_TASKS[:3],
+        tasks=EMBEDDED_TASKS[:2],
         length=4,
         hidden=8,
-        steps=30,
+        steps=20,
         batch_size=8,
-        evaluate_every=15,
+        evaluate_every=10,
         validated=24,
         scored=24,
         seeds=(0, 1),
@@ -64,24 +64,26 @@ PRESETS = {
         lengths=(1, 4),
         structures=("none", "layer norm"),
         starts=("uniform", "vocab"),
-        shots=(2,),
+        shots=(4,),
         draws=2,
-        few_shot_steps=15,
+        few_shot_steps=10,
         baselines=("fine-tuning", "lora"),
         repeats=3,
         permutations=99,
     ),
     "small": Settings(
         hidden=64,
-        steps=150,
+        steps=100,
         batch_size=8,
-        evaluate_every=30,
-        validated=60,
+        evaluate_every=25,
+        validated=40,
         scored=100,
-        widths=(1, 5, 10, 100, 1000),
-        lengths=(1, 2, 4, 7, 10),
+        rates=(0.01, 0.03, 0.1, 0.3),
+        widths=(1, 10, 100),
+        lengths=(1, 4, 10),
         shots=(4, 16),
-        few_shot_steps=60,
+        draws=3,
+        few_shot_steps=40,
     ),
     "paper": Settings(
         model="google-t5/t5-base",

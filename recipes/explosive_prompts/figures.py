@@ -1,0 +1,119 @@
+"""The recipe's figures, from its tables."""
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
+
+from promptscope.plots import CATEGORICAL, DIVERGING, SEQUENTIAL
+from promptscope.plots.theme import titled_figure
+
+_GRID = "#ECEEF1"
+
+
+def curve_figure(
+    table: pd.DataFrame, x: str, y: str, by: str, title: str, about: str, log_x: bool = False, log_y: bool = False
+) -> go.Figure:
+    """Draw mean and range over seeds of *y* along *x*, a panel for each task, a line for each value of *by*."""
+    tasks = list(table["task"].unique())
+    figure = make_subplots(
+        len(tasks), 1, subplot_titles=tasks, vertical_spacing=0.25 / max(1, len(tasks)), shared_xaxes=True
+    )
+    figure = titled_figure(760, 90 + 220 * len(tasks), title, about, figure)
+    for number, name in enumerate(table[by].unique()):
+        colour = CATEGORICAL[number % len(CATEGORICAL)]
+        for row, task in enumerate(tasks, 1):
+            part = table[(table[by] == name) & (table["task"] == task)].dropna(subset=[y])
+            found = part.groupby(x)[y].agg(["mean", "min", "max"])
+            figure.add_scatter(
+                x=found.index, y=found["mean"], name=str(name), legendgroup=str(name), showlegend=row == 1,
+                mode="lines+markers" if len(found) < 30 else "lines", line={"color": colour, "width": 2},
+                error_y={"type": "data", "symmetric": False, "array": found["max"] - found["mean"],
+                         "arrayminus": found["mean"] - found["min"], "thickness": 1} if len(found) < 30 else None,
+                hovertemplate=f"{name}, {task}<br>{x} %{{x}}: %{{y:.4g}}<extra></extra>", row=row, col=1,
+            )  # fmt: skip
+    figure.update_yaxes(showgrid=True, gridcolor=_GRID, type="log" if log_y else "linear")
+    figure.update_xaxes(type="log" if log_x else "linear")
+    figure.update_xaxes(title_text=x, row=len(tasks))
+    figure.update_layout(legend={"y": -90 / (220 * len(tasks)), "yanchor": "top"}, margin={"b": 110})
+    return figure
+
+
+def matrix_figure(table: pd.DataFrame, values: str, title: str, about: str) -> go.Figure:
+    """Draw a number of every two tasks: rows are sources."""
+    square = table.pivot(index="source", columns="target", values=values)
+    order = list(table["source"].unique())
+    square = square.loc[order, order]
+    return _heat(square.to_numpy(), order, order, title, about, values == "cosine")
+
+
+def heat_maps(cosines: dict[str, np.ndarray], task: str) -> dict[str, go.Figure]:
+    """Draw the cosines of a prompt's vectors, a figure for each method (Figure 3)."""
+    figures = {}
+    for method, square in cosines.items():
+        names = [str(i) for i in range(len(square))]
+        about = f"cosine of every two vectors, {task}, first seed · 1 = same direction"
+        figures[f"figure_3_{method.lower().replace('-', '_')}"] = _heat(
+            square, names, names, f"Vectors of {method} (Figure 3)", about, True
+        )
+    return figures
+
+
+def _heat(z: np.ndarray, x: list[str], y: list[str], title: str, about: str, signed: bool) -> go.Figure:
+    figure = titled_figure(260 + 60 * len(x), 130 + 40 * len(y), title, about)
+    colours = DIVERGING if signed else SEQUENTIAL
+    figure.add_heatmap(
+        z=z, x=x, y=y, colorscale=[[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)],
+        zmin=-1 if signed else 0, zmax=1 if signed else max(1.0, float(np.nanmax(z))),
+        texttemplate="%{z:.2f}", xgap=1, ygap=1,
+    )  # fmt: skip
+    figure.update_xaxes(type="category", tickangle=30)
+    figure.update_yaxes(type="category", autorange="reversed")
+    return figure
+
+
+def accuracy_and_norm(scores: pd.DataFrame) -> go.Figure:
+    """Draw score against norm of each structure (Figure 9, right)."""
+    figure = titled_figure(
+        640,
+        400,
+        "Score and norm by structure (Figure 9)",
+        "each point: one task, mean over seeds · higher = longer vectors",
+    )
+    for number, (name, part) in enumerate(scores.groupby("variant", sort=False)):
+        means = part.groupby("task")[["score", "norm_end"]].mean()
+        figure.add_scatter(x=means["score"], y=means["norm_end"], text=means.index, name=str(name), mode="markers",
+                           marker={"size": 9, "color": CATEGORICAL[number % len(CATEGORICAL)]},
+                           hovertemplate="%{text}: score %{x:.3f}, norm %{y:.4g}<extra></extra>")  # fmt: skip
+    figure.update_yaxes(type="log", title_text="L2 norm", showgrid=True, gridcolor=_GRID)
+    figure.update_xaxes(title_text="test score")
+    figure.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 110})
+    return figure
+
+
+def step_figure(steps: pd.DataFrame) -> go.Figure:
+    """Draw how far a step moves EPT's vector against its norm: predicted and measured."""
+    figure = titled_figure(
+        640,
+        400,
+        "A step of EPT grows with the norm",
+        "step length over that of a plain prompt · line: predicted · points: measured",
+    )
+    ordered = steps.sort_values("norm")
+    figure.add_scatter(
+        x=ordered["norm"],
+        y=ordered["measured"],
+        name="measured",
+        mode="markers",
+        marker={"color": CATEGORICAL[0], "size": 8},
+    )
+    figure.add_scatter(
+        x=ordered["norm"],
+        y=ordered["predicted"],
+        name="predicted (bound)",
+        mode="lines",
+        line={"color": CATEGORICAL[1]},
+    )
+    figure.update_xaxes(type="log", title_text="L2 norm")
+    figure.update_yaxes(type="log", title_text="step, in plain steps", showgrid=True, gridcolor=_GRID)
+    return figure

@@ -1,0 +1,129 @@
+"""Explosive prompts: counts, the step's formula, the control of the norm, and the whole recipe on a small grid."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+import promptscope as ps
+from promptscope.prompts.reparameterisation import UnderParameterised
+from recipes.common import few_shot, read_published
+from recipes.common.grids import at_own_best_rate
+from recipes.explosive_prompts.control import rescaled
+from recipes.explosive_prompts.measures import repeated, transfer_correlation
+from recipes.explosive_prompts.parameters import parameter_table
+from recipes.explosive_prompts.regenerate import PUBLISHED
+from recipes.explosive_prompts.run import main
+from recipes.explosive_prompts.settings import PRESETS
+from recipes.explosive_prompts.steps import predicted_step
+from recipes.explosive_prompts.tables import NAMES, cells
+
+
+def test_counts_are_the_printed_ones() -> None:
+    table = parameter_table()
+    assert (table["computed"] == table["published"]).all() and len(table) == 12
+
+
+def test_published_numbers_are_complete_and_their_averages_agree() -> None:
+    published = read_published(PUBLISHED)
+    counts = {"1": 270, "2": 60, "3": 36, "4": 54, "5": 63, "6": 15, "text": 4}
+    assert published["table"].value_counts().to_dict() == counts
+    first = published[published["table"] == "1"].pivot(index="row", columns="column", values="published").astype(float)
+    suite = first[["Boolq", "CB", "WiC", "WSC", "Multi"]].mean(axis=1)
+    assert (suite - first["SuperGLUE Avg"]).abs().max() < 0.15
+
+
+def test_paper_preset_names_the_papers_tasks() -> None:
+    assert {NAMES[name] for name in PRESETS["paper"].tasks} == set(
+        read_published(PUBLISHED).query("table == '5'")["row"]
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_a_step_of_adam_moves_two_linear_maps_as_predicted(seed: int) -> None:
+    torch.manual_seed(seed)
+    width, rate = 50, 1e-5
+    vector = torch.nn.Parameter(torch.rand(1, width, dtype=torch.float64) - 0.5)
+    network = UnderParameterised().network(1, width).double()
+    target = torch.randn(1, width, dtype=torch.float64)
+    before = network(vector)
+    ((before - target) ** 2).sum().backward()
+    down, up = (number.detach().numpy() for number in network.parameters())
+    bound = predicted_step(vector.detach().numpy()[0], down[0], up[:, 0])
+    with torch.no_grad():
+        numbers = [vector, *network.parameters()]
+        for number in numbers:
+            number -= rate * number.grad.sign()
+    moved = (network(vector) - before).detach().norm().item() / (rate * width**0.5)
+    assert 0.5 * bound < moved < 1.001 * bound
+
+
+def test_rescaled_and_repeated_vectors() -> None:
+    model = ps.load_model("embedded-seq2seq")
+    prompt = ps.SoftPrompt(3, seed=1).bind(model)
+    one = repeated(prompt, 1, 1)
+    longer = rescaled(one, 7.0)
+    assert longer.vectors().norm().item() == pytest.approx(7.0)
+    assert torch.nn.functional.cosine_similarity(longer.vectors(), prompt.vectors()[1:2]).item() == pytest.approx(1.0)
+    assert torch.equal(repeated(prompt, 1, 4).vectors(), prompt.vectors()[[1, 1, 1, 1]])
+    assert repeated(prompt, 1, 4).bind(model).vectors().shape == (4, 128)
+
+
+def test_few_shot_draws_are_balanced_and_no_larger_than_a_class() -> None:
+    task = ps.load_task("continent_en")
+    few = few_shot(task, 15, seed=1)
+    assert pd.Series([r.label for r in few.split("train")]).value_counts().unique().tolist() == [3]
+    assert few.split("test") == task.split("test")
+    assert len(few_shot(ps.load_task("capital_en"), 5, seed=1).split("train")) == 5
+    with pytest.raises(ps.TaskError, match="a draw of 1000 takes 200 records of class"):
+        few_shot(task, 1000, seed=0)
+
+
+def test_the_best_rate_is_chosen_on_validation_records() -> None:
+    lines = [("a", "t", 0.1, s, 0.9, 0.1) for s in (0, 1)] + [("a", "t", 0.3, s, 0.2, 1.0) for s in (0, 1)]
+    scores = pd.DataFrame(lines, columns=["variant", "task", "rate", "seed", "validation", "score"])
+    assert at_own_best_rate(scores)["rate"].unique().tolist() == [0.1]
+
+
+def test_planted_transfer_is_found_and_three_tasks_have_no_correlation() -> None:
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(6, 4))
+    unit = x / np.linalg.norm(x, axis=1, keepdims=True)
+    lines = [(f"{i}", f"{j}", c, 0.0, c) for i, row in enumerate(unit @ unit.T) for j, c in enumerate(row)]
+    table = pd.DataFrame(lines, columns=["source", "target", "cosine", "score", "transfer"])
+    found = transfer_correlation(table, 199).iloc[0]
+    assert found["r"] == pytest.approx(1.0) and found["p"] <= 0.05
+    few = table[table["source"].isin(["0", "1", "2"]) & table["target"].isin(["0", "1", "2"])]
+    assert np.isnan(transfer_correlation(few, 199).iloc[0]["r"])
+
+
+def test_cells_of_the_papers_model_stand_beside_its_own() -> None:
+    lines = [("main", "EPT", task, 0.3, s, 0.5 + 0.1 * s) for task in ("superglue/boolq", "cola") for s in (0, 1)]
+    scores = pd.DataFrame(lines, columns=["group", "variant", "task", "rate", "seed", "score"])
+    found = cells(scores, PRESETS["paper"], scores.iloc[:0])
+    assert found["1"]["T5-base / EPT", "Boolq"] == pytest.approx(55.0)
+    assert ("T5-base / EPT", "SuperGLUE Avg") not in found["1"]
+
+
+@pytest.mark.slow
+def test_whole_recipe_on_a_small_grid(tmp_path: Path) -> None:
+    """Once, and again: the second call trains nothing and writes the same numbers."""
+    small = ["steps=4", "evaluate_every=2", "few_shot_steps=2", "validated=6", "scored=6", "repeats=1", "baselines=[]"]
+    small += ["rates=[0.03, 0.3]", "widths=[1]", "lengths=[1]", 'structures=["layer norm"]', "draws=1", "shots=[4]"]
+    options = ["--preset", "smoke", "--out", str(tmp_path), "--set", *small]
+    assert main(options) == 0
+    first = pd.read_csv(tmp_path / "scores.csv")
+    assert set(first["group"]) == {"main", "rates", "widths", "lengths", "structures", "starts", "few4", "control"}
+    assert first[["score", "norm_end"]].notna().all().all()
+    about = json.loads((tmp_path / "results.json").read_text())
+    assert {"report.html", "findings.csv", "table_1.csv", "figures/figure_8.html"} <= set(about["files"])
+    assert pd.read_csv(tmp_path / "failed.csv").empty
+    findings = pd.read_csv(tmp_path / "findings.csv")
+    assert findings.groupby("claim").size().unique().tolist() == [3]  # two tasks, and over them
+    times = {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
+    assert main(options) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
+    pd.testing.assert_frame_equal(first, pd.read_csv(tmp_path / "scores.csv"))

@@ -1,0 +1,91 @@
+"""Baselines: the copy that is trained is what is scored, the model itself does not change, and errors are clear."""
+
+import builtins
+from typing import Any
+
+import pytest
+import torch
+
+import promptscope as ps
+from promptscope.inference.batches import batches, encode_split
+from promptscope.training import BASELINES
+from promptscope.training.baselines import _copy, _loss, _usable, _with_peft
+from promptscope.training.order import batch_indices
+
+CONFIG = ps.TrainConfig(steps=3, batch_size=4, learning_rate=0.01, evaluate_every=2, evaluate_limit=6)
+
+
+@pytest.mark.parametrize("name", ["embedded-causal", "embedded-seq2seq"])
+@pytest.mark.parametrize("method", BASELINES)
+def test_trains_a_copy_and_leaves_the_model_alone(name: str, method: str) -> None:
+    model, task = ps.load_model(name), ps.load_task("continent_en")
+    before = {key: value.clone() for key, value in model.twin.state_dict().items()}
+    plain = ps.evaluate(model, task, limit=6, progress=False)
+    if (name, method) == ("embedded-seq2seq", "bitfit"):
+        with pytest.raises(ps.RunError, match="has no biases"):
+            ps.train_baseline(model, method, task, CONFIG)
+        return
+    tuned = ps.train_baseline(model, method, task, CONFIG)
+    assert all(torch.equal(value, before[key]) for key, value in model.twin.state_dict().items())
+    assert ps.evaluate(model, task, limit=6, progress=False) == plain
+    assert ps.evaluate(tuned.model, task, tuned.prompt, limit=6, progress=False)["loss"] != plain["loss"]
+    assert tuned.history["validation"].notna().tolist() == [False, True, True]
+    assert not any(parameter.requires_grad for parameter in model.twin.parameters())
+
+
+def test_full_fine_tuning_is_transformers_own_loss_and_adamw() -> None:
+    """The truth is the library's model with its own labels, stepped by torch's optimiser on the same records."""
+    model, task = ps.load_model("embedded-seq2seq"), ps.load_task("continent_en")
+    config = ps.TrainConfig(steps=3, batch_size=4, learning_rate=0.001)
+    tuned = ps.train_baseline(model, "fine-tuning", task, config)
+    theirs = _copy(model.twin)
+    theirs.requires_grad_(True)
+    optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.001, weight_decay=0.0)
+    examples = encode_split(model, task, "train")
+    for step in range(3):
+        (batch,) = batches(model, [examples[i] for i in batch_indices(len(examples), 4, 0, step)], 4)
+        loss = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.targets).loss
+        assert loss.item() == pytest.approx(tuned.history["loss"][step], rel=1e-4)
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+    for name, number in theirs.state_dict().items():
+        torch.testing.assert_close(tuned.model.twin.state_dict()[name], number, rtol=0, atol=1e-4)
+
+
+@pytest.mark.parametrize("method", ["lora", "ia3", "layer-norm", "prefix"])
+def test_what_is_scored_computes_what_peft_computes(method: str) -> None:
+    model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    tuned = _with_peft(_copy(model.twin), method, model, 0, {"num_virtual_tokens": 3} if method == "prefix" else {})
+    torch.manual_seed(0)
+    with torch.no_grad():
+        for number in tuned.parameters():
+            if number.requires_grad:
+                number += 0.1 * torch.randn_like(number)
+    (batch,) = batches(model, encode_split(model, task, "test")[:6], 6)
+    with torch.no_grad():
+        want = _loss(tuned, batch).item()
+    scored, _, prompt = _usable(model, tuned, method, task)
+    got = ps.evaluate(scored, task, prompt, limit=6, progress=False)["loss"]
+    assert got == pytest.approx(want, abs=1e-4)
+    assert abs(got - ps.evaluate(model, task, limit=6, progress=False)["loss"]) > 1e-3
+
+
+def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    with pytest.raises(ps.RunError, match="Did you mean 'lora'"):
+        ps.train_baseline(model, "lorra", task, CONFIG)
+    with pytest.raises(ps.RunError, match="PEFT cannot train 'lora'"):
+        ps.train_baseline(model, "lora", task, CONFIG, rank=3)
+    with pytest.raises(ps.RunError, match="has no settings"):
+        ps.train_baseline(model, "fine-tuning", task, CONFIG, r=3)
+    imported = builtins.__import__
+
+    def without_peft(name: str, *given: Any, **more: Any) -> Any:
+        if name == "peft":
+            raise ImportError(name)
+        return imported(name, *given, **more)
+
+    monkeypatch.setattr(builtins, "__import__", without_peft)
+    with pytest.raises(ps.RunError, match=r'pip install "promptscope\[peft\]"'):
+        ps.train_baseline(model, "lora", task, CONFIG)
