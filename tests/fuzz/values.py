@@ -48,7 +48,7 @@ def _wrong(kind: Any) -> list[Any]:
 def _wrong_arrays(kind: Any) -> list[Any]:
     torch_kind = kind.array_type.__module__.startswith("torch")
     make = torch.tensor if torch_kind else np.array
-    values: list[Any] = ["text", 3, [[1.0]], make(1.5), make([[[[[[1.0]]]]]])]
+    values: list[Any] = ["text", 3, [["a"]], make(1.5), make([[[[[[1.0]]]]]])]
     if not torch_kind:
         values += [np.array(["a", "b"]), np.array([None])]
     return values
