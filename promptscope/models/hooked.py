@@ -308,6 +308,7 @@ class HookedModel:
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         unseen: Bool[Tensor, "B n"] | None = None,
         hooks: Iterable[Hook] = (),
+        token_type_ids: Int[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "B t V"]:
         """Return logits `[B, n, V]` at the positions of *input_ids* (encoder-decoders: of *decoder_input_ids*).
 
@@ -320,7 +321,8 @@ class HookedModel:
         *hooks* are given or attached, see `model.hooks`.
 
         *unseen* (masked models) marks tokens that keep their positions and read the others, and that nothing
-        attends to, not even they themselves.
+        attends to, not even they themselves. *token_type_ids* (BERT) are 0 on the first and 1 on the second text of
+        a pair; a prompt's positions are of type 0. Models that have one type only leave them out.
 
         Raises:
             PromptError: the prompt does not fit this model, or prompt and text exceed its context.
@@ -331,7 +333,7 @@ class HookedModel:
         if decoder_input_ids is not None:
             self._check_decoder_inputs(decoder_input_ids, len(input_ids))
         with self.turn(hooks):
-            return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen)
+            return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen, token_type_ids)
 
     def _logits(
         self,
@@ -341,6 +343,7 @@ class HookedModel:
         via: Via,
         decoder_input_ids: Tensor | None,
         unseen: Tensor | None,
+        types: Tensor | None,
     ) -> Tensor:
         input_ids, mask = self.check_inputs(input_ids, attention_mask)
         order = to_right_padding(mask)
@@ -348,6 +351,9 @@ class HookedModel:
         if unseen is not None:
             self._check_unseen(input_ids, unseen)
             unseen = unseen.to(self.device).gather(1, order)
+        types = self._check_types(input_ids, types)
+        if types is not None:
+            types = types.gather(1, order)
         if decoder_input_ids is None and self.family.kind == "seq2seq":
             start = self.decoder_start_id
             if start is None:
@@ -355,7 +361,8 @@ class HookedModel:
             decoder_input_ids = input_ids.new_full((len(input_ids), 1), start)
         placement = prompt.place(self) if prompt is not None else None
         if self.resolve_via(placement, via) == "hooks":
-            logits = self.forward_hooked(input_ids, mask, placement, decoder_input_ids=decoder_input_ids, unseen=unseen)
+            more: dict[str, Any] = {"decoder_input_ids": decoder_input_ids, "unseen": unseen, "token_type_ids": types}
+            logits = self.forward_hooked(input_ids, mask, placement, **more)
             slots = placement.slots(self) if placement is not None else {}
             logits = logits[:, slots.get("encoder" if decoder_input_ids is None else "decoder", 0) :]
         elif self.family.kind == "causal":
@@ -367,7 +374,8 @@ class HookedModel:
             ).logits
         else:
             seen = mask if unseen is None else mask * ~unseen
-            logits = self.twin(input_ids=input_ids, attention_mask=seen).logits
+            typed = {} if types is None else {"token_type_ids": types}
+            logits = self.twin(input_ids=input_ids, attention_mask=seen, **typed).logits
         return logits if decoder_input_ids is not None else restore_order(logits, order)
 
     def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
@@ -398,24 +406,28 @@ class HookedModel:
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         position_offset: int = 0,
         unseen: Bool[Tensor, "B n"] | None = None,
+        token_type_ids: Int[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "rows t V"]:
         """Run the bridge on a right-padded batch under a prompt's hooks, those attached, and then *hooks*.
 
         The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits
         (a hook at `unembed.hook_in` may pick the rows and positions that are read).
-        *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*: see
-        `logits`.
+        *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*,
+        *token_type_ids*: see `logits`.
         """
         input_ids, mask = self.check_inputs(input_ids, attention_mask)
         if unseen is not None:
             self._check_unseen(input_ids, unseen)
             mask = mask * ~unseen.to(self.device)
+        types = self._check_types(input_ids, token_type_ids)
         placement = prompt.place(self) if prompt is not None else None
         slots = placement.slots(self) if placement is not None else {}
         self.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
         ids = prepend_slots(input_ids, slots.get("encoder", 0), fill=0)
         mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
         arguments: dict[str, Any] = {"attention_mask": mask}
+        if types is not None:
+            arguments["token_type_ids"] = prepend_slots(types, slots.get("encoder", 0), fill=0)
         if decoder_input_ids is not None:
             decoder_ids = decoder_input_ids.to(self.device)
             arguments["decoder_input_ids"] = prepend_slots(decoder_ids, slots.get("decoder", 0), fill=0)
@@ -484,6 +496,38 @@ class HookedModel:
                 f"{k} prompt positions + {n} tokens = {n + k} positions, but {self.name!r} has only "
                 f"{self.shape.context}: use a shorter prompt{truncate}"
             )
+
+    @property
+    def has_token_types(self) -> bool:
+        """Whether the model tells the two texts of a pair apart by an embedding of their own (BERT)."""
+        return self.family.kind == "masked" and self._n_token_types > 1
+
+    @property
+    def _n_token_types(self) -> int:
+        return getattr(self.twin.config, "type_vocab_size", 0) or 0
+
+    def _check_types(self, input_ids: Tensor, types: Any) -> Tensor | None:
+        """Return the token types where they act, None where the model has no use for them."""
+        if types is None:
+            return None
+        if not isinstance(types, Tensor) or types.shape != input_ids.shape or types.is_floating_point():
+            got = f"{types.dtype} {tuple(types.shape)}" if isinstance(types, Tensor) else repr(types)
+            raise ModelError(
+                f"token_type_ids must be whole numbers of the shape of input_ids, {tuple(input_ids.shape)}, got "
+                f"{shortened(got)}"
+            )
+        if self.family.kind != "masked" and bool(types.any()):
+            raise ModelError(
+                f"token_type_ids are for masked language models, and {self.name!r} is a {self.family.kind} model: "
+                "leave them out"
+            )
+        if not self.has_token_types:
+            return None
+        if not 0 <= int(types.min()) <= int(types.max()) < self._n_token_types:
+            raise ModelError(
+                f"token_type_ids must lie in 0..{self._n_token_types - 1}, got {int(types.min())}..{int(types.max())}"
+            )
+        return types.to(self.device)
 
     def _check_decoder_inputs(self, ids: Any, rows: int) -> None:
         if self.family.kind != "seq2seq":

@@ -153,6 +153,7 @@ def _run(
         decoder_input_ids=batch.decoder_input_ids,
         position_offset=of.offset,
         unseen=batch.unseen,
+        token_type_ids=batch.token_types,
     )
     for name, read in hooks.values():
         if name == OUTPUT:
