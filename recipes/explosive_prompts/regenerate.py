@@ -5,10 +5,11 @@ from pathlib import Path
 import pandas as pd
 
 import promptscope as ps
-from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published
+from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published, with_validation
 from recipes.common.baselines import baseline_table
+from recipes.common.curves import curve_figure
 from recipes.common.findings import tally
-from recipes.common.grids import Planned, at_own_best_rate, best_prompt, score_table, train_planned
+from recipes.common.grids import Planned, at_own_best_rate, best_prompt, score_table, summary, train_planned
 from recipes.explosive_prompts import figures
 from recipes.explosive_prompts.control import started_at_the_norm, swap_table
 from recipes.explosive_prompts.findings import findings
@@ -27,7 +28,7 @@ from recipes.explosive_prompts.parameters import parameter_table
 from recipes.explosive_prompts.plan import plan, train_config
 from recipes.explosive_prompts.settings import Settings
 from recipes.explosive_prompts.steps import step_table
-from recipes.explosive_prompts.tables import cells, means, summary
+from recipes.explosive_prompts.tables import cells, means
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 
@@ -86,14 +87,6 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     return 1 if len(failures) else 0
 
 
-def with_validation(tasks: dict[str, ps.Task], share: float = 0.2) -> dict[str, ps.Task]:
-    """Return the tasks with a validation split each, cut from the training records where there is none."""
-    return {
-        name: task if "validation" in task.splits else task.with_splits(validation=share)
-        for name, task in tasks.items()
-    }
-
-
 def _tables(results: Results, scores: pd.DataFrame, settings: Settings, baselines: pd.DataFrame) -> None:
     published = read_published(PUBLISHED)
     for table, found in cells(scores, settings, baselines).items():
@@ -119,11 +112,11 @@ def _tables(results: Results, scores: pd.DataFrame, settings: Settings, baseline
         part = scores[scores["group"] == group].assign(method="EPT")
         part[x] = part["variant"].astype(int)
         results.figure(
-            name, figures.curve_figure(part, x, "score", "method", title, "test score · bars: range over seeds", log)
+            name, curve_figure(part, x, "score", "method", title, "test score · bars: range over seeds", log)
         )
     results.figure(
         "figure_8",
-        figures.curve_figure(
+        curve_figure(
             rates.rename(columns={"rate": "learning rate"}), "learning rate", "score", "variant",
             "Learning rates (Figure 8)", "test score · bars: range over seeds", True,
         ),
@@ -151,15 +144,11 @@ def _measures(
     title = "norm along training (Figures 2, 11)"
     results.figure(
         "figure_2",
-        figures.curve_figure(
-            norms, "step", "norm", "method", title.capitalize(), "L2 norm, mean over seeds", False, True
-        ),
+        curve_figure(norms, "step", "norm", "method", title.capitalize(), "L2 norm, mean over seeds", False, True),
     )
     results.figure(
         "figure_2_score",
-        figures.curve_figure(
-            norms, "step", "validation", "method", "Validation score (Figures 2, 11)", "mean over seeds"
-        ),
+        curve_figure(norms, "step", "validation", "method", "Validation score (Figures 2, 11)", "mean over seeds"),
     )
     task = next(iter(tasks))
     first = {
@@ -174,7 +163,7 @@ def _measures(
     results.table("repetitions", repetitions)
     results.figure(
         "figure_4",
-        figures.curve_figure(
+        curve_figure(
             repetitions,
             "times",
             "score",
