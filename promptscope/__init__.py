@@ -26,7 +26,8 @@ if TYPE_CHECKING:
     from promptscope.inference import evaluate, generate, predict, score_labels
     from promptscope.interventions import Importance, importance, load_importance, shapley
     from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
-    from promptscope.probes import ProbeResult, load_result, probe
+    from promptscope.probes import ProbeResult, load_result, probe, probe_function, register_probe
+    from promptscope.probes.checking import ProbeCheckError, check_probe
     from promptscope.prompts import (
         DeepPrompt,
         OtherWeightsWarning,
@@ -65,7 +66,8 @@ _HOMES = {
     "inference": "evaluate generate predict score_labels",
     "interventions": "Importance importance load_importance shapley",
     "models": "EMBEDDED_MODELS HookedModel load_model",
-    "probes": "ProbeResult load_result probe",
+    "probes": "ProbeResult load_result probe probe_function register_probe",
+    "probes.checking": "ProbeCheckError check_probe",
     "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like "
     "reparameterise write_peft",
     "report": "Report",

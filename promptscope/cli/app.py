@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptscope.cli import evaluate, explain, inspect, probe, report, train
+from promptscope.cli import evaluate, explain, inspect, new_probe, probe, report, train
 from promptscope.errors import PromptscopeError
 
 
@@ -46,8 +46,10 @@ for name, module in (
     ("inspect", inspect),
     ("report", report),
     ("explain", explain),
+    ("new-probe", new_probe),
 ):
-    app.command(name, epilog=module.EXAMPLE)(getattr(module, name if name != "eval" else "evaluate"))
+    function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
+    app.command(name, epilog=module.EXAMPLE)(getattr(module, function))
 
 
 def _print_version(wanted: bool) -> bool:
@@ -67,7 +69,7 @@ def about(
 
     First [bold]train[/bold] makes a run: a folder with one trained prompt. [bold]eval[/bold], [bold]probe[/bold],
     [bold]inspect[/bold] and [bold]report[/bold] look at runs; [bold]explain[/bold] says what a prompt does, and
-    through what.
+    through what; [bold]new-probe[/bold] writes a file to start a probe of your own from.
     """
 
 

@@ -1,5 +1,6 @@
 """`promptscope probe`: what a run's prompt does inside the model."""
 
+import runpy
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -40,8 +41,14 @@ def probe(
     run: RunFolder,
     out: Annotated[Path, typer.Option(metavar="DIR", file_okay=False, help="Folder for results, figures and tables.")],
     probes: Annotated[
-        str, typer.Option(help=f"Names with commas. There are: {', '.join(NAMES)}.")
+        str, typer.Option(help=f"Names with commas. There are: {', '.join(NAMES)}; and those of installed packages.")
     ] = "attention_kl,attention_variability",
+    load: Annotated[
+        Path | None,
+        typer.Option(
+            "--import", metavar="FILE.py", exists=True, dir_okay=False, help="Run this file first: it registers probes."
+        ),
+    ] = None,
     split: Split = "test",
     prompt: Annotated[str, typer.Option(metavar="last|best", help="Which prompt of the run.")] = "last",
     null: Annotated[
@@ -63,6 +70,8 @@ def probe(
     with only_results_on_stdout():
         import promptscope as ps
 
+        if load is not None:
+            runpy.run_path(str(load))
         trained, loaded, data = load_run_parts(run, model, task, task_path, device, dtype)
         chosen = choose_prompt(trained, prompt)
         if chosen is None:

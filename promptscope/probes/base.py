@@ -14,6 +14,7 @@ from promptscope.tasks import Encoded, Task
 
 if TYPE_CHECKING:
     from promptscope.probes.entries import Entries
+    from promptscope.probes.write import Write
 
 Condition = Literal["plain", "prompted", "both"]
 
@@ -24,7 +25,8 @@ class Probe(ABC):
     `conditions` says for each capture whether it is taken from the `plain` pass (no prompt), from the `prompted`
     passes (one per prompt) or from `both`; one word stands for all captures. Captures that several probes share,
     and passes, are run once. `positions` says where the plain pass puts the text: `own` at 0, 1, ... (the model as
-    it is), or `shared` at k, k+1, ... (where it stands behind the prompt).
+    it is), or `shared` at k, k+1, ... (where it stands behind the prompt). `labelled` says that inputs end with the
+    label, so that its loss can be captured.
 
     A probe of your own, complete; `ps.probe(model, [NormGrowth()], prompts=..., task=...)` runs it:
 
@@ -54,6 +56,7 @@ class Probe(ABC):
     title: str = ""
     conditions: Condition | Mapping[str, Condition] = "both"
     positions: Literal["own", "shared"] = "own"
+    labelled: bool = False
 
     @abstractmethod
     def captures(self) -> Mapping[str, Capture]:
@@ -62,6 +65,13 @@ class Probe(ABC):
     @abstractmethod
     def compute(self, entries: Entries) -> ProbeResult:
         """Make the result of what was captured. Streams: no more than a shard of captures in memory at a time."""
+
+    def edits(self) -> Mapping[str, Sequence[Write]]:
+        """Return edits of activations by name: all captures are taken again under each. By default none.
+
+        Such passes are kept in the store like all others; see `Entries.written`.
+        """
+        return {}
 
     def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
         """Return the probe as it runs on this model, task and prompts: by default itself.

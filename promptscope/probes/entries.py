@@ -34,6 +34,7 @@ class Entries:
         prompted: Mapping[tuple[str, str], Entry],
         provenance: dict[str, Any],
         aside: Entries | None = None,
+        written: Mapping[tuple[str, str | None, str], Entry] | None = None,
     ) -> None:
         self.probe = probe
         self.model = model
@@ -44,6 +45,7 @@ class Entries:
         self.aside = aside
         self._plain = plain
         self._prompted = prompted
+        self._written = written or {}
 
     def plain(self, capture: str, beside: str | None = None) -> Iterator[Shard]:
         """Read a capture of the pass without a prompt; *beside* names the prompt whose positions it shares."""
@@ -52,6 +54,10 @@ class Entries:
     def prompted(self, capture: str, prompt: str) -> Iterator[Shard]:
         """Read a capture of the pass with a prompt. Of a `PairedCapture`: what `compare` made of both passes."""
         return self._prompted[capture, prompt].read()
+
+    def written(self, capture: str, prompt: str | None, edit: str) -> Iterator[Shard]:
+        """Read a capture of the pass under one of the probe's `edits`; *prompt* is None for that without one."""
+        return self._written[capture, prompt, edit].read()
 
     def pairs(self, capture: str, prompt: str) -> Iterator[tuple[Shard, Shard]]:
         """Read a capture of both passes side by side: (with the prompt, without)."""

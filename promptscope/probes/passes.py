@@ -14,7 +14,8 @@ from promptscope.engine import kernel, notice_edits
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
 from promptscope.probes.joint import JointCapture, SummedCapture
-from promptscope.probes.plan import Pass, Plan, Request
+from promptscope.probes.plan import OUTPUT, Edit, Pass, Plan, Request, layer_of
+from promptscope.probes.write import Transplant
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, PairedCapture, View
 from promptscope.tasks import Batch, collate
@@ -46,7 +47,8 @@ def fill(
         shards = range(requests[0].entry.n_shards)
         missing = {shard: [request for request in requests if shard not in request.entry] for shard in shards}
         forwards = sum(
-            len(_passes(wanted)) * len(requests[0].entry.examples_of(shard)) for shard, wanted in missing.items()
+            len(_passes(wanted, plan.edits)) * len(requests[0].entry.examples_of(shard))
+            for shard, wanted in missing.items()
         )
         with tqdm(total=forwards, unit="input", desc="probing", delay=1, disable=not progress) as bar:
             for shard, wanted in missing.items():
@@ -72,8 +74,8 @@ def _fill_shard(
     for start in range(0, len(examples), batch_size):
         batch = collate([examples[i] for i in order[start : start + batch_size]], pad).to(model.device)
         found: Found = {}
-        for of in _passes(wanted):
-            _run(model, prompts, of, batch, wanted, found)
+        for of in _passes(wanted, plan.edits):
+            _run(model, prompts, of, batch, wanted, plan.edits, found)
             for request in wanted:
                 if request.of == of:
                     for i in range(len(request.hooks)):
@@ -93,21 +95,40 @@ def _fill_shard(
         request.entry.write(shard, values, lengths, whole.special, request.layers)
 
 
-def _passes(requests: Sequence[Request]) -> list[Pass]:
-    """The passes that *requests* need, those without a prompt first: comparisons need them."""
+def _passes(requests: Sequence[Request], edits: Mapping[str, Edit]) -> list[Pass]:
+    """The passes that *requests* need, each after those that it is compared with or takes activations from."""
     needed = dict.fromkeys(one for request in requests for one in (request.beside, request.of) if one is not None)
-    return sorted(needed, key=lambda one: one.prompt is not None)
+    donors = [donor for one in needed if one.edit for donor in edits[one.edit].donors if donor is not None]
+    needed |= dict.fromkeys(donors)
+    return sorted(needed, key=lambda one: (one.edit != "", one.prompt is not None))
 
 
 def _run(
-    model: HookedModel, prompts: Mapping[str, Prompt], of: Pass, batch: Batch, wanted: Sequence[Request], found: Found
+    model: HookedModel,
+    prompts: Mapping[str, Prompt],
+    of: Pass,
+    batch: Batch,
+    wanted: Sequence[Request],
+    edits: Mapping[str, Edit],
+    found: Found,
 ) -> None:
     """Run one pass over one batch, with every hook that some request has in it."""
     prompt = prompts[of.prompt] if of.prompt is not None else None
     watched = bool(model.active_hooks())  # somebody's hooks may look where no capture does: leave nothing out
-    batch = batch if watched else _within_reach(model, of, batch, wanted)
+    batch = batch if watched or edits else _within_reach(model, of, batch, wanted)
     slots = prompt.slots(model) if prompt is not None else {}
     hooks: dict[tuple[Any, ...], Hook] = {}
+    needed = {request.of.edit for request in wanted} - {""}
+    for key in needed:  # what passes under an edit take from this one
+        for name, j, i in _places(edits[key], lambda donor: donor == of):
+            hooks["donor", key, j, i] = (
+                name,
+                _donate(edits[key], (key, j, i), _view(batch, name, slots, model), found),
+            )
+    if of.edit:
+        for name, j, i in _places(edits[of.edit]):
+            view = _view(batch, name, slots, model)
+            hooks["edit", of.edit, j, i] = (name, _write(edits[of.edit], (of.edit, j, i), name, view, found))
     for request in wanted:
         for i, name in enumerate(request.hooks):
             view = _view(batch, name, slots, model)
@@ -118,18 +139,70 @@ def _run(
                 hooks["keep", request.entry.folder, i] = (name, _keep(request, i, view, found))
             elif request.beside == of:  # held once for all prompts that are compared with it
                 hooks[_held(request, i)] = (name, _hold(request, i, view, found))
-    model.forward_hooked(
+    inside = [(name, hook) for name, hook in hooks.values() if name != OUTPUT]
+    logits_are_read = len(inside) < len(hooks)
+    logits = model.forward_hooked(
         batch.input_ids,
         batch.attention_mask,
         prompt,
-        hooks=[*hooks.values(), *([] if watched else _skip_unembedding(model, [name for name, _ in hooks.values()]))],
+        hooks=[
+            *inside,
+            *([] if watched or logits_are_read else _skip_unembedding(model, [name for name, _ in inside])),
+        ],
         decoder_input_ids=batch.decoder_input_ids,
         position_offset=of.offset,
         unseen=batch.unseen,
     )
+    for name, read in hooks.values():
+        if name == OUTPUT:
+            read(logits, None)
     silent = [name for key, (name, _) in hooks.items() if key not in found and key[0] != "take"]
     if silent:
         raise ProbeError(f"hook points that did not fire in the forward pass: {', '.join(silent)}")
+
+
+def _places(edit: Edit, chosen: Callable[[Pass | None], bool] = lambda donor: True) -> list[tuple[str, int, int]]:
+    """Return (hook point, which write, which of its hook points)."""
+    return [
+        (name, j, i) for j, names in enumerate(edit.hooks) if chosen(edit.donors[j]) for i, name in enumerate(names)
+    ]
+
+
+def _donate(edit: Edit, place: tuple[str, int, int], view: View, found: Found) -> Callable[..., None]:
+    """Return the hook function of a pass from which an edit takes activations."""
+    key, j, i = place
+    write = edit.writes[j]
+    assert isinstance(write, Transplant)
+
+    def hook_function(x: Tensor, hook: object) -> None:
+        found["donor", key, j, i] = _alone(write.take(x.detach(), layer_of(edit.hooks[j][i]), view))
+
+    return hook_function
+
+
+def _write(edit: Edit, place: tuple[str, int, int], name: str, view: View, found: Found) -> Callable[..., Tensor]:
+    """Return the hook function that edits one activation."""
+    key, j, i = place
+    write = edit.writes[j]
+
+    def hook_function(x: Tensor, hook: object) -> Tensor:
+        layer = layer_of(name)
+        if isinstance(write, Transplant):
+            new = write.put(x.clone(), found["donor", key, j, i], layer, view)
+        else:
+            new = write.write(x.clone(), layer, view)  # a copy: an edit in place would reach other readers of x
+        if not isinstance(new, Tensor) or new.shape != x.shape:
+            got = f"shape {tuple(new.shape)}" if isinstance(new, Tensor) else repr(new)
+            raise ProbeError(
+                f"{type(write).__name__} must return the whole activation at {name}, of shape {tuple(x.shape)}; it "
+                f"returned {got}"
+            )
+        if not bool(torch.isfinite(new).all()) and bool(torch.isfinite(x).all()):
+            raise ProbeError(f"{type(write).__name__} wrote a number that is not finite at {name}")
+        found["edit", key, j, i] = new.new_empty(0)  # it fired
+        return new.to(x)
+
+    return hook_function
 
 
 def _within_reach(model: HookedModel, of: Pass, batch: Batch, wanted: Sequence[Request]) -> Batch:
@@ -236,10 +309,10 @@ def _view(batch: Batch, hook: str, slots: Mapping[str, int], model: HookedModel)
         assert batch.decoder_input_ids is not None and batch.decoder_attention_mask is not None
         tokens = batch.decoder_attention_mask.bool()
         first = torch.arange(tokens.shape[1], device=tokens.device) == 0  # the start token
-        return View(slots.get("decoder", 0), tokens, ~tokens | first, answer)
+        return View(slots.get("decoder", 0), tokens, ~tokens | first, answer, batch.targets)
     if model.family.kind == "causal":
         answer = answer - 1  # the label is predicted one position before it stands
-    return View(slots.get("encoder", 0), batch.attention_mask.bool(), batch.special, answer)
+    return View(slots.get("encoder", 0), batch.attention_mask.bool(), batch.special, answer, batch.targets)
 
 
 def _skip_unembedding(model: HookedModel, read: Sequence[str]) -> list[Hook]:

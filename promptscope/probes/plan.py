@@ -4,22 +4,27 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from promptscope.errors import ProbeError
+from promptscope.errors import ProbeError, nearest
 from promptscope.files import content_hash
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
 from promptscope.probes.joint import JointCapture
+from promptscope.probes.write import Transplant, Write
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, Capture, Entry, PairedCapture
-from promptscope.tasks import Encoded
+from promptscope.tasks import IGNORED, Encoded
+
+OUTPUT = "logits"
+"""The site of a capture that reads what the model returns: its logits, after whatever follows the unembedding."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass over all inputs: under a prompt, or without one from a first position on."""
+    """One forward pass over all inputs: under a prompt, or without one from a first position on; `edit` by its key."""
 
     prompt: str | None
     offset: int = 0
+    edit: str = ""
 
 
 @dataclass(frozen=True, eq=False)
@@ -36,6 +41,15 @@ class Request:
 
 
 @dataclass(frozen=True, eq=False)
+class Edit:
+    """Writes that a pass is run under, at which hook points, and the runs that some of them take activations from."""
+
+    writes: tuple[Write, ...]
+    hooks: tuple[tuple[str, ...], ...]
+    donors: tuple[Pass | None, ...]
+
+
+@dataclass(frozen=True, eq=False)
 class Plan:
     """The requests of some probes over one list of inputs, and where each probe finds its entries."""
 
@@ -43,17 +57,19 @@ class Plan:
     requests: tuple[Request, ...]
     plain: Mapping[tuple[str, str, str | None], Entry]  # (probe, capture, prompt whose positions it shares)
     prompted: Mapping[tuple[str, str, str], Entry]  # (probe, capture, prompt)
+    written: Mapping[tuple[str, str, str | None, str], Entry] = field(default_factory=dict)  # (..., prompt, edit)
+    edits: Mapping[str, Edit] = field(default_factory=dict)  # by key, what a pass changes
 
 
 def inputs_of(
-    probes: Sequence[Probe], prompts: Mapping[str, Prompt], examples: Sequence[Encoded]
+    probes: Sequence[Probe], prompts: Mapping[str, Prompt], examples: Mapping[bool, Sequence[Encoded]]
 ) -> dict[str, Sequence[Encoded]]:
-    """Return what each probe runs on, by its name.
+    """Return what each probe runs on, by its name; *examples* with labels (True) and without (False).
 
     Raises:
         ProbeError: a probe has no inputs, or cannot use them.
     """
-    inputs = {probe.name: probe.inputs(examples) for probe in probes}
+    inputs = {probe.name: probe.inputs(examples[probe.labelled]) for probe in probes}
     for probe in probes:
         if not inputs[probe.name]:
             raise ProbeError(f"probe {probe.name!r} has no inputs: the split, or what the probe makes of it, is empty")
@@ -94,6 +110,7 @@ def data_hash(examples: Sequence[Encoded]) -> str:
                 example.decoder_input_ids,
                 example.label_start,
                 *([] if example.mask_attended else ["unseen"]),
+                *([] if all(target == IGNORED for target in example.targets) else [example.targets]),
             ]
             for example in examples
         ]
@@ -115,9 +132,11 @@ def _plan(
     def request(capture: Capture, of: Pass, beside: Pass | None = None) -> Entry:
         prompt = None if of.prompt is None else hashes[of.prompt]
         offset = (beside or of).offset
-        entry = store.entry(capture, identity, prompt, data, len(examples), offset)
-        hooks = tuple(model.site(capture.site))
-        layers = tuple(_layer(hook) for hook in hooks)
+        # An edit is part of the model that runs, as hooks are that somebody attached.
+        running = identity | ({"edit": of.edit} if of.edit else {})
+        entry = store.entry(capture, running, prompt, data, len(examples), offset)
+        hooks = (OUTPUT,) if capture.site == OUTPUT else tuple(model.site(capture.site))
+        layers = tuple(layer_of(hook) for hook in hooks)
         further = {
             point: tuple(model.site(point)) for point in (capture.further if isinstance(capture, JointCapture) else ())
         }
@@ -127,13 +146,21 @@ def _plan(
 
     plain: dict[tuple[str, str, str | None], Entry] = {}
     prompted: dict[tuple[str, str, str], Entry] = {}
+    written: dict[tuple[str, str, str | None, str], Entry] = {}
+    edits: dict[str, Edit] = {}
     for probe in probes:
+        named = {}
+        for name, writes in probe.edits().items():
+            named[name] = key = _edit_key(writes, hashes, probe.name)
+            edits[key] = _edit(model, writes)
         for name, capture in probe.captures().items():
             condition = "both" if isinstance(capture, PairedCapture) else probe.condition(name)
             if condition not in ("plain", "prompted", "both"):
                 raise ProbeError(f"condition of capture {name!r} must be plain, prompted or both, not {condition!r}")
             if condition == "plain":
                 plain[probe.name, name, None] = request(capture, Pass(None))
+                for edit, key in named.items():
+                    written[probe.name, name, None, edit] = request(capture, Pass(None, edit=key))
                 continue
             if not prompts:
                 raise ProbeError(
@@ -141,14 +168,37 @@ def _plan(
                 )
             for prompt, module in prompts.items():
                 offset = _shared_offset(model, module) if probe.positions == "shared" else 0
-                if isinstance(capture, PairedCapture):
-                    entry = request(capture, Pass(prompt), Pass(None, offset))
+                beside = Pass(None, offset) if isinstance(capture, PairedCapture) else None
+                for edit, key in named.items():
+                    written[probe.name, name, prompt, edit] = request(capture, Pass(prompt, edit=key), beside)
+                if beside is not None:
+                    entry = request(capture, Pass(prompt), beside)
                 else:
                     entry = request(capture, Pass(prompt))
                     if condition == "both":
                         plain[probe.name, name, prompt] = request(capture, Pass(None, offset))
                 prompted[probe.name, name, prompt] = entry
-    return Plan(examples, tuple(requests.values()), plain, prompted)
+    return Plan(examples, tuple(requests.values()), plain, prompted, written, edits)
+
+
+def _edit_key(writes: Sequence[Write], hashes: Mapping[str, str], probe: str) -> str:
+    """Return the hash of what the writes do, with the numbers of the prompts they take activations from."""
+    spec = []
+    for write in writes:
+        spec.append(write.spec())
+        if isinstance(write, Transplant) and write.donor:
+            if write.donor not in hashes:
+                raise ProbeError(
+                    f"probe {probe!r} takes activations from the run under the prompt {write.donor!r}, which is not "
+                    f"given.{nearest(write.donor, hashes)} Prompts: {', '.join(hashes) or 'none'}"
+                )
+            spec.append({"donor": hashes[write.donor]})
+    return content_hash(spec)
+
+
+def _edit(model: HookedModel, writes: Sequence[Write]) -> Edit:
+    donors = tuple(Pass(write.donor or None) if isinstance(write, Transplant) else None for write in writes)
+    return Edit(tuple(writes), tuple(tuple(model.site(write.site)) for write in writes), donors)
 
 
 def _shared_offset(model: HookedModel, prompt: Prompt) -> int:
@@ -156,6 +206,6 @@ def _shared_offset(model: HookedModel, prompt: Prompt) -> int:
     return 0 if model.family.kind == "seq2seq" else prompt.slots(model).get("encoder", 0)
 
 
-def _layer(hook: str) -> int:
+def layer_of(hook: str) -> int:
     """Return the layer in `blocks.3.attn.hook_pattern`, -1 for a hook point outside the layers."""
     return next((int(part) for part in hook.split(".") if part.isdigit()), -1)

@@ -1,7 +1,10 @@
-"""The probes that have a name of their own, for the command line."""
+"""Probes by name: ours, those that a program registers, and those of installed packages."""
 
-from collections.abc import Iterable
-from typing import Any
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from importlib.metadata import entry_points
+from typing import Any, TypeVar
 
 from promptscope.checks import checked
 from promptscope.errors import ProbeError, nearest
@@ -14,16 +17,141 @@ from promptscope.probes.label_cosine import LabelCosine
 from promptscope.probes.neurons import NeuronStates
 from promptscope.probes.residual_pca import ResidualPCA
 
-PROBES: dict[str, type[Probe]] = {
-    "attention_bias": AttentionBias,
-    "attention_kl": AttentionKL,
-    "attention_mass": AttentionMass,
-    "attention_variability": AttentionVariability,
-    "label_cosine": LabelCosine,
-    "neuron_states": NeuronStates,
-    "residual_pca": ResidualPCA,
-}
-"""Name -> probe with its default settings."""
+GROUP = "promptscope.probes"
+"""Entry-point group of installed packages: under it, `my_probe = "package.module:MyProbe"` in `pyproject.toml`."""
+
+P = TypeVar("P", bound=type[Probe] | Probe)
+
+
+class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
+    """Name -> what makes the probe with its default settings.
+
+    >>> PROBES["attention_kl"]().name
+    'attention_kl'
+    """
+
+    def __init__(self, own: Iterable[type[Probe]]) -> None:
+        self._made: dict[str, Callable[[], Probe]] = {}
+        self._from: dict[str, str] = {}
+        for probe in own:
+            self._add(probe().name, probe, "promptscope")
+
+    def add(self, probe: P, name: str | None = None) -> P:
+        """Register a probe class (or object) under *name*, by default its own; returns it.
+
+        Raises:
+            ProbeError: no probe, no name, a class that needs arguments, or a name that is taken.
+        """
+        if not (isinstance(probe, Probe) or (isinstance(probe, type) and issubclass(probe, Probe))):
+            raise ProbeError(
+                f"register_probe takes a subclass of ps.probes.Probe or what ps.probe_function makes, got {probe!r}"
+            )
+        make: Callable[[], Probe] = probe if isinstance(probe, type) else lambda: probe
+        kind = probe if isinstance(probe, type) else type(probe)
+        try:
+            made = make()
+        except TypeError as error:
+            raise ProbeError(
+                f"a registered probe is made without arguments, and {kind.__name__}() fails ({error}): give its "
+                "arguments default values, or register an object"
+            ) from error
+        name = name or getattr(made, "name", "")
+        if not name:
+            raise ProbeError(f"{kind.__name__} has no name: set name = 'my_probe' in the class")
+        self._add(name, make, f"{kind.__module__}.{kind.__qualname__}")
+        return probe
+
+    def _add(self, name: str, make: Callable[[], Probe], where: str) -> None:
+        if name in self:
+            raise ProbeError(
+                f"a probe called {name!r} exists already, from {self.origin(name)}: give this one another name "
+                f"(or take that one out first: ps.probes.PROBES.remove({name!r}))"
+            )
+        self._made[name], self._from[name] = make, where
+
+    def remove(self, name: str) -> None:
+        """Forget a registered probe, for example to define it again in a notebook.
+
+        Raises:
+            ProbeError: nothing was registered under *name*, or it is promptscope's own.
+        """
+        if name not in self._made or self._from[name] == "promptscope":
+            raise ProbeError(f"no registered probe {name!r} to remove.{nearest(name, self._made)}")
+        del self._made[name], self._from[name]
+
+    def origin(self, name: str) -> str:
+        """Return where a probe comes from: a class' full name, or an installed package."""
+        return self._from.get(name) or " and ".join(map(_package, self._installed(name)))
+
+    def __getitem__(self, name: str) -> Callable[[], Probe]:
+        found = self._installed(name)
+        if len(found) + (name in self._made) > 1:
+            raise ProbeError(f"several probes are called {name!r}: from {', '.join(self._origins(name))}. Remove one")
+        if name in self._made:
+            return self._made[name]
+        if not found:
+            raise KeyError(name)
+        try:
+            return self._load(found[0])
+        except ProbeError:
+            raise
+        except Exception as error:  # whatever happens while another package is imported
+            raise ProbeError(
+                f"the probe {name!r} of {_package(found[0])} cannot be loaded from {found[0].value!r}: {error!r}"
+            ) from error
+
+    def _load(self, entry: Any) -> Callable[[], Probe]:
+        loaded = entry.load()
+        if isinstance(loaded, Probe):
+            return lambda: loaded
+        if isinstance(loaded, type) and issubclass(loaded, Probe):
+            return loaded
+        raise ProbeError(
+            f"the probe {entry.name!r} of {_package(entry)} is {loaded!r}, neither a Probe subclass nor a probe object"
+        )
+
+    def _origins(self, name: str) -> list[str]:
+        return [*([self._from[name]] if name in self._from else []), *map(_package, self._installed(name))]
+
+    def _installed(self, name: str) -> list[Any]:
+        return list(entry_points(group=GROUP, name=name))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*self._made, *sorted(entry.name for entry in entry_points(group=GROUP))]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
+
+    def __contains__(self, name: object) -> bool:
+        return name in self._made or (isinstance(name, str) and bool(self._installed(name)))
+
+
+def _package(entry: Any) -> str:
+    return f"the package {entry.dist.name!r}" if entry.dist is not None else f"the entry point {entry.value!r}"
+
+
+PROBES = ProbeRegistry(
+    [AttentionBias, AttentionKL, AttentionMass, AttentionVariability, LabelCosine, NeuronStates, ResidualPCA]
+)
+"""Every probe that has a name, for `ps.probe`, the command line and recipes."""
+
+
+def register_probe(probe: P, name: str | None = None) -> P:
+    """Give a probe a name for `ps.probe`, the command line and recipes; as a decorator of a class, or called.
+
+    Packages that are installed need no call: they name theirs in the entry-point group `promptscope.probes`.
+
+    Raises:
+        ProbeError: no probe, no name, a class that needs arguments, or a name that is taken.
+
+    ```python
+    @ps.register_probe
+    class NormGrowth(Probe):
+        name = "norm_growth"
+        ...
+    ```
+    """
+    return PROBES.add(probe, name)
 
 
 @checked()

@@ -48,7 +48,8 @@ def probe(
         probes: probes or their names (`ps.probes.PROBES`).
         prompts: name -> prompt, names of your own; they become the dimension `prompt` of results. Probes of the
             plain model need none.
-        task: inputs are `[prompt] source`, without labels; or a list of encoded records (without labels too).
+        task: inputs are `[prompt] source`, without labels (with them, for a `labelled` probe); or a list of encoded
+            records.
         store: folder; None for one that is thrown away, as it is under hooks whose identity cannot be told
             (`HookedModel.identity`; `provenance["store"]` of the results then says so).
         split, limit: which records of the task: the first *limit* of *split*.
@@ -77,15 +78,13 @@ def probe(
             raise ProbeError(
                 f"nothing to probe on: give task=ps.load_task(...), or a list of encoded records, not {task!r}"
             )
-        examples: Sequence[Encoded]
-        if isinstance(task, Task):
-            longest = max(named.values(), key=lambda prompt: prompt.length, default=None)
-            examples = encode_split(model, task, split, prompt=longest, with_label=False, limit=limit)
-        else:
-            examples = task[:limit]
-        if not examples:
+        examples = {
+            labelled: _examples(model, task, named, split, limit, labelled)
+            for labelled in {one.labelled for one in chosen}
+        }
+        if not all(examples.values()):
             raise ProbeError(f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty: nothing to probe on")
-        longest_input = max(len(example.input_ids) for example in examples)
+        longest_input = max(len(example.input_ids) for every in examples.values() for example in every)
         for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
             model.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
         chosen = [one.ready(model, task if isinstance(task, Task) else None, named) for one in chosen]
@@ -105,7 +104,7 @@ def _probe(
     probes: Sequence[Probe],
     prompts: Mapping[str, Prompt],
     task: Task | Sequence[Encoded],
-    examples: Sequence[Encoded],
+    examples: Mapping[bool, Sequence[Encoded]],
     store: ActivationStore,
     split: str,
     batch_size: int,
@@ -114,11 +113,13 @@ def _probe(
     inputs = inputs_of(probes, prompts, examples)
     identity = model.identity
     plans = make_plans(model, identity, probes, prompts, inputs, store)
-    inputs_aside = {one.name: more for one in probes if (more := one.aside(examples))}
+    inputs_aside = {one.name: more for one in probes if (more := one.aside(examples[one.labelled]))}
     aside = make_plans(model, identity, probes, prompts, inputs_aside, store)
     for plan in dict.fromkeys([*plans.values(), *aside.values()]):
         fill(model, prompts, plan, store, batch_size, progress)
-    shared = _provenance(model, identity, prompts, task, examples, split)
+    shared = {
+        labelled: _provenance(model, identity, prompts, task, every, split) for labelled, every in examples.items()
+    }
 
     def entries(one: Probe, plan: Plan, further: Entries | None = None) -> Entries:
         return Entries(
@@ -129,8 +130,9 @@ def _probe(
             tuple(prompts),
             {(name, prompt): entry for (probe, name, prompt), entry in plan.plain.items() if probe == one.name},
             {(name, prompt): entry for (probe, name, prompt), entry in plan.prompted.items() if probe == one.name},
-            shared | {"probe": {"type": type(one).__name__} | one.parameters()},
+            shared[one.labelled] | {"probe": {"type": type(one).__name__} | one.parameters()},
             further,
+            {(name, prompt, edit): e for (probe, name, prompt, edit), e in plan.written.items() if probe == one.name},
         )
 
     results = {}
@@ -138,6 +140,20 @@ def _probe(
         further = entries(one, aside[one.name]) if one.name in aside else None
         results[one.name] = one.compute(entries(one, plans[one.name], further))
     return results
+
+
+def _examples(
+    model: HookedModel,
+    task: Task | Sequence[Encoded],
+    prompts: Mapping[str, Prompt],
+    split: str,
+    limit: int | None,
+    labelled: bool,
+) -> Sequence[Encoded]:
+    if not isinstance(task, Task):
+        return task[:limit]
+    longest = max(prompts.values(), key=lambda prompt: prompt.length, default=None)
+    return encode_split(model, task, split, prompt=longest, with_label=labelled, limit=limit)
 
 
 def _named(prompts: Any) -> dict[str, Prompt]:

@@ -47,23 +47,7 @@ class Capture(ABC):
 
     def spec(self) -> dict[str, Any]:
         """Return what the stored result depends on besides model, prompt and inputs."""
-        spec: dict[str, Any] = {"capture": type(self).__name__, "version": self.version, **asdict(self)}
-        if type(self).__module__.partition(".")[0] != "promptscope":
-            try:
-                spec["code"] = code_identity(type(self))
-            except UnknownIdentityError as error:
-                raise StoreError(
-                    f"the code of capture {type(self).__name__} uses something that cannot be part of its key in the "
-                    f"store ({error}): make it a field with a plain value, or compute it inside reduce"
-                ) from error
-        try:
-            content_hash(spec)
-        except TypeError as error:
-            raise StoreError(
-                f"the fields of capture {type(self).__name__} must be JSON values (numbers, strings, lists), "
-                f"because they are part of its key in the store: {error}"
-            ) from error
-        return spec
+        return spec_of(self, "capture")
 
 
 @dataclass(frozen=True)
@@ -77,3 +61,37 @@ class PairedCapture(Capture):
     @abstractmethod
     def compare(self, prompted: Tensor, plain: Tensor, layer: int, view: View) -> Tensor:
         """Reduce the two passes' tensors to what is kept, `(B, ...)`. *view* is the prompted pass'."""
+
+
+def spec_of(thing: Any, kind: str) -> dict[str, Any]:
+    """Return what decides what a capture or a write does: its class, its fields, and code from outside promptscope.
+
+    Raises:
+        StoreError: a field is not a JSON value, or the code uses what has no content to hash.
+    """
+    spec: dict[str, Any] = {kind: type(thing).__name__, "version": thing.version, **asdict(thing)}
+    if type(thing).__module__.partition(".")[0] != "promptscope":
+        spec["code"] = identity_of(type(thing), f"{kind} {type(thing).__name__}")
+    try:
+        content_hash(spec)
+    except TypeError as error:
+        raise StoreError(
+            f"the fields of {kind} {type(thing).__name__} must be JSON values (numbers, strings, lists), "
+            f"because they are part of its key in the store: {error}"
+        ) from error
+    return spec
+
+
+def identity_of(code: Any, name: str) -> str:
+    """Return the hash of a function's or a class' code; *name* is what an error calls it.
+
+    Raises:
+        StoreError: the code uses what has no content to hash.
+    """
+    try:
+        return code_identity(code)
+    except UnknownIdentityError as error:
+        raise StoreError(
+            f"the code of {name} uses something that cannot be part of its key in the store ({error}): make it a "
+            "field with a plain value, or compute it inside the function"
+        ) from error

@@ -13,7 +13,8 @@ class View:
 
     `k` is 0 in a pass without a prompt; `tokens` is True on real tokens; `special` on special tokens and on
     padding; `answer` is the text position at which the label is predicted (the last source token of a causal
-    model, the mask of a masked one; of an encoder-decoder, the decoder's first).
+    model, the mask of a masked one; of an encoder-decoder, the decoder's first). `targets` holds the token that must be
+    predicted at each position of the logits, -100 where none; all -100 unless the probe is `labelled`.
 
     >>> view = View(k=2, tokens=torch.tensor([[True, True, False]]), special=torch.tensor([[True, False, True]]),
     ...             answer=torch.tensor([1]))
@@ -27,6 +28,7 @@ class View:
     tokens: Bool[Tensor, "B n"]
     special: Bool[Tensor, "B n"]
     answer: Int[Tensor, "B"]
+    targets: Int[Tensor, "B m"] | None = None
 
     @property
     def n(self) -> int:

@@ -1,0 +1,5 @@
+"""The conformance suite for probes: `ps.check_probe`."""
+
+from promptscope.probes.checking.check import CheckReport, ProbeCheckError, check_probe
+
+__all__ = ["CheckReport", "ProbeCheckError", "check_probe"]

@@ -1,0 +1,119 @@
+"""`ps.check_probe`: does a probe keep the promises that every probe makes?"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.probes.base import Probe
+from promptscope.probes.checking.bench import make_bench
+from promptscope.probes.checking.checks import CHECKS, NOTHING, STATE_CHECKS, CheckFailed, state
+from promptscope.probes.checking.state import restored
+from promptscope.probes.registry import get_probes
+from promptscope.prompts import Prompt
+from promptscope.tasks import Task
+
+
+class ProbeCheckError(ProbeError):
+    """A probe does not conform: `failed` maps the names of the checks to what was seen, `passed` names the others."""
+
+    def __init__(self, probe: str, failed: Mapping[str, str], passed: tuple[str, ...]) -> None:
+        lines = [f"- {name}: {seen}" for name, seen in failed.items()]
+        super().__init__(
+            f"the probe {probe!r} fails {len(failed)} of {len(failed) + len(passed)} checks\n" + "\n".join(lines)
+        )
+        self.failed = dict(failed)
+        self.passed = passed
+
+
+@dataclass(frozen=True)
+class CheckReport:
+    """The checks that a probe passed, by name."""
+
+    probe: str
+    passed: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"the probe {self.probe!r} passes {len(self.passed)} checks: {', '.join(self.passed)}"
+
+
+def check_probe(
+    probe: Probe | str,
+    model: HookedModel | None = None,
+    prompts: Mapping[str, Prompt] | None = None,
+    task: Task | None = None,
+    split: str = "test",
+    only: Collection[str] = (),
+) -> CheckReport:
+    """Check that a probe conforms; for your own tests. Takes some seconds on the embedded model.
+
+    - *labelled result*: a `ProbeResult` with name, units and direction, of finite numbers;
+    - *no hook left* after success, after inputs that the model cannot run, after an exception in a forward pass; the
+      two errors come out (the first as a `PromptscopeError`);
+    - *model*, *tokenizer*, *prompts*, *random numbers* (torch, NumPy, Python) and *global settings* are unchanged;
+    - *batch size*, *padding*, *padding side* and *order of inputs* do not change a number (to 1e-4 of the largest);
+    - *deterministic*: two runs give the same numbers, whatever the global seeds;
+    - *result saves and loads*: it comes back equal;
+    - *served from the store*: a second run needs no pass and gives the same numbers;
+    - *edits act*: noise at the hook points that it reads changes the result; its own writes change the loss;
+    - *memory flat in inputs*: after the passes nothing is held that grows with the inputs.
+
+    Every check runs, even if one before it failed; a model that a probe damages is put right for the next, but for its
+    weights. Only *padding* is left out where *batch size* fails, and the rest where the probe does not run at all.
+
+    Args:
+        probe: the probe, or its name.
+        model: with a tokenizer; by default the embedded causal model. Its weights should be disposable.
+        prompts: by default one input-level and one deep prompt, at random.
+        task, split: inputs; by default `sentiment_en`.
+        only: names of checks, to run these alone; all by default.
+
+    Raises:
+        ProbeCheckError: the probe does not conform; names each check that failed, and what was seen.
+        ProbeError: there is no such check, or the model, prompts or task cannot serve.
+
+    >>> report = check_probe("attention_mass")
+    >>> report.passed[-1]
+    'memory flat in inputs'
+    """
+    (chosen,) = get_probes([probe])
+    if unknown := sorted(set(only) - {"runs", *STATE_CHECKS, *CHECKS}):
+        raise ProbeError(f"no check {unknown[0]!r}. There are: {', '.join([*STATE_CHECKS, *CHECKS])}")
+    bench = make_bench(chosen, model, prompts, task, split)
+    bench.run(probe=NOTHING)  # what is set up at the first run is not the probe's doing
+    failed: dict[str, str] = {}
+    passed: list[str] = []
+
+    def run(name: str, check: Any) -> Any:
+        try:
+            with restored(bench.model):
+                found = check(bench)
+        except CheckFailed as failure:
+            failed[name] = str(failure)
+        except Exception as error:
+            failed[name] = f"the probe raised {type(error).__name__}: {error}"
+        else:
+            passed.append(name)
+            return found
+        return None
+
+    changed = run("runs", state)
+    if changed is None:
+        raise ProbeCheckError(chosen.name, failed, tuple(passed))
+    for name, part in STATE_CHECKS.items():
+        if only and name not in only:
+            continue
+        if part in changed:
+            failed[name] = f"one run of the probe changed {part}: {changed[part]}"
+        else:
+            passed.append(name)
+    for name, check in CHECKS.items():
+        if (only and name not in only) or (name == "padding" and "batch size" in failed):
+            continue
+        run(name, check)
+    if failed:
+        raise ProbeCheckError(chosen.name, failed, tuple(passed))
+    return CheckReport(chosen.name, tuple(passed))

@@ -1,0 +1,169 @@
+"""Probes that write: how the loss changes when activations are edited."""
+
+from __future__ import annotations
+
+import copy
+from abc import abstractmethod
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+from torch.nn.functional import cross_entropy
+
+from promptscope.errors import ProbeError
+from promptscope.models import HookedModel
+from promptscope.probes.base import Condition, Probe
+from promptscope.probes.entries import Entries, Shard
+from promptscope.probes.plan import OUTPUT
+from promptscope.probes.result import ProbeResult
+from promptscope.probes.write import Write
+from promptscope.prompts import Prompt
+from promptscope.statistics import p_value_of_draws
+from promptscope.store import Capture, View
+from promptscope.tasks import IGNORED, Encoded, Task
+
+Edit = Write | Sequence[Write]
+
+
+@dataclass(frozen=True)
+class TargetLoss(Capture):
+    """Cross-entropy of an input's target tokens (label and end token), mean over them, in nats: (B,)."""
+
+    site: str = OUTPUT
+
+    def reduce(self, x: Float[Tensor, "B t V"], layer: int, view: View) -> Float[Tensor, B]:
+        """Sum over the targets of each input, by their number."""
+        assert view.targets is not None
+        asked = view.targets != IGNORED
+        logits = x[:, x.shape[1] - asked.shape[1] :][asked]
+        each = cross_entropy(
+            logits.to(torch.promote_types(x.dtype, torch.float32)), view.targets[asked], reduction="none"
+        )
+        return each.new_zeros(len(x)).index_add(0, asked.nonzero()[:, 0], each) / asked.sum(dim=1)
+
+
+class WritingProbe(Probe):
+    """A probe that edits activations and reports how the loss changes: `loss(edited) - loss`, in nats per target token.
+
+    A subclass says what is edited, `writes()`, name -> one `Write` or several together; and, if it can, edits that
+    should not matter, `nulls()`, name -> draws: a random direction of the same norm, another head of the layer.
+    Every edit runs under every prompt (without prompts: on the plain model), over inputs with their labels.
+
+    Dimensions: prompt (if there are), write. Positive = the edit makes the labels less likely. In `result.data` also
+    `loss`, the loss without an edit; and with nulls `null` (..., write, draw), the change under each draw, and
+    `p_value`, how often a draw changes the loss at least as much, in either direction:
+    `(1 + #{|draw| >= |change|}) / (1 + R)`.
+
+    Raises:
+        ProbeError: inputs without labels, or nothing to write.
+
+    Reference: Phipson & Smyth 2010 for the p-value.
+
+    Complete; `ps.probe(model, [WithoutHead()], prompts=..., task=...)` runs it, with `ZeroHead` as in `Write`:
+
+    ```python
+    class WithoutHead(WritingProbe):
+        name = "without_head"
+
+        def writes(self):
+            return {f"head {h}": ZeroHead("blocks.1.attn.hook_z", head=h) for h in range(4)}
+    ```
+    """
+
+    labelled = True
+    conditions: Condition = "prompted"
+
+    @abstractmethod
+    def writes(self) -> Mapping[str, Edit]:
+        """Return what is edited, by name."""
+
+    def nulls(self) -> Mapping[str, Sequence[Edit]]:
+        """Return, for names of `writes`, edits drawn from the null. The same number for each name."""
+        return {}
+
+    def captures(self) -> dict[str, Capture]:
+        """Keep one loss for each input."""
+        return {"loss": TargetLoss()}
+
+    def edits(self) -> dict[str, Sequence[Write]]:
+        """Return the writes and the draws of their nulls."""
+        found: dict[str, Sequence[Write]] = {name: _together(edit) for name, edit in self.writes().items()}
+        if not found:
+            raise ProbeError(f"probe {self.name!r} has nothing to write: writes() returned an empty dict")
+        for name, draws in self.nulls().items():
+            found |= {f"{name} null {r}": _together(edit) for r, edit in enumerate(draws)}
+        return found
+
+    def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
+        """Run on the plain model where there are no prompts."""
+        if prompts:
+            return self
+        plain = copy.copy(self)
+        plain.conditions = "plain"
+        return plain
+
+    def parameters(self) -> dict[str, object]:
+        """Return the settings, without in which passes it runs."""
+        return {name: value for name, value in super().parameters().items() if name != "conditions"}
+
+    def check(self, examples: Sequence[Encoded], prompts: Sequence[str]) -> None:
+        """Need labels."""
+        without = [example.id for example in examples if all(target == IGNORED for target in example.targets)]
+        if without:
+            raise ProbeError(
+                f"probe {self.name!r} measures the loss of labels, and {len(without)} of {len(examples)} inputs have "
+                f"none ({without[0]!r}): give task=ps.load_task(...), or records encoded with their labels"
+            )
+
+    def compute(self, entries: Entries) -> ProbeResult:
+        """Subtract the loss without the edit, input by input."""
+        names, nulls = list(self.writes()), self.nulls()
+        prompts: Sequence[str | None] = entries.prompts or [None]
+        base = {p: _read(entries.plain("loss") if p is None else entries.prompted("loss", p)) for p in prompts}
+
+        def change(prompt: str | None, edit: str) -> Float[np.ndarray, X]:
+            return _read(entries.written("loss", prompt, edit)) - base[prompt]
+
+        changes = {str(p): np.stack([change(p, name) for name in names], axis=1) for p in prompts}
+        result = entries.result(
+            changes if entries.prompts else changes["None"],
+            dims=("write",),
+            coords={"write": names},
+            units="nats per target token",
+            direction="positive = the edit makes the labels less likely",
+        )
+        lead = ("prompt",) if entries.prompts else ()
+        loss = np.array([base[p].mean() for p in prompts])
+        result.data["loss"] = (lead, loss if lead else loss[0])
+        if nulls:
+            drawn = [
+                [[change(p, f"{n} null {r}").mean() for r in range(len(nulls[n]))] for n in nulls] for p in prompts
+            ]
+            _add_nulls(result, list(nulls), np.array(drawn), lead)
+        return result
+
+
+def _add_nulls(result: ProbeResult, names: list[str], drawn: Float[np.ndarray, "prompt null R"], lead: tuple) -> None:
+    """Put the draws, and how the changes compare with them, into the result; NaN for writes without nulls."""
+    writes = result.data["write"].values.tolist()
+    null = np.full((len(drawn), len(writes), drawn.shape[-1]), np.nan)
+    p_values = np.full(null.shape[:2], np.nan)
+    observed = np.abs(result.values.values).reshape(p_values.shape)
+    for j, name in enumerate(names):
+        column = writes.index(name)
+        null[:, column] = drawn[:, j]
+        for row, draws in enumerate(drawn[:, j]):
+            p_values[row, column] = p_value_of_draws(float(observed[row, column]), np.abs(draws))
+    result.data["null"] = ((*lead, "write", "draw"), null if lead else null[0])
+    result.data["p_value"] = ((*lead, "write"), p_values if lead else p_values[0])
+
+
+def _together(edit: Edit) -> tuple[Write, ...]:
+    return (edit,) if isinstance(edit, Write) else tuple(edit)
+
+
+def _read(parts: Iterator[Shard]) -> Float[np.ndarray, X]:
+    return np.concatenate([part["values"][:, 0] for part in parts]).astype(np.float64)
