@@ -7,6 +7,13 @@ from recipes.common import Finding, Number, absent, judge, over_tasks
 from recipes.common.grids import paired
 from recipes.common.verdicts import mean_with_interval
 
+MEASURED = (
+    ("cosine", "prompt vectors lie nearer to words than random vectors", 1),
+    ("label_rate", "class labels are among the nearest words more often than of random vectors", 1),
+    ("shared", "vectors of a prompt share neighbours more than random ones", 1),
+    ("rank", "vectors of a prompt use fewer directions than random ones", -1),
+)
+
 
 def findings(
     scores: pd.DataFrame, readings: pd.DataFrame, votes: pd.DataFrame, shifts: pd.DataFrame, objectives: pd.DataFrame
@@ -36,57 +43,37 @@ def findings(
         add(by_task)
     else:
         found.append(absent(claim, "3.2", "all", "no task has label words that fit the prompt"))
-    for measure, claim, sign in (
-        ("cosine", "prompt vectors lie nearer to words than random vectors", 1),
-        ("label_rate", "class labels are among the nearest words more often than of random vectors", 1),
-        ("shared", "vectors of a prompt share neighbours more than random ones", 1),
-        ("rank", "vectors of a prompt use fewer directions than random ones", -1),
-    ):
-        for start in readings["start"].unique():
-            part = readings[(readings["measure"] == measure) & (readings["start"] == start)].dropna(subset=["value"])
-            if part.empty:
-                continue
-            add([
-                judge(f"{claim} (start: {start})", "7", t, _over(sign * (of["value"] - of["random"])), f"{measure}, trained less random, by seed; sign: the claim's")
-                for t, of in part.groupby("task", sort=False)
-            ])  # fmt: skip
-    add([judge("an ensemble beats its mean member", "6", v.task, Number(float(v.gain)), "test score, vote less mean member") for v in votes.itertuples()])  # fmt: skip
+    for measure, claim, sign in MEASURED:
+        # A prompt that starts at words lies near them untrained: only the uniform start can show what training does.
+        part = readings[(readings["measure"] == measure) & (readings["start"] == "uniform")].dropna(subset=["value"])
+        meaning = f"{measure} of trained prompts less that of random ones of the same norms, by seed; sign: the claim's"
+        by_task = [
+            judge(claim, "7", str(task), _over(sign * (of["value"] - of["random"])), meaning)
+            for task, of in part.groupby("task", sort=False)
+        ]
+        if by_task:
+            add(by_task)
+    meaning = "test score, vote less mean member"
+    claim = "an ensemble beats its mean member"
+    add([judge(claim, "6", v.task, Number(float(v.gain)), meaning) for v in votes.itertuples()])
     if len(shifts):
-        loss = shifts.assign(
-            lost=shifts["at_home"] - shifts["shifted"], pair=shifts["source"] + " -> " + shifts["target"]
-        )
-        by_pair = []
-        for pair, part in loss.groupby("pair", sort=False):
+        pairs = shifts.assign(pair=shifts["source"] + " -> " + shifts["target"])
+        claim, meaning = "prompts survive a shift better than fine-tuning", "zero-shot score on the target, by seed"
+        by_task = []
+        for pair, part in pairs.groupby("pair", sort=False):
             table = part.pivot(index="seed", columns="method", values="shifted")
-            both = {"prompt tuning", "fine-tuning"} <= set(table)
-            values = (table["prompt tuning"] - table["fine-tuning"]).dropna() if both else []
-            by_pair.append(
-                judge(
-                    "prompts are more robust to a shift than fine-tuning",
-                    "5",
-                    str(pair),
-                    _over(values),
-                    "zero-shot score on the target, prompt less fine-tuning",
-                )
-            )
-        add(by_pair)
+            gain = (table["prompt tuning"] - table["fine-tuning"]).dropna() if table.shape[1] == 2 else []
+            by_task.append(judge(claim, "5", str(pair), _over(gain), meaning))
+        add(by_task)
     names = set(objectives["objective"]) if len(objectives) else set()
     claim = "LM adaptation makes a model better to prompt than span corruption"
     if {"span corruption", "LM adaptation"} <= names:
+        plain = objectives[objectives["target"] == "plain"]
         by_task = []
-        for t in objectives["task"].unique():
-            part = objectives[(objectives["task"] == t) & (objectives["target"] == "plain")].pivot(
-                index="seed", columns="objective", values="score"
-            )
-            by_task.append(
-                judge(
-                    claim,
-                    "3.2",
-                    str(t),
-                    _over((part["LM adaptation"] - part["span corruption"]).dropna()),
-                    "test score, paired by seed",
-                )
-            )
+        for name, of in plain.groupby("task", sort=False):
+            table = of.pivot(index="seed", columns="objective", values="score")
+            gain = (table["LM adaptation"] - table["span corruption"]).dropna()
+            by_task.append(judge(claim, "3.2", str(name), _over(gain), "test score, paired by seed"))
         add(by_task)
     else:
         found.append(

@@ -25,11 +25,17 @@ METHODS: dict[str, tuple[str, Formula]] = {
         lambda d, layers: 10 * d + (d * 512 + 512) + (512 * 2 * layers * d + 2 * layers * d),
     ),
     "WARP, k = 10, 2 classes": ("k d + c d: prompt and output layer", lambda d, layers: 12 * d),
-    "P-tuning, k = 10": ("k d + 3 (d d + d): prompt and network; the model too, as it ran", lambda d, layers: 10 * d + 3 * (d * d + d)),
-    "soft words, k = 10": ("k d + k L d: words and their changes in every layer", lambda d, layers: 10 * d * (1 + layers)),
-    "adapters, m = 64": ("2 L (2 d m + d + m): two bottlenecks in every layer", lambda d, layers: 2 * layers * (2 * d * 64 + d + 64)),
+    "P-tuning, k = 10": ("k d + 3 (d d + d); as it ran, the model too", lambda d, layers: 10 * d + 3 * (d * d + d)),
+    "soft words, k = 10": (
+        "k d + k L d: words and their changes in every layer",
+        lambda d, layers: 10 * d * (1 + layers),
+    ),
+    "adapters, m = 64": (
+        "2 L (2 d m + d + m), two in every layer",
+        lambda d, layers: 2 * layers * (2 * d * 64 + d + 64),
+    ),
     "adapters, m = 128": ("2 L (2 d m + d + m)", lambda d, layers: 2 * layers * (2 * d * 128 + d + 128)),
-}  # fmt: skip
+}
 
 
 def parameter_table() -> pd.DataFrame:
