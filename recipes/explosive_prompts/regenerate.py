@@ -5,7 +5,7 @@ from pathlib import Path
 import pandas as pd
 
 import promptscope as ps
-from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published, with_validation
+from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published
 from recipes.common.baselines import baseline_table
 from recipes.common.curves import curve_figure
 from recipes.common.findings import tally
@@ -27,6 +27,7 @@ from recipes.explosive_prompts.page import CAPTIONS, LEAD, TITLE
 from recipes.explosive_prompts.parameters import parameter_table
 from recipes.explosive_prompts.plan import plan, train_config
 from recipes.explosive_prompts.settings import Settings
+from recipes.explosive_prompts.splits import paper_splits, split_cells
 from recipes.explosive_prompts.steps import step_table
 from recipes.explosive_prompts.tables import cells, means
 
@@ -35,7 +36,7 @@ PUBLISHED = Path(__file__).parent / "published.csv"
 
 def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs: int) -> int:
     """Train or read all runs and write the results; return 0, or 1 if runs failed."""
-    tasks = with_validation(load_tasks(settings.tasks, data))
+    tasks = paper_splits(load_tasks(settings.tasks, data))
     groups = plan(settings, tasks)
     model = ps.load_model(settings.model)
     planned: list[Planned] = []
@@ -63,7 +64,7 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     scores = score_table(model, planned, runs, out / "scores", limit)
     swaps = swap_table(model, tasks, planned, runs, out / "swaps", limit)
     steps = step_table(model, tasks, planned, runs)
-    _tables(results, scores, settings, baselines)
+    _tables(results, scores, settings, tasks, baselines)
     _measures(results, model, tasks, planned, runs, settings, out)
     results.table("swaps", swaps)
     results.table("steps", steps)
@@ -87,10 +88,14 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     return 1 if len(failures) else 0
 
 
-def _tables(results: Results, scores: pd.DataFrame, settings: Settings, baselines: pd.DataFrame) -> None:
+def _tables(
+    results: Results, scores: pd.DataFrame, settings: Settings, tasks: dict[str, ps.Task], baselines: pd.DataFrame
+) -> None:
     published = read_published(PUBLISHED)
     for table, found in cells(scores, settings, baselines).items():
         results.comparison(table, compare(published[published["table"] == table], found, decimals=1))
+    of_splits = published[published["table"] == "5"]
+    results.comparison("5", compare(of_splits, split_cells(tasks), decimals=0))
     results.table("scores", scores)
     results.table("summary_of_runs", summary(scores))
     results.table("parameters", parameter_table())
