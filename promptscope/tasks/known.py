@@ -64,6 +64,7 @@ _ANSWERS = "answers.text|answers"
 _GLUE = {"train": "train", "test": "validation"}  # the Hub's GLUE test labels are hidden
 _ALL = _same("train", "validation", "test")
 _YES = {"True": "yes", "False": "no"}
+_TRUTH = {"0": "False", "1": "True"}
 
 
 _DUPLICATE = {"not_duplicate": "not_duplicate", "duplicate": "duplicate"}
@@ -167,22 +168,24 @@ KNOWN: dict[str, Known] = {
                         label="label|answer", hub="allenai/winogrande",
                         splits={"train": "winogrande_xl:train", "test": "winogrande_xl:validation"}),
     # SuperGLUE
-    "superglue/boolq": Known("en", "pair", {"text1": "passage", "text2": "question"}, _ACC, _YES,
+    "superglue/boolq": Known("en", "pair", {"text1": "passage", "text2": "question"}, _ACC, _YES, rename=_TRUTH,
                              hub="aps/super_glue", splits=_glue("boolq")),
     "superglue/cb": Known("en", "pair", _PREMISE, _F1, _NLI, hub="aps/super_glue", splits=_glue("cb")),
     "superglue/copa": Known("en", "single", {"text": "{premise} {question}? 1: {choice1} 2: {choice2}"}, _ACC,
                             _same("1", "2"), rename={"0": "1", "1": "2", "choice1": "1", "choice2": "2"},
                             hub="aps/super_glue", splits=_glue("copa")),
     "superglue/multirc": Known("en", "single", {"text": "question: {question} answer: {answer} paragraph: {paragraph}"},
-                               ("binary_f1", "accuracy"), _YES, rename={"0": "False", "1": "True"}, nested=True,
+                               ("binary_f1", "accuracy"), _YES, rename=_TRUTH, nested=True,
                                hub="aps/super_glue", splits=_glue("multirc")),
     "superglue/rte": Known("en", "pair", _PREMISE, _ACC, _same("entailment", "not_entailment"),
                            hub="aps/super_glue", splits=_glue("rte")),
     "superglue/wic": Known("en", "single", {"text": "{word}: {sentence1} / {sentence2}"}, _ACC, _YES,
+                           rename=_TRUTH,
                            hub="aps/super_glue", splits=_glue("wic")),
     "superglue/wsc": Known("en", "pair", {"text1": "text",
                                           "text2": "{span2_text|target.span2_text} = "
                                                    "{span1_text|target.span1_text}"}, _ACC, _YES,
+                           rename=_TRUTH,
                            hub="aps/super_glue", splits=_glue("wsc")),
     # Function vectors (Todd et al. 2024); the prompt-geometry paper trains on six and holds 20 % out
     **{
