@@ -30,7 +30,8 @@ def adapt(name: str, known: Known, rows: Sequence[Row], split: str, ties: Ties =
         if known.step is not None and known.references is not None:
             score = float(_column(name, row, known.references))
             new["references"] = [str(score)]
-            label = None if score == -1 else f"{round(score / known.step) * known.step:.1f}"
+            per_unit = round(1 / known.step)  # exact, as score / 0.2 is not
+            label = None if score == -1 else f"{round(score * per_unit) / per_unit:.1f}"
         elif known.references is not None:
             given = _column(name, row, known.references)
             accepted = [given] if isinstance(given, str) else list(given)

@@ -8,7 +8,7 @@ import promptscope as ps
 from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published
 from recipes.common.baselines import baseline_table
 from recipes.common.curves import curve_figure
-from recipes.common.findings import tally
+from recipes.common.findings import claim_summary, tally
 from recipes.common.grids import Planned, at_own_best_rate, best_prompt, score_table, summary, train_planned
 from recipes.explosive_prompts import figures
 from recipes.explosive_prompts.control import started_at_the_norm, swap_table
@@ -71,6 +71,7 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     results.figure("step_length", figures.step_figure(steps))
     found_claims = findings(scores, swaps, steps)
     results.table("findings", finding_table(found_claims))
+    results.table("claims", claim_summary(found_claims))
     page = results.report(TITLE, LEAD, CAPTIONS)
     for verdict, n in tally(found_claims).items():
         page.number(verdict, str(n), "claims by task and over tasks")
@@ -78,12 +79,7 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     results.finish(
         {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)} | cost(out)
     )
-    shown = results.tables["findings"]
-    print(
-        shown[shown["where"].str.startswith("over")][["claim", "verdict", "number", "low", "high"]].to_string(
-            index=False
-        )
-    )
+    print(results.tables["claims"].drop(columns="meaning").to_string(index=False))
     print(f"Report: {(out / 'report.html').resolve()}")
     return 1 if len(failures) else 0
 

@@ -7,7 +7,7 @@ import pandas as pd
 import promptscope as ps
 from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published, with_validation
 from recipes.common.curves import curve_figure
-from recipes.common.findings import tally
+from recipes.common.findings import claim_summary, tally
 from recipes.common.grids import score_table, train_planned
 from recipes.power_of_scale.ensembling import ensemble_table
 from recipes.power_of_scale.findings import findings
@@ -63,17 +63,13 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     _tables(results, scores)
     claims = findings(scores[scores["model"] == settings.models[0]], readings, votes, shifts, objectives)
     results.table("findings", finding_table(claims))
+    results.table("claims", claim_summary(claims))
     page = results.report(TITLE, LEAD, CAPTIONS)
     for verdict, n in tally(claims).items():
         page.number(verdict, str(n), "claims by task and over tasks")
     page.write(out / "report.html")
     results.finish({"model": about, "runs": len(scores)} | cost(out))
-    shown = results.tables["findings"]
-    print(
-        shown[shown["where"].str.startswith(("over", "all"))][["claim", "verdict", "number", "low", "high"]].to_string(
-            index=False
-        )
-    )
+    print(results.tables["claims"].drop(columns="meaning").to_string(index=False))
     print(f"Report: {(out / 'report.html').resolve()}")
     return 1 if len(failures) else 0
 
