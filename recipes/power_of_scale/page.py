@@ -6,7 +6,7 @@ LEAD = (
     "prompts trained here. The overview that they follow prints claims and few numbers; those stand beside ours."
 )
 CAPTIONS = {
-    "claims": "The claims over tasks; by task, over seeds, they are in findings.csv. A number above zero speaks for the claim; "
+    "claims": "The claims over tasks; by task they are in findings.csv. A number above zero speaks for the claim; "
     "holds: the whole 95 % interval lies above zero.",
     "figure_a": "Figure a: prompt length, by model.",
     "lengths": "Test scores by length, means over seeds.",
