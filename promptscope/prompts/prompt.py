@@ -154,8 +154,8 @@ class Prompt(nn.Module, ABC):
     def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> str:
         """Save the prompt to a repository of the Hugging Face Hub, `user/name`; returns its address.
 
-        `ps.load_prompt("user/name")` reads it back. The repository is made if it is not there; *token* is by default the
-        one that `hf auth login` stored.
+        `ps.load_prompt("user/name")` reads it back. The repository is made if it is not there; *token* is by default
+        the one that `hf auth login` stored.
 
         Raises:
             PromptError: an unbound prompt, no network, or no right to write there.
@@ -195,7 +195,7 @@ class Prompt(nn.Module, ABC):
     def inputs_embeds(
         self, model: HookedModel, ids: Int[Tensor, "B n"], mask: Int[Tensor, "B n"] | None = None
     ) -> dict[str, Tensor]:
-        """Return prompt and text as arguments of a plain transformers model: `hf_model.generate(**...)`, `hf_model(**...)`.
+        """Return prompt and text for a plain transformers model: `hf_model.generate(**...)`, `hf_model(**...)`.
 
         `inputs_embeds [B, k + n, d_model]` and `attention_mask [B, k + n]`, on causal models also `position_ids`. The
         texts may be padded on either side; rows come out as `[padding | prompt | text]` (causal models, so that new
@@ -220,8 +220,8 @@ class Prompt(nn.Module, ABC):
 
         `past_key_values` (a `DynamicCache` of k positions; one call uses it up), `input_ids [B, n]` padded on the left,
         `attention_mask [B, k + n]`, `position_ids [B, n]`. *batch* is what a tokenizer returns, padded on either side,
-        or input ids. `generate` gives every row *copies* caches of its own: beams (`num_beams=4`, `copies=4`) or samples
-        (`num_return_sequences`). Causal models only.
+        or input ids. `generate` gives every row *copies* caches of its own: beams (`num_beams=4`, `copies=4`) or
+        samples (`num_return_sequences`). Causal models only.
 
         Raises:
             PromptError: another kind of model, a prompt that some layers do not see, or too long a text.

@@ -67,8 +67,10 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
     """Load a prompt from a folder, a file or the Hugging Face Hub.
 
     A folder is ours or PEFT's (`prompt_tuning`, `p_tuning`, `prefix_tuning`). A file (`.pt`, `.npy`, `.safetensors`)
-    holds the k x d_model embeddings of an input-level prompt. `"user/name"`, where no such folder exists, is a repository
-    of the Hub. Nothing is unpickled but tensors (`weights_only`). The prompt is checked against *model*, or against the first model it meets: one with another
+    holds the k x d_model embeddings of an input-level prompt. `"user/name"`, where no such folder exists, is a
+    repository of the Hub. Nothing is unpickled but tensors (`weights_only`).
+
+    The prompt is checked against *model*, or against the first model it meets: one with another
     embedding matrix is refused unless `strict=False`; one with the same and other weights elsewhere warns
     (`OtherWeightsWarning`).
 

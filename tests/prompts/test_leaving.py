@@ -33,7 +33,7 @@ def prompt(kind, family):
 
 
 @pytest.mark.parametrize("side", ["right", "left"])
-@pytest.mark.parametrize("family", CAUSAL)
+@pytest.mark.parametrize("family", ["gpt2", "llama"])  # a tiny GPT-NeoX says one token, whatever it is given
 def test_plain_generate_gives_the_tokens_of_ours(family, side):
     model, hf, (ids, mask) = hooked(family), bare(family), texts(side)
     for kind in ("v1", "v2"):
