@@ -120,12 +120,11 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
         "num_layers": model.shape.n_layers,
     }
     if isinstance(prompt, SoftPrompt):
-        config["prompt_tuning_init"] = "RANDOM"
         embeddings = prompt.vectors().detach()
         if seq2seq:  # PEFT's file has k more rows, which nothing reads
             embeddings = torch.cat([embeddings, torch.zeros_like(embeddings)])
         encoder, settings = written_encoder(prompt)
-        config |= settings
+        config |= settings or {"prompt_tuning_init": "RANDOM"}
     elif isinstance(prompt, DeepPrompt):
         encoder = {}
         config |= {
