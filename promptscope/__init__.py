@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from promptscope import account, causal, interventions, plots, probes, prompts, readings, report, statistics
     from promptscope.account import Account, explain
+    from promptscope.comparison import PromptComparison, compare_prompts
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
         ArgumentError,
@@ -62,6 +63,7 @@ _HOMES = {
     "errors": "ArgumentError GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError "
     "TaskError",
     "account": "Account explain",
+    "comparison": "PromptComparison compare_prompts",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",
     "interventions": "Importance importance load_importance shapley",

@@ -16,7 +16,8 @@ Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
 
 _KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-_OF_THE_BRIDGE = "transformer_lens.model_bridge"  # it registers some for itself, at the first pass
+# The bridge registers some for itself, at the first pass; transformers does where hidden states are asked for.
+_OBSERVERS = ("transformer_lens.model_bridge", "transformers.")
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,21 @@ class Watch:
             for name, module, kind, hooks in self._places
             if hooks
             for number, function in hooks.items()
-            if number not in self._own and not getattr(function, "__module__", "").startswith(_OF_THE_BRIDGE)
+            if number not in self._own and not (getattr(function, "__module__", None) or "").startswith(_OBSERVERS)
         ]
+
+
+def attached_everywhere() -> list[AttachedHook]:
+    """Return what `torch.nn.modules.module.register_module_forward_hook` and its kin attached to all modules there are.
+
+    PyTorch's own only count (operations, memory).
+    """
+    return [
+        AttachedHook("every module", kind.strip("_").removesuffix("_hooks"), function)
+        for kind in _KINDS
+        for function in getattr(torch.nn.modules.module, f"_global{kind}", {}).values()
+        if not (getattr(function, "__module__", None) or "").startswith("torch.")
+    ]
 
 
 def _given(module: Any, number: int, function: Any) -> Any:

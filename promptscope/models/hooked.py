@@ -15,11 +15,12 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.errors import ModelError, PromptError
 from promptscope.files import content_hash, fingerprint, tensor_hash
-from promptscope.models.attached import AttachedHook, Hook, Watch, attach, silent_points
+from promptscope.models.attached import AttachedHook, Hook, Watch, attach, attached_everywhere, silent_points
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
+from promptscope.models.modes import own_modes
 from promptscope.models.placement import Placement
 from promptscope.models.placement_hooks import hooks_of
 from promptscope.models.placement_prefix import prefix_of
@@ -71,6 +72,7 @@ class HookedModel:
         self.family = family
         self._tokenizer = tokenizer
         self._hashed: dict[str, tuple[Any, str]] = {}  # what was hashed -> its fingerprints, and the hash
+        self._hashed_in_turn: dict[str, str] = {}  # nobody edits weights in the middle of a computation
         self.name = name
         self.revision = revision
         self._turns = Turns()
@@ -156,21 +158,26 @@ class HookedModel:
         Hashed as float32, so that a half-precision checkpoint is the same model when loaded in float32.
         """
         weight = self._embedding.weight
-        return self._hash_once("embedding", fingerprint(weight), lambda: tensor_hash(weight, torch.float32))
+        return self._hash_once("embedding", lambda: fingerprint(weight), lambda: tensor_hash(weight, torch.float32))
 
     @property
     def weights_hash(self) -> str:
         """SHA-256 over all weights and buffers, as they are now."""
         weights = dict([*self.twin.named_parameters(), *self.twin.named_buffers()])
-        prints = {name: fingerprint(tensor) for name, tensor in weights.items()}
         return self._hash_once(
-            "weights", prints, lambda: content_hash({name: tensor_hash(tensor) for name, tensor in weights.items()})
+            "weights",
+            lambda: {name: fingerprint(tensor) for name, tensor in weights.items()},
+            lambda: content_hash({name: tensor_hash(tensor) for name, tensor in weights.items()}),
         )
 
-    def _hash_once(self, what: str, prints: Any, compute: Callable[[], str]) -> str:
+    def _hash_once(self, what: str, look: Callable[[], Any], compute: Callable[[], str]) -> str:
         """Return a hash that takes long, computed again only if what it is of was edited."""
+        if self._turns.depth and what in self._hashed_in_turn:
+            return self._hashed_in_turn[what]
+        prints = look()
         if what not in self._hashed or self._hashed[what][0] != prints:
             self._hashed[what] = prints, compute()
+        self._hashed_in_turn[what] = self._hashed[what][1]
         return self._hashed[what][1]
 
     @property
@@ -245,7 +252,7 @@ class HookedModel:
                 f"{self.name!r} has hooks on model.twin ({', '.join(hook.point for hook in strayed[:3])}), which runs "
                 "texts in layouts of its own: attach them to model.bridge, or with model.hooks(...)"
             )
-        return bridge.attached()
+        return bridge.attached() + attached_everywhere()
 
     @contextmanager
     def turn(self, hooks: Iterable[Hook] = ()) -> Iterator[None]:
@@ -265,9 +272,11 @@ class HookedModel:
     @contextmanager
     def _turn(self) -> Iterator[None]:
         """Take this thread's turn; where it is not inside one already, edited weights are followed first."""
-        with self._turns.take(self.name):
-            if self._turns.depth == 1 and self._weights is not None:
-                self._weights.follow_edits()
+        with self._turns.take(self.name), own_modes():
+            if self._turns.depth == 1:
+                self._hashed_in_turn = {}
+                if self._weights is not None:
+                    self._weights.follow_edits()
             yield
 
     def _check_points(self, names: list[str]) -> None:

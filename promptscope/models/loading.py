@@ -2,6 +2,8 @@
 
 import copy
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
 
@@ -14,7 +16,9 @@ from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedT
 from promptscope.checks import checked
 from promptscope.errors import ModelError, nearest
 from promptscope.models.families import FAMILIES, Family
+from promptscope.models.handed_in import unwrapped
 from promptscope.models.hooked import HookedModel
+from promptscope.models.modes import own_modes
 from promptscope.models.self_test import self_test
 from promptscope.models.twin import boot_bridge, share_weights
 
@@ -28,8 +32,8 @@ EMBEDDED_MODELS: dict[str, str] = {
 
 @checked()
 def load_model(
-    model: str | os.PathLike[str] | PreTrainedModel,
-    tokenizer: PreTrainedTokenizerBase | None = None,
+    model: str | os.PathLike[str] | nn.Module,
+    tokenizer: PreTrainedTokenizerBase | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     revision: str | None = None,
@@ -38,14 +42,16 @@ def load_model(
 
     Args:
         model: an embedded model's name, a local folder, a Hugging Face Hub name, or a loaded model. The weights of
-            a loaded model are shared, not copied, and frozen; its modules and config are left alone.
-        tokenizer: overrides the one beside the weights.
+            a loaded model are shared, not copied, and frozen; its modules and config are left alone. `torch.compile`
+            and data-parallel wrappers are taken off; one with hooks, adapters or missing weights is refused.
+        tokenizer: overrides the one that lies with the weights; a tokenizer, or a folder or name to load it from.
         device: default: where a loaded model is, else the GPU if there is one, else the CPU.
         dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
         revision: of a Hub model.
 
     Raises:
-        ModelError: unknown name, unsupported architecture, damaged files, or a failed self-test.
+        ModelError: unknown name, unsupported architecture, damaged files, a failed self-test, or a model that carries
+            what would go on acting here (hooks, adapters, a replaced `forward`).
 
     >>> model = load_model("embedded-causal")
     >>> model.hook_points().head(1)["name"].item()
@@ -55,31 +61,89 @@ def load_model(
         dtype = _dtype(dtype)
     if device is not None:
         device = _device(device)
-    source: PreTrainedModel | None = None
-    if isinstance(model, PreTrainedModel):
-        family = _family(type(model).__name__)
-        name = str(model.config._name_or_path or type(model).__name__)
-        twin, source = share_weights(model), model
-        if device is not None or dtype is not None:
-            # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
-            wanted = (torch.device(device or model.device), dtype or model.dtype)
-            if wanted != (model.device, model.dtype):
-                twin, source = copy.deepcopy(model), None
-                nn.Module.to(twin, device=wanted[0], dtype=wanted[1])  # PreTrainedModel.to hides its signature
-    else:
-        name = str(model)
-        where = _resolve(name)
-        family = _family_of_checkpoint(where, name, revision)
-        device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-        twin = _from_pretrained(where, family, name, revision, dtype, device)
-        tokenizer = tokenizer or _load_tokenizer(where, revision)
+    # Building a model draws numbers, which are not the caller's concern; nor are the modes of the caller the model's.
+    with torch.random.fork_rng(), own_modes(), _default_dtype(torch.float32):
+        if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
+            tokenizer = _named_tokenizer(tokenizer)
+        if isinstance(model, str | os.PathLike):
+            return _load_files(str(model), tokenizer, device, dtype, revision)
+        return _take(unwrapped(model), tokenizer, device, dtype, revision)
+
+
+def _take(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    device: torch.device | None,
+    dtype: torch.dtype | None,
+    revision: str | None,
+) -> HookedModel:
+    """Make a hooked model of a loaded one."""
+    family = _family(type(model).__name__)
+    name = str(model.config._name_or_path or type(model).__name__)
+    types = {parameter.dtype for parameter in model.parameters()}
+    if dtype is None and len(types) > 1:
+        raise ModelError(
+            f"the model's weights are of several types, {sorted(map(str, types))}: choose one, "
+            f"dtype={str(model.dtype)!r}"
+        )
+    if (device or model.device) == model.device and {dtype or model.dtype} == types:
+        return _hooked(share_weights(model), family, tokenizer, name, revision, source=model)
+    # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
+    twin = copy.deepcopy(model)
+    nn.Module.to(twin, device=device, dtype=dtype)  # PreTrainedModel.to hides its signature
+    return _hooked(twin, family, tokenizer, name, revision)
+
+
+def _load_files(
+    name: str,
+    tokenizer: PreTrainedTokenizerBase | None,
+    device: torch.device | None,
+    dtype: torch.dtype | None,
+    revision: str | None,
+) -> HookedModel:
+    """Make a hooked model of files."""
+    where = _resolve(name)
+    family = _family_of_checkpoint(where, name, revision)
+    device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    twin = _from_pretrained(where, family, name, revision, dtype, device)
+    return _hooked(twin, family, tokenizer or _load_tokenizer(where, revision), name, revision)
+
+
+def _hooked(
+    twin: PreTrainedModel,
+    family: Family,
+    tokenizer: PreTrainedTokenizerBase | None,
+    name: str,
+    revision: str | None,
+    source: PreTrainedModel | None = None,
+) -> HookedModel:
     twin = twin.eval().requires_grad_(False)
-    hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
-    self_test(hooked)
-    hooked.find_silent_points()
+    twin.config.return_dict = True  # the twin has a configuration of its own
+    if getattr(twin.config, "is_decoder", False) and family.kind == "masked":
+        raise ModelError(f"config.json of {name!r} says is_decoder: as a causal model, {family.name} is not supported")
+    try:
+        hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
+        self_test(hooked)
+        hooked.find_silent_points()
+    except (AttributeError, AssertionError, KeyError, TypeError, NotImplementedError) as error:
+        said = f"{type(error).__name__}: {error}".rstrip(": ")
+        raise ModelError(
+            f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "
+            "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one"
+        ) from error
     hooked.follow_edits_with(lambda: boot_bridge(twin, family), source)
     hooked.watch()  # at its first pass the bridge has attached some of its own
     return hooked
+
+
+@contextmanager
+def _default_dtype(dtype: torch.dtype) -> Iterator[None]:
+    before = torch.get_default_dtype()
+    torch.set_default_dtype(dtype)
+    try:
+        yield
+    finally:
+        torch.set_default_dtype(before)
 
 
 def _resolve(name: str) -> str:
@@ -167,6 +231,17 @@ def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase
     # Where there are no tokenizer files, transformers makes one that knows special tokens (T5: and "▁") only.
     words = len(tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens))
     return tokenizer if words > 1 else None
+
+
+def _named_tokenizer(name: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
+    where = _resolve(str(name)) if str(name) in EMBEDDED_MODELS else str(name)
+    found = _load_tokenizer(where, None)
+    if found is None:
+        raise ModelError(
+            f"no tokenizer at {str(name)!r}: give a folder or name that holds one, or "
+            "AutoTokenizer.from_pretrained(...)"
+        )
+    return found
 
 
 def _device(name: str | torch.device) -> torch.device:

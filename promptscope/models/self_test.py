@@ -48,13 +48,15 @@ def self_test(model: HookedModel) -> None:
         direction = torch.randn(hooked.shape, generator=generator).to(hooked)
         (hooked * direction).sum().backward()
 
+    _check_finite(model, plain)
     scale = plain.abs().max().item() or 1.0
     difference = (hooked.detach() - plain).abs().max().item() / scale
     if not difference <= _TOLERANCE[model.dtype]:
         raise ModelError(
             f"the hooked model's logits differ from the plain model's by {difference:.1e} of the largest logit "
-            f"(expected at most {_TOLERANCE[model.dtype]:.0e}): probes would look at another model. "
-            "Check that transformer-lens and transformers are the pinned versions."
+            f"(expected at most {_TOLERANCE[model.dtype]:.0e}): probes would look at another model. The bridge of "
+            "transformer-lens does not know an option of this model's config.json, or the versions installed are not "
+            "those in constraints.txt"
         )
     wrong = {name: fired[name] for name in table["name"] if fired[name] != 1}
     if wrong:
@@ -66,6 +68,19 @@ def self_test(model: HookedModel) -> None:
     ]
     if dead:
         raise ModelError(f"writes to these hook points do not move the logits, although they should: {dead}")
+
+
+def _check_finite(model: HookedModel, logits: torch.Tensor) -> None:
+    if torch.isfinite(logits).all():
+        return
+    weights = [*model.twin.named_parameters(), *model.twin.named_buffers()]
+    broken = [name for name, x in weights if x.is_floating_point() and torch.isnan(x).any()]
+    if broken:
+        raise ModelError(f"{len(broken)} weights of {model.name!r} hold NaN, first {broken[0]!r}: load others")
+    raise ModelError(
+        f"the logits of {model.name!r} are not finite in {model.dtype}, although no weight is NaN: load it in another "
+        "type, dtype='bfloat16' or 'float32'"
+    )
 
 
 def _tiny_batch(model: HookedModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:

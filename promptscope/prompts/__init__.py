@@ -10,6 +10,7 @@ from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.random_like import random_like
 from promptscope.prompts.saving import OtherWeightsWarning, load_prompt
 from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.tensors import read_torch
 from promptscope.prompts.wayward import WaywardPrompt
 
 __all__ = [
@@ -23,6 +24,7 @@ __all__ = [
     "nearest_tokens",
     "prompt_norms",
     "random_like",
+    "read_torch",
     "reparameterise",
     "write_peft",
 ]

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Placement, Prefix, hooks_of, prefix_of
+from promptscope.models.modes import own_modes
 from promptscope.prompts.initialisation import Initialisation, parse_init
 from promptscope.prompts.reparameterisation import Reparameterisation, parse_reparameterisation
 
@@ -65,6 +66,7 @@ class Prompt(nn.Module, ABC):
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @own_modes()
     def bind(self: P, model: HookedModel, strict: bool | None = None) -> P:
         """Create the parameters for *model*, or check that they were made for it. Returns the prompt itself.
 

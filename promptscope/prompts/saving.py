@@ -15,6 +15,7 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import read_json, sha256_file, write_json, write_tensors
 from promptscope.models import HookedModel
+from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.hub import download_prompt, is_repository
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
@@ -63,6 +64,7 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
 
 
 @checked()
+@own_modes()
 def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
     """Load a prompt from a folder, a file or the Hugging Face Hub.
 
@@ -99,7 +101,7 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
             f"the prompt in {str(folder)!r} was made on other weights than {model.name!r} has now (only the embeddings "
             "are the same): its scores of then do not hold here",
             OtherWeightsWarning,
-            stacklevel=2,
+            stacklevel=4,
         )
     return prompt
 

@@ -1,5 +1,9 @@
 """A run's folder while it is being trained: whose it is, and who may write to it."""
 
+import atexit
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -12,6 +16,18 @@ from promptscope.files import read_json, write_json
 
 FORMAT = "promptscope.run.v1"
 _LOCK = ".lock"
+
+
+def temporary_folder(prefix: str) -> Path:
+    """Return a new folder that lasts as long as this process."""
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    atexit.register(_remove, folder, os.getpid())
+    return folder
+
+
+def _remove(folder: Path, owner: int) -> None:
+    if os.getpid() == owner:  # a forked process may end while its parent still reads
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 @contextmanager
@@ -36,6 +52,11 @@ def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterato
         if not (folder / "config.json").is_file():
             write_json(folder / "config.json", {"format": FORMAT, **description})
         yield
+
+
+def has_checkpoint(folder: Path) -> bool:
+    """Whether a run in *folder* was begun, and goes on from where it was."""
+    return (folder / "checkpoint.safetensors").is_file()
 
 
 def is_finished(folder: Path) -> bool:

@@ -2,13 +2,13 @@
 
 import json
 import os
-import tempfile
 import time
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from tqdm.auto import tqdm
 
 from promptscope.checks import checked
@@ -18,6 +18,7 @@ from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Task
 from promptscope.training.config import TrainConfig
+from promptscope.training.folder import temporary_folder
 from promptscope.training.gradient import Portion, accumulate_gradients
 from promptscope.training.loop import Loop
 from promptscope.training.run import Run
@@ -69,8 +70,8 @@ def train_grid(
     wrong = [name for name in runs if name in ("", "..") or name != Path(name).name]
     if wrong:
         raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-grid-"))
-    with model.turn(hooks):
+    folder = Path(out) if out is not None else temporary_folder("promptscope-grid-")
+    with model.turn(hooks), torch.enable_grad():
         return _train_all(model, runs, folder, rows_per_pass, progress)
 
 

@@ -1,7 +1,6 @@
 """Training one soft prompt on several models at once."""
 
 import os
-import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -17,9 +16,11 @@ from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.evaluate import Evaluator
 from promptscope.inference.model_set import Models, ModelSet
 from promptscope.models import Hook, HookedModel
+from promptscope.models.modes import own_modes
 from promptscope.prompts import Prompt
 from promptscope.tasks import Encoded, Task
 from promptscope.training.config import TrainConfig
+from promptscope.training.folder import temporary_folder
 from promptscope.training.gradient import accumulate_gradient
 from promptscope.training.loop import Loop
 from promptscope.training.order import batch_indices
@@ -60,22 +61,23 @@ def train_across(
     >>> len(run.history)
     2
     """
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-run-"))
-    job = _JointJob(ModelSet(models, hooks), prompt, task, config, folder)
-    if not job.finished:
-        with job.loop() as loop:
-            loop.resume()
-            title = f"train {task.name} on {len(job.models)} models"
-            bar = tqdm(total=loop.total, initial=loop.step, desc=title, unit="step", disable=not progress)
-            with bar:
-                while not loop.done:
-                    begun = time.perf_counter()
-                    shown = loop.update(job.accumulate(loop), begun)
-                    bar.set_postfix(shown, refresh=False)
-                    bar.update()
-            loop.close()
-            job.finish(loop)
-    return job.result()
+    folder = Path(out) if out is not None else temporary_folder("promptscope-run-")
+    with own_modes(), torch.enable_grad():
+        job = _JointJob(ModelSet(models, hooks), prompt, task, config, folder)
+        if not job.finished:
+            with job.loop() as loop:
+                loop.resume()
+                title = f"train {task.name} on {len(job.models)} models"
+                bar = tqdm(total=loop.total, initial=loop.step, desc=title, unit="step", disable=not progress)
+                with bar:
+                    while not loop.done:
+                        begun = time.perf_counter()
+                        shown = loop.update(job.accumulate(loop), begun)
+                        bar.set_postfix(shown, refresh=False)
+                        bar.update()
+                loop.close()
+                job.finish(loop)
+        return job.result()
 
 
 class _JointJob(Job):

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
-import tempfile
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
+
+import torch
 
 from promptscope.checks import checked
 from promptscope.engine import matmul
@@ -21,7 +22,14 @@ from promptscope.prompts import Prompt
 from promptscope.prompts.initialisation import Labels
 from promptscope.tasks import Task
 from promptscope.training.config import TrainConfig
-from promptscope.training.folder import check_same, claim, is_finished, read_description
+from promptscope.training.folder import (
+    check_same,
+    claim,
+    has_checkpoint,
+    is_finished,
+    read_description,
+    temporary_folder,
+)
 from promptscope.training.loop import Loop
 from promptscope.training.reload import model_source, task_description
 from promptscope.training.run import Run
@@ -40,9 +48,10 @@ def train(
     """Train *prompt* on the `train` split of *task*, in place, and return the run.
 
     Minimises the mean cross-entropy over label and end tokens (Lester et al. 2021, section 2; the multilingual-GPT
-    paper, eq. 1 and 2). The model is frozen. With *out*, the run is kept in that folder: the same call goes on with an
-    interrupted run, bit for bit as if it had not stopped (same machine), and returns a finished one at once. *hooks*
-    are attached for the length of the call, besides those that are, see `model.hooks`.
+    paper, eq. 1 and 2). The model is frozen. With *out*, the run is kept in that folder (without, as long as this
+    process lasts): the same call goes on with an interrupted run, bit for bit as if it had not stopped (same machine),
+    and returns a finished one at once. *hooks* are attached for the length of the call, besides those that are, see
+    `model.hooks`.
 
     Raises:
         RunError: *out* holds a run with other settings, or something else; another process trains in it; or loss,
@@ -57,8 +66,8 @@ def train(
     >>> len(run.history)
     2
     """
-    folder = Path(out) if out is not None else Path(tempfile.mkdtemp(prefix="promptscope-run-"))
-    with model.turn(hooks):
+    folder = Path(out) if out is not None else temporary_folder("promptscope-run-")
+    with model.turn(hooks), torch.enable_grad():
         job = Job(model, prompt, task, config, folder)
         if not job.finished:
             with job.loop() as loop:
@@ -81,7 +90,8 @@ class Job:
 
     def _check_hooks(self) -> None:
         """Raise RunError where hooks that cannot be told apart would decide whether this is the run in the folder."""
-        if (self.folder / "config.json").is_file() and not is_known(self.model.identity):
+        described = self.description.get("models", {"": self.description["model"]}).values()
+        if (self.folder / "config.json").is_file() and not all(map(is_known, described)):
             raise RunError(
                 f"{str(self.folder)!r} holds a run, and whether it is this one cannot be told: a hook is attached "
                 "whose identity is unknown. Set fn.identity = '...' on the hook's function, or name another folder"
@@ -102,7 +112,7 @@ class Job:
         # All that can be wrong with the data is found before a folder is made.
         self.examples = encode_split(self.model, self.task, "train", self.prompt, self.config.max_length)
         validation = _evaluator(self.model, self.prompt, self.task, self.config)
-        with claim(self.folder, self.description):
+        with claim(self.folder, self.description), self._random_numbers():
             self.prompt.provenance |= {
                 "task": self.task.name,
                 "data_hash": self.description["task"]["data_hash"],
@@ -110,6 +120,13 @@ class Job:
                 "start": self.description["prompt"]["start"],
             }
             yield Loop(self.model, self.prompt, self.examples, validation, self.config, self.folder)
+
+    def _random_numbers(self) -> AbstractContextManager[None]:
+        """Give the caller's random numbers back after a run that goes on with those of its checkpoint."""
+        if not has_checkpoint(self.folder):
+            return nullcontext()
+        device = self.model.device
+        return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def finish(self, loop: Loop) -> None:
         """Mark the run as finished."""
@@ -131,8 +148,9 @@ def _bind(prompt: Prompt, model: HookedModel, task: Task) -> Prompt:
         words = tuple(task.verbalizer.word(label) for label in task.verbalizer.labels)
         prompt.init = dataclasses.replace(prompt.init, words=words)
     prompt.bind(model).train()
-    if not prompt.n_parameters:
-        raise PromptError("the prompt has nothing to train")
+    if not any(parameter.requires_grad for parameter in prompt.parameters()):
+        frozen = " (requires_grad is False for all of its parameters)" if prompt.n_parameters else ""
+        raise PromptError(f"the prompt has nothing to train{frozen}")
     return prompt
 
 

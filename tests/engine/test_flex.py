@@ -33,7 +33,7 @@ def hidden(family: str, kind: type[CausalPass], deep: bool, layers: list[int] | 
         else (lambda seed: ps.SoftPrompt(3, seed=seed))
     )
     prompts = [make(seed).bind(model) for seed in range(2)]
-    shared = Shared.of(model, prompts, [[7, 8], [9, 3]])
+    shared = Shared.of(model, [prompt.place(model) for prompt in prompts], [[7, 8], [9, 3]])
     which = torch.tensor([1, 0, 1])
     rows, _ = hidden_rows(model, shared, batch.input_ids, batch.attention_mask.bool(), which, kind=kind)
     return rows

@@ -25,7 +25,7 @@ def test_passes_untouched(model: HookedModel) -> None:
 
 def test_bridge_computes_something_else(model: HookedModel) -> None:
     model.bridge.hook_dict["blocks.1.hook_out"].add_hook(lambda x, hook: x * 1.01, is_permanent=True)
-    with pytest.raises(ModelError, match=r"logits differ from the plain model's by .*pinned versions"):
+    with pytest.raises(ModelError, match=r"logits differ from the plain model's by .*constraints.txt"):
         self_test(model)
 
 
