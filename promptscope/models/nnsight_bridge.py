@@ -153,33 +153,34 @@ def _fitting(inner: PreTrainedModel, arguments: dict[str, Any]) -> dict[str, Any
 
 
 def _steps(traced: Any, path: str) -> tuple[Any, ...]:
-    """Return how to come from the traced model to a spot: attributes, indices, and `("source", name)`."""
+    """Return how to come from the traced model to a spot: attributes, indices, and `("source", beginning)`."""
     steps: list[Any] = []
     place = traced
     for part in path.split("."):
         if part.startswith("source:"):
-            step = ("source", _operation(place.source, part.removeprefix("source:")))
-        elif part.isdigit():
-            step = int(part)
-        else:
-            # nnsight renames a submodule whose name it has taken itself, such as `output`.
-            step = f"E_{part}" if part in ("output", "input") and hasattr(place, f"E_{part}") else part
+            steps.append(("source", part.removeprefix("source:")))
+            place = None  # what a function calls is known in a trace only
+            continue
+        step: Any = int(part) if part.isdigit() else part
+        # nnsight renames a submodule whose name it has taken itself, such as `output`.
+        if part in ("input", "output") and place is not None and hasattr(place, f"E_{part}"):
+            step = f"E_{part}"
         steps.append(step)
-        place = _step(place, step)
+        place = None if place is None else _step(place, step)
     return tuple(steps)
 
 
-def _operation(source: Any, begins: str) -> str:
+def _operation(source: Any, begins: str) -> Any:
     """Return the last operation whose name begins so: before a call there may be an assignment of the function."""
-    names = [name for name in dir(source) if name.startswith(begins) and name.rpartition("_")[2].isdigit()]
+    names = [name for name in source.names if name.rpartition("_")[0] == begins]
     if not names:
         raise ModelError(f"the attention of this model has no {begins}: backend='nnsight' cannot read its pattern")
-    return max(names, key=lambda name: int(name.rpartition("_")[2]))
+    return getattr(source, max(names, key=lambda name: int(name.rpartition("_")[2])))
 
 
 def _step(place: Any, step: Any) -> Any:
     if isinstance(step, tuple):
-        return getattr(place.source, step[1])
+        return _operation(place.source, step[1])
     return place[step] if isinstance(step, int) else getattr(place, step)
 
 
@@ -192,9 +193,9 @@ def _walk(place: Any, steps: Sequence[Any]) -> Any:
 def _arm(traced: Any, visits: Sequence[Visit]) -> None:
     """Open the sources that are looked into, before the forward pass comes to them."""
     for visit in visits:
-        for i, step in enumerate(visit.steps):
-            if isinstance(step, tuple):
-                _walk(traced, visit.steps[: i + 1])
+        first = next((i for i, step in enumerate(visit.steps) if isinstance(step, tuple)), None)
+        if first is not None:
+            _walk(traced, visit.steps[: first + 1])
 
 
 def _visit(traced: Any, visit: Visit, failed: list[BaseException]) -> None:
