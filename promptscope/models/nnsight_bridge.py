@@ -18,7 +18,6 @@ from promptscope.models.families import Family
 from promptscope.models.nnsight_table import SPOTS, Spot
 from promptscope.models.twin import share_weights
 
-NAME = "nnsight"
 _THIRDS = {"query": 0, "key": 1, "value": 2}
 
 
@@ -44,15 +43,17 @@ class NNsightBridge(nn.Module):
         ModelError: a family whose hook points are not known on this backend.
     """
 
-    backend = NAME
+    backend = "nnsight"
+    original_model: Any
+    _traced: Any
 
     def __init__(self, twin: PreTrainedModel, family: Family) -> None:
         super().__init__()
         spots = SPOTS.get(family.name)
         if spots is None:
             raise ModelError(
-                f"backend='nnsight' knows the hook points of {', '.join(SPOTS)}, and this model is of the {family.name} "
-                "family: use backend='transformer_lens'"
+                f"backend='nnsight' knows the hook points of {', '.join(SPOTS)}, and this model is of the "
+                f"{family.name} family: use backend='transformer_lens'"
             )
         inner = share_weights(twin)
         inner.set_attn_implementation("eager")  # fused attention has no scores and no pattern to read
@@ -114,12 +115,11 @@ class NNsightBridge(nn.Module):
                 "gradients on backend='nnsight': model.bridge.original_model.gradient_checkpointing_disable()"
             )
         visits = [visit for visit in self._visits if visit.point.fwd_hooks or visit.point._forward_hooks]
-        failed: list[BaseException] = []
         traced = self._traced
-        with traced.trace(input_ids=input_ids, use_cache=False, **_fitting(inner, arguments)):
+        with traced.trace(input_ids=input_ids, **arguments):
             _arm(traced, visits)
             for visit in visits:
-                _visit(traced, visit, failed)
+                _visit(traced, visit)
             logits = traced.output.logits.save()
         return logits
 
@@ -144,12 +144,6 @@ def _sizes(twin: PreTrainedModel) -> SimpleNamespace:
         n_key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
         d_head=getattr(config, "head_dim", None) or config.hidden_size // heads,
     )
-
-
-def _fitting(inner: PreTrainedModel, arguments: dict[str, Any]) -> dict[str, Any]:
-    if inner.config.model_type == "bert":  # encoders keep no cache
-        return arguments
-    return arguments
 
 
 def _steps(traced: Any, path: str) -> tuple[Any, ...]:
@@ -198,11 +192,15 @@ def _arm(traced: Any, visits: Sequence[Visit]) -> None:
             _walk(traced, visit.steps[: first + 1])
 
 
-def _visit(traced: Any, visit: Visit, failed: list[BaseException]) -> None:
+def _visit(traced: Any, visit: Visit) -> None:
     place = _walk(traced, visit.steps)
     raw = getattr(place, visit.at)
     x = _seen(raw, visit)
     new = visit.point(x)
+    if new.shape != x.shape and visit.point.name != "unembed.hook_in":
+        raise ModelError(
+            f"a hook returned another shape at {visit.point.name}, {tuple(new.shape)}: expected {tuple(x.shape)}, or None"
+        )
     if new is not x:
         setattr(place, visit.at, _written(raw, new, visit))
 

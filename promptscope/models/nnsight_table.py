@@ -1,4 +1,4 @@
-"""The table of hook points on nnsight: where each stands in the modules of Hugging Face, in the order of the forward."""
+"""The hook points on nnsight: where each is in the modules of Hugging Face, in the order of the forward pass."""
 
 from __future__ import annotations
 
