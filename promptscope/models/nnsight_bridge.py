@@ -99,6 +99,9 @@ class NNsightBridge(nn.Module):
     def check_hooks_to_add(self, point: HookPoint, name: str, hook: Any, **options: Any) -> None:
         """Nothing is switched off here."""
 
+    def _gated_hook_reason(self, name: str) -> None:
+        """Nothing is switched off here (what TransformerLens' bridges answer, under their name)."""
+
     def missing(self, name: str) -> str:
         """Say of a hook point that is not in the table which backend has it."""
         return (
@@ -199,7 +202,8 @@ def _visit(traced: Any, visit: Visit) -> None:
     new = visit.point(x)
     if new.shape != x.shape and visit.point.name != "unembed.hook_in":
         raise ModelError(
-            f"a hook returned another shape at {visit.point.name}, {tuple(new.shape)}: expected {tuple(x.shape)}, or None"
+            f"a hook returned another shape at {visit.point.name}, {tuple(new.shape)}: expected {tuple(x.shape)}, or "
+            "None"
         )
     if new is not x:
         setattr(place, visit.at, _written(raw, new, visit))

@@ -42,7 +42,7 @@ def prompts(model):
 
 def reading(names):
     kept = {}
-    return kept, [(name, lambda x, hook: kept.__setitem__(hook.name, x.detach())) for name in names]
+    return kept, [(name, lambda x, hook, name=name: kept.__setitem__(name, x.detach())) for name in names]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -139,7 +139,7 @@ def test_generation_with_a_prompt_and_under_hooks(family, models):
     ids, mask = batch("left")
     lens, trace = models[family]
     zero = [("blocks.1.attn.hook_pattern", lambda x, hook: x * 0)]
-    for name, prompt in prompts(lens).items():
+    for name in prompts(lens):
         for hooks in ([], zero):
             mine, theirs = (
                 ps.generate(model, ids, mask, prompts(model)[name], max_new_tokens=5, hooks=hooks)
@@ -188,7 +188,7 @@ def test_what_it_cannot_do_is_refused():
         ps.load_model(tiny_hf_model("t5"), backend="nnsight")
     model = ps.load_model(tiny_hf_model("gpt2"), backend="nnsight")
     ids, _ = batch()
-    with pytest.raises(ModelError, match=r"'blocks.0.ln1.hook_scale'.*backend='transformer_lens' may have"):
+    with pytest.raises(ModelError, match=r"'blocks.0.ln1.hook_scale'.*backend='transformer_lens'\) may have"):
         model.logits(ids, hooks=[("blocks.0.ln1.hook_scale", lambda x, hook: None)])
     inner = model.bridge.original_model
     inner.train().gradient_checkpointing_enable()
@@ -197,7 +197,7 @@ def test_what_it_cannot_do_is_refused():
     inner.eval()
 
 
-class Stop(Exception):
+class StopError(Exception):
     """Raised in a hook."""
 
 
@@ -207,9 +207,9 @@ def test_errors_in_a_hook_come_out_and_leave_nothing(models):
     before = trace.logits(ids, mask, via="hooks")
 
     def stop(x, hook):
-        raise Stop
+        raise StopError
 
-    with pytest.raises(Stop):
+    with pytest.raises(StopError):
         trace.logits(ids, mask, hooks=[("blocks.1.hook_resid_post", stop)])
     with pytest.raises(ModelError, match=r"another shape.*blocks.1.hook_resid_post"):
         trace.logits(ids, mask, hooks=[("blocks.1.hook_resid_post", lambda x, hook: x[:, :1])])
