@@ -112,10 +112,10 @@ class NNsightBridge(nn.Module):
     def forward(self, input_ids: Tensor, **arguments: Any) -> Tensor:
         """Run the model under the hooks that are attached; returns its logits, with gradient."""
         inner = self.original_model
-        if inner.training and getattr(inner, "is_gradient_checkpointing", False):
+        if inner.training and any(getattr(module, "gradient_checkpointing", False) for module in inner.modules()):
             raise ModelError(
                 "gradient checkpointing computes layers again outside the trace, without its hooks, and gives wrong "
-                "gradients on backend='nnsight': model.bridge.original_model.gradient_checkpointing_disable()"
+                "gradients on backend='nnsight': switch it off, or use backend='transformer_lens'"
             )
         visits = [visit for visit in self._visits if visit.point.fwd_hooks or visit.point._forward_hooks]
         traced = self._traced

@@ -191,7 +191,7 @@ def test_what_it_cannot_do_is_refused():
     with pytest.raises(ModelError, match=r"'blocks.0.ln1.hook_scale'.*backend='transformer_lens'\) may have"):
         model.logits(ids, hooks=[("blocks.0.ln1.hook_scale", lambda x, hook: None)])
     inner = model.bridge.original_model
-    inner.train().gradient_checkpointing_enable()
+    inner.train().transformer.gradient_checkpointing = True
     with pytest.raises(ModelError, match="gradient checkpointing"):
         model.logits(ids, via="hooks")
     inner.eval()
