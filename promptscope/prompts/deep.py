@@ -145,7 +145,7 @@ class DeepPrompt(Prompt):
             return
         if isinstance(self.init, Uniform):
             for name in self._names(parts):
-                start = torch.empty(len(layers), self.n_rows, d_kv)
+                start = torch.empty(len(layers), self.n_rows, d_kv, dtype=torch.float32)
                 self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
             return
         vectors = self._start_vectors(model, generator)
