@@ -17,6 +17,7 @@ from tests.tiny_models import tiny_hf_model
 from tests.training.toy import VOCAB
 
 HEAD = 1
+# The output projection of the attention of layer 1.
 OUTPUT = {
     "gpt2": "transformer.h.1.attn.c_proj",
     "llama": "model.layers.1.self_attn.o_proj",
@@ -26,26 +27,29 @@ OUTPUT = {
 }
 
 
-def zero_head(x: Tensor, hook: object) -> Tensor:
+FACTOR = -8
+
+
+def turn_head(x: Tensor, hook: object) -> Tensor:
     x = x.clone()
-    x[:, :, HEAD] = 0
+    x[:, :, HEAD] *= FACTOR
     return x
 
 
 @torch.no_grad()
-def without_head(twin: nn.Module, family: str) -> None:
-    """Do to the weights what `zero_head` does to activations: the output projection reads nothing of the head."""
+def with_turned_head(twin: nn.Module, family: str) -> None:
+    """Do to the weights what `turn_head` does to activations: the output projection reads the head so many times."""
     weight = twin.get_submodule(OUTPUT[family]).weight
     columns = slice(HEAD * 8, (HEAD + 1) * 8)
     if family == "gpt2":
-        weight[columns] = 0
+        weight[columns] *= FACTOR
     else:
-        weight[:, columns] = 0
+        weight[:, columns] *= FACTOR
 
 
 def hooks(model: HookedModel) -> tuple[Any, ...]:
     stack = "encoder_blocks" if model.family.kind == "seq2seq" else "blocks"
-    return ((f"{stack}.1.attn.hook_z", zero_head),)
+    return ((f"{stack}.1.attn.hook_z", turn_head),)
 
 
 Entry = Callable[[Call], np.ndarray]
@@ -81,7 +85,7 @@ def edited_weights(entry: Entry, call: Call) -> np.ndarray:
     family = call.model.family.name
     weight = call.model.twin.get_submodule(OUTPUT[family]).weight
     before = weight.detach().clone()
-    without_head(call.model.twin, family)
+    with_turned_head(call.model.twin, family)
     try:
         return entry(call)
     finally:
@@ -236,5 +240,5 @@ NO_DIFFERENCE: list[Condition] = [
 def hf_model(family: str, edited: bool) -> Any:
     model = tiny_hf_model(family, vocab=VOCAB)
     if edited:
-        without_head(model, family)
+        with_turned_head(model, family)
     return model
