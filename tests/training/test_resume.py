@@ -194,7 +194,8 @@ def test_going_on_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> Non
 def test_a_run_without_a_folder_is_gone_with_its_process() -> None:
     code = (
         "import promptscope as ps; from tests.training.toy import *; "
-        "print(ps.train(toy_model('gpt2'), ps.SoftPrompt(2), toy_task(), ps.TrainConfig(steps=1), progress=False).folder)"
+        "config = ps.TrainConfig(steps=1); "
+        "print(ps.train(toy_model('gpt2'), ps.SoftPrompt(2), toy_task(), config, progress=False).folder)"
     )
     ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     folder = ended.stdout.strip().splitlines()[-1]
@@ -203,6 +204,6 @@ def test_a_run_without_a_folder_is_gone_with_its_process() -> None:
 
 def test_what_cannot_be_trained_is_said_before_the_first_step(tmp_path: Path) -> None:
     frozen = ps.SoftPrompt(3).bind(toy_model("gpt2")).requires_grad_(False)
-    with pytest.raises(ps.PromptError, match="nothing to train.*requires_grad is False"):
+    with pytest.raises(ps.PromptError, match=r"nothing to train.*requires_grad is False"):
         run(tmp_path / "r", prompt=frozen)
     assert not (tmp_path / "r").exists()
