@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from promptscope import account, causal, interventions, plots, probes, prompts, readings, report, statistics
     from promptscope.account import Account, explain
+    from promptscope.comparison import PromptComparison, compare_prompts
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
         ArgumentError,
@@ -25,7 +26,7 @@ if TYPE_CHECKING:
     )
     from promptscope.inference import evaluate, generate, predict, score_labels
     from promptscope.interventions import Importance, importance, load_importance, shapley
-    from promptscope.models import EMBEDDED_MODELS, HookedModel, load_model
+    from promptscope.models import EMBEDDED_MODELS, HookedModel, Placement, load_model
     from promptscope.probes import ProbeResult, load_result, probe, probe_function, register_probe
     from promptscope.probes.checking import ProbeCheckError, check_probe
     from promptscope.prompts import (
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
         init,
         load_prompt,
         random_like,
+        register_prompt,
         reparameterise,
         write_peft,
     )
@@ -62,14 +64,15 @@ _HOMES = {
     "errors": "ArgumentError GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError "
     "TaskError",
     "account": "Account explain",
+    "comparison": "PromptComparison compare_prompts",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",
     "interventions": "Importance importance load_importance shapley",
-    "models": "EMBEDDED_MODELS HookedModel load_model",
+    "models": "EMBEDDED_MODELS HookedModel Placement load_model",
     "probes": "ProbeResult load_result probe probe_function register_probe",
     "probes.checking": "ProbeCheckError check_probe",
     "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like "
-    "reparameterise write_peft",
+    "register_prompt reparameterise write_peft",
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",

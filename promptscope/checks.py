@@ -11,6 +11,7 @@ from typing import Any, Literal, TypeVar, Union, get_args, get_origin, no_type_c
 import numpy as np
 from jaxtyping import AbstractArray, jaxtyped
 
+from promptscope.arrays import as_floats
 from promptscope.errors import ArgumentError, PromptscopeError, nearest
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -28,6 +29,8 @@ def checked(
 ) -> Callable[[F], F]:
     """Hold the arguments of a function against its signature, at every call.
 
+    * tensors, lists of numbers and floats of any length are taken where a NumPy array of floats is asked for, since
+      none of their numbers changes; ids, counts and texts are not;
     * an array has the type and number of dimensions that are written there; an axis that is named twice (the `n` of
       two arguments) is as long both times: nothing is broadcast;
     * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*;
@@ -55,17 +58,37 @@ def checked(
             if signature is None:  # at the first call: all names that annotations use are defined by then
                 signature = _signature(function)
             try:
-                given = signature.bind(*args, **kwargs).arguments
+                bound = signature.bind(*args, **kwargs)
             except TypeError as error:
                 known = ", ".join(signature.parameters)
                 raise ArgumentError(f"{function.__qualname__}: {error}. Its arguments are {known}.") from error
-            called = function.__qualname__.replace(".__init__", "")
+            called, given = function.__qualname__.replace(".__init__", ""), bound.arguments
+            _take_foreign_numbers(signature, given)
             _check_all(called, signature, given, nan, at_least, hints or {})
-            return function(*args, **kwargs)
+            return function(*bound.args, **bound.kwargs)
 
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _take_foreign_numbers(signature: inspect.Signature, given: dict[str, Any]) -> None:
+    """Put NumPy arrays in the place of tensors and lists of numbers, where floats are wanted: no number changes."""
+    for name, value in given.items():
+        kind = signature.parameters[name].annotation
+        kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
+        if any(map(_wants_floats, kinds)) and not _fits(value, kind):
+            array = as_floats(value)
+            given[name] = value if array is None else array
+
+
+def _wants_floats(kind: Any) -> bool:
+    return (
+        isinstance(kind, type)
+        and issubclass(kind, AbstractArray)
+        and kind.array_type is np.ndarray
+        and kind.__name__.startswith("Float")
+    )
 
 
 def _signature(function: Callable[..., Any]) -> inspect.Signature:

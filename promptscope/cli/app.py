@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptscope.cli import evaluate, explain, inspect, new_probe, probe, report, train
+from promptscope.cli import compare_prompts, doctor, evaluate, explain, inspect, new_probe, probe, report, train
 from promptscope.errors import PromptscopeError
 
 
@@ -46,7 +46,9 @@ for name, module in (
     ("inspect", inspect),
     ("report", report),
     ("explain", explain),
+    ("compare-prompts", compare_prompts),
     ("new-probe", new_probe),
+    ("doctor", doctor),
 ):
     function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
     app.command(name, epilog=module.EXAMPLE)(getattr(module, function))
@@ -69,7 +71,12 @@ def about(
 
     First [bold]train[/bold] makes a run: a folder with one trained prompt. [bold]eval[/bold], [bold]probe[/bold],
     [bold]inspect[/bold] and [bold]report[/bold] look at runs; [bold]explain[/bold] says what a prompt does, and
-    through what; [bold]new-probe[/bold] writes a file to start a probe of your own from.
+    through what; [bold]compare-prompts[/bold] takes prompts from anywhere, with no model at hand;
+    [bold]new-probe[/bold] writes a file to start a probe of your own from;
+    [bold]doctor[/bold] says what is installed and whether it works.
+
+    Exit codes: 0, done; 1, a self-test failed; 2, refused, with one line that says why; 130, interrupted (a training
+    run goes on where it stopped).
     """
 
 

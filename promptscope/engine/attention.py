@@ -4,9 +4,11 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
+import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
 from transformers import AttentionInterface, PreTrainedModel
@@ -14,13 +16,26 @@ from transformers import AttentionInterface, PreTrainedModel
 NAME = "promptscope_packed"
 
 
+@dataclass(frozen=True)
+class How:
+    """What a model says of a layer's attention when it calls it.
+
+    `scale` multiplies scores; `cap` bounds them, `cap tanh(score / cap)`; `bias` is added to them. A query sees keys
+    that are less than `window` positions away. `sinks` are scores, one for each head, of a key with value 0.
+    """
+
+    scale: float | None = None
+    window: int | None = None
+    cap: float | None = None
+    sinks: Tensor | None = None
+    bias: Tensor | None = None
+
+
 @runtime_checkable  # so that beartype can check it
 class Pass(Protocol):
     """One forward pass over flat rows: what its attention does."""
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
-    ) -> Tensor:
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Return what the heads read, `(T, head, d_head)`, of flat queries, keys and values `(T, head, d_head)`."""
         ...
 
@@ -72,6 +87,9 @@ def _attend(
     value: Tensor,
     attention_mask: Tensor | None = None,
     scaling: float | None = None,
+    sliding_window: int | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     position_bias: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
@@ -79,18 +97,59 @@ def _attend(
     if current is None:  # the model runs here while another thread has it packed
         raise RuntimeError("one model cannot run packed and plainly in two threads at once: give each its own")
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
-    return current.attend(module, q, k, v, scaling, position_bias)[None], None
+    how = How(scaling, sliding_window, softcap, s_aux, position_bias)
+    return current.attend(module, q, k, v, how)[None], None
 
 
 # No mask function goes with it, so Hugging Face makes no mask: the pass has its own.
 AttentionInterface.register(NAME, _attend)
 
 
-def sdpa(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float | None, causal: bool = False
-) -> Tensor:
-    """Attend over `(R, n, head, d_head)`; heads of a group share keys and values."""
+def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How, causal: bool = False) -> Tensor:
+    """Attend over `(R, n, head, d_head)` where *mask* is True (or adds to scores); heads of a group share keys.
+
+    `how.bias` and `how.window` are for the caller: both depend on where queries and keys are, and are in *mask*.
+    """
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    if how.cap is not None:
+        mask = _lower(q.shape[2], k.shape[2], q.device) if causal else mask
+        return _capped(q, k, v, mask, how).transpose(1, 2)
+    if how.sinks is not None:
+        mask = _lower(q.shape[2], k.shape[2], q.device) if causal else mask
+        k, v, mask, causal = *_with_sinks(k, v, _added(mask, q, k), how.sinks), False
     grouped = q.shape[1] != k.shape[1]
-    out = scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=scale, enable_gqa=grouped)
+    out = scaled_dot_product_attention(q, k, v, mask, is_causal=causal, scale=how.scale, enable_gqa=grouped)
     return out.transpose(1, 2)
+
+
+def _capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: How) -> Tensor:
+    """Attend with bounded scores, which SDPA cannot: everything else adds to scores before the softmax."""
+    groups = q.shape[1] // k.shape[1]
+    k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+    assert how.cap is not None
+    scores = (q @ k.transpose(2, 3)) * (q.shape[-1] ** -0.5 if how.scale is None else how.scale)
+    scores = how.cap * torch.tanh(scores / how.cap) + _added(mask, q, k)
+    if how.sinks is not None:
+        k, v, scores = _with_sinks(k, v, scores, how.sinks)
+    return scores.softmax(-1, dtype=torch.promote_types(q.dtype, torch.float32)).to(q.dtype) @ v
+
+
+def _with_sinks(k: Tensor, v: Tensor, added: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Put a key and a value of zeros last, to which each head's sink is the score."""
+    nothing = k.new_zeros(*k.shape[:2], 1, k.shape[3])
+    column = sinks.to(added)[None, :, None, None].expand(added.shape[0], -1, added.shape[2], 1)
+    added = added.expand(-1, len(sinks), -1, -1)
+    return torch.cat([k, nothing], dim=2), torch.cat([v, nothing], dim=2), torch.cat([added, column], dim=3)
+
+
+def _added(mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor:
+    """Return *mask* as numbers that are added to scores, `(R or 1, head or 1, n, K)`."""
+    if mask is None:
+        return q.new_zeros(1, 1, q.shape[2], k.shape[2])
+    if mask.dtype == torch.bool:
+        mask = q.new_zeros(mask.shape).masked_fill(~mask, torch.finfo(q.dtype).min)
+    return mask.reshape(*(1,) * (4 - mask.ndim), *mask.shape).expand(-1, -1, q.shape[2], -1)
+
+
+def _lower(n: int, width: int, device: torch.device) -> Tensor:
+    return torch.ones(n, width, dtype=torch.bool, device=device).tril()

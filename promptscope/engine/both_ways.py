@@ -4,9 +4,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import pad
 
-from promptscope.engine.attention import sdpa
+from promptscope.engine.attention import How, attend
 from promptscope.engine.causal import behind
 from promptscope.engine.rows import Rows
+from promptscope.errors import ModelError
 
 
 def attend_all(
@@ -17,18 +18,22 @@ def attend_all(
     keys: Rows,
     front: tuple[Tensor | None, Tensor | None],
     which: Tensor | None,
-    scale: float | None,
-    bias: Tensor | None = None,
+    how: How,
     unseen: Tensor | None = None,
 ) -> Tensor:
-    """Let flat queries see the keys of their own sequence, and those *in front* of it; *bias* is added to scores.
+    """Let flat queries see the keys of their own sequence, and those *in front* of it.
 
     Nothing sees the keys that are marked in the rectangle *unseen*.
+
+    Raises:
+        ModelError: a window, which models mean in different ways where queries look both ways.
     """
+    if how.window is not None:
+        raise ModelError("attention within a window that looks both ways is not known here")
     q, k, v = queries.pad(query), keys.pad(key), keys.pad(value)
     if front[0] is not None and front[1] is not None:
         k, v = behind(front[0], k, which), behind(front[1], v, which)
-    return queries.unpad(sdpa(q, k, v, _see(keys, k.shape[1], bias, unseen), scale))
+    return queries.unpad(attend(q, k, v, _see(keys, k.shape[1], how.bias, unseen), how))
 
 
 def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:

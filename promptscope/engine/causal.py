@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.engine.attention import running, sdpa
+from promptscope.engine.attention import How, attend, running
 from promptscope.engine.last_layer import read_only
 from promptscope.engine.rows import Rows
 from promptscope.engine.shared import Shared
@@ -29,9 +29,7 @@ class CausalPass:
     keep: bool = False
     kept: Kept = field(default_factory=dict)
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
-    ) -> Tensor:
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let the shared rows see what is in front of them, and texts all that is shared and themselves."""
         g, s = self.shared.n_prompts, self.shared.s
         keys, values = in_front(self.shared.prefix, module.layer_idx)
@@ -41,14 +39,14 @@ class CausalPass:
             p = keys.shape[1] if keys is not None else 0
             keys = k if keys is None else torch.cat([keys, k], dim=1)
             values = v if values is None else torch.cat([values, v], dim=1)
-            out.append(_causal(q, keys, values, p, scale).flatten(0, 1))
+            out.append(_causal(q, keys, values, p, how).flatten(0, 1))
         own_k = own_v = None
         if self.texts.n:
             q, own_k, own_v = (self.texts.pad(x[g * s :]) for x in (query, key, value))
             k, v, p = own_k, own_v, 0
             if keys is not None and values is not None:
                 k, v, p = behind(keys, own_k, self.which), behind(values, own_v, self.which), keys.shape[1]
-            out.append(self.texts.unpad(_causal(q, k, v, p, scale, self.texts.real)))
+            out.append(self.texts.unpad(_causal(q, k, v, p, how, self.texts.real)))
         if self.keep:
             self.kept[module.layer_idx] = (keys, values, own_k, own_v)
         return torch.cat(out) if len(out) > 1 else out[0]
@@ -68,21 +66,24 @@ def behind(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R
 
 
 def _causal(
-    query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None, real: Bool[Tensor, "R n"] | None = None
+    query: Tensor, key: Tensor, value: Tensor, p: int, how: How, real: Bool[Tensor, "R n"] | None = None
 ) -> Tensor:
-    """Attend causally behind *p* positions that every query sees.
+    """Attend causally after *p* positions that every query sees, or those of them that are in its window.
 
     Right padding needs no mask: it lies ahead. Padding in front does: only *real* positions are seen.
     """
-    if not p and real is None:
-        return sdpa(query, key, value, None, scale, causal=True)
     n = query.shape[1]
+    narrow = how.window is not None and how.window < p + n
+    if not p and real is None and not narrow:
+        return attend(query, key, value, None, how, causal=True)
     mask = torch.ones(n, p + n, dtype=torch.bool, device=query.device).tril(p)
+    if how.window is not None and narrow:
+        mask = mask & ~mask.new_ones(mask.shape).tril(p - how.window)
     if real is not None:
         # A position of padding sees itself: the softmax over nothing is not a number, and its gradient neither.
         own = real[:, None] | torch.eye(n, dtype=torch.bool, device=query.device)
         mask = (mask & torch.cat([mask.new_ones(len(own), n, p), own], dim=2))[:, None]
-    return sdpa(query, key, value, mask, scale)
+    return attend(query, key, value, mask, how)
 
 
 def hidden_rows(

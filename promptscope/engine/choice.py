@@ -15,7 +15,7 @@ from promptscope.checks import checked
 from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
 from promptscope.engine.texts import Texts
 from promptscope.errors import ModelError
-from promptscope.models import HookedModel, PromptLike
+from promptscope.models import HookedModel, Placement, PromptLike
 
 
 class PackingWarning(UserWarning):
@@ -134,11 +134,13 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that.
 
     Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
-    positions, which their relative positions leave no gap for.
+    positions, which their relative positions leave no gap for, and models with windows (`needs_hooks`).
     """
     if _asked.get().packed is False or model.active_hooks():
         return False
     if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
+        return False
+    if _window(model) is not None and needs_hooks(model, [prompt.place(model) for prompt in prompts]):
         return False
     reason = why_not_packed(model)
     if reason is not None and model not in _told:
@@ -154,38 +156,70 @@ def why_not_packed(model: HookedModel) -> str | None:
     return _reasons[model]
 
 
+def needs_hooks(model: HookedModel, placements: Sequence[Placement]) -> bool:
+    """Say whether a causal model runs as the bridge: hooks are attached, or hidden positions would count in a window.
+
+    A cache holds no keys of hidden positions, so that what comes before them seems nearer than it is.
+    """
+    if model.active_hooks():
+        return True
+    return _window(model) is not None and any(placement.hidden for placement in placements)
+
+
+def _window(model: HookedModel) -> int | None:
+    """Return the window within which some layers attend, None where there is none."""
+    config = model.twin.config
+    if not getattr(config, "use_sliding_window", True):
+        return None
+    kinds = getattr(config, "layer_types", None)
+    used = kinds is None or any("sliding" in kind for kind in kinds)
+    return getattr(config, "sliding_window", None) if used else None
+
+
 def _ask_config(model: HookedModel) -> str | None:
     config = model.twin.config
-    if any("sliding" in kind or "chunked" in kind for kind in getattr(config, "layer_types", None) or ()):
-        return "some of its layers attend within a window only"
-    if getattr(config, "sliding_window", None) and getattr(config, "use_sliding_window", True):
-        return "it attends within a sliding window"
-    for name in ("attn_logit_softcapping", "alibi"):
-        if getattr(config, name, None):
-            return f"its attention has {name}"
+    if any("chunked" in kind for kind in getattr(config, "layer_types", None) or ()):
+        return "some of its layers attend within chunks only"
+    if model.family.kind != "causal" and _window(model) is not None:
+        return "it attends within a window that looks both ways"
+    if getattr(config, "alibi", None):
+        return "its attention has alibi"
     if getattr(config, "reorder_and_upcast_attn", False):
         return "it computes attention in its own way (reorder_and_upcast_attn)"
     return None
 
 
+_LONGEST = 600  # tokens of a text that is run to compare: of a larger window, nothing is seen
+
+
 @torch.no_grad()
 def _compare(model: HookedModel) -> str | None:
-    """Run two short texts both ways: what no table knows, the numbers do."""
+    """Run two texts both ways, longer than the window where there is one: what no table knows, the numbers do."""
+    from promptscope.engine.decode import TextContinuation
     from promptscope.engine.plain import plain_logits
     from promptscope.engine.run import packed_logits  # needs this module
+    from promptscope.engine.shared import Shared
 
     generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.shape.vocab_size, (2, 6), generator=generator).to(model.device)
+    n = min((_window(model) or 0) + 6, _LONGEST, model.shape.context or _LONGEST)
+    ids = torch.randint(model.shape.vocab_size, (2, n), generator=generator).to(model.device)
     mask = torch.ones_like(ids)
-    mask[1, 4:] = 0
-    texts = Texts(ids, mask, mask.bool(), ids if model.family.kind == "seq2seq" else None)
+    mask[1, n - 2 :] = 0
+    where = mask.bool()
+    where[:, : n - 6] = False
+    texts = Texts(ids, mask, where, ids if model.family.kind == "seq2seq" else None)
     try:
         # The layout is in question here, not the kernel.
         with execution(prepacked=False, attention="padded", matmul="float32"):
             packed = packed_logits(model, texts)
+            if model.family.kind == "causal":
+                read = TextContinuation(model, Shared(), ids[:1, :-2], mask[:1, :-2].bool(), 2).read(ids[:1, -2:])
+                packed = torch.cat([packed, read[0]])
     except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
         return f"it does not take flat rows ({type(error).__name__}: {error})"
     plain = plain_logits(model, texts)
+    if model.family.kind == "causal":
+        plain = torch.cat([plain, plain[int(where[0].sum()) - 2 : int(where[0].sum())]])
     return None if _close(packed, plain) else f"packed logits differ by {float((packed - plain).abs().max()):.2g}"
 
 

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.engine.attention import running, sdpa
+from promptscope.engine.attention import How, attend, running
 from promptscope.engine.causal import behind, hidden_rows
 from promptscope.engine.choice import kernel
 from promptscope.engine.shared import Shared
@@ -22,12 +22,11 @@ class _Step:
     keys: dict[int, Tensor]
     values: dict[int, Tensor]
     seen: Bool[Tensor, "R 1 m K"]
+    distance: Int[Tensor, "R 1 m K"]  # in positions: columns hold padding between a text and its new tokens
     m: int
     left: int  # room behind these m tokens
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
-    ) -> Tensor:
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let new tokens see their prompt, their text and the new tokens before them."""
         layer = module.layer_idx
         keys, values = self.keys[layer], self.values[layer]
@@ -36,7 +35,10 @@ class _Step:
         keys[:, end - self.m : end] = k
         values[:, end - self.m : end] = v
         hidden = self.seen.shape[-1] - end  # positions of a prompt that this layer does not see
-        return sdpa(q, keys[:, :end], values[:, :end], self.seen[..., hidden:], scale).flatten(0, 1)
+        seen = self.seen[..., hidden:]
+        if how.window is not None:
+            seen = seen & (self.distance[..., hidden:] < how.window)
+        return attend(q, keys[:, :end], values[:, :end], seen, how).flatten(0, 1)
 
 
 class TextContinuation:
@@ -82,7 +84,10 @@ class TextContinuation:
         old = self.text_seen[:, None].expand(-1, m, -1)
         seen = torch.cat([old, new.expand(len(ids), -1, -1)], dim=2)[:, None]
         self.n_new += m
-        step = _Step(self.keys, self.values, seen, m, self.room - self.n_new)
+        columns = torch.arange(self.text_seen.shape[1], device=device).expand(len(ids), -1)
+        appended = (self.taken + self.lengths)[:, None] + torch.arange(self.n_new, device=device)
+        distance = positions[:, None, :, None] - torch.cat([columns, appended], dim=1)[:, None, None]
+        step = _Step(self.keys, self.values, seen, distance, m, self.room - self.n_new)
         x = self.model.embed(ids).flatten(0, 1)
         with kernel(self.model), running(self.model.twin, step):
             out = self.model.twin.base_model(

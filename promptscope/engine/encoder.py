@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn.functional import pad
 
-from promptscope.engine.attention import running
+from promptscope.engine.attention import How, running
 from promptscope.engine.both_ways import attend_all, behind_prompts, each_text
 from promptscope.engine.causal import in_front
 from promptscope.engine.last_layer import read_only
@@ -30,12 +30,10 @@ class EncoderPass:
     unseen: Bool[Tensor, "R width"] | None = None
     """Of each text with its prompt rows: what nothing attends to."""
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
-    ) -> Tensor:
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let every row see all of its own text and what is in front of it."""
         front = in_front(self.prefix, module.layer_idx)
-        return attend_all(query, key, value, self.rows, self.rows, front, self.which, scale, unseen=self.unseen)
+        return attend_all(query, key, value, self.rows, self.rows, front, self.which, how, unseen=self.unseen)
 
 
 def unseen_rows(unseen: Bool[Tensor, "R n"] | None, texts: Rows, rows: Rows) -> Bool[Tensor, "R width"] | None:

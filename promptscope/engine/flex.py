@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
+from promptscope.engine.attention import How
 from promptscope.engine.causal import CausalPass, in_front
 
 
@@ -15,29 +16,31 @@ from promptscope.engine.causal import CausalPass, in_front
 class FlexPass(CausalPass):
     """As `CausalPass`, with one attention call over all flat rows and a mask that says who sees whom."""
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
-    ) -> Tensor:
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let a row see earlier positions of its prompt and of its own text, and nothing else."""
+        if how.cap is not None or how.sinks is not None:
+            return super().attend(module, query, key, value, how)
         front_k, front_v = in_front(self.shared.prefix, module.layer_idx)
-        mask = self._with_prefix if front_k is not None else self._without
+        mask = self._mask(self.shared.p if front_k is not None else 0, how.window)
         if front_k is not None and front_v is not None:
             key, value = torch.cat([front_k.flatten(0, 1), key]), torch.cat([front_v.flatten(0, 1), value])
         q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
         grouped = q.shape[1] != k.shape[1]
-        return _compiled(query.device.type)(q, k, v, block_mask=mask, scale=scale, enable_gqa=grouped)[0].transpose(
+        return _compiled(query.device.type)(q, k, v, block_mask=mask, scale=how.scale, enable_gqa=grouped)[0].transpose(
             0, 1
         )
 
-    @cached_property
-    def _with_prefix(self) -> BlockMask:
-        return self._mask(self.shared.p)
+    def _mask(self, p: int, window: int | None) -> BlockMask:
+        """Say who sees whom, with *p* known keys of each prompt; once for all layers of a kind."""
+        if (p, window) not in self._masks:
+            self._masks[p, window] = self._made(p, window)
+        return self._masks[p, window]
 
     @cached_property
-    def _without(self) -> BlockMask:
-        return self._mask(0)
+    def _masks(self) -> dict[tuple[int, int | None], BlockMask]:
+        return {}
 
-    def _mask(self, p: int) -> BlockMask:
+    def _made(self, p: int, window: int | None) -> BlockMask:
         """Say who sees whom among `[G x p known | G x s shared | real tokens]`; only the last two ask."""
         device, g, s = self.texts.lengths.device, self.shared.n_prompts, self.shared.s
         known = _places(g, p, 0, device)
@@ -48,11 +51,13 @@ class FlexPass(CausalPass):
         keys = torch.cat([known, shared, own], dim=1)
         prompt, text, position = keys
         asks, n = g * p, keys.shape[1]
+        reach = n if window is None else window
         # One expression without calls: it is compiled into the kernel.
         return create_block_mask(
             lambda b, h, q, k: (
                 ((text[k] < 0) & (prompt[k] == prompt[q + asks]) | (text[k] >= 0) & (text[k] == text[q + asks]))
                 & (position[k] <= position[q + asks])
+                & (position[q + asks] - position[k] < reach)
             ),
             None,
             None,

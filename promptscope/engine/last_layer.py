@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 from weakref import WeakKeyDictionary
 
 from jaxtyping import Int
@@ -32,8 +33,12 @@ def read_only(model: HookedModel, rows: Int[Tensor, "rows"]) -> Iterator[None]:
     _, module, name = found
     run = getattr(module, name)
 
-    def on_rows(x: Tensor) -> Tensor:
-        return x.new_zeros(x.shape).index_copy(1, rows, run(x.index_select(1, rows)))
+    def on_rows(x: Tensor) -> Any:
+        y = run(x.index_select(1, rows))
+        if isinstance(y, Tensor):
+            return x.new_zeros(x.shape).index_copy(1, rows, y)
+        _last[model] = None  # experts say more than their output: such a layer runs whole, from now on
+        return run(x)
 
     module.__dict__[name] = on_rows
     try:

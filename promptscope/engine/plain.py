@@ -9,6 +9,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
+from promptscope.engine.choice import needs_hooks
 from promptscope.engine.shared import Shared
 from promptscope.engine.texts import Texts
 from promptscope.models import HookedModel, Placement, hooks_of, prefix_of
@@ -46,7 +47,7 @@ def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefi
     ids, mask, where = texts.ids, texts.mask.long(), texts.where
     if model.family.kind != "causal":
         return model.logits(ids, mask, placement, decoder_input_ids=texts.decoder_ids, unseen=texts.unseen)[where]
-    if model.active_hooks():
+    if needs_hooks(model, [] if placement is None else [placement]):
         k = placement.length if placement is not None else 0
         return model.forward_hooked(ids, mask, placement)[:, k:][where]
     if placement is not None and prefix is None:

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers.modeling_outputs import BaseModelOutput
 
-from promptscope.engine.attention import running
+from promptscope.engine.attention import How, running
 from promptscope.engine.both_ways import attend_all, behind_prompts, each_text
 from promptscope.engine.causal import in_front
 from promptscope.engine.rows import Rows
@@ -31,16 +31,14 @@ class Seq2SeqPass:
     parts: dict[nn.Module, str]
     biases: dict[tuple[str, bool], Tensor] = field(default_factory=dict)
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
-    ) -> Tensor:
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let encoders see all of their source, decoders their past, and cross-attention all of the source."""
         part = self.parts[module]
         queries = self.sources if part == "encoder" else self.targets
         keys = self.targets if part == "decoder" else self.sources
         front = in_front(self.prefixes.get(part), module.layer_idx)
-        seen = None if part == "cross" else self._bias(part, front[0] is not None, cast(Tensor, bias))
-        return attend_all(query, key, value, queries, keys, front, self.which, scale, seen)
+        bias = None if part == "cross" else self._bias(part, front[0] is not None, cast(Tensor, how.bias))
+        return attend_all(query, key, value, queries, keys, front, self.which, replace(how, bias=bias))
 
     def _bias(self, part: str, whole: bool, bias: Tensor) -> Tensor:
         """Cut the bias for layers that do not see the prefix; hide the future from decoders. Once for all layers."""

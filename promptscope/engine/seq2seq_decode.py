@@ -1,14 +1,14 @@
 """Reading on behind targets that have been read already, on encoder-decoders: sources are encoded once."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.engine.attention import running, sdpa
+from promptscope.engine.attention import How, attend, running
 from promptscope.engine.both_ways import attend_all
 from promptscope.engine.causal import behind, in_front
 from promptscope.engine.choice import kernel
@@ -29,15 +29,14 @@ class _Step:
     past: dict[int, KeysValues]
     own: dict[int, KeysValues] = field(default_factory=dict)
 
-    def attend(
-        self, module: Any, query: Tensor, key: Tensor, value: Tensor, scale: float | None, bias: Tensor | None
-    ) -> Tensor:
+    def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let new tokens see the whole source, and their own past."""
         layer, part = module.layer_idx, self.sources.parts[module]
         front = in_front(self.sources.prefixes.get(part), layer)
         if part == "cross":
             k, v = self.crossed.setdefault(layer, (key, value))
-            return attend_all(query, k, v, self.targets, self.sources.rows, front, self.sources.which, scale)
+            crossed = replace(how, bias=None)
+            return attend_all(query, k, v, self.targets, self.sources.rows, front, self.sources.which, crossed)
         q, k, v = (self.targets.pad(x) for x in (query, key, value))
         if layer in self.past:
             k, v = (torch.cat([past, x], dim=1) for past, x in zip(self.past[layer], (k, v), strict=True))
@@ -46,8 +45,8 @@ class _Step:
         self.own[layer] = (k, v)
         m, width = q.shape[1], k.shape[1]
         seen = torch.ones(m, width, dtype=torch.bool, device=q.device).tril(width - m)
-        scores = cast(Tensor, bias)[..., cast(Tensor, bias).shape[-1] - width :]
-        return self.targets.unpad(sdpa(q, k, v, scores.masked_fill(~seen, torch.finfo(q.dtype).min), scale))
+        scores = cast(Tensor, how.bias)[..., cast(Tensor, how.bias).shape[-1] - width :]
+        return self.targets.unpad(attend(q, k, v, scores.masked_fill(~seen, torch.finfo(q.dtype).min), how))
 
 
 class TargetContinuation:

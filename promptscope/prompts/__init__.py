@@ -8,8 +8,9 @@ from promptscope.prompts.norms import prompt_norms
 from promptscope.prompts.peft_io import write_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.random_like import random_like
-from promptscope.prompts.saving import OtherWeightsWarning, load_prompt
+from promptscope.prompts.saving import OtherWeightsWarning, load_prompt, register_prompt
 from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.tensors import read_torch
 from promptscope.prompts.wayward import WaywardPrompt
 
 __all__ = [
@@ -23,6 +24,8 @@ __all__ = [
     "nearest_tokens",
     "prompt_norms",
     "random_like",
+    "read_torch",
+    "register_prompt",
     "reparameterise",
     "write_peft",
 ]

@@ -6,7 +6,7 @@ import os
 import warnings
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,48 @@ from promptscope.prompts.wayward import WaywardPrompt
 
 _FORMAT = "promptscope.prompt.v1"
 _KINDS: dict[str, type[Prompt]] = {kind.__name__: kind for kind in (SoftPrompt, DeepPrompt, WaywardPrompt)}
+K = TypeVar("K", bound=type[Prompt])
+
+
+def register_prompt(kind: K) -> K:
+    """Let prompts of a class of your own be saved, loaded and thereby trained; it may decorate the class.
+
+    A prompt is saved as its `settings()` and its parameters. It is loaded as `kind(**settings)`, which then gets the
+    parameters under their names: nothing else may decide what it does.
+
+    Raises:
+        PromptError: another class has this name already.
+
+    >>> import torch, promptscope as ps
+    >>> @ps.register_prompt
+    ... class Doubled(ps.Prompt):
+    ...     def settings(self):
+    ...         return {"length": self.length}
+    ...     def place(self, model):
+    ...         return ps.Placement(self.length, 2 * self.bind(model).directions)
+    ...     def _create(self, model, generator):
+    ...         self.directions = torch.nn.Parameter(torch.randn(self.length, model.shape.d_model, generator=generator))
+    ...     def _check_fit(self, model):
+    ...         pass
+    >>> Doubled(3).hooks(ps.load_model("embedded-causal"))[0][0]
+    'embed.hook_out'
+    """
+    known = _KINDS.setdefault(kind.__name__, kind)
+    if (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
+        raise PromptError(
+            f"a kind of prompt with the name {kind.__name__!r} exists in {known.__module__}: choose another name"
+        )
+    _KINDS[kind.__name__] = kind  # a module that is loaded again defines its class again
+    return kind
+
+
+def need_saver(prompt: Prompt) -> None:
+    """Raise PromptError for a prompt of a kind that cannot be saved: before it is trained, not after."""
+    if _KINDS.get(type(prompt).__name__) is not type(prompt):
+        raise PromptError(
+            f"a {type(prompt).__name__} cannot be saved: save the prompt it was made from, or register the class with "
+            f"ps.register_prompt (known: {', '.join(_KINDS)})"
+        )
 
 
 class OtherWeightsWarning(UserWarning):
@@ -40,8 +82,7 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     """Write *prompt* to *folder*; the JSON comes last, so a folder with one is whole."""
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
-    if type(prompt).__name__ not in _KINDS:
-        raise PromptError(f"a {type(prompt).__name__} cannot be saved: save the {' or '.join(_KINDS)} it was made from")
+    need_saver(prompt)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: name another place")
@@ -110,19 +151,28 @@ def _read(folder: Path) -> Prompt:
             f"the settings {description['settings']} in {str(folder / 'prompt.json')!r} are not those of a "
             f"{description['type']}: the folder is damaged or was written by another version"
         ) from error
-    networks = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("network.", "networks."))}
     if isinstance(prompt, DeepPrompt):
         prompt.keys_after_rotary = bool(description["settings"].get("keys_after_rotary"))
+    if isinstance(prompt, SoftPrompt | DeepPrompt):
+        _fill(prompt, tensors, tensors_path)
+    else:
+        for name, tensor in tensors.items():
+            owner, _, last = name.rpartition(".")
+            setattr(prompt.get_submodule(owner), last, nn.Parameter(tensor))
+    prompt.provenance = dict(description["provenance"])
+    return prompt
+
+
+def _fill(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], path: Path) -> None:
+    networks = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("network.", "networks."))}
+    if isinstance(prompt, DeepPrompt):
         for name, tensor in tensors.items():
             prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
     else:
-        assert isinstance(prompt, SoftPrompt)
         if set(tensors) != {"embedding"} or tensors["embedding"].shape[:1] != (prompt.n_rows,):
-            raise PromptError(f"{str(tensors_path)!r} must hold one tensor 'embedding' of {prompt.n_rows} rows")
+            raise PromptError(f"{str(path)!r} must hold one tensor 'embedding' of {prompt.n_rows} rows")
         prompt.embedding = nn.Parameter(tensors["embedding"])
-    _load_networks(prompt, networks, tensors_path)
-    prompt.provenance = dict(description["provenance"])
-    return prompt
+    _load_networks(prompt, networks, path)
 
 
 def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor], path: Path) -> None:

@@ -20,6 +20,7 @@ from promptscope.models import Hook, HookedModel
 from promptscope.models.identity import is_known
 from promptscope.prompts import Prompt
 from promptscope.prompts.initialisation import Labels
+from promptscope.prompts.saving import need_saver
 from promptscope.tasks import Task
 from promptscope.training.config import TrainConfig
 from promptscope.training.folder import (
@@ -147,6 +148,7 @@ def _bind(prompt: Prompt, model: HookedModel, task: Task) -> Prompt:
             raise TaskError(f"init 'labels' needs a task with label words, and {task.name!r} has none: name the words")
         words = tuple(task.verbalizer.word(label) for label in task.verbalizer.labels)
         prompt.init = dataclasses.replace(prompt.init, words=words)
+    need_saver(prompt)
     prompt.bind(model).train()
     if not any(parameter.requires_grad for parameter in prompt.parameters()):
         frozen = " (requires_grad is False for all of its parameters)" if prompt.n_parameters else ""

@@ -172,7 +172,9 @@ def _rise(
     trained, random = numbers(tasks)
     observed = np.array([trained, trained - random])
     without = np.array([numbers([task for task in tasks if task != left_out]) for left_out in tasks])
-    low, high = jackknife_interval(observed, np.stack([without[:, 0], without[:, 0] - without[:, 1]], axis=1))
+    low = high = np.full(2, np.nan)
+    if np.isfinite(without).all():  # else a task is left out and no pair remains: nothing to tell the spread from
+        low, high = jackknife_interval(observed, np.stack([without[:, 0], without[:, 0] - without[:, 1]], axis=1))
     first, beyond = (Number(float(observed[i]), float(low[i]), float(high[i])) for i in range(2))
     return judge(claim, section, where, first, meaning, float(random), beyond)
 

@@ -1,6 +1,5 @@
 """The authors' prompt files: `.pt` with one matrix, read without running anything in them."""
 
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -8,6 +7,7 @@ import torch
 from jaxtyping import Float
 
 from promptscope.errors import PromptError
+from promptscope.prompts import read_torch
 
 MAX_BYTES = 100_000_000
 
@@ -21,19 +21,7 @@ def read_prompt_file(path: Path) -> Float[np.ndarray, "k d"]:
     """
     if path.stat().st_size > MAX_BYTES:
         raise PromptError(f"{path}: expected a soft prompt, got a file of {path.stat().st_size:,} bytes")
-    try:
-        # torch.load believes what it reads: a byte that was flipped shows in the archive's checksums only.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
-        loaded = torch.load(path, map_location="cpu", weights_only=True)
-    # Damage shows in any step: zip, pickle, storage. Whatever it is, the file is named and the others are read.
-    except Exception as error:
-        raise PromptError(
-            f"{path}: refused. It is damaged, or a pickle that would run code; only a whole archive that "
-            f"torch.load(weights_only=True) reads is opened ({type(error).__name__}: {str(error)[:120]})"
-        ) from error
+    loaded = read_torch(path)
     weight = loaded.get("weight") if isinstance(loaded, dict) else loaded
     if not isinstance(weight, torch.Tensor) or weight.ndim != 2 or not weight.is_floating_point():
         raise PromptError(f"{path}: expected a matrix (tokens, width) or {{'weight': matrix}}, got {_kind(loaded)}")

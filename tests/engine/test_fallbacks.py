@@ -55,10 +55,7 @@ def assert_plain_and_right(model: HookedModel, prompt: Prompt, reason: str, fami
 @pytest.mark.parametrize(
     ("change", "reason"),
     [
-        ({"sliding_window": 64}, "sliding window"),
-        ({"layer_types": ["full_attention", "sliding_attention", "full_attention"]}, "window"),
-        ({"layer_types": ["chunked_attention"] * 3}, "window"),
-        ({"attn_logit_softcapping": 30.0}, "attn_logit_softcapping"),
+        ({"layer_types": ["chunked_attention"] * 3}, "chunks"),
         ({"alibi": True}, "alibi"),
         ({"reorder_and_upcast_attn": True}, "reorder_and_upcast_attn"),
     ],
@@ -121,9 +118,9 @@ def test_hooks_that_do_not_follow_from_the_placement_are_refused() -> None:
 
 
 def forgets_causality(
-    query: Tensor, key: Tensor, value: Tensor, p: int, scale: float | None, real: Tensor | None = None
+    query: Tensor, key: Tensor, value: Tensor, p: int, how: Any, real: Tensor | None = None
 ) -> Tensor:
-    return attention.sdpa(query, key, value, None, scale)
+    return attention.attend(query, key, value, None, how)
 
 
 def forgets_padding(keys: Any, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:
@@ -195,7 +192,7 @@ def test_the_models_own_attention_comes_back(family: str, implementation: str, m
     if family != "bert":
         ps.generate(model, batch.input_ids, batch.attention_mask, EVERY["v2 untied"](), 2)
         assert implementations(model) == {implementation}
-    monkeypatch.setattr({"bert": both_ways, "t5": both_ways}.get(family, causal), "sdpa", crashes)
+    monkeypatch.setattr({"bert": both_ways, "t5": both_ways}.get(family, causal), "attend", crashes)
     with pytest.raises(ValueError, match="no such rows"):
         run(model, batch, [])
     assert implementations(model) == {implementation}

@@ -1,0 +1,89 @@
+"""`promptscope compare-prompts`: prompts from anywhere, side by side on one page."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from promptscope.cli.options import Device, Dtype, Json
+from promptscope.cli.output import only_results_on_stdout, print_json
+from promptscope.errors import PromptError
+
+EXAMPLE = "Example: promptscope compare-prompts prompts --group-by '(.*)-seed' --out prompts.html"
+
+
+def compare_prompts(
+    folder: Annotated[
+        Path, typer.Argument(help="Holds prompts: .npy, .npz, .pt, .safetensors, PEFT's folders, ours, runs.")
+    ],
+    out: Annotated[
+        Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page; tables go to a folder of its name.")
+    ],
+    group_by: Annotated[
+        str | None,
+        typer.Option(metavar="REGEX", help="Its first group in a prompt's name is the prompt's group."),
+    ] = None,
+    model: Annotated[str | None, typer.Option(help="Adds the nearest tokens of each vector.")] = None,
+    task: Annotated[
+        list[str] | None, typer.Option(help="Adds how each prompt solves this task; may be repeated. Needs --model.")
+    ] = None,
+    nearest: Annotated[int, typer.Option(min=1, help="How many tokens per vector.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Records of a task that are scored.")] = 200,
+    permutations: Annotated[int, typer.Option(min=1, help="Of the tests of clusters.")] = 199,
+    seed: Annotated[int, typer.Option(min=0)] = 0,
+    device: Device = None,
+    dtype: Dtype = None,
+    json: Json = False,
+) -> None:
+    """Compare prompts: similarities, norms, ranks, PCA, t-SNE, clusters with permutation tests. Needs no model."""
+    with only_results_on_stdout():
+        import promptscope as ps
+        from promptscope.comparison import read_vectors
+
+        groups = None
+        if group_by is not None:
+            groups = _groups([one.name for one in read_vectors(folder)[0]], group_by)
+        found = ps.compare_prompts(
+            folder,
+            groups,
+            None if model is None else ps.load_model(model, device=device, dtype=dtype),
+            {name: ps.load_task(name) for name in task} if task else None,
+            nearest=nearest,
+            limit=limit,
+            n_permutations=permutations,
+            seed=seed,
+        )
+        found.page().write(out)
+        tables = out.with_suffix("")
+        tables.mkdir(parents=True, exist_ok=True)
+        for name, table in found.tables.items():
+            table.to_csv(tables / f"{name}.csv", index=False, lineterminator="\n")
+    if json:
+        print_json({"page": str(out), **{name: table.to_dict("records") for name, table in found.tables.items()}})
+        return
+    typer.echo(found.tables["prompts"].to_string(index=False))
+    typer.echo(found.tables["clusters"].to_string(index=False))
+    for row in found.tables.get("left_out", _nothing()).itertuples():
+        typer.echo(f"left out: {row.prompt}: {row.reason}", err=True)
+    typer.echo(f"page: {out}; tables: {tables}")
+
+
+def _nothing() -> Any:
+    import pandas as pd
+
+    return pd.DataFrame(columns=["prompt", "reason"])
+
+
+def _groups(names: list[str], pattern: str) -> dict[str, str]:
+    try:
+        expression = re.compile(pattern)
+    except re.error as error:
+        raise PromptError(f"--group-by {pattern!r} is no regular expression ({error})") from error
+    if not expression.groups:
+        raise PromptError(f"--group-by {pattern!r} has no group: put what names a prompt's group in brackets, '(.*)-1'")
+    matches = {name: expression.search(name) for name in names}
+    missing = [name for name, match in matches.items() if match is None]
+    if missing:
+        raise PromptError(f"--group-by {pattern!r} does not occur in the names {missing}; there are {names}")
+    return {name: match[1] or name for name, match in matches.items() if match is not None}

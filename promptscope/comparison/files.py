@@ -1,0 +1,94 @@
+"""All prompts below a folder, in whatever format they are; what cannot be read is named, and the others are."""
+
+from __future__ import annotations
+
+import os
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from promptscope.comparison.vectors import PromptVectors, vectors_of
+from promptscope.errors import PromptError, PromptscopeError
+from promptscope.prompts import load_prompt, read_torch
+from promptscope.prompts.peft_io import is_peft_folder
+from promptscope.prompts.tensors import read_tensors
+
+_TORCH = (".pt", ".pth", ".bin")
+SUFFIXES = (".npy", ".npz", ".safetensors", *_TORCH)
+
+
+def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], dict[str, str]]:
+    """Return the prompts below *folder* by their paths, and a reason for each that was left out.
+
+    - folders of ours and of PEFT, and runs (their last prompt);
+    - `.npy`, `.npz`, `.safetensors`, and `.pt`, `.pth`, `.bin` that PyTorch reads without running code: every array
+      (k, d); a file with several gives each the name `FILE:KEY`.
+
+    Raises:
+        PromptError: no such folder, or nothing in it that is a prompt.
+    """
+    folder = Path(folder)
+    if not folder.is_dir():
+        raise PromptError(f"no folder {str(folder)!r}: name one that holds prompts ({', '.join(SUFFIXES)}, PEFT)")
+    found: list[PromptVectors] = []
+    left_out: dict[str, str] = {}
+    for path in _places(folder):
+        name = path.relative_to(folder).as_posix() if path != folder else folder.name
+        try:
+            found += vectors_of({name if key is None else f"{name}:{key}": value for key, value in _open(path).items()})
+        except PromptscopeError as error:
+            left_out[name] = str(error)
+        # Files of other people can be broken in ways nobody thought of: this one is named, the others are read.
+        except Exception as error:
+            left_out[name] = f"cannot be read ({type(error).__name__}: {error})"
+    if not found:
+        reasons = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
+        raise PromptError(
+            f"no prompt below {str(folder)!r}: expected {', '.join(SUFFIXES)}, folders of ours or of PEFT. {reasons}"
+        )
+    return found, left_out
+
+
+def _places(folder: Path) -> Iterator[Path]:
+    """Yield the folders and files that each are prompts; what is inside of such a folder belongs to it."""
+    if _is_run(folder) or (folder / "prompt.json").is_file() or is_peft_folder(folder):
+        yield folder
+        return
+    for path in sorted(folder.iterdir()):
+        if path.name.startswith("."):
+            continue
+        if path.is_dir():
+            yield from _places(path)
+        elif path.suffix in SUFFIXES:
+            yield path
+
+
+def _is_run(folder: Path) -> bool:
+    return (folder / "config.json").is_file() and (folder / "prompts").is_dir()
+
+
+def _open(path: Path) -> dict[str | None, Any]:
+    """Return what a file or folder holds; the key is None where it is one prompt."""
+    if path.is_dir():
+        return {None: load_prompt(path / "prompts" / "last" if _is_run(path) else path, strict=False)}
+    if path.suffix == ".npy":
+        return {None: np.load(path, allow_pickle=False)}
+    if path.suffix == ".npz":
+        with zipfile.ZipFile(path) as archive:
+            damaged = archive.testzip()
+        if damaged is not None:
+            raise PromptError(f"the checksum of {damaged} is another: the file is damaged")
+        with np.load(path, allow_pickle=False) as arrays:
+            values: dict[str, Any] = dict(arrays)
+    elif path.suffix == ".safetensors":
+        values = dict(read_tensors(path))
+    else:
+        loaded = read_torch(path)
+        values = loaded if isinstance(loaded, dict) else {"": loaded}
+    matrices = {str(key): value for key, value in values.items() if getattr(value, "ndim", 0) in (1, 2, 3)}
+    if not matrices:
+        raise PromptError(f"holds no array (tokens, width), only {', '.join(map(str, values)) or 'nothing'}")
+    return {None if len(matrices) == 1 else key: value for key, value in matrices.items()}

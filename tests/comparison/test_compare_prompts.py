@@ -1,0 +1,196 @@
+"""Prompts from everywhere on one page: what is read, what is refused, numbers by hand, clusters that were planted."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from safetensors.torch import save_file
+from sklearn.metrics import silhouette_score
+from typer.testing import CliRunner
+
+import promptscope as ps
+from promptscope.cli.app import app
+from promptscope.comparison import read_vectors
+from promptscope.comparison.tables import cluster_table, prompt_table, similarity_table
+from promptscope.comparison.vectors import vectors_of
+from tests.report.test_report import Page
+
+NOISE = np.random.default_rng(0)
+WIDTH = ps.load_model("embedded-causal").shape.d_model
+
+
+def planted(spread: float = 0.3) -> dict[str, np.ndarray]:
+    """Three groups of four prompts: the vectors of a group lie around one centre."""
+    centres = {group: NOISE.normal(size=16) for group in "abc"}
+    return {f"{group}/{i}": centres[group] + spread * NOISE.normal(size=(3, 16)) for group in "abc" for i in range(4)}
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A prompt in each format, as wide as the model, and files that are damaged in various ways."""
+    model = ps.load_model("embedded-causal")
+    x = NOISE.normal(size=(4, WIDTH)).astype(np.float32)
+    np.save(tmp_path / "one.npy", x.astype(np.float16))
+    np.savez(tmp_path / "two.npz", first=x, second=2 * x, step=np.array(3))
+    torch.save({"weight": torch.tensor(x)}, tmp_path / "three.pt")
+    save_file({"prompt": torch.tensor(x).bfloat16()}, tmp_path / "four.safetensors")
+    ps.SoftPrompt(4, seed=1).bind(model).save(tmp_path / "ours" / "soft")
+    ps.DeepPrompt(4, seed=1).bind(model).save(tmp_path / "ours" / "deep")
+    ps.write_peft(ps.SoftPrompt(4, seed=2).bind(model), tmp_path / "peft", model)
+    np.save(tmp_path / "stack.npy", np.stack([x, x + 1]))
+    np.save(tmp_path / "bad-ids.npy", np.arange(4))
+    np.save(tmp_path / "bad-nan.npy", np.full((2, 3), np.nan))
+    np.save(tmp_path / "bad-zeros.npy", np.zeros((2, WIDTH)))
+    np.save(tmp_path / "bad-pickle.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    torch.save({"weight": torch.tensor(x)}, tmp_path / "bad-bits.pt")
+    content = bytearray((tmp_path / "bad-bits.pt").read_bytes())
+    content[len(content) // 2] ^= 1
+    (tmp_path / "bad-bits.pt").write_bytes(bytes(content))
+    (tmp_path / "bad-cut.safetensors").write_bytes((tmp_path / "four.safetensors").read_bytes()[:100])
+    (tmp_path / "README.md").write_text("no prompt")
+    return tmp_path
+
+
+def test_every_format_is_read_and_what_is_damaged_is_named(folder: Path) -> None:
+    found, left_out = read_vectors(folder)
+    shapes = {one.name: one.x.shape for one in found}
+    plain = ("four.safetensors", "one.npy", "ours/soft", "peft", "stack.npy[0]", "stack.npy[1]", "three.pt")
+    assert {shapes[name] for name in (*plain, "two.npz:first", "two.npz:second")} == {(4, WIDTH)}
+    assert shapes["ours/deep"][0] == 4 and shapes["ours/deep"][1] > WIDTH
+    assert len(shapes) == 10
+    assert set(left_out) == {
+        *("bad-ids.npy", "bad-nan.npy", "bad-zeros.npy", "bad-pickle.npy", "bad-bits.pt", "bad-cut.safetensors")
+    }
+    assert "look their embeddings up" in left_out["bad-ids.npy"]
+    assert "positions [0, 1]" in left_out["bad-zeros.npy"]
+    assert "damaged" in left_out["bad-bits.pt"] and "damaged" in left_out["bad-cut.safetensors"]
+
+
+def test_numbers_are_the_six_similarities_norms_and_ranks() -> None:
+    p, q, short = NOISE.normal(size=(4, 8)), NOISE.normal(size=(4, 8)), NOISE.normal(size=(2, 8))
+    prompts = vectors_of({"p": p, "q": q, "short": short})
+    names = {name: name for name in ("p", "q", "short")}
+    table = similarity_table(prompts, names).set_index(["prompt", "other"])
+    expected = ps.statistics.prompt_similarities(*(x.astype(np.float32) for x in (p, q)))
+    for name, number in vars(expected).items():
+        assert table.loc[("p", "q"), name] == pytest.approx(number)
+    other = table.loc[("p", "short")]
+    assert np.isnan(other["pairwise_cosine"]) and np.isnan(other["pairwise_distance"])
+    unit_p, unit_short = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (p, short))
+    assert other["per_token_cosine"] == pytest.approx((unit_p @ unit_short.T).mean(), abs=1e-6)
+    lines = prompt_table(prompts, names).set_index("prompt")
+    assert lines.loc["p", "norm_max"] == pytest.approx(np.linalg.norm(p, axis=1).max(), rel=1e-6)
+    assert lines.loc["p", "effective_rank"] == pytest.approx(ps.statistics.effective_rank(p), rel=1e-5)
+    cosines = unit_p @ unit_p.T
+    assert lines.loc["p", "inner_cosine"] == pytest.approx(cosines[np.triu_indices(4, 1)].mean(), abs=1e-6)
+    line = vectors_of({"line": np.outer([1.0, 2.0, -1.0], np.ones(5))})
+    assert prompt_table(line, {"line": "line"})["effective_rank"].item() == pytest.approx(1.0)
+
+
+@pytest.mark.parametrize("spread", [0.3, 1e3])
+def test_planted_groups_are_found_and_others_are_not(spread: float) -> None:
+    found = ps.compare_prompts(planted(spread))
+    clusters = found.tables["clusters"].set_index("labels")
+    groups = found.tables["groups"].set_index("of")
+    prompts = found.prompts
+    x, labels = np.concatenate([one.x for one in prompts]), [one.name for one in prompts for _ in one.x]
+    silhouette = silhouette_score(x.astype(np.float64), labels, metric="cosine")
+    assert clusters.loc["vectors by prompt", "silhouette"] == pytest.approx(silhouette, abs=1e-6)
+    p = clusters.loc["prompts by group", "p_value"]
+    gap = groups.loc["same group", "per_token_cosine"] - groups.loc["other group", "per_token_cosine"]
+    assert (p <= 0.01 and gap > 0.5) if spread < 1 else (p > 0.05 and abs(gap) < 0.2)
+
+
+def test_labels_of_whole_prompts_are_dealt() -> None:
+    """Four prompts in two groups of many equal vectors: three ways to pair them, so p cannot be small."""
+    prompts = vectors_of(
+        {name: np.eye(4)[[i] * 50] + 0.01 * NOISE.normal(size=(50, 4)) for i, name in enumerate("abcd")}
+    )
+    table = cluster_table(prompts, {"a": "x", "b": "x", "c": "y", "d": "y"}).set_index("labels")
+    assert table.loc["prompts by group", "n"] == 4
+    assert table.loc["prompts by group", "p_value"] > 0.2
+    assert table.loc["vectors by prompt", "p_value"] < 0.01
+
+
+def test_prompts_of_two_widths_are_not_compared_with_each_other() -> None:
+    found = ps.compare_prompts({f"{d}-{i}": NOISE.normal(size=(3, d)) for d in (8, 12) for i in range(2)})
+    assert len(found.tables["similarities"]) == 2
+    assert {"PCA (width 8)", "t-SNE (width 12)"} <= set(found.figures)
+
+
+def test_a_model_adds_neighbours_and_transfer(folder: Path) -> None:
+    model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    (found,) = [ps.compare_prompts(folder, model=model, tasks={"continents": task}, limit=10)]
+    neighbours, transfer = found.tables["neighbours"], found.tables["transfer"].set_index("prompt")
+    soft = ps.load_prompt(folder / "ours" / "soft")
+    assert isinstance(soft, ps.SoftPrompt)
+    expected = ps.prompts.nearest_tokens(soft, model, 5)
+    mine = neighbours[neighbours["prompt"] == "ours/soft"].set_index("position")
+    assert mine.loc[0, "cosine"] == pytest.approx(expected[expected["position"] == 0]["cosine"].max())
+    scores = ps.evaluate(model, task, soft, limit=10, progress=False)
+    assert transfer.loc["ours/soft", ["score", "loss"]].tolist() == pytest.approx([scores["accuracy"], scores["loss"]])
+    array = ps.evaluate(model, task, soft, limit=10, progress=False)
+    foreign = ps.compare_prompts({"x": soft.vectors()}, model=model, tasks={"continents": task}, limit=10)
+    assert foreign.tables["transfer"]["loss"].item() == pytest.approx(array["loss"])
+    frozen = ps.evaluate(model, task, limit=10, progress=False)
+    assert set(transfer["frozen_loss"].round(6)) == {round(frozen["loss"], 6)}
+    narrow = ps.compare_prompts({"narrow": np.ones((2, 3)), "fits": np.ones((2, WIDTH))}, model=model)
+    assert narrow.tables["left_out"]["prompt"].tolist() == ["narrow, with the model"]
+    assert set(narrow.tables["neighbours"]["prompt"]) == {"fits"}
+
+
+def test_the_command_needs_no_model(folder: Path, tmp_path: Path) -> None:
+    out = tmp_path / "page" / "prompts.html"
+    result = CliRunner().invoke(app, ["compare-prompts", str(folder), "--out", str(out), "--group-by", "^([a-z]+)"])
+    assert result.exit_code == 0, result.output
+    page = Page(out.read_text(encoding="utf-8"))
+    assert "bad-bits.pt" in page.text and "Silhouette" in page.text
+    assert len(page.figures()) == 3  # the deep prompt is alone in its width, with too few vectors for a picture
+    table = pd.read_csv(out.with_suffix("") / "prompts.csv").set_index("prompt")
+    assert table.loc["ours/soft", "group"] == "ours"
+    assert table.loc["two.npz:first", "norm_mean"] * 2 == pytest.approx(table.loc["two.npz:second", "norm_mean"])
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--group-by", "x(.*"], "is no regular expression"),
+        (["--group-by", "one"], "has no group"),
+        (["--group-by", "(one)"], "does not occur in the names"),
+        (["--task", "continent_en"], "need a model"),
+    ],
+)
+def test_what_the_command_cannot_do_is_said(folder: Path, options: list[str], said: str) -> None:
+    result = CliRunner().invoke(app, ["compare-prompts", str(folder), "--out", str(folder / "x.html"), *options])
+    assert result.exit_code == 2
+    assert said in result.output
+
+
+def test_bad_input(tmp_path: Path) -> None:
+    with pytest.raises(ps.PromptError, match="no prompt below"):
+        ps.compare_prompts(tmp_path)
+    with pytest.raises(ps.PromptError, match="no folder"):
+        ps.compare_prompts(tmp_path / "missing")
+    with pytest.raises(ps.PromptError, match=r"'ids' must be a prompt.*int64"):
+        ps.compare_prompts({"ids": np.arange(3)})
+    with pytest.raises(ps.PromptError, match=r"'text' must be a prompt.*str"):
+        ps.compare_prompts({"text": "a b"})
+    with pytest.raises(ps.PromptError, match="has no numbers yet"):
+        ps.compare_prompts({"fresh": ps.SoftPrompt(3)})
+    with pytest.raises(ps.PromptError, match="nothing to compare"):
+        ps.compare_prompts({})
+    with pytest.raises(ps.ArgumentError, match="groups names"):
+        ps.compare_prompts({"a": [[1.0, 2.0]]}, groups={"b": "x"})
+
+
+def test_prompts_that_others_trained(shared_data: Path) -> None:
+    """T5-small and BERT prompts in fp16; facts: median norms of 36 and 5.7, and related tasks lie together."""
+    found, left_out = read_vectors(shared_data / "prompt_transferability")
+    assert not left_out
+    norms = {
+        width: [np.median(np.linalg.norm(one.x, axis=1)) for one in found if one.x.shape[1] == width]
+        for width in (512, 768)
+    }
+    assert np.median(norms[512]) == pytest.approx(36, abs=4) and np.median(norms[768]) == pytest.approx(5.7, abs=0.6)

@@ -1,0 +1,87 @@
+"""A kind of prompt of someone's own: registered it is saved, loaded and trained; else it is refused before training."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+import promptscope as ps
+from promptscope.models import HookedModel
+from promptscope.prompts import saving
+from tests.training.toy import toy_model, toy_task
+
+
+class Scaled(ps.Prompt):
+    """Vectors that are a direction for each position, and one length for all of them."""
+
+    def settings(self) -> dict[str, Any]:
+        return {"length": self.length}
+
+    def place(self, model: HookedModel) -> ps.Placement:
+        self.bind(model)
+        return ps.Placement(self.length, self.scale * self.parts.directions)
+
+    def _create(self, model: HookedModel, generator: torch.Generator) -> None:
+        self._build(torch.randn(self.length, model.shape.d_model, generator=generator), torch.tensor(0.3))
+
+    def _build(self, directions: torch.Tensor, scale: torch.Tensor) -> None:
+        self.parts.directions = torch.nn.Parameter(directions)
+        self.scale = torch.nn.Parameter(scale)
+
+    def _check_fit(self, model: HookedModel) -> None:
+        pass
+
+    def __init__(self, length: int = 3, seed: int = 0) -> None:
+        super().__init__(length, seed=seed)
+        self.parts = torch.nn.Module()
+
+
+@pytest.fixture
+def registered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(saving, "_KINDS", dict(saving._KINDS))
+    ps.register_prompt(Scaled)
+
+
+@pytest.mark.parametrize("family", ["gpt2", "bert", "t5"])
+@pytest.mark.usefixtures("registered")
+def test_it_is_trained_and_loaded_again(family: str, tmp_path: Path) -> None:
+    model, prompt, task = toy_model(family), Scaled(3), toy_task()
+    config = ps.TrainConfig(steps=4, batch_size=4, learning_rate=0.05, accumulation=2)
+    start = prompt.bind(model).place(model).vectors.detach().clone()
+    run = ps.train(model, prompt, task, config, tmp_path / "run", progress=False)
+    assert not torch.equal(prompt.place(model).vectors, start)
+    prompt.save(tmp_path / "prompt")
+    loaded = ps.load_prompt(tmp_path / "prompt", model)
+    assert type(loaded) is Scaled
+    assert torch.equal(loaded.place(model).vectors, prompt.place(model).vectors)
+    scores = [ps.evaluate(model, task, one, progress=False) for one in (prompt, loaded, run.prompt)]
+    assert scores[0] == scores[1] == scores[2]
+
+
+@pytest.mark.parametrize("make", [Scaled, lambda: ps.interventions.cut(ps.SoftPrompt(3).bind(toy_model("gpt2")), [1])])
+def test_a_kind_without_a_saver_is_refused_before_the_first_step(make: Any, tmp_path: Path) -> None:
+    config = ps.TrainConfig(steps=4, batch_size=4)
+    with pytest.raises(ps.PromptError, match=r"cannot be saved.*register_prompt"):
+        ps.train(toy_model("gpt2"), make(), toy_task(), config, tmp_path / "run", progress=False)
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.usefixtures("registered")
+def test_two_kinds_cannot_have_one_name() -> None:
+    other = type("Scaled", (Scaled,), {"__module__": "elsewhere"})
+    with pytest.raises(ps.PromptError, match="exists in"):
+        ps.register_prompt(other)
+
+
+def test_cut_prompts_run_every_way_and_write_the_same() -> None:
+    model = toy_model("gpt2", torch.float64)
+    prompt = ps.interventions.cut(ps.SoftPrompt(4, seed=3).bind(model), [1, 3])
+    ids, mask = torch.tensor([[5, 6, 7, 8], [9, 5, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
+    by_hooks = model.logits(ids, mask, prompt, via="hooks")
+    torch.testing.assert_close(model.logits(ids, mask, prompt, via="prefix")[mask.bool()], by_hooks[mask.bool()])
+    written = ps.generate(model, ids, mask, prompt, 5)
+    with ps.execution(packed=False):
+        assert ps.generate(model, ids, mask, prompt, 5) == written
+    same_point = ("blocks.0.hook_resid_pre", lambda x, hook: None)
+    assert ps.generate(model, ids, mask, prompt, 5, hooks=[same_point]) == written
