@@ -37,7 +37,7 @@ class SkillNeurons:
     labels: tuple[str, str]
 
 
-@checked(batch_size=1, limit=1)
+@checked(batch_size=1, limit=1, seed=0)
 @torch.no_grad()
 def skill_neurons(
     model: HookedModel,

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, KeysValues, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
@@ -44,6 +45,7 @@ class DeepPrompt(Prompt):
     True
     """
 
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int = 20,

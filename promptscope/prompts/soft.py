@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
@@ -31,6 +32,7 @@ class SoftPrompt(Prompt):
 
     embedding: nn.Parameter
 
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int = 20,

@@ -24,7 +24,7 @@ from promptscope.training.config import TrainConfig
 from promptscope.training.folder import is_finished, read_description
 from promptscope.training.reload import model_source, task_description
 from promptscope.training.run import Run
-from promptscope.training.train import train
+from promptscope.training.single import train
 
 Failure = tuple[str, str]
 """The kind of an error and what it said."""
@@ -36,6 +36,7 @@ Files = tuple[tuple[str, int, int], ...]
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@checked()
 @dataclass(frozen=True)
 class RunConfig:
     """One run for a worker: what `ps.train` takes, with the model by name or path.
