@@ -19,12 +19,12 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PromptscopeError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            _complain(str(error))
             sys.exit(2)
         except OSError as error:
             where = f" {str(error.filename)!r}" if error.filename else ""
             what = f"cannot read or write{where}: {error.strerror or error}"
-            typer.echo(f"error: {what}. Check the path and your rights, or name another folder", err=True)
+            _complain(f"{what}. Check the path and your rights, or name another folder")
             sys.exit(2)
         except KeyboardInterrupt:
             typer.echo("interrupted. A training run goes on where it stopped: repeat the command", err=True)
@@ -52,6 +52,11 @@ for name, module in (
 ):
     function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
     app.command(name, epilog=module.EXAMPLE)(getattr(module, function))
+
+
+def _complain(what: str) -> None:
+    """Print one line, whatever is in it: what a shell hands over need not be text."""
+    typer.echo("error: " + " ".join(what.split()).encode(errors="backslashreplace").decode(), err=True)
 
 
 def _print_version(wanted: bool) -> bool:

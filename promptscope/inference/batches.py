@@ -61,6 +61,12 @@ def check_padding(model: HookedModel, padding: Side) -> None:
         )
 
 
+def padding_id(model: HookedModel) -> int:
+    """Return the tokenizer's padding id, or 0 where the model has no such token: it is masked, any id would do."""
+    pad_id = model.tokenizer.pad_token_id if model.has_tokenizer else None
+    return pad_id if pad_id is not None and 0 <= pad_id < model.shape.vocab_size else 0
+
+
 def batches(
     model: HookedModel,
     examples: Sequence[Encoded],
@@ -70,7 +76,7 @@ def batches(
     padding: Side = "right",
 ) -> Iterator[Batch]:
     """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
-    pad_id = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0  # it is masked: any id would do
+    pad_id = padding_id(model)
     starts = range(0, len(examples), batch_size)
     for start in tqdm(starts, desc=label, unit="batch", disable=not progress):
         yield collate(list(examples[start : start + batch_size]), pad_id, padding).to(model.device)

@@ -1,6 +1,6 @@
 """Hooks that somebody attached to a bridge: which there are, and attaching more of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -85,6 +85,22 @@ def _given(module: Any, number: int, function: Any) -> Any:
     # TransformerLens wraps the function that it is given, and remembers it.
     handles = [*getattr(module, "fwd_hooks", ()), *getattr(module, "bwd_hooks", ())]
     return next((handle.user_hook for handle in handles if handle.hook.id == number), function)
+
+
+def as_hooks(given: Any) -> list[Hook]:
+    """Return hooks as a list.
+
+    Raises:
+        ModelError: they are not pairs of a hook point's name and a function.
+    """
+    hooks = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
+    for hook in hooks:
+        if not (isinstance(hook, tuple | list) and len(hook) == 2 and isinstance(hook[0], str) and callable(hook[1])):
+            raise ModelError(
+                f"hooks are a list of pairs, such as [('blocks.0.attn.hook_z', function)], got {hook!r} "
+                f"({type(hook).__name__})"
+            )
+    return [(name, function) for name, function in hooks]
 
 
 @contextmanager

@@ -2,7 +2,8 @@
 
 import copy
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -15,7 +16,8 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.checks import checked
-from promptscope.errors import ModelError, nearest
+from promptscope.errors import ModelError, nearest, shortened
+from promptscope.files import is_there
 from promptscope.models.families import FAMILIES, Family
 from promptscope.models.handed_in import unwrapped
 from promptscope.models.hooked import HookedModel
@@ -25,6 +27,8 @@ from promptscope.models.self_test import self_test
 from promptscope.models.twin import boot_bridge, share_weights
 
 Backend = Literal["transformer_lens", "nnsight"]
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
+_LONGEST_NAME = 500
 
 EMBEDDED_MODELS: dict[str, str] = {
     "embedded-causal": "causal",
@@ -34,7 +38,12 @@ EMBEDDED_MODELS: dict[str, str] = {
 """Names of the small models inside the package and their folders."""
 
 
-@checked()
+@checked(
+    hints={
+        "model": "Give a name, a folder, or a Hugging Face PreTrainedModel.",
+        "tokenizer": "Load it first: AutoTokenizer.from_pretrained(...).",
+    }
+)
 def load_model(
     model: str | os.PathLike[str] | nn.Module,
     tokenizer: PreTrainedTokenizerBase | str | os.PathLike[str] | None = None,
@@ -169,6 +178,8 @@ def _resolve(name: str) -> str:
     if name in EMBEDDED_MODELS:
         return str(files("promptscope") / "embedded" / EMBEDDED_MODELS[name])
     path = Path(name).expanduser()
+    if not is_there(path) and len(name) > _LONGEST_NAME:
+        raise ModelError(f"no model {shortened(name)!r}: a name or a folder is shorter than {len(name)} characters")
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(f"folder {name!r} holds no config.json: expected one written by save_pretrained")
@@ -203,10 +214,15 @@ def _family(architecture: str) -> Family:
 def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family:
     try:
         config = AutoConfig.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if is_there(where):
+            raise ModelError(
+                f"config.json of {name!r} is damaged or not a model's: {_first_line(error)} Restore it, or save the "
+                "model again with save_pretrained"
+            ) from error
         raise ModelError(
-            f"no model {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder here, and the "
-            f"Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {str(error).splitlines()[0]}"
+            f"no model {shortened(name)!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder here, "
+            f"and the Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {_first_line(error)}"
         ) from error
     if not config.architectures:
         raise ModelError(f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'")
@@ -236,20 +252,46 @@ def _from_pretrained(
             f"the weights of {name!r} lack {sorted(report['missing_keys'])}: the checkpoint is damaged, or it is not "
             f"of a {family.architecture}"
         )
+    _refuse_other_layers(report["unexpected_keys"], model, name)
+    if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):
+        raise ModelError(
+            f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
+            f"{model.dtype} (load it with dtype='float32')"
+        )
     # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
     return model
+
+
+def _refuse_other_layers(unexpected: Iterable[str], model: nn.Module, name: str) -> None:
+    """Raise ModelError where the checkpoint has layers that the config leaves out: the rest is another model."""
+    kinds = {re.sub(r"\d+", "#", key) for key in model.state_dict()}
+    left_out = sorted(key for key in unexpected if re.sub(r"\d+", "#", key) in kinds)
+    if left_out:
+        raise ModelError(
+            f"config.json of {name!r} leaves out weights that the checkpoint holds ({', '.join(left_out[:3])} ...): it "
+            "names fewer layers. Restore the config.json that was saved with these weights"
+        )
 
 
 def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase | None:
     # Models without a tokenizer are useful (token ids in, logits out); text then raises ModelError.
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
+        if there := [file for file in _TOKENIZER_FILES if (Path(where) / file).is_file()]:
+            raise ModelError(
+                f"the tokenizer in {where!r} ({', '.join(there)}) cannot be read: {_first_line(error)} Restore its "
+                "files, or pass tokenizer=..."
+            ) from error
         return None
     # Where there are no tokenizer files, transformers makes one that knows special tokens (T5: and "▁") only.
     words = len(tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens))
     return tokenizer if words > 1 else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _named_tokenizer(name: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
@@ -265,8 +307,11 @@ def _named_tokenizer(name: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
 
 def _device(name: str | torch.device) -> torch.device:
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+        device = torch.empty(0, device=name).device
+        if device.type == "meta":
+            raise ModelError("the device 'meta' holds no numbers, so nothing can run on it: use cpu or cuda")
+        return device
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ModelError(f"no device {str(name)!r} here: {str(error).splitlines()[0]}") from error
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.averages import average
 
@@ -175,6 +176,7 @@ class ProbeResult:
 
         return plot(self)
 
+    @checked()
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `result.safetensors` and `result.json` to *folder*; `load_result` reads them back."""
         from promptscope.probes.saving import save_result

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Placement, Prefix, hooks_of, prefix_of
@@ -51,6 +52,8 @@ class Prompt(nn.Module, ABC):
             raise PromptError(f"a prompt needs a whole number of positions, at least one, got length={length!r}")
         self.length = length
         self.init = parse_init(init)
+        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise PromptError(f"seed must be a whole number in 0..2**32 - 1, got {seed!r}")
         self.seed = seed
         self.reparameterisation = parse_reparameterisation(reparameterisation)
         self.provenance: dict[str, Any] = {}
@@ -66,6 +69,7 @@ class Prompt(nn.Module, ABC):
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @checked()
     @own_modes()
     def bind(self: P, model: HookedModel, strict: bool | None = None) -> P:
         """Create the parameters for *model*, or check that they were made for it. Returns the prompt itself.
@@ -147,6 +151,7 @@ class Prompt(nn.Module, ABC):
         """Return an independent prompt with the same parameters and provenance."""
         return copy.deepcopy(self)
 
+    @checked()
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `prompt.safetensors` and `prompt.json` (settings, provenance, checksum) to *folder*."""
         from promptscope.prompts.saving import save_prompt  # saving knows every kind of prompt, so not the other way

@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from promptscope.checks import checked
-from promptscope.errors import PromptError
-from promptscope.files import read_json, sha256_file, write_json, write_tensors
+from promptscope.errors import PromptError, shortened
+from promptscope.files import is_there, read_json, sha256_file, write_json, write_tensors
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
@@ -121,13 +121,13 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
         PromptError: no prompt there, a damaged or foreign file, another model's prompt, or no network for the Hub.
     """
     place, folder = os.fspath(folder), Path(folder)
-    if folder.is_file():
+    if is_there(folder) and folder.is_file():
         prompt: Prompt = read_vectors(folder)
     else:
-        if not folder.exists() and is_repository(place):
+        if not is_there(folder) and is_repository(place):
             folder = download_prompt(place)
-        if not folder.is_dir():
-            raise PromptError(f"no prompt folder {str(folder)!r}")
+        if not is_there(folder) or not folder.is_dir():
+            raise PromptError(f"no prompt folder {shortened(str(folder))!r}")
         # A prompt saved into the adapter's folder it came from is the newer one.
         ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
         prompt = _read(folder) if ours else read_peft(folder)
@@ -157,7 +157,7 @@ def _read(folder: Path) -> Prompt:
         raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
     try:
         prompt = _KINDS[description["type"]](**_constructor_arguments(description["settings"]))
-    except TypeError as error:
+    except (TypeError, PromptError) as error:
         raise PromptError(
             f"the settings {description['settings']} in {str(folder / 'prompt.json')!r} are not those of a "
             f"{description['type']}: the folder is damaged or was written by another version"
@@ -178,9 +178,14 @@ def _fill(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], path: Pat
     networks = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("network.", "networks."))}
     if isinstance(prompt, DeepPrompt):
         for name, tensor in tensors.items():
+            if tensor.ndim != 3:
+                raise PromptError(
+                    f"{name} in {str(path)!r} has the shape {tuple(tensor.shape)}, expected (layer, position, "
+                    "key or value): the folder is damaged"
+                )
             prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
     else:
-        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:1] != (prompt.n_rows,):
+        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
             raise PromptError(f"{str(path)!r} must hold one tensor 'embedding' of {prompt.n_rows} rows")
         prompt.embedding = nn.Parameter(tensors["embedding"])
     _load_networks(prompt, networks, path)
@@ -212,6 +217,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
     needed = {"format", "type", "settings", "sha256", "provenance"}
     if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:
         raise PromptError(f"{str(path)!r} is not a prompt of promptscope (expected format {_FORMAT!r})")
+    kinds = {"type": str, "settings": dict, "sha256": str, "provenance": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(description[name], kind)]
+    if wrong:
+        raise PromptError(f"{wrong[0]} in {str(path)!r} is {description[wrong[0]]!r}: the folder is damaged")
     if description["type"] not in _KINDS:
         raise PromptError(f"{str(path)!r} has the unknown type {description['type']!r}: expected one of {list(_KINDS)}")
     return description

@@ -56,8 +56,10 @@ class Metric:
 
 def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
     """Return metrics by name. Raises TaskError with the nearest name for an unknown one."""
-    wanted = (names,) if isinstance(names, str) else tuple(names)
+    wanted = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     for name in wanted:
+        if not isinstance(name, str):
+            raise TaskError(f"A metric is named, such as 'accuracy'; got {name!r}. There are {', '.join(METRICS)}.")
         if name not in METRICS:
             raise TaskError(f"No metric is called {name!r}; there are {', '.join(METRICS)}." + nearest(name, METRICS))
     return tuple(METRICS[name] for name in wanted)
