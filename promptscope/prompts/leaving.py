@@ -67,7 +67,7 @@ def past_key_values(placement: Placement, model: HookedModel, batch: Any, copies
 
 
 def _checked(model: HookedModel, ids: Any, mask: Any, k: int) -> tuple[Tensor, Tensor]:
-    ids, mask = model._check_inputs(ids, mask)
+    ids, mask = model.check_inputs(ids, mask)
     model.check_context(ids.shape[1], k)
     return ids, mask.long()
 
