@@ -23,7 +23,7 @@ def encode_split(
     reserve: int = 0,
 ) -> EncodedSplit:
     """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens behind the text."""
-    return task.encode(
+    encoded = task.encode(
         model.tokenizer,
         model.family.kind,
         split,
@@ -32,6 +32,23 @@ def encode_split(
         limit=limit,
         decoder_start_id=model.decoder_start_id,
     )
+    _check_decoder(model, task, encoded, max_length)
+    return encoded
+
+
+def _check_decoder(model: HookedModel, task: Task, encoded: EncodedSplit, max_length: int | None) -> None:
+    """Raise TaskError where an answer is longer than a decoder may write; it is never cut."""
+    limits = [limit for limit in (max_length or task.max_length, model.shape.context) if limit is not None]
+    if model.family.kind != "seq2seq" or not limits:
+        return
+    longest = max(encoded, key=lambda example: len(example.decoder_input_ids or ()))
+    n = len(longest.decoder_input_ids or ())
+    if n > min(limits):
+        raise TaskError(
+            f"the answer of record {longest.id!r} of task {task.name!r} has {n} tokens, and the decoder of "
+            f"{model.name!r} may write {min(limits)} (max_length, context): answers are not cut. Pass a larger "
+            "max_length, or leave the record out"
+        )
 
 
 def _room(model: HookedModel, task: Task, prompt: Prompt | None, max_length: int | None, reserve: int) -> int | None:

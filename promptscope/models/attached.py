@@ -7,13 +7,15 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import ModelError, nearest
 
 Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
+
+Bridge = Any
+"""What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 _KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # The bridge registers some for itself, at the first pass; transformers does where hidden states are asked for.
@@ -102,7 +104,7 @@ def as_hooks(given: Any) -> list[Hook]:
 
 
 @contextmanager
-def attach(bridge: TransformerBridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()) -> Iterator[None]:
+def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()) -> Iterator[None]:
     """Attach hooks for the length of a `with` block: *first* before those that are there, *last* after them.
 
     Raises:
@@ -124,11 +126,11 @@ def attach(bridge: TransformerBridge, first: Sequence[Hook] = (), last: Sequence
             point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
 
 
-def _hook_point(bridge: TransformerBridge, known: Mapping[str, Any], name: str) -> Any:
+def _hook_point(bridge: Bridge, known: Mapping[str, Any], name: str) -> Any:
     if name not in known:
         raise ModelError(
             f"no hook point {name!r} on this model.{nearest(str(name), known)} model.hook_points() lists those that "
-            "promptscope has tested"
+            f"promptscope has tested.{bridge.missing(name) if hasattr(bridge, 'missing') else ''}"
         )
     try:
         bridge.check_hooks_to_add(known[name], name, lambda x, hook: None)
@@ -138,7 +140,7 @@ def _hook_point(bridge: TransformerBridge, known: Mapping[str, Any], name: str) 
 
 
 @torch.no_grad()
-def silent_points(bridge: TransformerBridge, run: Callable[[], object]) -> frozenset[str]:
+def silent_points(bridge: Bridge, run: Callable[[], object]) -> frozenset[str]:
     """Return the hook points that exist and do not fire in *run*; those that are switched off do not count."""
     fired: set[str] = set()
 

@@ -10,7 +10,6 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.checks import checked
@@ -18,6 +17,7 @@ from promptscope.errors import ModelError, PromptError, shortened
 from promptscope.files import content_hash, fingerprint, tensor_hash
 from promptscope.models.attached import (
     AttachedHook,
+    Bridge,
     Hook,
     Watch,
     as_hooks,
@@ -69,7 +69,7 @@ class HookedModel:
 
     def __init__(
         self,
-        bridge: TransformerBridge,
+        bridge: Bridge,
         twin: PreTrainedModel,
         family: Family,
         tokenizer: PreTrainedTokenizerBase | None,
@@ -93,7 +93,7 @@ class HookedModel:
         """Take the hooks that are attached now as the model's own; loading does it when it is done."""
         self._watches = Watch(self.bridge), Watch(self.twin)
 
-    def follow_edits_with(self, boot: Callable[[], TransformerBridge], source: PreTrainedModel | None = None) -> None:
+    def follow_edits_with(self, boot: Callable[[], Bridge], source: PreTrainedModel | None = None) -> None:
         """From now on, let the bridge follow edits of the twin's weights; *boot* makes another bridge over the twin.
 
         *source*: the caller's own model, where the twin has its very parameters.
@@ -114,6 +114,11 @@ class HookedModel:
         )
 
     # --- what the model is ---------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> str:
+        """What runs the model under hooks: `transformer_lens` or `nnsight`."""
+        return getattr(self.bridge, "backend", "transformer_lens")
 
     @property
     def has_tokenizer(self) -> bool:
@@ -235,7 +240,7 @@ class HookedModel:
     # --- running it ----------------------------------------------------------------------------------
 
     @contextmanager
-    def hooks(self, fwd_hooks: Iterable[Hook]) -> Iterator[TransformerBridge]:
+    def hooks(self, fwd_hooks: Iterable[Hook]) -> Iterator[Bridge]:
         """Attach hooks for the length of a `with` block, as TransformerLens' `model.hooks` does.
 
         Everything that runs this model inside the block runs under them: training, evaluation, generation, probes.

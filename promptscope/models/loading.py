@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import torch
 import transformers
@@ -21,9 +22,11 @@ from promptscope.models.families import FAMILIES, Family
 from promptscope.models.handed_in import unwrapped
 from promptscope.models.hooked import HookedModel
 from promptscope.models.modes import own_modes
+from promptscope.models.nnsight_bridge import NNsightBridge
 from promptscope.models.self_test import self_test
 from promptscope.models.twin import boot_bridge, share_weights
 
+Backend = Literal["transformer_lens", "nnsight"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 _LONGEST_NAME = 500
 
@@ -47,6 +50,8 @@ def load_model(
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     revision: str | None = None,
+    backend: Backend = "transformer_lens",
+    remote: bool = False,
 ) -> HookedModel:
     """Load a frozen, hooked model and test it.
 
@@ -58,6 +63,9 @@ def load_model(
         device: default: where a loaded model is, else the GPU if there is one, else the CPU.
         dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
         revision: of a Hub model.
+        backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (families of `backend_table()`), with
+            the same hook points, prompts, probes and numbers.
+        remote: not there yet: a model that runs on a server of NDIF is refused.
 
     Raises:
         ModelError: unknown name, unsupported architecture, damaged files, a failed self-test, or a model that carries
@@ -67,6 +75,12 @@ def load_model(
     >>> model.hook_points().head(1)["name"].item()
     'embed.hook_out'
     """
+    if remote:
+        raise ModelError(
+            "remote=True is not supported: promptscope needs a model's weights on this machine. Load it here, "
+            "backend='nnsight' or 'transformer_lens'; prompts that prompt.save() wrote can be used with nnsight's own "
+            "remote traces"
+        )
     if isinstance(dtype, str):
         dtype = _dtype(dtype)
     if device is not None:
@@ -76,8 +90,8 @@ def load_model(
         if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer = _named_tokenizer(tokenizer)
         if isinstance(model, str | os.PathLike):
-            return _load_files(str(model), tokenizer, device, dtype, revision)
-        return _take(unwrapped(model), tokenizer, device, dtype, revision)
+            return _load_files(str(model), tokenizer, device, dtype, revision, backend)
+        return _take(unwrapped(model), tokenizer, device, dtype, revision, backend)
 
 
 def _take(
@@ -86,6 +100,7 @@ def _take(
     device: torch.device | None,
     dtype: torch.dtype | None,
     revision: str | None,
+    backend: Backend,
 ) -> HookedModel:
     """Make a hooked model of a loaded one."""
     family = _family(type(model).__name__)
@@ -97,11 +112,11 @@ def _take(
             f"dtype={str(model.dtype)!r}"
         )
     if (device or model.device) == model.device and {dtype or model.dtype} == types:
-        return _hooked(share_weights(model), family, tokenizer, name, revision, source=model)
+        return _hooked(share_weights(model), family, tokenizer, name, revision, backend, source=model)
     # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
     twin = copy.deepcopy(model)
     nn.Module.to(twin, device=device, dtype=dtype)  # PreTrainedModel.to hides its signature
-    return _hooked(twin, family, tokenizer, name, revision)
+    return _hooked(twin, family, tokenizer, name, revision, backend)
 
 
 def _load_files(
@@ -110,13 +125,14 @@ def _load_files(
     device: torch.device | None,
     dtype: torch.dtype | None,
     revision: str | None,
+    backend: Backend,
 ) -> HookedModel:
     """Make a hooked model of files."""
     where = _resolve(name)
     family = _family_of_checkpoint(where, name, revision)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     twin = _from_pretrained(where, family, name, revision, dtype, device)
-    return _hooked(twin, family, tokenizer or _load_tokenizer(where, revision), name, revision)
+    return _hooked(twin, family, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
 
 
 def _hooked(
@@ -125,14 +141,16 @@ def _hooked(
     tokenizer: PreTrainedTokenizerBase | None,
     name: str,
     revision: str | None,
+    backend: Backend,
     source: PreTrainedModel | None = None,
 ) -> HookedModel:
+    boot = boot_bridge if backend == "transformer_lens" else NNsightBridge
     twin = twin.eval().requires_grad_(False)
     twin.config.return_dict = True  # the twin has a configuration of its own
     if getattr(twin.config, "is_decoder", False) and family.kind == "masked":
         raise ModelError(f"config.json of {name!r} says is_decoder: as a causal model, {family.name} is not supported")
     try:
-        hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
+        hooked = HookedModel(boot(twin, family), twin, family, tokenizer, name, revision)
         self_test(hooked)
         hooked.find_silent_points()
     except (AttributeError, AssertionError, KeyError, TypeError, NotImplementedError) as error:
@@ -141,7 +159,7 @@ def _hooked(
             f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "
             "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one"
         ) from error
-    hooked.follow_edits_with(lambda: boot_bridge(twin, family), source)
+    hooked.follow_edits_with(lambda: boot(twin, family), source)
     hooked.watch()  # at its first pass the bridge has attached some of its own
     return hooked
 

@@ -17,10 +17,12 @@ from promptscope.files import is_there, read_json, sha256_file, write_json, writ
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
+from promptscope.prompts.hub import download_prompt, is_repository
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.vector_files import read_vectors
 from promptscope.prompts.wayward import WaywardPrompt
 
 _FORMAT = "promptscope.prompt.v1"
@@ -105,21 +107,30 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
 @checked()
 @own_modes()
 def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
-    """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
+    """Load a prompt from a folder, a file or the Hugging Face Hub.
 
-    Nothing is unpickled. The prompt is checked against *model*, or against the first model it meets: one with another
+    A folder is ours or PEFT's (`prompt_tuning`, `p_tuning`, `prefix_tuning`). A file (`.pt`, `.npy`, `.safetensors`)
+    holds the k x d_model embeddings of an input-level prompt. `"user/name"`, where no such folder exists, is a
+    repository of the Hub. Nothing is unpickled but tensors (`weights_only`).
+
+    The prompt is checked against *model*, or against the first model it meets: one with another
     embedding matrix is refused unless `strict=False`; one with the same and other weights elsewhere warns
     (`OtherWeightsWarning`).
 
     Raises:
-        PromptError: no prompt there, a damaged or foreign file, or another model's prompt.
+        PromptError: no prompt there, a damaged or foreign file, another model's prompt, or no network for the Hub.
     """
-    folder = Path(folder)
-    if not is_there(folder) or not folder.is_dir():
-        raise PromptError(f"no prompt folder {shortened(str(folder))!r}")
-    # A prompt saved into the adapter's folder it came from is the newer one.
-    ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
-    prompt = _read(folder) if ours else read_peft(folder)
+    place, folder = os.fspath(folder), Path(folder)
+    if is_there(folder) and folder.is_file():
+        prompt: Prompt = read_vectors(folder)
+    else:
+        if not is_there(folder) and is_repository(place):
+            folder = download_prompt(place)
+        if not is_there(folder) or not folder.is_dir():
+            raise PromptError(f"no prompt folder {shortened(str(folder))!r}")
+        # A prompt saved into the adapter's folder it came from is the newer one.
+        ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
+        prompt = _read(folder) if ours else read_peft(folder)
     prompt.strict = strict
     if model is None:
         return prompt

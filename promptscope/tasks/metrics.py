@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from promptscope.errors import TaskError, nearest
-from promptscope.tasks.answers import best, korquad_f1, korquad_normalise, squad_f1, squad_normalise
+from promptscope.tasks.answers import best, korquad_f1, korquad_normalise, mrqa_f1, squad_f1, squad_normalise
 from promptscope.tasks.inflections import mentions
 from promptscope.tasks.records import Record
 
@@ -78,6 +78,11 @@ def _macro_f1(predictions: Sequence[Any], references: References) -> Scores:
     return {"macro_f1": float(f1)}
 
 
+def _binary_f1(predictions: Sequence[Any], references: References) -> Scores:
+    gold = [label == "True" for label in _first(references)]
+    return {"binary_f1": float(f1_score(gold, [label == "True" for label in predictions], zero_division=0))}
+
+
 def _matthews(predictions: Sequence[Any], references: References) -> Scores:
     gold = _first(references)
     if len({*gold, *predictions}) < 2:  # scikit-learn says 0 too, with a warning about the matrix's shape
@@ -137,6 +142,17 @@ def _squad(predictions: Sequence[Any], references: References) -> Scores:
     return scores
 
 
+def _mrqa(predictions: Sequence[Any], references: References) -> Scores:
+    pairs = list(zip(predictions, references, strict=True))
+    return {
+        "mrqa_f1": _mean(best(mrqa_f1, prediction, answers) for prediction, answers in pairs),
+        "mrqa_exact": _mean(
+            best(lambda p, a: squad_normalise(p) == squad_normalise(a), prediction, answers)
+            for prediction, answers in pairs
+        ),
+    }
+
+
 def _korquad(predictions: Sequence[Any], references: References) -> Scores:
     pairs = list(zip(predictions, references, strict=True))
     return {
@@ -161,12 +177,14 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("accuracy", "labels", _accuracy),
         Metric("macro_f1", "labels", _macro_f1),
+        Metric("binary_f1", "labels", _binary_f1),
         Metric("matthews", "labels", _matthews),
         Metric("pearson", "score", _pearson),
         Metric("exact_match", "text", _exact_match),
         Metric("starts_with", "text", _starts_with),
         Metric("squad", "text", _squad),
         Metric("korquad", "text", _korquad),
+        Metric("mrqa", "text", _mrqa),
         Metric("coverage", "text", _coverage, field="concepts"),
     )
 }
