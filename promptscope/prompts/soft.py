@@ -73,7 +73,7 @@ class SoftPrompt(Prompt):
             start = self._from_prompt(self.init.prompt.bind(model))
         else:
             assert isinstance(self.init, Uniform)
-            start = torch.empty(shape).uniform_(self.init.low, self.init.high, generator=generator)
+            start = torch.empty(shape, dtype=torch.float32).uniform_(self.init.low, self.init.high, generator=generator)
         self.embedding = nn.Parameter(start)
         self._build_network()
         if self.network is not None:
