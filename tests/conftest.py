@@ -9,11 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from hypothesis import settings
 
 from tests.gemma3 import PACKAGES, gemma3_folder
 from tests.smollm2 import PACKAGE, smollm2_folder
 
 torch.set_num_threads(1)
+settings.register_profile("promptscope", deadline=None)  # no test depends on how busy the machine is
+settings.load_profile("promptscope")
 
 
 @pytest.fixture(scope="session")

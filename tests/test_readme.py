@@ -1,9 +1,13 @@
 """The README's Python runs, and its links lead somewhere."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from promptscope.cli import app
 
 ROOT = Path(__file__).resolve().parents[1]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -18,6 +22,11 @@ def test_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     table = names["kl"].to_dataframe()  # type: ignore[attr-defined]
     assert set(table["prompt"]) == {"v2", "random"}
     assert {"layer", "head", "value", "low", "high"} <= set(table)
+
+    # "The same from the shell" is the same run: in the same folder it finds the finished one.
+    (train,) = re.findall(r"^promptscope (train .*)$", TEXT, flags=re.MULTILINE)
+    done = CliRunner().invoke(app, shlex.split(train.replace("--steps 200", "--steps 2")))
+    assert done.exit_code == 0, done.stderr
 
 
 def test_links_lead_somewhere() -> None:

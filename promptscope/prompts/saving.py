@@ -30,6 +30,7 @@ _KINDS: dict[str, type[Prompt]] = {kind.__name__: kind for kind in (SoftPrompt, 
 K = TypeVar("K", bound=type[Prompt])
 
 
+@checked()
 def register_prompt(kind: K) -> K:
     """Let prompts of a class of your own be saved, loaded and thereby trained; it may decorate the class.
 

@@ -33,6 +33,7 @@ RESULTS = [
     "Component",
     "CutPrompt",
     "EditedPrompt",
+    "Placement",
     "FunctionProbe",
     "PromptComparison",
     "TargetLoss",
