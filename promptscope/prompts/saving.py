@@ -161,13 +161,10 @@ def _read(folder: Path) -> Prompt:
 
 def _unbound(kind: str, settings: dict[str, Any]) -> Prompt:
     """Return a prompt without its numbers; settings may hold those of the prompts that it is made of."""
-    arguments = {
-        name: _unbound(value["type"], value["settings"])
-        if name in ("prompt", "other") and isinstance(value, dict)
-        else value
-        for name, value in settings.items()
-        if name != "keys_after_rotary"
-    }
+    arguments: dict[str, Any] = {name: value for name, value in settings.items() if name != "keys_after_rotary"}
+    for name in ("prompt", "other"):
+        if isinstance(settings.get(name), dict):
+            arguments[name] = _unbound(settings[name]["type"], settings[name]["settings"])
     prompt = _KINDS[kind](**arguments)
     if isinstance(prompt, DeepPrompt):
         prompt.keys_after_rotary = bool(settings.get("keys_after_rotary"))
