@@ -8,6 +8,7 @@ from benchmarks.growth import GrowthWithInputs, GrowthWithPrompt
 from benchmarks.half_precision import Bf16Training
 from benchmarks.inputs import Lengths
 from benchmarks.masking import Masking
+from benchmarks.patching import Patching
 from benchmarks.probes import ProbePass
 from benchmarks.reparameterised import Reparameterised
 from benchmarks.scale import Scale
@@ -35,6 +36,7 @@ CASES: tuple[Case, ...] = (
     Grid("smollm2-135m", "v1", 4, Lengths(20), 8, prompts=60),
     Masking("smollm2-135m", 8, _TEXTS, 16),
     Masking("smollm2-135m", 16, _TEXTS, 32),
+    Patching("smollm2-135m", 20, _TEXTS, 16, layers=6),
     GrowthWithPrompt("smollm2-135m", "v1", (10, 50, 100), Lengths(30), 16),
     ProbePass("smollm2-135m", 20, 40, 16),
     *(Training("gpt2-small", "v1", k, Lengths(n), rows) for k, n, rows in _SHAPES),
@@ -85,6 +87,7 @@ QUICK: tuple[Case, ...] = (
     Scoring("tiny-llama", "v1", 20, _EVALUATION, 48),
     Generation("tiny-llama", 20, _EVALUATION, 48),
     Grid("tiny-llama", "v1", 4, Lengths(20), 8, prompts=8),
+    Patching("tiny-llama", 8, _TEXTS, 8, layers=2, batch=8),
     GrowthWithPrompt("tiny-llama", "v1", (10, 50, 100), Lengths(30), 16),
     Training("tiny-gpt2", "v1", 20, Lengths(30), 16),
     AttentionDeviation("tiny-gpt2", 120, 16, 16),

@@ -5,7 +5,7 @@ import math
 import sys
 import types
 from collections.abc import Callable, Collection, Mapping, Sequence
-from functools import wraps
+from functools import cache, wraps
 from typing import Any, Literal, TypeVar, Union, get_args, get_origin, no_type_check
 
 import numpy as np
@@ -25,7 +25,10 @@ _MAKERS = {
 
 
 def checked(
-    nan: Collection[str] = (), hints: Mapping[str, str] | None = None, **at_least: int | float
+    nan: Collection[str] = (),
+    hints: Mapping[str, str] | None = None,
+    error: type[PromptscopeError] | None = None,
+    **at_least: int | float,
 ) -> Callable[[F], F]:
     """Hold the arguments of a function against its signature, at every call.
 
@@ -37,6 +40,7 @@ def checked(
     * `Literal`, int, float, str, bool and sequences of them are meant literally: True is no number, 16.0 no int,
       NaN no float, and a text is no sequence of texts;
     * *hints* says for an argument what to do instead, where its type alone does not;
+    * *error* is raised in place of ArgumentError;
     * *at_least* gives the smallest value of a number: `@checked(batch_size=1)`.
 
     Raises ArgumentError, which is a ValueError too, with the argument's name, what it must be and what came.
@@ -50,26 +54,38 @@ def checked(
     """
 
     def decorate(function: F) -> F:
-        signature: Any = None
+        if isinstance(function, type):
+            function.__init__ = decorate(function.__init__)  # type: ignore[misc]
+            return function  # type: ignore[return-value]
 
         @wraps(function)
         def call(*args: Any, **kwargs: Any) -> Any:
-            nonlocal signature
-            if signature is None:  # at the first call: all names that annotations use are defined by then
-                signature = _signature(function)
+            signature = signature_of(function)  # not sooner: all names that annotations use are defined by now
+            called = function.__qualname__.replace(".__init__", "")
             try:
-                bound = signature.bind(*args, **kwargs)
-            except TypeError as error:
-                known = ", ".join(signature.parameters)
-                raise ArgumentError(f"{function.__qualname__}: {error}. Its arguments are {known}.") from error
-            called, given = function.__qualname__.replace(".__init__", ""), bound.arguments
-            _take_foreign_numbers(signature, given)
-            _check_all(called, signature, given, nan, at_least, hints or {})
+                bound = _bound(called, signature, args, kwargs)
+                _take_foreign_numbers(signature, bound.arguments)
+                _check_all(called, signature, bound.arguments, nan, at_least, hints or {})
+            except ArgumentError as problem:
+                if error is None:
+                    raise
+                raise error(str(problem)) from None
             return function(*bound.args, **bound.kwargs)
 
         return call  # type: ignore[return-value]
 
     return decorate
+
+
+def _bound(
+    called: str, signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> inspect.BoundArguments:
+    try:
+        return signature.bind(*args, **kwargs)
+    except TypeError as error:
+        known = [name for name in signature.parameters if name != "self"]
+        close = next((hint for name in kwargs if name not in known if (hint := nearest(name, known))), "")
+        raise ArgumentError(f"{called}: {error}. Its arguments are {', '.join(known)}.{close}") from error
 
 
 def _take_foreign_numbers(signature: inspect.Signature, given: dict[str, Any]) -> None:
@@ -91,7 +107,8 @@ def _wants_floats(kind: Any) -> bool:
     )
 
 
-def _signature(function: Callable[..., Any]) -> inspect.Signature:
+@cache
+def signature_of(function: Callable[..., Any]) -> inspect.Signature:
     """Return the signature with annotations as types; what only a type checker imports is not checked here."""
     signature = inspect.signature(function)
     names = vars(sys.modules[function.__module__])
@@ -105,27 +122,6 @@ def _signature(function: Callable[..., Any]) -> inspect.Signature:
                 kind = Any
         parameters.append(parameter.replace(annotation=kind))
     return signature.replace(parameters=parameters)
-
-
-def check_fields(made: Any, error: type[PromptscopeError] = ArgumentError) -> None:
-    """Hold the fields of a dataclass that was just made against their annotations, as `checked` does arguments.
-
-    >>> from dataclasses import dataclass
-    >>> @dataclass
-    ... class Size:
-    ...     width: int
-    ...     def __post_init__(self):
-    ...         check_fields(self)
-    >>> Size("3")
-    Traceback (most recent call last):
-    promptscope.errors.ArgumentError: Size: width must be a whole number (int), got '3' (str).
-    """
-    signature = _signature(type(made))
-    given = {name: getattr(made, name) for name in signature.parameters}
-    try:
-        _check_all(type(made).__name__, signature, given, (), {}, {})
-    except ArgumentError as problem:
-        raise error(str(problem)) from None
 
 
 def check_between(name: str, value: int | float, low: int | float, high: int | float) -> None:
@@ -155,7 +151,7 @@ def _check_all(
             if not _fits(value, parameter.annotation):
                 wanted = _words(parameter.annotation)
                 hint = f" {hints[name]}" if name in hints else _hint(value, parameter.annotation)
-                others = _shapes(name, given) if hasattr(value, "shape") else ""
+                others = _shapes(name, given) if _is_array(value) else ""
                 raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{hint}")
             if name not in nan and not _finite(value):
                 raise ArgumentError(f"{where} is or holds NaN or infinity, got {_shown(value)}: leave such out first.")
@@ -215,7 +211,7 @@ def _words(kind: Any) -> str:
         number = kind.__name__.split("[")[0].lower()
         return f"a {library} array ({number}) of shape ({kind.dim_str}), equal letters being equal lengths"
     plain = {int: "a whole number (int)", float: "a number", str: "a text", bool: "True or False"}
-    if kind in plain:
+    if isinstance(kind, type) and kind in plain:
         return plain[kind]
     if origin is not None:
         inside = ", ".join(_words(one) for one in args if one is not Ellipsis)
@@ -224,16 +220,20 @@ def _words(kind: Any) -> str:
 
 
 def _shown(value: Any) -> str:
-    if hasattr(value, "shape") and hasattr(value, "dtype"):
+    if _is_array(value):
         return f"{value.dtype} of shape {tuple(value.shape)}"
     text = repr(value) if isinstance(value, str | bytes | int | float | bool | list | tuple | dict | None) else ""
     text = text if len(text) <= 60 else text[:57] + "..."
     return f"{text} ({type(value).__name__})" if text else f"a {type(value).__name__}"
 
 
+def _is_array(value: Any) -> bool:
+    return isinstance(getattr(value, "shape", None), tuple) and hasattr(value, "dtype")  # torch.Size is a tuple
+
+
 def _shapes(but: str, given: Mapping[str, Any]) -> str:
     """Say which shapes the other arguments have: an axis that two of them name is one axis."""
-    others = {name: value for name, value in given.items() if name != but and hasattr(value, "shape")}
+    others = {name: value for name, value in given.items() if name != but and _is_array(value)}
     arrays = [f"{name} of shape {tuple(value.shape)}" for name, value in others.items()]
     return f", with {', '.join(arrays)}" if arrays else ""
 

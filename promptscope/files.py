@@ -1,5 +1,6 @@
 """Files that are either whole or absent: atomic writes, checked reads, content hashes."""
 
+import errno
 import hashlib
 import json
 import os
@@ -13,6 +14,7 @@ from typing import Any
 import torch
 import xxhash
 from jaxtyping import UInt8
+from safetensors import SafetensorError
 from safetensors.torch import save_file
 
 _HASHED_AT_ONCE = 2**22  # numbers
@@ -60,8 +62,11 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file."""
-    return json.loads(Path(path).read_text(encoding="utf-8"))
+    """Read a JSON file. Raises ValueError for anything that is not one."""
+    try:
+        return json.loads(Path(path).read_text(encoding="utf-8"))
+    except RecursionError as error:
+        raise ValueError("lists or objects in one another too deeply") from error
 
 
 def write_tensors(
@@ -72,7 +77,10 @@ def write_tensors(
     """Write a safetensors file, atomically."""
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replace_atomically(path) as temporary:
-        save_file(whole, str(temporary), metadata=dict(metadata) if metadata else None)
+        try:
+            save_file(whole, str(temporary), metadata=dict(metadata) if metadata else None)
+        except SafetensorError as error:  # a full disk, of which safetensors makes no OSError
+            raise OSError(errno.EIO, f"the file cannot be written ({error})", str(path)) from error
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

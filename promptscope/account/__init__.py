@@ -7,10 +7,11 @@ from promptscope.account.loading import Loaded, load_subject
 from promptscope.account.page import account_page
 from promptscope.account.part import Part
 from promptscope.account.parts import PARTS
-from promptscope.account.subject import Settings
+from promptscope.account.subject import QUICK, Settings
 
 __all__ = [
     "PARTS",
+    "QUICK",
     "Account",
     "Comparison",
     "Loaded",

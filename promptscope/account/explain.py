@@ -65,6 +65,8 @@ def explain(
     """
     settings = settings or Settings()
     wanted = list(PARTS) if parts is None else list(parts)
+    if not wanted:
+        raise ProbeError(f"name at least one part, or None for all. There are: {', '.join(PARTS)}.")
     for key in wanted:
         if key not in PARTS:
             raise ProbeError(f"there is no part {key!r}.{nearest(key, PARTS)} There are: {', '.join(PARTS)}.")

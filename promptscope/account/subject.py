@@ -10,11 +10,13 @@ import numpy as np
 
 from promptscope.causal.effect import PromptEffect
 from promptscope.causal.inputs import Inputs
+from promptscope.checks import checked
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Task
 
 
+@checked(limit=1, batch_size=1, few=1, layers=1, n_random=0, shots=0, seed=0)
 @dataclass(frozen=True)
 class Settings:
     """How much is measured.
@@ -35,6 +37,10 @@ class Settings:
     shots: int = 4
     batch_size: int = 16
     seed: int = 0
+
+
+QUICK = Settings(few=16, layers=5, exact=False, n_random=2, shots=2)
+"""Without exact patching, and less of all else: wider intervals, the same definitions."""
 
 
 @dataclass(frozen=True, eq=False)

@@ -36,6 +36,15 @@ def nats(value: float) -> str:
     return f"{value:+.2f} nats".replace("-", "−")
 
 
+def signed(value: float) -> str:
+    """Write a number that may be below zero.
+
+    >>> signed(-0.351)
+    '−0.35'
+    """
+    return f"{value:.2f}".replace("-", "−")
+
+
 def p_words(p: float) -> str:
     """Write a p-value.
 

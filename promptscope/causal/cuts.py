@@ -29,7 +29,7 @@ _MEANING = {
 }
 
 
-@checked(batch_size=1, limit=1)
+@checked(batch_size=1, limit=1, width=1)
 def cut_layers(
     model: HookedModel,
     prompt: Prompt,

@@ -43,7 +43,7 @@ def text_prompt(model: HookedModel, text: str) -> SoftPrompt:
     return hard_prompt(model, model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 
-@checked(batch_size=1, limit=1)
+@checked(batch_size=1, limit=1, n_random=0, seed=0)
 def faithfulness(
     model: HookedModel,
     prompt: Prompt,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptscope.checks import checked
 from promptscope.errors import TaskError
-from promptscope.inference.batches import encode_split
+from promptscope.inference.batches import encode_split, padding_id
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Encoded, Task, collate
@@ -68,7 +68,7 @@ class Inputs:
     def batches(self, model: HookedModel, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
         """Give (which inputs, batch): texts of like lengths together, so that little is padding."""
         order = np.argsort([-len(example.input_ids) for example in self.examples], kind="stable")
-        pad_id = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0
+        pad_id = padding_id(model)
         for start in range(0, len(order), batch_size):
             chosen = order[start : start + batch_size]
             yield chosen, collate([self.examples[i] for i in chosen], pad_id).to(model.device)

@@ -80,6 +80,8 @@ def run(
         arguments["decoder_input_ids"] = batch.decoder_input_ids.repeat(copies, 1)
     if batch.unseen is not None:
         arguments["unseen"] = batch.unseen.repeat(copies, 1)
+    if batch.token_types is not None:
+        arguments["token_type_ids"] = batch.token_types.repeat(copies, 1)
     ids, mask = batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1)
     part = _from_layer(model, start.layer) if start is not None else nullcontext()
     with torch.set_grad_enabled(gradient), part, kernel(model, model.bridge):

@@ -101,7 +101,9 @@ def shift_on(
     mine = fit_shifts(model, fitted, before, Condition(prompt), wanted, max(ranks), batch_size)
     random = random_like(prompt, seed).bind(model, strict=False)
     theirs = fit_shifts(model, fitted, before, Condition(random), wanted, 1, batch_size)
-    noise = torch.randn(mine.mean.shape, generator=torch.Generator().manual_seed(seed)).to(mine.mean)
+    noise = torch.randn(mine.mean.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float32).to(
+        mine.mean
+    )
     noise *= mine.mean.norm(dim=-1, keepdim=True) / noise.norm(dim=-1, keepdim=True)
     vectors = {"random prompt": theirs.mean, "random direction": noise}
     for name, other in (others or {}).items():

@@ -37,7 +37,7 @@ class SkillNeurons:
     labels: tuple[str, str]
 
 
-@checked(batch_size=1, limit=1)
+@checked(batch_size=1, limit=1, seed=0)
 @torch.no_grad()
 def skill_neurons(
     model: HookedModel,
@@ -165,7 +165,8 @@ def _noise(model: HookedModel, prompt: Prompt, chosen: np.ndarray, deviation: np
 def _disturb(neurons: list[int], deviation: Tensor, k: int, seed: int):
     def disturb(x: Tensor, hook: object) -> Tensor:
         # The same noise at each pass: what is compared differs by the neurons alone.
-        noise = torch.randn((*x.shape[:2], len(neurons)), generator=torch.Generator().manual_seed(seed))
+        generator = torch.Generator().manual_seed(seed)
+        noise = torch.randn((*x.shape[:2], len(neurons)), generator=generator, dtype=torch.float32)
         x = x.clone()
         x[..., neurons] += (noise * deviation).to(x)
         return x

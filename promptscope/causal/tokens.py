@@ -63,7 +63,7 @@ def gold_of_subsets(
     return -measured.losses
 
 
-@checked(batch_size=1, limit=1)
+@checked(batch_size=1, limit=1, n_random=1, greedy=0, seed=0)
 def keep_tokens(
     model: HookedModel,
     prompt: Prompt,

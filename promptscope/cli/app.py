@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from promptscope.cli import compare_prompts, evaluate, explain, inspect, new_probe, probe, report, train
+from promptscope.cli import compare_prompts, doctor, evaluate, explain, inspect, new_probe, probe, report, train
 from promptscope.errors import PromptscopeError
 
 
@@ -19,12 +19,12 @@ class Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except PromptscopeError as error:
-            typer.echo(f"error: {' '.join(str(error).split())}", err=True)
+            _complain(str(error))
             sys.exit(2)
         except OSError as error:
             where = f" {str(error.filename)!r}" if error.filename else ""
             what = f"cannot read or write{where}: {error.strerror or error}"
-            typer.echo(f"error: {what}. Check the path and your rights, or name another folder", err=True)
+            _complain(f"{what}. Check the path and your rights, or name another folder")
             sys.exit(2)
         except KeyboardInterrupt:
             typer.echo("interrupted. A training run goes on where it stopped: repeat the command", err=True)
@@ -48,9 +48,15 @@ for name, module in (
     ("explain", explain),
     ("compare-prompts", compare_prompts),
     ("new-probe", new_probe),
+    ("doctor", doctor),
 ):
     function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
     app.command(name, epilog=module.EXAMPLE)(getattr(module, function))
+
+
+def _complain(what: str) -> None:
+    """Print one line, whatever is in it: what a shell hands over need not be text."""
+    typer.echo("error: " + " ".join(what.split()).encode(errors="backslashreplace").decode(), err=True)
 
 
 def _print_version(wanted: bool) -> bool:
@@ -71,7 +77,11 @@ def about(
     First [bold]train[/bold] makes a run: a folder with one trained prompt. [bold]eval[/bold], [bold]probe[/bold],
     [bold]inspect[/bold] and [bold]report[/bold] look at runs; [bold]explain[/bold] says what a prompt does, and
     through what; [bold]compare-prompts[/bold] takes prompts from anywhere, with no model at hand;
-    [bold]new-probe[/bold] writes a file to start a probe of your own from.
+    [bold]new-probe[/bold] writes a file to start a probe of your own from;
+    [bold]doctor[/bold] says what is installed and whether it works.
+
+    Exit codes: 0, done; 1, a self-test failed; 2, refused, with one line that says why; 130, interrupted (a training
+    run goes on where it stopped).
     """
 
 

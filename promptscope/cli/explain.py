@@ -1,5 +1,6 @@
 """`promptscope explain`: a causal account of prompts, on one page."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated
 
@@ -37,7 +38,7 @@ def explain(
     split: Split = "test",
     limit: Annotated[int, typer.Option(min=1, help="Inputs that are looked at.")] = 64,
     exact: Annotated[
-        bool, typer.Option("--exact/--no-exact", help="Patch every head exactly; otherwise to first order.")
+        bool, typer.Option("--exact/--no-exact", help="Patch every head exactly, or to first order on fewer inputs.")
     ] = True,
     batch_size: BatchSize = 16,
     device: Device = None,
@@ -49,7 +50,8 @@ def explain(
         import promptscope as ps
         from promptscope.account.page import account_page
 
-        settings = ps.account.Settings(split=split, limit=limit, exact=exact, batch_size=batch_size)
+        whole = ps.account.Settings() if exact else ps.account.QUICK
+        settings = replace(whole, split=split, limit=limit, batch_size=batch_size)
         accounts = []
         known = None
         for folder, name in zip(runs, _names(runs), strict=True):

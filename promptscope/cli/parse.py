@@ -2,6 +2,8 @@
 
 from promptscope.errors import PromptError, TaskError
 
+_MOST_LAYERS = 9999
+
 
 def parse_layers(text: str | None) -> list[int] | None:
     """Read `0,1,5` or `0-3,8`.
@@ -14,8 +16,12 @@ def parse_layers(text: str | None) -> list[int] | None:
     layers: list[int] = []
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
-        if not first.isdigit() or (dash and not last.isdigit()):
+        if not first.isdecimal() or (dash and not last.isdecimal()):
             raise PromptError(f"--layers takes numbers and ranges such as 0,1,5 or 0-3, not {text!r}")
+        if len(first + last) > 2 * len(str(_MOST_LAYERS)) or int(last or first) > _MOST_LAYERS:
+            raise PromptError(f"--layers counts layers of a model, 0 to {_MOST_LAYERS} at most, got {part.strip()!r}")
+        if int(last or first) < int(first):
+            raise PromptError(f"--layers {part.strip()!r} counts backwards: write {last}-{first}")
         layers += range(int(first), int(last or first) + 1)
     return layers
 

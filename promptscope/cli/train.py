@@ -1,17 +1,25 @@
 """`promptscope train`: one soft prompt on one task."""
 
+import dataclasses
+import inspect
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import typer
 
+from promptscope.cli.from_settings import as_option, described
 from promptscope.cli.options import Device, Dtype, Json, TaskPath
 from promptscope.cli.output import only_results_on_stdout, print_json, print_pairs
+from promptscope.training.config import TrainConfig
 
 EXAMPLE = (
     "Example: promptscope train --model embedded-causal --task capital_en --prompt v2 --length 20 --steps 300 "
     "--seed 0 --out runs/capital"
 )
+HELP = {
+    "steps": "Optimiser steps; this or --epochs.",
+    "seed": "Of the prompt's start and the order of the records.",
+}
 _TASK, _PROMPT, _TRAINING = "What to train on", "The prompt", "The training"
 
 
@@ -41,9 +49,6 @@ def train(
     metric: Annotated[
         str | None, typer.Option(help="Names with commas: accuracy,macro_f1 ...", rich_help_panel=_TASK)
     ] = None,
-    max_length: Annotated[
-        int | None, typer.Option(help="Cut text so that a record has at most so many tokens.", rich_help_panel=_TASK)
-    ] = None,
     test_share: Annotated[
         float,
         typer.Option(help="Keep this share of the records as split test, of data without one.", rich_help_panel=_TASK),
@@ -71,61 +76,19 @@ def train(
     layers: Annotated[
         str | None, typer.Option(help="v2: only these layers, as 0,1,5 or 0-3.", rich_help_panel=_PROMPT)
     ] = None,
-    steps: Annotated[
-        int | None, typer.Option(help="Optimiser steps; this or --epochs.", rich_help_panel=_TRAINING)
-    ] = None,
-    epochs: Annotated[float | None, typer.Option(help="Passes over the records.", rich_help_panel=_TRAINING)] = None,
-    seed: Annotated[
-        int, typer.Option(help="Of the prompt's start and the order of records.", rich_help_panel=_TRAINING)
-    ] = 0,
-    batch_size: Annotated[int, typer.Option(help="Records per forward pass.", rich_help_panel=_TRAINING)] = 16,
-    accumulation: Annotated[int, typer.Option(help="Forward passes per step.", rich_help_panel=_TRAINING)] = 1,
-    learning_rate: Annotated[float, typer.Option(help="Peak learning rate.", rich_help_panel=_TRAINING)] = 1e-2,
-    optimizer: Annotated[Literal["adamw", "adam"], typer.Option(rich_help_panel=_TRAINING)] = "adamw",
-    weight_decay: Annotated[float, typer.Option(rich_help_panel=_TRAINING)] = 0.0,
-    schedule: Annotated[
-        Literal["constant", "linear", "cosine"],
-        typer.Option(help="Of the learning rate, after the warm-up.", rich_help_panel=_TRAINING),
-    ] = "constant",
-    warmup_steps: Annotated[int, typer.Option(help="Steps of linear growth.", rich_help_panel=_TRAINING)] = 0,
-    max_grad_norm: Annotated[
-        float | None, typer.Option(help="Clip the gradient to this norm.", rich_help_panel=_TRAINING)
-    ] = None,
-    evaluate_every: Annotated[
-        int | None,
-        typer.Option(help="Steps between evaluations on validation; keeps the best prompt.", rich_help_panel=_TRAINING),
-    ] = None,
-    evaluate_limit: Annotated[
-        int | None, typer.Option(help="Use only so many validation records.", rich_help_panel=_TRAINING)
-    ] = None,
-    patience: Annotated[
-        int | None,
-        typer.Option(help="Stop after so many evaluations without a better one.", rich_help_panel=_TRAINING),
-    ] = None,
-    gradient_checkpointing: Annotated[
-        bool,
-        typer.Option(
-            "--gradient-checkpointing", help="Less memory, a third more time, same numbers.", rich_help_panel=_TRAINING
-        ),
-    ] = False,
-    snapshot_every: Annotated[
-        int | None, typer.Option(help="Steps between copies of the prompt.", rich_help_panel=_TRAINING)
-    ] = None,
-    checkpoint_every: Annotated[
-        int, typer.Option(help="Steps between points to resume from.", rich_help_panel=_TRAINING)
-    ] = 100,
     device: Device = None,
     dtype: Dtype = None,
     json: Json = False,
+    **training: Any,
 ) -> None:
     """Train one soft prompt on a frozen model, and keep it as a run.
 
     Give --steps or --epochs. The same command goes on with an interrupted run, to the same result as if it had never
     stopped, and returns a finished one at once.
     """
-    settings = dict(locals())
+    settings = {name: value for name, value in locals().items() if name != "training"}
     with only_results_on_stdout():
-        run = _train(settings)
+        run = _train(settings, training)
         result = run.result
     if json:
         print_json({"run": str(run.folder), **run.description, "result": result})
@@ -137,16 +100,38 @@ def train(
     typer.echo(f"next: promptscope eval {run.folder} --split test")
 
 
-def _train(settings: dict[str, Any]) -> Any:
-    import dataclasses
+def _training_options() -> list[inspect.Parameter]:
+    """Make an option of each setting of `TrainConfig`, with its default, type and description."""
+    about = described(TrainConfig)
+    options = []
+    for field in dataclasses.fields(TrainConfig):
+        option = typer.Option(help=HELP.get(field.name, about[field.name]), rich_help_panel=_TRAINING)
+        annotation = Annotated[as_option(field.type), option]
+        options.append(
+            inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=annotation)
+        )
+    return options
 
+
+def _with_options(command: Any, options: list[inspect.Parameter]) -> None:
+    """Show typer the *options* in place of the command's `**` argument."""
+    signature = inspect.signature(command)
+    own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
+    keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
+    command.__signature__ = signature.replace(parameters=[*keywords, *options])
+    del command.__annotations__["training"]
+
+
+_with_options(train, _training_options())
+
+
+def _train(settings: dict[str, Any], training: dict[str, Any]) -> Any:
     import promptscope as ps
     from promptscope.cli.parse import parse_layers, parse_template, parse_verbalizer
 
     # Everything that a typo can spoil comes before the model, which takes seconds.
-    names = [field.name for field in dataclasses.fields(ps.TrainConfig)]
-    config = ps.TrainConfig(**{name: settings[name] for name in names if name in settings})
-    prompt = _prompt(settings, parse_layers(settings["layers"]))
+    config = ps.TrainConfig(**training)
+    prompt = _prompt(settings | {"seed": training["seed"]}, parse_layers(settings["layers"]))
     task = ps.load_task(
         settings["task"],
         path=settings["task_path"],

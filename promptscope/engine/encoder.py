@@ -53,7 +53,10 @@ def encoder_logits(
     model.check_context(own.width, taken)
     rows = behind_prompts(vectors, own)
     x, positions = model.embed(own.flatten(texts.ids)), taken + own.positions
+    types = None if texts.token_types is None or not model.has_token_types else own.flatten(texts.token_types)
     if vectors is not None:
+        if types is not None:
+            types = torch.cat([types.new_zeros(own.n * vectors.shape[1]), types])
         if at is None:
             at = torch.arange(taken, device=model.device).expand(len(vectors), -1)
         x = torch.cat([each_text(vectors, which, own.n), x])
@@ -61,5 +64,6 @@ def encoder_logits(
     read = own.flatten(texts.where).nonzero()[:, 0] + (len(x) - int(own.lengths.sum()))
     current = EncoderPass(rows, prefix, which, unseen_rows(texts.unseen, own, rows))
     with running(model.twin, current), read_only(model, read):
-        out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None])
+        arguments = {} if types is None else {"token_type_ids": types[None]}
+        out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None], **arguments)
     return model.twin.get_submodule("cls")(out.last_hidden_state[0, read])

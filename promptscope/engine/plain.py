@@ -46,7 +46,14 @@ def plain_logits(
 def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefix: Prefix | None) -> Tensor:
     ids, mask, where = texts.ids, texts.mask.long(), texts.where
     if model.family.kind != "causal":
-        return model.logits(ids, mask, placement, decoder_input_ids=texts.decoder_ids, unseen=texts.unseen)[where]
+        return model.logits(
+            ids,
+            mask,
+            placement,
+            decoder_input_ids=texts.decoder_ids,
+            unseen=texts.unseen,
+            token_type_ids=texts.token_types,
+        )[where]
     if needs_hooks(model, [] if placement is None else [placement]):
         k = placement.length if placement is not None else 0
         return model.forward_hooked(ids, mask, placement)[:, k:][where]

@@ -13,7 +13,7 @@ class Texts:
     many positions away from its prompt.
 
     `where` marks the positions whose logits are wanted: of `ids`, on encoder-decoders of `decoder_ids`. `unseen`
-    (masked models) marks tokens that nothing attends to.
+    (masked models) marks tokens that nothing attends to, `token_types` second texts; see `HookedModel.logits`.
     """
 
     ids: Int[Tensor, "R n"]
@@ -21,6 +21,7 @@ class Texts:
     where: Bool[Tensor, "R t"]
     decoder_ids: Int[Tensor, "R t"] | None = None
     unseen: Bool[Tensor, "R n"] | None = None
+    token_types: Int[Tensor, "R n"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)

@@ -23,7 +23,7 @@ def encode_split(
     reserve: int = 0,
 ) -> EncodedSplit:
     """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens behind the text."""
-    return task.encode(
+    encoded = task.encode(
         model.tokenizer,
         model.family.kind,
         split,
@@ -32,6 +32,23 @@ def encode_split(
         limit=limit,
         decoder_start_id=model.decoder_start_id,
     )
+    _check_decoder(model, task, encoded, max_length)
+    return encoded
+
+
+def _check_decoder(model: HookedModel, task: Task, encoded: EncodedSplit, max_length: int | None) -> None:
+    """Raise TaskError where an answer is longer than a decoder may write; it is never cut."""
+    limits = [limit for limit in (max_length or task.max_length, model.shape.context) if limit is not None]
+    if model.family.kind != "seq2seq" or not limits:
+        return
+    longest = max(encoded, key=lambda example: len(example.decoder_input_ids or ()))
+    n = len(longest.decoder_input_ids or ())
+    if n > min(limits):
+        raise TaskError(
+            f"the answer of record {longest.id!r} of task {task.name!r} has {n} tokens, and the decoder of "
+            f"{model.name!r} may write {min(limits)} (max_length, context): answers are not cut. Pass a larger "
+            "max_length, or leave the record out"
+        )
 
 
 def _room(model: HookedModel, task: Task, prompt: Prompt | None, max_length: int | None, reserve: int) -> int | None:
@@ -61,6 +78,12 @@ def check_padding(model: HookedModel, padding: Side) -> None:
         )
 
 
+def padding_id(model: HookedModel) -> int:
+    """Return the tokenizer's padding id, or 0 where the model has no such token: it is masked, any id would do."""
+    pad_id = model.tokenizer.pad_token_id if model.has_tokenizer else None
+    return pad_id if pad_id is not None and 0 <= pad_id < model.shape.vocab_size else 0
+
+
 def batches(
     model: HookedModel,
     examples: Sequence[Encoded],
@@ -70,7 +93,7 @@ def batches(
     padding: Side = "right",
 ) -> Iterator[Batch]:
     """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
-    pad_id = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0  # it is masked: any id would do
+    pad_id = padding_id(model)
     starts = range(0, len(examples), batch_size)
     for start in tqdm(starts, desc=label, unit="batch", disable=not progress):
         yield collate(list(examples[start : start + batch_size]), pad_id, padding).to(model.device)

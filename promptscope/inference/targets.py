@@ -15,7 +15,7 @@ from promptscope.tasks import IGNORED, Batch
 def texts_of(batch: Batch) -> Texts:
     """Return the texts of a batch, where the logits that predict its target tokens are wanted."""
     where = batch.targets != IGNORED
-    return Texts(batch.input_ids, batch.attention_mask, where, batch.decoder_input_ids, batch.unseen)
+    return Texts(batch.input_ids, batch.attention_mask, where, batch.decoder_input_ids, batch.unseen, batch.token_types)
 
 
 def target_logits(

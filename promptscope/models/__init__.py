@@ -2,7 +2,8 @@
 
 from promptscope.models.families import FAMILIES, Attention, Family, HookPoint
 from promptscope.models.hooked import Hook, HookedModel, ModelShape, PromptLike, Via
-from promptscope.models.loading import EMBEDDED_MODELS, load_model
+from promptscope.models.loading import EMBEDDED_MODELS, Backend, load_model
+from promptscope.models.nnsight_table import backend_table
 from promptscope.models.placement import KeysValues, Placement
 from promptscope.models.placement_hooks import hooks_of
 from promptscope.models.placement_prefix import prefix_of
@@ -12,6 +13,7 @@ __all__ = [
     "EMBEDDED_MODELS",
     "FAMILIES",
     "Attention",
+    "Backend",
     "Family",
     "Hook",
     "HookPoint",
@@ -22,6 +24,7 @@ __all__ = [
     "Prefix",
     "PromptLike",
     "Via",
+    "backend_table",
     "hooks_of",
     "load_model",
     "prefix_of",

@@ -1,19 +1,21 @@
 """Hooks that somebody attached to a bridge: which there are, and attaching more of them."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import torch
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import ModelError, nearest
 
 Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
+
+Bridge = Any
+"""What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 _KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # The bridge registers some for itself, at the first pass; transformers does where hidden states are asked for.
@@ -85,8 +87,24 @@ def _given(module: Any, number: int, function: Any) -> Any:
     return next((handle.user_hook for handle in handles if handle.hook.id == number), function)
 
 
+def as_hooks(given: Any) -> list[Hook]:
+    """Return hooks as a list.
+
+    Raises:
+        ModelError: they are not pairs of a hook point's name and a function.
+    """
+    hooks = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
+    for hook in hooks:
+        if not (isinstance(hook, tuple | list) and len(hook) == 2 and isinstance(hook[0], str) and callable(hook[1])):
+            raise ModelError(
+                f"hooks are a list of pairs, such as [('blocks.0.attn.hook_z', function)], got {hook!r} "
+                f"({type(hook).__name__})"
+            )
+    return [(name, function) for name, function in hooks]
+
+
 @contextmanager
-def attach(bridge: TransformerBridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()) -> Iterator[None]:
+def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()) -> Iterator[None]:
     """Attach hooks for the length of a `with` block: *first* before those that are there, *last* after them.
 
     Raises:
@@ -108,11 +126,11 @@ def attach(bridge: TransformerBridge, first: Sequence[Hook] = (), last: Sequence
             point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
 
 
-def _hook_point(bridge: TransformerBridge, known: Mapping[str, Any], name: str) -> Any:
+def _hook_point(bridge: Bridge, known: Mapping[str, Any], name: str) -> Any:
     if name not in known:
         raise ModelError(
             f"no hook point {name!r} on this model.{nearest(str(name), known)} model.hook_points() lists those that "
-            "promptscope has tested"
+            f"promptscope has tested.{bridge.missing(name) if hasattr(bridge, 'missing') else ''}"
         )
     try:
         bridge.check_hooks_to_add(known[name], name, lambda x, hook: None)
@@ -122,7 +140,7 @@ def _hook_point(bridge: TransformerBridge, known: Mapping[str, Any], name: str) 
 
 
 @torch.no_grad()
-def silent_points(bridge: TransformerBridge, run: Callable[[], object]) -> frozenset[str]:
+def silent_points(bridge: Bridge, run: Callable[[], object]) -> frozenset[str]:
     """Return the hook points that exist and do not fire in *run*; those that are switched off do not count."""
     fired: set[str] = set()
 

@@ -10,12 +10,21 @@ import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
-from promptscope.errors import ModelError, PromptError
+from promptscope.checks import checked
+from promptscope.errors import ModelError, PromptError, shortened
 from promptscope.files import content_hash, fingerprint, tensor_hash
-from promptscope.models.attached import AttachedHook, Hook, Watch, attach, attached_everywhere, silent_points
+from promptscope.models.attached import (
+    AttachedHook,
+    Bridge,
+    Hook,
+    Watch,
+    as_hooks,
+    attach,
+    attached_everywhere,
+    silent_points,
+)
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
@@ -60,7 +69,7 @@ class HookedModel:
 
     def __init__(
         self,
-        bridge: TransformerBridge,
+        bridge: Bridge,
         twin: PreTrainedModel,
         family: Family,
         tokenizer: PreTrainedTokenizerBase | None,
@@ -84,7 +93,7 @@ class HookedModel:
         """Take the hooks that are attached now as the model's own; loading does it when it is done."""
         self._watches = Watch(self.bridge), Watch(self.twin)
 
-    def follow_edits_with(self, boot: Callable[[], TransformerBridge], source: PreTrainedModel | None = None) -> None:
+    def follow_edits_with(self, boot: Callable[[], Bridge], source: PreTrainedModel | None = None) -> None:
         """From now on, let the bridge follow edits of the twin's weights; *boot* makes another bridge over the twin.
 
         *source*: the caller's own model, where the twin has its very parameters.
@@ -105,6 +114,11 @@ class HookedModel:
         )
 
     # --- what the model is ---------------------------------------------------------------------------
+
+    @property
+    def backend(self) -> str:
+        """What runs the model under hooks: `transformer_lens` or `nnsight`."""
+        return getattr(self.bridge, "backend", "transformer_lens")
 
     @property
     def has_tokenizer(self) -> bool:
@@ -207,12 +221,14 @@ class HookedModel:
         """List every hook point: name, layer, shape, meaning, and whether a written value acts."""
         return hook_point_table(self.family, self.layers)
 
+    @checked()
     def site(self, name: str) -> list[str]:
         """Expand a site such as `"attn.hook_pattern"` to its hook points, one for each layer."""
         return expand_site(name, self.family, self.layers)
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_model"]:
         """Return token vectors as the first layer gets them (some families scale inside the module)."""
+        self._check_range(ids)
         return self._embedding(ids.to(self.device))
 
     @property
@@ -224,7 +240,7 @@ class HookedModel:
     # --- running it ----------------------------------------------------------------------------------
 
     @contextmanager
-    def hooks(self, fwd_hooks: Iterable[Hook]) -> Iterator[TransformerBridge]:
+    def hooks(self, fwd_hooks: Iterable[Hook]) -> Iterator[Bridge]:
         """Attach hooks for the length of a `with` block, as TransformerLens' `model.hooks` does.
 
         Everything that runs this model inside the block runs under them: training, evaluation, generation, probes.
@@ -235,7 +251,7 @@ class HookedModel:
         Raises:
             ModelError: no such hook point, one that never fires, or another thread has hooks attached.
         """
-        hooks = list(fwd_hooks)
+        hooks = as_hooks(fwd_hooks)
         self._check_points([name for name, _ in hooks])
         with self._turns.own(self.name), attach(self.bridge, last=hooks):
             yield self.bridge
@@ -263,7 +279,7 @@ class HookedModel:
         Raises:
             ModelError: as `hooks` does.
         """
-        hooks = list(hooks)
+        hooks = as_hooks(hooks)
         with self._turn():
             self._check_points([name for name, _ in hooks])
             with attach(self.bridge, last=hooks):
@@ -297,6 +313,7 @@ class HookedModel:
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         unseen: Bool[Tensor, "B n"] | None = None,
         hooks: Iterable[Hook] = (),
+        token_type_ids: Int[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "B t V"]:
         """Return logits `[B, n, V]` at the positions of *input_ids* (encoder-decoders: of *decoder_input_ids*).
 
@@ -309,7 +326,8 @@ class HookedModel:
         *hooks* are given or attached, see `model.hooks`.
 
         *unseen* (masked models) marks tokens that keep their positions and read the others, and that nothing
-        attends to, not even they themselves.
+        attends to, not even they themselves. *token_type_ids* (BERT) are 0 on the first and 1 on the second text of
+        a pair; a prompt's positions are of type 0. Models that have one type only leave them out.
 
         Raises:
             PromptError: the prompt does not fit this model, or prompt and text exceed its context.
@@ -317,8 +335,10 @@ class HookedModel:
         """
         if prompt is not None and not isinstance(prompt, PromptLike):
             raise PromptError(f"prompt must be a soft prompt, such as ps.SoftPrompt(20), not {prompt!r}")
+        if decoder_input_ids is not None:
+            self._check_decoder_inputs(decoder_input_ids, len(input_ids))
         with self.turn(hooks):
-            return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen)
+            return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen, token_type_ids)
 
     def _logits(
         self,
@@ -328,13 +348,17 @@ class HookedModel:
         via: Via,
         decoder_input_ids: Tensor | None,
         unseen: Tensor | None,
+        types: Tensor | None,
     ) -> Tensor:
-        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.check_inputs(input_ids, attention_mask)
         order = to_right_padding(mask)
         input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
         if unseen is not None:
             self._check_unseen(input_ids, unseen)
             unseen = unseen.to(self.device).gather(1, order)
+        types = self._check_types(input_ids, types)
+        if types is not None:
+            types = types.gather(1, order)
         if decoder_input_ids is None and self.family.kind == "seq2seq":
             start = self.decoder_start_id
             if start is None:
@@ -342,7 +366,8 @@ class HookedModel:
             decoder_input_ids = input_ids.new_full((len(input_ids), 1), start)
         placement = prompt.place(self) if prompt is not None else None
         if self.resolve_via(placement, via) == "hooks":
-            logits = self.forward_hooked(input_ids, mask, placement, decoder_input_ids=decoder_input_ids, unseen=unseen)
+            more: dict[str, Any] = {"decoder_input_ids": decoder_input_ids, "unseen": unseen, "token_type_ids": types}
+            logits = self.forward_hooked(input_ids, mask, placement, **more)
             slots = placement.slots(self) if placement is not None else {}
             logits = logits[:, slots.get("encoder" if decoder_input_ids is None else "decoder", 0) :]
         elif self.family.kind == "causal":
@@ -354,7 +379,8 @@ class HookedModel:
             ).logits
         else:
             seen = mask if unseen is None else mask * ~unseen
-            logits = self.twin(input_ids=input_ids, attention_mask=seen).logits
+            typed = {} if types is None else {"token_type_ids": types}
+            logits = self.twin(input_ids=input_ids, attention_mask=seen, **typed).logits
         return logits if decoder_input_ids is not None else restore_order(logits, order)
 
     def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
@@ -385,24 +411,28 @@ class HookedModel:
         decoder_input_ids: Int[Tensor, "B m"] | None = None,
         position_offset: int = 0,
         unseen: Bool[Tensor, "B n"] | None = None,
+        token_type_ids: Int[Tensor, "B n"] | None = None,
     ) -> Float[Tensor, "rows t V"]:
         """Run the bridge on a right-padded batch under a prompt's hooks, those attached, and then *hooks*.
 
         The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits
         (a hook at `unembed.hook_in` may pick the rows and positions that are read).
-        *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*: see
-        `logits`.
+        *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*,
+        *token_type_ids*: see `logits`.
         """
-        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.check_inputs(input_ids, attention_mask)
         if unseen is not None:
             self._check_unseen(input_ids, unseen)
             mask = mask * ~unseen.to(self.device)
+        types = self._check_types(input_ids, token_type_ids)
         placement = prompt.place(self) if prompt is not None else None
         slots = placement.slots(self) if placement is not None else {}
         self.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
         ids = prepend_slots(input_ids, slots.get("encoder", 0), fill=0)
         mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
         arguments: dict[str, Any] = {"attention_mask": mask}
+        if types is not None:
+            arguments["token_type_ids"] = prepend_slots(types, slots.get("encoder", 0), fill=0)
         if decoder_input_ids is not None:
             decoder_ids = decoder_input_ids.to(self.device)
             arguments["decoder_input_ids"] = prepend_slots(decoder_ids, slots.get("decoder", 0), fill=0)
@@ -426,7 +456,7 @@ class HookedModel:
             ModelError: hooks are attached, which the twin has not.
         """
         self.need_no_hooks("model.hidden")
-        input_ids, mask = self._check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.check_inputs(input_ids, attention_mask)
         if prefix is None:
             self.check_context(input_ids.shape[1])
             return self.twin.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
@@ -472,6 +502,56 @@ class HookedModel:
                 f"{self.shape.context}: use a shorter prompt{truncate}"
             )
 
+    @property
+    def has_token_types(self) -> bool:
+        """Whether the model tells the two texts of a pair apart by an embedding of their own (BERT)."""
+        return self.family.kind == "masked" and self._n_token_types > 1
+
+    @property
+    def _n_token_types(self) -> int:
+        return getattr(self.twin.config, "type_vocab_size", 0) or 0
+
+    def _check_types(self, input_ids: Tensor, types: Any) -> Tensor | None:
+        """Return the token types where they act, None where the model has no use for them."""
+        if types is None:
+            return None
+        if not isinstance(types, Tensor) or types.shape != input_ids.shape or types.is_floating_point():
+            got = f"{types.dtype} {tuple(types.shape)}" if isinstance(types, Tensor) else repr(types)
+            raise ModelError(
+                f"token_type_ids must be whole numbers of the shape of input_ids, {tuple(input_ids.shape)}, got "
+                f"{shortened(got)}"
+            )
+        if self.family.kind != "masked" and bool(types.any()):
+            raise ModelError(
+                f"token_type_ids are for masked language models, and {self.name!r} is a {self.family.kind} model: "
+                "leave them out"
+            )
+        if not self.has_token_types:
+            return None
+        if not 0 <= int(types.min()) <= int(types.max()) < self._n_token_types:
+            raise ModelError(
+                f"token_type_ids must lie in 0..{self._n_token_types - 1}, got {int(types.min())}..{int(types.max())}"
+            )
+        return types.to(self.device)
+
+    def _check_decoder_inputs(self, ids: Any, rows: int) -> None:
+        if self.family.kind != "seq2seq":
+            raise ModelError(
+                f"decoder_input_ids are for encoder-decoders, and {self.name!r} is a {self.family.kind} model: leave "
+                "them out"
+            )
+        if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.is_floating_point() or len(ids) != rows:
+            got = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else repr(ids)
+            raise ModelError(f"decoder_input_ids must be whole numbers [{rows}, m], got {shortened(got)}")
+        self._check_range(ids)
+
+    def _check_range(self, ids: Tensor) -> None:
+        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.shape.vocab_size:
+            raise ModelError(
+                f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(ids.min())}..{int(ids.max())}: were "
+                "they made with another model's tokenizer?"
+            )
+
     def _check_unseen(self, input_ids: Int[Tensor, "B n"], unseen: Bool[Tensor, "B n"]) -> None:
         if self.family.kind != "masked":
             raise ModelError(f"unseen tokens are for masked models, and {self.name!r} is a {self.family.kind} model")
@@ -480,7 +560,7 @@ class HookedModel:
                 f"unseen must have the shape of input_ids, {tuple(input_ids.shape)}, not {tuple(unseen.shape)}"
             )
 
-    def _check_inputs(
+    def check_inputs(
         self, input_ids: Int[Tensor, "B n"], attention_mask: Int[Tensor, "B n"] | None
     ) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
         whole = isinstance(input_ids, Tensor) and not (input_ids.is_floating_point() or input_ids.dtype == torch.bool)
@@ -490,17 +570,23 @@ class HookedModel:
                 f"input_ids must be a tensor of whole numbers [B, n] with at least one token, got {got[:80]}: "
                 "use tokenizer(texts, padding=True, return_tensors='pt').input_ids"
             )
-        if not 0 <= int(input_ids.min()) <= int(input_ids.max()) < self.shape.vocab_size:
-            raise ModelError(
-                f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(input_ids.min())}.."
-                f"{int(input_ids.max())}: were they made with another model's tokenizer?"
-            )
+        self._check_range(input_ids)
         input_ids = input_ids.to(self.device)
         if attention_mask is None:
             return input_ids, torch.ones_like(input_ids)
+        if not isinstance(attention_mask, Tensor) or attention_mask.is_floating_point():
+            got = str(attention_mask.dtype) if isinstance(attention_mask, Tensor) else repr(attention_mask)
+            raise ModelError(
+                f"attention_mask must be a tensor of whole numbers, 1 for tokens and 0 for padding, got {got}"
+            )
         if attention_mask.shape != input_ids.shape:
             raise ModelError(
                 f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, "
                 f"not {tuple(attention_mask.shape)}; prompt slots are added inside"
+            )
+        if not 0 <= int(attention_mask.min()) <= int(attention_mask.max()) <= 1:
+            raise ModelError(
+                f"attention_mask must be 1 for tokens and 0 for padding, got numbers from {int(attention_mask.min())} "
+                f"to {int(attention_mask.max())}"
             )
         return input_ids, attention_mask.to(self.device)

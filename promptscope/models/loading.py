@@ -2,10 +2,12 @@
 
 import copy
 import os
-from collections.abc import Iterator
+import re
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from typing import Literal
 
 import torch
 import transformers
@@ -14,13 +16,19 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.checks import checked
-from promptscope.errors import ModelError, nearest
+from promptscope.errors import ModelError, nearest, shortened
+from promptscope.files import is_there
 from promptscope.models.families import FAMILIES, Family
 from promptscope.models.handed_in import unwrapped
 from promptscope.models.hooked import HookedModel
 from promptscope.models.modes import own_modes
+from promptscope.models.nnsight_bridge import NNsightBridge
 from promptscope.models.self_test import self_test
 from promptscope.models.twin import boot_bridge, share_weights
+
+Backend = Literal["transformer_lens", "nnsight"]
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
+_LONGEST_NAME = 500
 
 EMBEDDED_MODELS: dict[str, str] = {
     "embedded-causal": "causal",
@@ -30,13 +38,20 @@ EMBEDDED_MODELS: dict[str, str] = {
 """Names of the small models inside the package and their folders."""
 
 
-@checked()
+@checked(
+    hints={
+        "model": "Give a name, a folder, or a Hugging Face PreTrainedModel.",
+        "tokenizer": "Load it first: AutoTokenizer.from_pretrained(...).",
+    }
+)
 def load_model(
     model: str | os.PathLike[str] | nn.Module,
     tokenizer: PreTrainedTokenizerBase | str | os.PathLike[str] | None = None,
     device: str | torch.device | None = None,
     dtype: torch.dtype | str | None = None,
     revision: str | None = None,
+    backend: Backend = "transformer_lens",
+    remote: bool = False,
 ) -> HookedModel:
     """Load a frozen, hooked model and test it.
 
@@ -48,6 +63,9 @@ def load_model(
         device: default: where a loaded model is, else the GPU if there is one, else the CPU.
         dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
         revision: of a Hub model.
+        backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (families of `backend_table()`), with
+            the same hook points, prompts, probes and numbers.
+        remote: not there yet: a model that runs on a server of NDIF is refused.
 
     Raises:
         ModelError: unknown name, unsupported architecture, damaged files, a failed self-test, or a model that carries
@@ -57,6 +75,12 @@ def load_model(
     >>> model.hook_points().head(1)["name"].item()
     'embed.hook_out'
     """
+    if remote:
+        raise ModelError(
+            "remote=True is not supported: promptscope needs a model's weights on this machine. Load it here, "
+            "backend='nnsight' or 'transformer_lens'; prompts that prompt.save() wrote can be used with nnsight's own "
+            "remote traces"
+        )
     if isinstance(dtype, str):
         dtype = _dtype(dtype)
     if device is not None:
@@ -66,8 +90,8 @@ def load_model(
         if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer = _named_tokenizer(tokenizer)
         if isinstance(model, str | os.PathLike):
-            return _load_files(str(model), tokenizer, device, dtype, revision)
-        return _take(unwrapped(model), tokenizer, device, dtype, revision)
+            return _load_files(str(model), tokenizer, device, dtype, revision, backend)
+        return _take(unwrapped(model), tokenizer, device, dtype, revision, backend)
 
 
 def _take(
@@ -76,6 +100,7 @@ def _take(
     device: torch.device | None,
     dtype: torch.dtype | None,
     revision: str | None,
+    backend: Backend,
 ) -> HookedModel:
     """Make a hooked model of a loaded one."""
     family = _family(type(model).__name__)
@@ -87,11 +112,11 @@ def _take(
             f"dtype={str(model.dtype)!r}"
         )
     if (device or model.device) == model.device and {dtype or model.dtype} == types:
-        return _hooked(share_weights(model), family, tokenizer, name, revision, source=model)
+        return _hooked(share_weights(model), family, tokenizer, name, revision, backend, source=model)
     # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
     twin = copy.deepcopy(model)
     nn.Module.to(twin, device=device, dtype=dtype)  # PreTrainedModel.to hides its signature
-    return _hooked(twin, family, tokenizer, name, revision)
+    return _hooked(twin, family, tokenizer, name, revision, backend)
 
 
 def _load_files(
@@ -100,13 +125,14 @@ def _load_files(
     device: torch.device | None,
     dtype: torch.dtype | None,
     revision: str | None,
+    backend: Backend,
 ) -> HookedModel:
     """Make a hooked model of files."""
     where = _resolve(name)
     family = _family_of_checkpoint(where, name, revision)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
     twin = _from_pretrained(where, family, name, revision, dtype, device)
-    return _hooked(twin, family, tokenizer or _load_tokenizer(where, revision), name, revision)
+    return _hooked(twin, family, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
 
 
 def _hooked(
@@ -115,14 +141,16 @@ def _hooked(
     tokenizer: PreTrainedTokenizerBase | None,
     name: str,
     revision: str | None,
+    backend: Backend,
     source: PreTrainedModel | None = None,
 ) -> HookedModel:
+    boot = boot_bridge if backend == "transformer_lens" else NNsightBridge
     twin = twin.eval().requires_grad_(False)
     twin.config.return_dict = True  # the twin has a configuration of its own
     if getattr(twin.config, "is_decoder", False) and family.kind == "masked":
         raise ModelError(f"config.json of {name!r} says is_decoder: as a causal model, {family.name} is not supported")
     try:
-        hooked = HookedModel(boot_bridge(twin, family), twin, family, tokenizer, name, revision)
+        hooked = HookedModel(boot(twin, family), twin, family, tokenizer, name, revision)
         self_test(hooked)
         hooked.find_silent_points()
     except (AttributeError, AssertionError, KeyError, TypeError, NotImplementedError) as error:
@@ -131,7 +159,7 @@ def _hooked(
             f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "
             "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one"
         ) from error
-    hooked.follow_edits_with(lambda: boot_bridge(twin, family), source)
+    hooked.follow_edits_with(lambda: boot(twin, family), source)
     hooked.watch()  # at its first pass the bridge has attached some of its own
     return hooked
 
@@ -150,6 +178,8 @@ def _resolve(name: str) -> str:
     if name in EMBEDDED_MODELS:
         return str(files("promptscope") / "embedded" / EMBEDDED_MODELS[name])
     path = Path(name).expanduser()
+    if not is_there(path) and len(name) > _LONGEST_NAME:
+        raise ModelError(f"no model {shortened(name)!r}: a name or a folder is shorter than {len(name)} characters")
     if path.is_dir():
         if not (path / "config.json").is_file():
             raise ModelError(f"folder {name!r} holds no config.json: expected one written by save_pretrained")
@@ -184,10 +214,15 @@ def _family(architecture: str) -> Family:
 def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family:
     try:
         config = AutoConfig.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if is_there(where):
+            raise ModelError(
+                f"config.json of {name!r} is damaged or not a model's: {_first_line(error)} Restore it, or save the "
+                "model again with save_pretrained"
+            ) from error
         raise ModelError(
-            f"no model {name!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder here, and the "
-            f"Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {str(error).splitlines()[0]}"
+            f"no model {shortened(name)!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder here, "
+            f"and the Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {_first_line(error)}"
         ) from error
     if not config.architectures:
         raise ModelError(f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'")
@@ -217,20 +252,46 @@ def _from_pretrained(
             f"the weights of {name!r} lack {sorted(report['missing_keys'])}: the checkpoint is damaged, or it is not "
             f"of a {family.architecture}"
         )
+    _refuse_other_layers(report["unexpected_keys"], model, name)
+    if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):
+        raise ModelError(
+            f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
+            f"{model.dtype} (load it with dtype='float32')"
+        )
     # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
     return model
+
+
+def _refuse_other_layers(unexpected: Iterable[str], model: nn.Module, name: str) -> None:
+    """Raise ModelError where the checkpoint has layers that the config leaves out: the rest is another model."""
+    kinds = {re.sub(r"\d+", "#", key) for key in model.state_dict()}
+    left_out = sorted(key for key in unexpected if re.sub(r"\d+", "#", key) in kinds)
+    if left_out:
+        raise ModelError(
+            f"config.json of {name!r} leaves out weights that the checkpoint holds ({', '.join(left_out[:3])} ...): it "
+            "names fewer layers. Restore the config.json that was saved with these weights"
+        )
 
 
 def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase | None:
     # Models without a tokenizer are useful (token ids in, logits out); text then raises ModelError.
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
+        if there := [file for file in _TOKENIZER_FILES if (Path(where) / file).is_file()]:
+            raise ModelError(
+                f"the tokenizer in {where!r} ({', '.join(there)}) cannot be read: {_first_line(error)} Restore its "
+                "files, or pass tokenizer=..."
+            ) from error
         return None
     # Where there are no tokenizer files, transformers makes one that knows special tokens (T5: and "▁") only.
     words = len(tokenizer.get_vocab().keys() - set(tokenizer.all_special_tokens))
     return tokenizer if words > 1 else None
+
+
+def _first_line(error: BaseException) -> str:
+    return (str(error).splitlines() or [type(error).__name__])[0]
 
 
 def _named_tokenizer(name: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
@@ -246,8 +307,11 @@ def _named_tokenizer(name: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
 
 def _device(name: str | torch.device) -> torch.device:
     try:
-        return torch.empty(0, device=name).device
-    except (RuntimeError, AssertionError) as error:
+        device = torch.empty(0, device=name).device
+        if device.type == "meta":
+            raise ModelError("the device 'meta' holds no numbers, so nothing can run on it: use cpu or cuda")
+        return device
+    except (RuntimeError, AssertionError, TypeError) as error:
         raise ModelError(f"no device {str(name)!r} here: {str(error).splitlines()[0]}") from error
 
 

@@ -61,7 +61,8 @@ class Placement:
 
     def sees_everywhere(self, model: HookedModel) -> bool:
         """Say whether every layer of *model* sees the positions."""
-        return all(len(part.layers) == model.shape.n_layers for part in self.parts.values())
+        depths = {name: model.layers[model.family.attentions[name].stack] for name in self.parts}
+        return all(len(part.layers) == depths[name] for name, part in self.parts.items())
 
     def cut(self, positions: Sequence[int]) -> Placement:
         """Hide more positions from attention; nothing moves."""

@@ -5,11 +5,11 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
-from transformer_lens.model_bridge import TransformerBridge
 from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
 from promptscope.files import fingerprint
+from promptscope.models.attached import Bridge
 
 Places = Iterator[tuple[str, nn.Module, str, Tensor]]
 
@@ -36,8 +36,8 @@ class Weights:
     def __init__(
         self,
         twin: PreTrainedModel,
-        bridge: TransformerBridge,
-        boot: Callable[[], TransformerBridge],
+        bridge: Bridge,
+        boot: Callable[[], Bridge],
         source: PreTrainedModel | None = None,
     ) -> None:
         self._twin, self._bridge, self._boot = twin, bridge, boot

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries
@@ -85,6 +86,7 @@ class AttentionBias(Probe):
 
     title = "What attention bias does not explain"
 
+    @checked()
     def __init__(self, positions: Literal["own", "shared"] = "shared", name: str | None = None) -> None:
         if positions not in ("own", "shared"):
             raise ProbeError(f"positions must be 'own' or 'shared', not {positions!r}")

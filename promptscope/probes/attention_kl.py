@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries, Shard
@@ -95,6 +96,7 @@ class AttentionKL(Probe):
     ('attention_kl', 'attention_kl_per_query')
     """
 
+    @checked()
     def __init__(
         self,
         reading: Literal["paper", "per_query"] = "paper",

@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries, Shard
 from promptscope.probes.result import ProbeResult
@@ -52,6 +53,7 @@ class AttentionMass(Probe):
     title = "Attention mass on the prompt"
     conditions = "prompted"
 
+    @checked()
     def __init__(self, name: str | None = None) -> None:
         self.name = name or "attention_mass"
 

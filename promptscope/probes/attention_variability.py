@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.base import Probe
 from promptscope.probes.entries import Entries
@@ -67,6 +68,7 @@ class AttentionVariability(Probe):
     title = "Attention variability"
     conditions = "plain"
 
+    @checked()
     def __init__(self, first_n: int = 10, name: str | None = None) -> None:
         if first_n < 2:
             raise ProbeError(f"first_n must be at least 2 (the first token is left out), got {first_n}")

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.base import Condition, Probe
@@ -102,6 +103,7 @@ class FunctionProbe(Probe):
         return values
 
 
+@checked()
 def probe_function(
     site: str,
     *,

@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
@@ -75,6 +76,7 @@ class LabelCosine(Probe):
     ('label_cosine', 'label_cosine_residual_centred')
     """
 
+    @checked(seed=0)
     def __init__(
         self,
         reference: Literal["unembedding", "residual"] = "unembedding",

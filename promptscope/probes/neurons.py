@@ -9,6 +9,7 @@ import xarray as xr
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
@@ -87,6 +88,7 @@ class NeuronStates(Probe):
 
     conditions = "prompted"
 
+    @checked(separator=0)
     def __init__(
         self, state: State = "post", at: Place = "separator", separator: int | None = None, name: str | None = None
     ) -> None:

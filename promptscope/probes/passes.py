@@ -12,6 +12,7 @@ from tqdm.auto import tqdm
 
 from promptscope.engine import kernel, notice_edits
 from promptscope.errors import ProbeError
+from promptscope.inference.batches import padding_id
 from promptscope.models import Hook, HookedModel
 from promptscope.probes.joint import JointCapture, SummedCapture
 from promptscope.probes.plan import OUTPUT, Edit, Pass, Plan, Request, layer_of
@@ -67,7 +68,7 @@ def _fill_shard(
 ) -> None:
     indices = wanted[0].entry.examples_of(shard)
     examples = [plan.examples[i] for i in indices]
-    pad = (model.tokenizer.pad_token_id or 0) if model.has_tokenizer else 0
+    pad = padding_id(model)
     parts: dict[Request, list[Tensor]] = {request: [] for request in wanted}
     # Inputs of like lengths share a batch: padding costs as much as text, and in attention more.
     order = sorted(range(len(examples)), key=lambda i: len(examples[i].input_ids), reverse=True)
@@ -152,6 +153,7 @@ def _run(
         decoder_input_ids=batch.decoder_input_ids,
         position_offset=of.offset,
         unseen=batch.unseen,
+        token_type_ids=batch.token_types,
     )
     for name, read in hooks.values():
         if name == OUTPUT:

@@ -110,6 +110,7 @@ def data_hash(examples: Sequence[Encoded]) -> str:
                 example.decoder_input_ids,
                 example.label_start,
                 *([] if example.mask_attended else ["unseen"]),
+                *([] if example.token_types is None else [{"types": example.token_types}]),
                 *([] if all(target == IGNORED for target in example.targets) else [example.targets]),
             ]
             for example in examples

@@ -136,6 +136,7 @@ PROBES = ProbeRegistry(
 """Every probe that has a name, for `ps.probe`, the command line and recipes."""
 
 
+@checked()
 def register_probe(probe: P, name: str | None = None) -> P:
     """Give a probe a name for `ps.probe`, the command line and recipes; as a decorator of a class, or called.
 

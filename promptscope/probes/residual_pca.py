@@ -7,6 +7,7 @@ import numpy as np
 import xarray as xr
 from sklearn.metrics import silhouette_score
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
@@ -44,6 +45,7 @@ class ResidualPCA(Probe):
 
     title = "Residual stream, principal components"
 
+    @checked()
     def __init__(self, at: int | str = "answer", n_components: int = 2, name: str | None = None) -> None:
         if isinstance(at, str) and at not in ("answer", "last"):
             raise ProbeError(f"at must be 'answer', 'last' or a position, not {at!r}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.averages import average
 
@@ -138,12 +141,42 @@ class ProbeResult:
         table = self.data[columns].to_dataframe(dim_order=list(self.dims)).reset_index()
         return table[[*self.dims, *columns]].rename(columns={"values": "value"})
 
+    def to_xarray(self) -> xr.Dataset:
+        """Return a copy of `data`, with units, direction and the rest of what the result says in its attributes."""
+        about = {
+            name: getattr(self, name) for name in ("name", "title", "units", "direction", "n_examples", "n_skipped")
+        }
+        return self.data.copy(deep=True).assign_attrs(about | {"provenance": json.dumps(self.provenance, default=str)})
+
+    def to_csv(self, path: str | os.PathLike[str]) -> None:
+        """Write the table of `to_dataframe` as CSV."""
+        from promptscope.files import write_text
+
+        write_text(Path(path), self.to_dataframe().to_csv(index=False))
+
+    def to_parquet(self, path: str | os.PathLike[str]) -> None:
+        """Write the table of `to_dataframe` as Parquet; units and provenance go into its metadata.
+
+        Raises:
+            ProbeError: pyarrow is not installed.
+        """
+        try:
+            import pyarrow
+            import pyarrow.parquet
+        except ImportError as error:
+            raise ProbeError("Parquet needs pyarrow: pip install pyarrow, or use result.to_csv(path)") from error
+        table = pyarrow.Table.from_pandas(self.to_dataframe(), preserve_index=False)
+        about = {"promptscope": json.dumps(self.to_xarray().attrs, default=str)}
+        Path(path).parent.mkdir(parents=True, exist_ok=True)
+        pyarrow.parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **about}), path)
+
     def plot(self) -> go.Figure:
         """Draw a heat map of layers and heads, or a curve along the layers; one facet or line per prompt."""
         from promptscope.plots import plot  # views stand above probes; this is the user's shortcut to them
 
         return plot(self)
 
+    @checked()
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `result.safetensors` and `result.json` to *folder*; `load_result` reads them back."""
         from promptscope.probes.saving import save_result

@@ -9,6 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, KeysValues, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
@@ -31,7 +32,8 @@ class DeepPrompt(Prompt):
     Args:
         length: k.
         tied: one vector for key and value.
-        layers: the chosen layers, counted from 0; all by default.
+        layers: the chosen layers, counted from 0, the same in every attention of *parts*; all by default, also of
+            encoder and decoder of different depth.
         parts: attentions to write to: `("self",)` on causal and masked models; on encoder-decoders any of `encoder`,
             `decoder` and `cross`, all by default.
         reparameterisation: a network that makes the vectors from the parameters (`ps.reparameterise`).
@@ -43,6 +45,7 @@ class DeepPrompt(Prompt):
     True
     """
 
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int = 20,
@@ -74,12 +77,23 @@ class DeepPrompt(Prompt):
             settings["reparameterisation"] = self.reparameterisation.settings()
         return settings
 
-    def chosen_layers(self, model: HookedModel) -> tuple[int, ...]:
-        """Return the layers that the prompt is written to."""
-        n_layers = model.shape.n_layers
+    def chosen_layers(self, model: HookedModel, part: str | None = None) -> tuple[int, ...]:
+        """Return the layers that the prompt is written to, in the stack of *part* or (None) in any.
+
+        Raises:
+            PromptError: the stack of a chosen part has no such layer.
+        """
+        if part is None:
+            every = {layer for one in self.chosen_parts(model) for layer in self.chosen_layers(model, one)}
+            return tuple(sorted(every))
+        stack = model.family.attentions[part].stack
+        n_layers = model.layers[stack]
         layers = tuple(range(n_layers)) if self.layers is None else self.layers
         if not layers or not all(0 <= layer < n_layers for layer in layers):
-            raise PromptError(f"layers must name some of 0..{n_layers - 1} of {model.name!r}, got {list(layers)}")
+            raise PromptError(
+                f"layers must name some of 0..{n_layers - 1}, which {stack} of {model.name!r} has (for {part!r}), got "
+                f"{list(layers)}"
+            )
         return layers
 
     def chosen_parts(self, model: HookedModel) -> tuple[str, ...]:
@@ -128,7 +142,7 @@ class DeepPrompt(Prompt):
         parts = {}
         for part in self.chosen_parts(model):
             keys, values = (x.unflatten(-1, heads).transpose(1, 2) for x in self._both(part))
-            parts[part] = KeysValues(keys, values, self.chosen_layers(model), self.keys_after_rotary)
+            parts[part] = KeysValues(keys, values, self.chosen_layers(model, part), self.keys_after_rotary)
         return Placement(self.length, None, parts)
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
@@ -138,14 +152,15 @@ class DeepPrompt(Prompt):
             draw_weights(network, generator)
 
     def _create_numbers(self, model: HookedModel, generator: torch.Generator) -> None:
-        layers, parts = self.chosen_layers(model), self.chosen_parts(model)
+        parts = self.chosen_parts(model)
+        layers = {part: self.chosen_layers(model, part) for part in parts}
         d_kv = model.shape.n_kv_heads * model.shape.d_head
         if isinstance(self.init, FromPrompt) and isinstance(self.init.prompt, DeepPrompt):
             self._copy_from(self.init.prompt.bind(model), model)
             return
         if isinstance(self.init, Uniform):
-            for name in self._names(parts):
-                start = torch.empty(len(layers), self.n_rows, d_kv)
+            for name, part in self._names(parts).items():
+                start = torch.empty(len(layers[part]), self.n_rows, d_kv, dtype=torch.float32)
                 self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
             return
         vectors = self._start_vectors(model, generator)
@@ -155,13 +170,13 @@ class DeepPrompt(Prompt):
                     f"a tied prompt cannot start from token vectors here: they have {vectors.shape[1]} numbers, keys "
                     f"and values of {model.name!r} {d_kv} (grouped-query attention). Use init='uniform' or tied=False"
                 )
-            for name in self._names(parts):
-                self.numbers[name] = nn.Parameter(vectors.expand(len(layers), -1, -1).clone())
+            for name, part in self._names(parts).items():
+                self.numbers[name] = nn.Parameter(vectors.expand(len(layers[part]), -1, -1).clone())
             return
         for part in parts:
             keys, values = keys_and_values(model, vectors, part)
-            self.numbers[f"{part}_keys"] = nn.Parameter(keys[list(layers)].float())
-            self.numbers[f"{part}_values"] = nn.Parameter(values[list(layers)].float())
+            self.numbers[f"{part}_keys"] = nn.Parameter(keys[list(layers[part])].float())
+            self.numbers[f"{part}_values"] = nn.Parameter(values[list(layers[part])].float())
 
     def _start_vectors(self, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
         if isinstance(self.init, TokenInitialisation):
@@ -185,17 +200,18 @@ class DeepPrompt(Prompt):
         for name, number in source.tensors().items():
             self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number.detach().clone())
 
-    def _names(self, parts: Sequence[str]) -> list[str]:
+    def _names(self, parts: Sequence[str]) -> dict[str, str]:
+        """Return the names of the parameters, each with its part."""
         roles = ("both",) if self.tied else ("keys", "values")
-        return [f"{part}_{role}" for part in parts for role in roles]
+        return {f"{part}_{role}": part for part in parts for role in roles}
 
     def _check_fit(self, model: HookedModel) -> None:
         d_kv = model.shape.n_kv_heads * model.shape.d_head
         names = self._names(self.chosen_parts(model))
         if set(self.numbers) != set(names):
-            raise PromptError(f"the prompt holds {sorted(self.numbers)}, on {model.name!r} it needs {names}")
-        expected = (len(self.chosen_layers(model)), self.n_rows, d_kv)
+            raise PromptError(f"the prompt holds {sorted(self.numbers)}, on {model.name!r} it needs {list(names)}")
         for name, number in self.numbers.items():
+            expected = (len(self.chosen_layers(model, names[name])), self.n_rows, d_kv)
             if tuple(number.shape) != expected:
                 raise PromptError(
                     f"{name} of the prompt has shape {tuple(number.shape)}, {model.name!r} needs {expected} "

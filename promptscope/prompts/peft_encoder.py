@@ -13,6 +13,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from promptscope.errors import PromptError
+from promptscope.models import HookedModel
+from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.reparameterisation import Lstm, Mlp
 from promptscope.prompts.soft import SoftPrompt
 
@@ -73,3 +75,31 @@ def encoded_prompt(
             "are not of the same training step"
         )
     return prompt
+
+
+def has_encoder(prompt: Prompt, model: HookedModel) -> bool:
+    """Whether the prompt's network is one that PEFT has as P-tuning's encoder."""
+    kinds = isinstance(prompt.reparameterisation, Mlp | Lstm)
+    return kinds and isinstance(prompt, SoftPrompt) and prompt.is_bound and model.family.kind != "seq2seq"
+
+
+def written_encoder(prompt: SoftPrompt) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the weights of the prompt's network under PEFT's names, and its settings; nothing for a plain prompt."""
+    how = prompt.reparameterisation
+    if not isinstance(how, Mlp | Lstm):
+        return {}, {}
+    assert prompt.network is not None
+    before = "prompt_encoder.default."
+    inside = before + ("mlp_head." if isinstance(how, Mlp) else "")
+    weights = {
+        inside + name: number.detach().float().contiguous() for name, number in prompt.network.state_dict().items()
+    }
+    weights[before + "embedding.weight"] = prompt.embedding.detach().float().clone()
+    settings = {
+        "peft_type": "P_TUNING",
+        "encoder_reparameterization_type": "MLP" if isinstance(how, Mlp) else "LSTM",
+        "encoder_hidden_size": how.hidden or prompt.embedding.shape[1],
+        "encoder_num_layers": how.layers if isinstance(how, Lstm) else 2,
+        "encoder_dropout": 0.0,
+    }
+    return weights, settings

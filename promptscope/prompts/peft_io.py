@@ -25,7 +25,7 @@ from promptscope.files import read_json, write_json, write_tensors
 from promptscope.models import HookedModel
 from promptscope.models.rotary import after_rotary
 from promptscope.prompts.deep import DeepPrompt
-from promptscope.prompts.peft_encoder import encoded_prompt, take_encoder
+from promptscope.prompts.peft_encoder import encoded_prompt, has_encoder, take_encoder, written_encoder
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_tensors
@@ -35,7 +35,7 @@ _TENSORS = "adapter_model.safetensors"
 _TENSOR = "prompt_embeddings"
 _INPUT_LEVEL = ("PROMPT_TUNING", "P_TUNING")
 _PREFIX = "PREFIX_TUNING"
-_TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM"}
+_TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "masked": "FEATURE_EXTRACTION"}
 
 
 def is_peft_folder(folder: Path) -> bool:
@@ -84,25 +84,27 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
 def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedModel) -> None:
     """Write *prompt* as an adapter that `peft.PeftModel.from_pretrained` loads on top of *model*.
 
-    Input-level prompts become `prompt_tuning`, deep prompts `prefix_tuning`; a tied deep prompt is written with its
-    vectors twice, once as keys and once as values.
+    Input-level prompts become `prompt_tuning`, with an `Mlp` or `Lstm` network `p_tuning` (the network's weights are
+    in the file as well, under PEFT's names); deep prompts become `prefix_tuning`, a tied one with its vectors twice,
+    once as keys and once as values. On masked models an adapter is one for `FEATURE_EXTRACTION`: PEFT then runs the
+    model with its own head, and the first k logits are the prompt's.
 
     Raises:
-        PromptError: PEFT cannot express the prompt (masked models, some layers only, T5's encoder or cross-attention),
-            or the folder holds a prompt of promptscope.
+        PromptError: PEFT cannot express the prompt (another network, keys and values of a masked model, some layers
+            only, T5's encoder or cross-attention), or the folder holds a prompt of promptscope.
     """
     folder = Path(folder)
-    if prompt.reparameterisation is not None:
+    if prompt.reparameterisation is not None and not has_encoder(prompt, model):
         raise PromptError(
             f"PEFT cannot load {prompt.reparameterisation} with its weights: write prompt.fold(), the plain prompt "
             "that it computes; prompt.save(folder) keeps the network"
         )
     if (folder / "prompt.json").exists():
         raise PromptError(f"{str(folder)!r} holds a prompt of promptscope: write the PEFT adapter to another folder")
-    if model.family.kind not in _TASKS:
+    if model.family.kind == "masked" and not isinstance(prompt, SoftPrompt):
         raise PromptError(
-            f"PEFT has no task type for masked language models, so a prompt for {model.name!r} ({model.family.name}) "
-            "cannot be written as an adapter; prompt.save(folder) keeps it"
+            f"PEFT's prefix tuning needs a cache of keys and values, and masked models such as {model.name!r} have "
+            "none; prompt.save(folder) keeps it"
         )
     prompt.bind(model)
     seq2seq = model.family.kind == "seq2seq"
@@ -118,11 +120,13 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
         "num_layers": model.shape.n_layers,
     }
     if isinstance(prompt, SoftPrompt):
-        config["prompt_tuning_init"] = "RANDOM"
         embeddings = prompt.vectors().detach()
         if seq2seq:  # PEFT's file has k more rows, which nothing reads
             embeddings = torch.cat([embeddings, torch.zeros_like(embeddings)])
+        encoder, settings = written_encoder(prompt)
+        config |= settings or {"prompt_tuning_init": "RANDOM"}
     elif isinstance(prompt, DeepPrompt):
+        encoder = {}
         config |= {
             "peft_type": _PREFIX,
             "token_dim": model.shape.n_kv_heads * model.shape.d_head,
@@ -132,7 +136,7 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
         embeddings = _prefix_rows(prompt, model)
     else:
         raise PromptError(f"PEFT has no counterpart of {type(prompt).__name__}")
-    write_tensors(folder / _TENSORS, {_TENSOR: embeddings.float()}, metadata={"format": "pt"})
+    write_tensors(folder / _TENSORS, {_TENSOR: embeddings.float(), **encoder}, metadata={"format": "pt"})
     write_json(folder / _CONFIG, config)  # last: a folder with one is whole
 
 
@@ -223,8 +227,9 @@ def _read_config(folder: Path) -> dict[str, Any]:
         )
     if config.get("task_type") not in _TASKS.values():
         raise PromptError(
-            f"the adapter in {str(folder)!r} has task_type {config.get('task_type')!r}: only CAUSAL_LM and "
-            "SEQ_2_SEQ_LM can be read. Others carry a classifier head; classification runs through a verbalizer here"
+            f"the adapter in {str(folder)!r} has task_type {config.get('task_type')!r}: only CAUSAL_LM, "
+            "SEQ_2_SEQ_LM and FEATURE_EXTRACTION can be read. Others carry a classifier head; classification runs "
+            "through a verbalizer here"
         )
     k = config.get("num_virtual_tokens")
     if not isinstance(k, int) or k < 1:

@@ -8,9 +8,10 @@ from abc import ABC, abstractmethod
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Placement, Prefix, hooks_of, prefix_of
@@ -51,6 +52,8 @@ class Prompt(nn.Module, ABC):
             raise PromptError(f"a prompt needs a whole number of positions, at least one, got length={length!r}")
         self.length = length
         self.init = parse_init(init)
+        if not isinstance(seed, int) or not 0 <= seed < 2**32:
+            raise PromptError(f"seed must be a whole number in 0..2**32 - 1, got {seed!r}")
         self.seed = seed
         self.reparameterisation = parse_reparameterisation(reparameterisation)
         self.provenance: dict[str, Any] = {}
@@ -66,6 +69,7 @@ class Prompt(nn.Module, ABC):
         """Number of trainable numbers."""
         return sum(parameter.numel() for parameter in self.parameters())
 
+    @checked()
     @own_modes()
     def bind(self: P, model: HookedModel, strict: bool | None = None) -> P:
         """Create the parameters for *model*, or check that they were made for it. Returns the prompt itself.
@@ -147,11 +151,25 @@ class Prompt(nn.Module, ABC):
         """Return an independent prompt with the same parameters and provenance."""
         return copy.deepcopy(self)
 
+    @checked()
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write `prompt.safetensors` and `prompt.json` (settings, provenance, checksum) to *folder*."""
         from promptscope.prompts.saving import save_prompt  # saving knows every kind of prompt, so not the other way
 
         save_prompt(self, folder)
+
+    def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> str:
+        """Save the prompt to a repository of the Hugging Face Hub, `user/name`; returns its address.
+
+        `ps.load_prompt("user/name")` reads it back. The repository is made if it is not there; *token* is by default
+        the one that `hf auth login` stored.
+
+        Raises:
+            PromptError: an unbound prompt, no network, or no right to write there.
+        """
+        from promptscope.prompts.hub import push_prompt
+
+        return push_prompt(self, repo_id, private, token)
 
     def __repr__(self) -> str:
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
@@ -180,6 +198,47 @@ class Prompt(nn.Module, ABC):
     def prefix(self, model: HookedModel) -> Prefix:
         """Return the prompt as keys and values in front of every layer (causal models)."""
         return prefix_of(self.place(model), model)
+
+    def inputs_embeds(
+        self, model: HookedModel, ids: Int[Tensor, "B n"], mask: Int[Tensor, "B n"] | None = None
+    ) -> dict[str, Tensor]:
+        """Return prompt and text for a plain transformers model: `hf_model.generate(**...)`, `hf_model(**...)`.
+
+        `inputs_embeds [B, k + n, d_model]` and `attention_mask [B, k + n]`, on causal models also `position_ids`. The
+        texts may be padded on either side; rows come out as `[padding | prompt | text]` (causal models, so that new
+        tokens follow the text) or `[prompt | text | padding]`, and each gives what it gives alone. With gradients.
+
+        Raises:
+            PromptError: a deep prompt, or one that with the text exceeds the context.
+            ModelError: *ids* of the wrong kind or shape.
+
+        >>> import promptscope as ps
+        >>> model = ps.load_model("embedded-causal")
+        >>> arguments = ps.SoftPrompt(4).inputs_embeds(model, torch.tensor([[5, 6, 7]]))
+        >>> model.twin.generate(**arguments, max_new_tokens=2, do_sample=False, eos_token_id=None).shape
+        torch.Size([1, 2])
+        """
+        from promptscope.prompts.leaving import inputs_embeds
+
+        return inputs_embeds(self.place(model), model, ids, mask)
+
+    def past_key_values(self, model: HookedModel, batch: Any, copies: int = 1) -> dict[str, Any]:
+        """Return a prompt of any kind as a cache in front of the text: `hf_model.generate(**...)`, `hf_model(**...)`.
+
+        `past_key_values` (a `DynamicCache` of k positions; one call uses it up), `input_ids [B, n]` padded on the left,
+        `attention_mask [B, k + n]`, `position_ids [B, n]`. *batch* is what a tokenizer returns, padded on either side,
+        or input ids. `generate` gives every row *copies* caches of its own: beams (`num_beams=4`, `copies=4`) or
+        samples (`num_return_sequences`). Causal models only.
+
+        Raises:
+            PromptError: another kind of model, a prompt that some layers do not see, or too long a text.
+            ModelError: ids of the wrong kind or shape.
+        """
+        from promptscope.prompts.leaving import past_key_values
+
+        if copies < 1:
+            raise PromptError(f"copies must be at least 1, got {copies}")
+        return past_key_values(self.place(model), model, batch, copies)
 
     def penalty(self, model: HookedModel) -> Float[Tensor, ""] | None:
         """Return what training adds to the task's loss for this prompt, with gradient; None: nothing."""

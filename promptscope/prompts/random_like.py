@@ -35,7 +35,7 @@ def random_like(prompt: P, seed: int = 0) -> P:
     with torch.no_grad():
         for parameter in other.parameters():
             # Drawn on the CPU, in a fixed type: the same numbers whatever the device.
-            direction = torch.randn(parameter.shape, generator=generator).to(parameter)
+            direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter)
             norms = parameter.norm(dim=-1, keepdim=True)
             parameter.copy_(direction / direction.norm(dim=-1, keepdim=True) * norms)
     kept = ("model", "revision", "family", "embedding_hash", "weights_hash")

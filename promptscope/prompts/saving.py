@@ -12,16 +12,18 @@ import torch
 from torch import Tensor, nn
 
 from promptscope.checks import checked
-from promptscope.errors import PromptError
-from promptscope.files import read_json, sha256_file, write_json, write_tensors
+from promptscope.errors import PromptError, shortened
+from promptscope.files import is_there, read_json, sha256_file, write_json, write_tensors
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.edited import EditedPrompt
+from promptscope.prompts.hub import download_prompt, is_repository
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.vector_files import read_vectors
 from promptscope.prompts.wayward import WaywardPrompt
 
 _FORMAT = "promptscope.prompt.v1"
@@ -108,21 +110,30 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
 @checked()
 @own_modes()
 def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
-    """Load a prompt from a folder of ours or of PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`).
+    """Load a prompt from a folder, a file or the Hugging Face Hub.
 
-    Nothing is unpickled. The prompt is checked against *model*, or against the first model it meets: one with another
+    A folder is ours or PEFT's (`prompt_tuning`, `p_tuning`, `prefix_tuning`). A file (`.pt`, `.npy`, `.safetensors`)
+    holds the k x d_model embeddings of an input-level prompt. `"user/name"`, where no such folder exists, is a
+    repository of the Hub. Nothing is unpickled but tensors (`weights_only`).
+
+    The prompt is checked against *model*, or against the first model it meets: one with another
     embedding matrix is refused unless `strict=False`; one with the same and other weights elsewhere warns
     (`OtherWeightsWarning`).
 
     Raises:
-        PromptError: no prompt there, a damaged or foreign file, or another model's prompt.
+        PromptError: no prompt there, a damaged or foreign file, another model's prompt, or no network for the Hub.
     """
-    folder = Path(folder)
-    if not folder.is_dir():
-        raise PromptError(f"no prompt folder {str(folder)!r}")
-    # A prompt saved into the adapter's folder it came from is the newer one.
-    ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
-    prompt = _read(folder) if ours else read_peft(folder)
+    place, folder = os.fspath(folder), Path(folder)
+    if is_there(folder) and folder.is_file():
+        prompt: Prompt = read_vectors(folder)
+    else:
+        if not is_there(folder) and is_repository(place):
+            folder = download_prompt(place)
+        if not is_there(folder) or not folder.is_dir():
+            raise PromptError(f"no prompt folder {shortened(str(folder))!r}")
+        # A prompt saved into the adapter's folder it came from is the newer one.
+        ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
+        prompt = _read(folder) if ours else read_peft(folder)
     prompt.strict = strict
     if model is None:
         return prompt
@@ -149,7 +160,7 @@ def _read(folder: Path) -> Prompt:
         raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
     try:
         prompt = _unbound(description["type"], description["settings"])
-    except (TypeError, KeyError) as error:
+    except (TypeError, KeyError, PromptError) as error:
         raise PromptError(
             f"the settings {description['settings']} in {str(folder / 'prompt.json')!r} are not those of a "
             f"{description['type']}: the folder is damaged or was written by another version"
@@ -189,9 +200,14 @@ def _fill_known(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], pat
     networks = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("network.", "networks."))}
     if isinstance(prompt, DeepPrompt):
         for name, tensor in tensors.items():
+            if tensor.ndim != 3:
+                raise PromptError(
+                    f"{name} in {str(path)!r} has the shape {tuple(tensor.shape)}, expected (layer, position, "
+                    "key or value): the folder is damaged"
+                )
             prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
     else:
-        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:1] != (prompt.n_rows,):
+        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
             raise PromptError(f"{str(path)!r} must hold one tensor 'embedding' of {prompt.n_rows} rows")
         prompt.embedding = nn.Parameter(tensors["embedding"])
     _load_networks(prompt, networks, path)
@@ -219,6 +235,10 @@ def _read_description(folder: Path) -> dict[str, Any]:
     needed = {"format", "type", "settings", "sha256", "provenance"}
     if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:
         raise PromptError(f"{str(path)!r} is not a prompt of promptscope (expected format {_FORMAT!r})")
+    kinds = {"type": str, "settings": dict, "sha256": str, "provenance": dict}
+    wrong = [name for name, kind in kinds.items() if not isinstance(description[name], kind)]
+    if wrong:
+        raise PromptError(f"{wrong[0]} in {str(path)!r} is {description[wrong[0]]!r}: the folder is damaged")
     if description["type"] not in _KINDS:
         raise PromptError(f"{str(path)!r} has the unknown type {description['type']!r}: expected one of {list(_KINDS)}")
     return description

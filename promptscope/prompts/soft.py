@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, Placement
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
@@ -31,6 +32,7 @@ class SoftPrompt(Prompt):
 
     embedding: nn.Parameter
 
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int = 20,
@@ -71,7 +73,7 @@ class SoftPrompt(Prompt):
             start = self._from_prompt(self.init.prompt.bind(model))
         else:
             assert isinstance(self.init, Uniform)
-            start = torch.empty(shape).uniform_(self.init.low, self.init.high, generator=generator)
+            start = torch.empty(shape, dtype=torch.float32).uniform_(self.init.low, self.init.high, generator=generator)
         self.embedding = nn.Parameter(start)
         self._build_network()
         if self.network is not None:

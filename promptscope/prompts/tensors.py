@@ -8,6 +8,7 @@ import torch
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 
 
@@ -27,6 +28,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+@checked()
 def read_torch(path: Path) -> Any:
     """Read what `torch.save` wrote, running nothing that is in the file, and only if its checksums are right.
 

@@ -8,6 +8,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel
 from promptscope.prompts.initialisation import Initialisation, Text
@@ -35,6 +36,7 @@ class WaywardPrompt(SoftPrompt):
     0.0
     """
 
+    @checked(error=PromptError)
     def __init__(
         self,
         length: int,

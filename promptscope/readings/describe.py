@@ -6,10 +6,12 @@ import torch
 from jaxtyping import Int
 from torch import Tensor
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 
 
+@checked()
 @dataclass(frozen=True)
 class DescribePrompt:
     """Demonstrations `name: description`, one a line, and a last line whose name is k placeholders.

@@ -67,7 +67,7 @@ def prompt_residual(prompt: SoftPrompt, model: HookedModel, entry: Entry = "embe
     return torch.stack([kept[layer] for layer in layers])
 
 
-@checked()
+@checked(layer=-1, start=0)
 def patch(vectors: Float[Tensor, "B k d"], layer: int, start: int, rows: Tensor | None = None) -> Hook:
     """Return the hook that writes *vectors* over positions start, start + 1, ... of the residual after *layer*.
 

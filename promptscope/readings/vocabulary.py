@@ -32,6 +32,8 @@ def label_token_ids(model: HookedModel, words: Sequence[str]) -> list[int]:
     """
     found: dict[int, None] = {}
     for word in words:
+        if not word.strip():
+            raise ProbeError(f"a label word is a word, got {word!r}")
         ids = _one_token_spellings(model, word) or _first_piece(model, word)
         if not ids:
             raise ProbeError(f"the label word {word!r} has no tokens in the vocabulary of {model.name!r}")

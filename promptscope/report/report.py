@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader
 from markupsafe import Markup
 from plotly.offline import get_plotlyjs
 
+from promptscope.checks import checked
 from promptscope.files import write_text
 from promptscope.prompts.saving import versions
 from promptscope.report.table import Table, make_table
@@ -46,6 +47,7 @@ class Report:
     True
     """
 
+    @checked()
     def __init__(self, title: str, lead: str = "") -> None:
         self.title = title
         self.lead = lead
@@ -62,6 +64,7 @@ class Report:
         self.key_numbers.append((label, value, detail))
         return self
 
+    @checked()
     def section(self, title: str) -> Report:
         """Start a section; what is added next stands in it."""
         self.sections.append(Section(title))

@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from promptscope.checks import checked
-from promptscope.errors import PromptscopeError
+from promptscope.errors import PromptscopeError, TaskError, nearest
 from promptscope.inference import evaluate
 from promptscope.models import HookedModel
 from promptscope.report.report import Report
@@ -74,10 +74,13 @@ def _scores(page: Report, runs: dict[str, Run], split: str, limit: int | None) -
     frozen: dict[tuple[str, str], dict[str, float]] = {}
     rows: list[dict[str, Any]] = []
     missing: list[str] = []
+    without_split: list[PromptscopeError] = []
     for name, run in runs.items():
         about = run.description
         try:
             task = reload_task(run)
+            if split not in task.splits:
+                without_split.append(TaskError(f"{task.name!r} has no split {split!r}.{nearest(split, task.splits)}"))
             key = f"{about['model']['source']} {about['model']['dtype']}"
             model = models[key] = models.get(key) or reload_model(run)
             options: dict[str, Any] = {"split": split, "limit": limit, "max_length": run.config.max_length}
@@ -101,6 +104,8 @@ def _scores(page: Report, runs: dict[str, Run], split: str, limit: int | None) -
                 "loss, prompt": score["loss"],
             }
         )
+    if without_split and not rows:  # nobody has it: it is a mistake, not a gap of one run
+        raise without_split[0]
     page.section(f"Scores on {split}")
     if rows:
         first = f"the first {limit} records of {split}" if limit else f"all records of {split}"

@@ -43,7 +43,7 @@ def peaks_and_troughs(
     return tuple(sorted(found[1])), tuple(sorted(found[-1]))
 
 
-@checked()
+@checked(first=0, last=0)
 def peak_and_trough_groups(
     curve: Float[np.ndarray, "L"] | Sequence[float | int], first: int = 1, last: int = 4, tolerance: float = 0.0
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:

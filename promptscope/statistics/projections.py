@@ -9,6 +9,7 @@ from sklearn.decomposition import PCA
 from sklearn.manifold import TSNE, trustworthiness
 
 from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 from promptscope.statistics.distances import Metric
 
 _QUALITY_POINTS = 2000
@@ -31,6 +32,11 @@ class Projection:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
+def _enough(x: Float[np.ndarray, "N d"]) -> None:
+    if len(x) < 3 or x.shape[1] < 2:
+        raise ArgumentError(f"a picture in two dimensions needs three vectors of two dimensions or more, got {x.shape}")
+
+
 @checked(n_neighbours=1)
 def pca_projection(x: Float[np.ndarray, "N d"], n_neighbours: int = 10) -> Projection:
     """Project on the two directions of largest variance. Linear: distances in the picture are never too long.
@@ -39,12 +45,13 @@ def pca_projection(x: Float[np.ndarray, "N d"], n_neighbours: int = 10) -> Proje
     >>> projection.points.shape, len(projection.explained_variance)
     ((40, 2), 2)
     """
+    _enough(x)
     pca = PCA(2, svd_solver="full").fit(x.astype(np.float64))
     shares = tuple(pca.explained_variance_ratio_.tolist())
     return _projection("pca", x, pca.transform(x.astype(np.float64)), "l2", n_neighbours, 0, {}, shares)
 
 
-@checked(n_neighbours=1, seed=0)
+@checked(n_neighbours=1, seed=0, pca_dims=1)
 def tsne_projection(
     x: Float[np.ndarray, "N d"],
     perplexity: float = 30.0,
@@ -60,6 +67,7 @@ def tsne_projection(
 
     Reference: van der Maaten & Hinton 2008; scikit-learn's, started from PCA.
     """
+    _enough(x)
     settings = {"perplexity": min(perplexity, (len(x) - 1) / 3), "metric": metric, "pca_dims": pca_dims, "seed": seed}
     model = TSNE(
         2,
@@ -73,7 +81,7 @@ def tsne_projection(
     return _projection("t-SNE", x, points, metric, n_neighbours, seed, settings)
 
 
-@checked(n_neighbours=1, seed=0)
+@checked(n_neighbours=1, seed=0, pca_dims=1, n_umap_neighbours=1)
 def umap_projection(
     x: Float[np.ndarray, "N d"],
     n_umap_neighbours: int = 15,

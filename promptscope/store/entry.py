@@ -1,6 +1,5 @@
 """One entry of the store: one capture under one condition over one list of inputs, in shards."""
 
-import json
 from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
@@ -11,10 +10,33 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from promptscope.errors import StoreError
-from promptscope.files import read_json, write_json
+from promptscope.files import content_hash, read_json, write_json
 from promptscope.store.shard import ShardRecord, read_shard, write_shard
 
-FORMAT = 1
+FORMAT = 2
+
+
+def read_index(path: Path) -> dict[str, Any]:
+    """Read an entry's `index.json`, which must be what was written.
+
+    Raises:
+        StoreError: it is damaged, altered, or of another format.
+    """
+    try:
+        index = read_json(path)
+        found = index["format"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise _damaged(path, repr(error)) from error
+    if found != FORMAT:
+        raise StoreError(f"{path} has format {found}, this promptscope reads {FORMAT}: use another store folder")
+    checksum = index.pop("checksum", None)
+    if checksum != content_hash(index):
+        raise _damaged(path, "it is not what its own checksum says")
+    return index
+
+
+def _damaged(path: Path, why: str) -> StoreError:
+    return StoreError(f"{path} is damaged ({why}). Delete the folder {path.parent} and run the same probe again")
 
 
 class Entry:
@@ -65,16 +87,12 @@ class Entry:
             self._shards = {}
             return
         try:
-            index = read_json(path)
-            found, layers = index["format"], tuple(index["layers"])
+            index = read_index(path)
+            layers = tuple(index["layers"])
             shards = {int(number): ShardRecord(**record) for number, record in index["shards"].items()}
             key = index["key"]
-        except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, ValueError, AttributeError) as error:
-            raise StoreError(
-                f"{path} is damaged ({error!r}). Delete the folder {self.folder} and run the same probe again"
-            ) from error
-        if found != FORMAT:
-            raise StoreError(f"{path} has format {found}, this promptscope reads {FORMAT}: use another store folder")
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            raise _damaged(path, repr(error)) from error
         if key != self.key:
             raise StoreError(
                 f"{self.folder} holds captures of something else than its name says (the key in index.json was "
@@ -88,17 +106,26 @@ class Entry:
         if self._lock is None or not self._lock.is_locked:
             raise StoreError(f"entry {self.folder} must be locked while it is written")
         file = self.folder / f"shard-{shard:05d}.safetensors"
-        self._shards[shard] = write_shard(file, values, lengths, special, self.ragged_dim)
-        self.layers = layers
+        try:
+            self._shards[shard] = write_shard(file, values, lengths, special, self.ragged_dim)
+            self.layers = layers
+            self._write_index()
+        except OSError as error:
+            raise StoreError(
+                f"cannot write {file} ({error}): free some space or name another store folder. What was written before "
+                "is whole, and the same probe goes on from there"
+            ) from error
+
+    def _write_index(self) -> None:
         index = {
             "format": FORMAT,
             "key": self.key,
             "n_examples": self.n_examples,
-            "layers": list(layers),
+            "layers": list(self.layers),
             "complete": self.complete,
             "shards": {str(number): asdict(record) for number, record in sorted(self._shards.items())},
         }
-        write_json(self.folder / "index.json", index)
+        write_json(self.folder / "index.json", {**index, "checksum": content_hash(index)})
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
         """Give shard after shard: `values (X, layer, ...)`, `lengths (X,)`, `special (X, n)`.
@@ -121,13 +148,19 @@ class Entry:
         Raises:
             TimeoutError: the other process did not finish in time.
         """
-        self.folder.mkdir(parents=True, exist_ok=True)
-        self._lock = FileLock(self.folder / ".lock")
         try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            self._lock = FileLock(self.folder / ".lock")
             self._lock.acquire(timeout=timeout)
         except Timeout as error:
             self._lock = None
             raise TimeoutError(f"another process is writing {self.folder}") from error
+        except OSError as error:
+            self._lock = None
+            raise StoreError(
+                f"cannot write into the activation store {self.folder} ({error.strerror or error}), and it does not "
+                "hold all of these captures yet: name a store folder that can be written to"
+            ) from error
         for leftover in self.folder.glob(".*.tmp"):  # of a process that was killed mid-write
             leftover.unlink(missing_ok=True)
         self.refresh()

@@ -11,10 +11,11 @@ from typing import Any
 import pandas as pd
 from tqdm.auto import tqdm
 
+from promptscope.checks import checked
 from promptscope.errors import StoreError
-from promptscope.files import content_hash, read_json
+from promptscope.files import content_hash
 from promptscope.store.capture import Capture
-from promptscope.store.entry import Entry
+from promptscope.store.entry import Entry, read_index
 
 
 class ActivationStore:
@@ -37,6 +38,7 @@ class ActivationStore:
     0
     """
 
+    @checked(shard_size=1)
     def __init__(self, folder: str | os.PathLike[str], shard_size: int = 64) -> None:
         self.folder = Path(folder)
         self.shard_size = shard_size
@@ -90,10 +92,14 @@ class ActivationStore:
             yield
 
     def entries(self) -> pd.DataFrame:
-        """List what is stored: one row per entry, with its capture, model, prompt, size and whether it is complete."""
+        """List what is stored: one row per entry, with its capture, model, prompt, size and whether it is complete.
+
+        Raises:
+            StoreError: an index is damaged.
+        """
         rows = []
         for path in sorted(self.folder.glob("*/index.json")):
-            index = read_json(path)
+            index = read_index(path)
             key = index["key"]
             rows.append(
                 {
@@ -112,5 +118,8 @@ class ActivationStore:
         return pd.DataFrame(rows, columns=columns)
 
     def __repr__(self) -> str:
-        entries = self.entries()
+        try:
+            entries = self.entries()
+        except StoreError as error:
+            return f"ActivationStore({str(self.folder)!r}: {error})"
         return f"ActivationStore({str(self.folder)!r}: {len(entries)} entries, {entries['bytes'].sum() / 1e6:.1f} MB)"

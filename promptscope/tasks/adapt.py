@@ -19,22 +19,60 @@ def adapt(name: str, known: Known, rows: Sequence[Row], split: str, ties: Ties =
     Raises TaskError where the source lacks a column that the data set should have.
     """
     kept: list[Row] = []
+    rows = _chosen(name, known, rows)
     ids = [_lookup(row, "id|guid") for row in rows]
     unique = _ABSENT not in ids and len(set(map(str, ids))) == len(ids)  # STS ids repeat over genres
     for number, row in enumerate(rows):
         new: dict[str, Any] = {field: _text(name, row, spec) for field, spec in known.fields.items()}
         if "concepts" in known.fields:
             new["concepts"] = list(_column(name, row, known.fields["concepts"]))
-        if known.references is not None:
+        label: str | None
+        if known.step is not None and known.references is not None:
+            score = float(_column(name, row, known.references))
+            new["references"] = [str(score)]
+            per_unit = round(1 / known.step)  # exact, as score / 0.2 is not
+            label = None if score == -1 else f"{round(score * per_unit) / per_unit:.1f}"
+        elif known.references is not None:
             given = _column(name, row, known.references)
             accepted = [given] if isinstance(given, str) else list(given)
             new["references"] = accepted or [""]  # no answer: the model should write nothing
-            label: str | None = new["references"][0]
+            label = new["references"][0]
         else:
             label = _label(known, _column(name, row, known.label), ties)
         kept.append({"id": ids[number] if unique else f"{split}-{number}", **new, "label": label})
     labelled = [row for row in kept if row["label"] is not None]
     return labelled, len(kept) - len(labelled)
+
+
+def _chosen(name: str, known: Known, rows: Sequence[Row]) -> Sequence[Row]:
+    """Return the rows of the one set that is wanted, a row for each answer."""
+    if known.only is not None:
+        column, value = known.only
+        there = {row.get(column, value) for row in rows}
+        rows = [row for row in rows if row.get(column, value) == value]
+        if not rows:
+            raise TaskError(
+                f"Data set {name!r} has {column} {value!r}; the rows have {', '.join(sorted(map(str, there)))}."
+            )
+    if not known.nested:
+        return rows
+    flat: list[Row] = []
+    for row in rows:
+        if not isinstance(row.get("passage"), Mapping):
+            flat.append(row)
+            continue
+        paragraph = row["passage"]["text"]
+        for question in row["passage"]["questions"]:
+            flat += [
+                {
+                    "paragraph": paragraph,
+                    "question": question["question"],
+                    "answer": answer["text"],
+                    "label": answer["label"],
+                }
+                for answer in question["answers"]
+            ]
+    return flat
 
 
 def _label(known: Known, value: Any, ties: Ties) -> str | None:

@@ -37,6 +37,14 @@ def squad_f1(prediction: str, answer: str) -> float:
     return _bag_f1(predicted, gold)
 
 
+def mrqa_f1(prediction: str, answer: str) -> float:
+    """Return the F1 of the bags of words; 0 where nothing is shared, two empty sides included (MRQA 2019's script).
+
+    Every question of MRQA has an answer: an empty prediction is never right by it, as it is in SQuAD 2.0.
+    """
+    return _bag_f1(squad_normalise(prediction).split(), squad_normalise(answer).split())
+
+
 def korquad_f1(prediction: str, answer: str) -> float:
     """Return the F1 of the bags of characters, spaces left out; 0 where nothing is shared."""
     predicted, gold = (korquad_normalise(text).replace(" ", "") for text in (prediction, answer))

@@ -26,7 +26,8 @@ class Encoded:
     logits at position t must predict, or -100; it is aligned with `input_ids` (causal, masked) or with
     `decoder_input_ids` (seq2seq). `label_start` is the index of the first label token in `input_ids`
     (causal; the length of `input_ids` where the label was left out), of `{mask}` (masked), or 0 (seq2seq).
-    `mask_attended`: see `Template`.
+    `mask_attended`: see `Template`. `token_types` (masked models) is 1 on the second text of a pair and what follows
+    it, as BERT's `token_type_ids`; None where there is one text.
     """
 
     id: str
@@ -38,6 +39,7 @@ class Encoded:
     label_start: int
     truncated: bool
     mask_attended: bool = True
+    token_types: list[int] | None = None
 
 
 class EncodedSplit(Sequence[Encoded]):
@@ -71,7 +73,7 @@ class Batch:
     `attention_mask` is 1 on real tokens (never derived from ids: the padding id is often the end token);
     `special` is True on special tokens and on padding; `targets` is -100 wherever nothing is predicted and
     has the decoder's length for seq2seq. `label_start` is each record's `Encoded.label_start`. `unseen` is True on
-    tokens that nothing attends to; None where there are none.
+    tokens that nothing attends to, `token_types` 1 on second texts; None where there are none.
     """
 
     ids: tuple[str, ...]
@@ -83,6 +85,7 @@ class Batch:
     decoder_attention_mask: Int[Tensor, "B m"] | None = None
     label_start: Int[Tensor, "B"] | None = None
     unseen: Bool[Tensor, "B n"] | None = None
+    token_types: Int[Tensor, "B n"] | None = None
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -121,6 +124,7 @@ def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> B
         decoder_attention_mask=_pad([[1] * len(ids) for ids in decoders], 0) if decoders else None,
         label_start=torch.tensor([example.label_start + by for example, by in zip(examples, moved, strict=True)]),
         unseen=_unseen(examples),
+        token_types=_types(examples, side),
     )
 
 
@@ -146,6 +150,12 @@ def concatenate(batches: Sequence[Batch]) -> Batch:
             for batch in batches
         ]
         joined["unseen"] = torch.cat([pad(one, (0, width - one.shape[1]), value=False) for one in each])
+    if any(batch.token_types is not None for batch in batches):
+        width = joined["input_ids"].shape[1]
+        types = [
+            torch.zeros_like(batch.input_ids) if batch.token_types is None else batch.token_types for batch in batches
+        ]
+        joined["token_types"] = torch.cat([pad(one, (0, width - one.shape[1])) for one in types])
     return Batch(**joined)
 
 
@@ -157,6 +167,12 @@ def _unseen(examples: Sequence[Encoded]) -> Bool[Tensor, "B n"] | None:
         for example in examples
     ]
     return _pad(hidden, 0).bool()
+
+
+def _types(examples: Sequence[Encoded], side: Side) -> Int[Tensor, "B n"] | None:
+    if all(example.token_types is None for example in examples):
+        return None
+    return _pad([example.token_types or [0] * len(example.input_ids) for example in examples], 0, side)
 
 
 def _pad(rows: Sequence[Sequence[int]], value: int, side: Side = "right") -> Int[Tensor, "B n"]:

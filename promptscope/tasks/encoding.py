@@ -157,7 +157,8 @@ def _masked(
     targets = [IGNORED] * len(source)
     if with_label:
         targets[at] = target.ids[0]
-    return Encoded(id, source.ids, source.segments, source.special, targets, None, at, cut)
+    types = source.types if any(source.types) else None
+    return Encoded(id, source.ids, source.segments, source.special, targets, None, at, cut, token_types=types)
 
 
 def _seq2seq(

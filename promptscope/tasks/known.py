@@ -15,7 +15,10 @@ class Known:
     `rename` maps the source's labels to ours. `boundary` makes classes of a score: the first label of
     `words` above it, the second below it, rows at it dropped (see `ties` of `load_task`). `splits` maps
     our split to the Hub's, as "split" or "config:split"; `held_out` is the share of a source without
-    splits that becomes the test split.
+    splits that becomes the test split. `only` = (column, value) keeps the rows of one of several sets in a source.
+    `step`: the answer to write is a score rounded to it ("3.8" for 3.75 and a step of 0.2, as T5 writes STS-B), and
+    the score itself is what metrics compare with. `nested` rows hold a passage, its questions and their answers, each
+    of which becomes a row (MultiRC's own files; the Hub's are flat).
     """
 
     language: str
@@ -31,6 +34,9 @@ class Known:
     hub: str | None = None
     splits: Mapping[str, str] = field(default_factory=dict)
     held_out: float | None = None
+    only: tuple[str, str] | None = None
+    step: float | None = None
+    nested: bool = False
 
     @property
     def kind(self) -> str:
@@ -58,6 +64,25 @@ _ANSWERS = "answers.text|answers"
 _GLUE = {"train": "train", "test": "validation"}  # the Hub's GLUE test labels are hidden
 _ALL = _same("train", "validation", "test")
 _YES = {"True": "yes", "False": "no"}
+_TRUTH = {"0": "False", "1": "True"}
+
+
+_DUPLICATE = {"not_duplicate": "not_duplicate", "duplicate": "duplicate"}
+
+
+def _mrqa(subset: str) -> Known:
+    """One of the six training sets of MRQA 2019; every question has an answer in its context."""
+    return Known(
+        "en",
+        "pair",
+        {"text1": "context", "text2": "question"},
+        ("mrqa",),
+        None,
+        references="answers",
+        hub="mrqa-workshop/mrqa",
+        splits={"train": "train", "test": "validation"},
+        only=("subset", subset),
+    )
 
 
 def _glue(config: str) -> dict[str, str]:
@@ -118,6 +143,24 @@ KNOWN: dict[str, Known] = {
                                               "test": "mrpc:test"}),
     "qnli": Known("en", "pair", {"text1": "question", "text2": "sentence"}, _ACC,
                   _same("entailment", "not_entailment"), hub="nyu-mll/glue", splits=_glue("qnli")),
+    "qqp": Known("en", "pair", {"text1": "question1", "text2": "question2"}, _ACC, _DUPLICATE,
+                 rename={"0": "not_duplicate", "1": "duplicate"}, hub="nyu-mll/glue", splits=_glue("qqp")),
+    "rte": Known("en", "pair", {"text1": "sentence1|premise", "text2": "sentence2|hypothesis"}, _ACC,
+                 _same("entailment", "not_entailment"), hub="nyu-mll/glue", splits=_glue("rte")),
+    "stsb_score": Known("en", "pair", _SENTENCES, ("pearson",), None, references="score|label", step=0.2,
+                        hub="nyu-mll/glue", splits=_glue("stsb")),
+    "paws_wiki": Known("en", "pair", _SENTENCES, _ACC, _same("paraphrase", "different"),
+                       rename={"1": "paraphrase", "0": "different"}, hub="google-research-datasets/paws",
+                       splits={ours: f"labeled_final:{ours}" for ours in _ALL}),
+    "scitail": Known("en", "pair", _PREMISE, _ACC, _same("entailment", "neutral"), rename={"entails": "entailment"},
+                     hub="allenai/scitail", splits={ours: f"tsv_format:{ours}" for ours in _ALL}),
+    "yelp_polarity": Known("en", "single", _TEXT, _ACC, _SENTIMENT, rename={"1": "negative", "2": "positive"},
+                           hub="fancyzhx/yelp_polarity", splits={"train": "train", "test": "test"}),
+    **{
+        f"mrqa/{name}": _mrqa(subset)
+        for name, subset in (("squad", "SQuAD"), ("newsqa", "NewsQA"), ("triviaqa", "TriviaQA-web"),
+                             ("searchqa", "SearchQA"), ("hotpotqa", "HotpotQA"), ("nq", "NaturalQuestionsShort"))
+    },
     "pawsx_ko": Known("ko", "pair", _SENTENCES, _ACC, {"paraphrase": "유사", "different": "상이"},
                       rename={"1": "paraphrase", "0": "different"}, hub="google-research-datasets/paws-x",
                       splits={ours: f"ko:{ours}" for ours in _ALL}),
@@ -125,19 +168,24 @@ KNOWN: dict[str, Known] = {
                         label="label|answer", hub="allenai/winogrande",
                         splits={"train": "winogrande_xl:train", "test": "winogrande_xl:validation"}),
     # SuperGLUE
-    "superglue/boolq": Known("en", "pair", {"text1": "passage", "text2": "question"}, _ACC, _YES,
+    "superglue/boolq": Known("en", "pair", {"text1": "passage", "text2": "question"}, _ACC, _YES, rename=_TRUTH,
                              hub="aps/super_glue", splits=_glue("boolq")),
     "superglue/cb": Known("en", "pair", _PREMISE, _F1, _NLI, hub="aps/super_glue", splits=_glue("cb")),
     "superglue/copa": Known("en", "single", {"text": "{premise} {question}? 1: {choice1} 2: {choice2}"}, _ACC,
                             _same("1", "2"), rename={"0": "1", "1": "2", "choice1": "1", "choice2": "2"},
                             hub="aps/super_glue", splits=_glue("copa")),
+    "superglue/multirc": Known("en", "single", {"text": "question: {question} answer: {answer} paragraph: {paragraph}"},
+                               ("binary_f1", "accuracy"), _YES, rename=_TRUTH, nested=True,
+                               hub="aps/super_glue", splits=_glue("multirc")),
     "superglue/rte": Known("en", "pair", _PREMISE, _ACC, _same("entailment", "not_entailment"),
                            hub="aps/super_glue", splits=_glue("rte")),
     "superglue/wic": Known("en", "single", {"text": "{word}: {sentence1} / {sentence2}"}, _ACC, _YES,
+                           rename=_TRUTH,
                            hub="aps/super_glue", splits=_glue("wic")),
     "superglue/wsc": Known("en", "pair", {"text1": "text",
                                           "text2": "{span2_text|target.span2_text} = "
                                                    "{span1_text|target.span1_text}"}, _ACC, _YES,
+                           rename=_TRUTH,
                            hub="aps/super_glue", splits=_glue("wsc")),
     # Function vectors (Todd et al. 2024); the prompt-geometry paper trains on six and holds 20 % out
     **{

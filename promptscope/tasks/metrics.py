@@ -9,7 +9,7 @@ import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
 from promptscope.errors import TaskError, nearest
-from promptscope.tasks.answers import best, korquad_f1, korquad_normalise, squad_f1, squad_normalise
+from promptscope.tasks.answers import best, korquad_f1, korquad_normalise, mrqa_f1, squad_f1, squad_normalise
 from promptscope.tasks.inflections import mentions
 from promptscope.tasks.records import Record
 
@@ -56,8 +56,10 @@ class Metric:
 
 def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
     """Return metrics by name. Raises TaskError with the nearest name for an unknown one."""
-    wanted = (names,) if isinstance(names, str) else tuple(names)
+    wanted = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     for name in wanted:
+        if not isinstance(name, str):
+            raise TaskError(f"A metric is named, such as 'accuracy'; got {name!r}. There are {', '.join(METRICS)}.")
         if name not in METRICS:
             raise TaskError(f"No metric is called {name!r}; there are {', '.join(METRICS)}." + nearest(name, METRICS))
     return tuple(METRICS[name] for name in wanted)
@@ -74,6 +76,11 @@ def _accuracy(predictions: Sequence[Any], references: References) -> Scores:
 def _macro_f1(predictions: Sequence[Any], references: References) -> Scores:
     f1 = f1_score(_first(references), list(predictions), average="macro", zero_division=0)
     return {"macro_f1": float(f1)}
+
+
+def _binary_f1(predictions: Sequence[Any], references: References) -> Scores:
+    gold = [label == "True" for label in _first(references)]
+    return {"binary_f1": float(f1_score(gold, [label == "True" for label in predictions], zero_division=0))}
 
 
 def _matthews(predictions: Sequence[Any], references: References) -> Scores:
@@ -135,6 +142,17 @@ def _squad(predictions: Sequence[Any], references: References) -> Scores:
     return scores
 
 
+def _mrqa(predictions: Sequence[Any], references: References) -> Scores:
+    pairs = list(zip(predictions, references, strict=True))
+    return {
+        "mrqa_f1": _mean(best(mrqa_f1, prediction, answers) for prediction, answers in pairs),
+        "mrqa_exact": _mean(
+            best(lambda p, a: squad_normalise(p) == squad_normalise(a), prediction, answers)
+            for prediction, answers in pairs
+        ),
+    }
+
+
 def _korquad(predictions: Sequence[Any], references: References) -> Scores:
     pairs = list(zip(predictions, references, strict=True))
     return {
@@ -159,12 +177,14 @@ METRICS: dict[str, Metric] = {
     for metric in (
         Metric("accuracy", "labels", _accuracy),
         Metric("macro_f1", "labels", _macro_f1),
+        Metric("binary_f1", "labels", _binary_f1),
         Metric("matthews", "labels", _matthews),
         Metric("pearson", "score", _pearson),
         Metric("exact_match", "text", _exact_match),
         Metric("starts_with", "text", _starts_with),
         Metric("squad", "text", _squad),
         Metric("korquad", "text", _korquad),
+        Metric("mrqa", "text", _mrqa),
         Metric("coverage", "text", _coverage, field="concepts"),
     )
 }

@@ -79,6 +79,7 @@ def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides:
     )
 
 
+@checked()
 def list_tasks() -> pd.DataFrame:
     """Return a table of the tasks that have a name: language, kind, input template, where they come from."""
     rows = [

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
 from promptscope.files import content_hash
 from promptscope.tasks.chat import template_for
@@ -21,6 +22,7 @@ from promptscope.tasks.verbalizer import Verbalizer, as_verbalizer
 _MOST_LABELS = 20  # more different labels than this are texts to generate, unless a verbalizer says otherwise
 
 
+@checked(error=TaskError, max_length=1)
 @dataclass(frozen=True)
 class Task:
     """Records by split, the template that writes them, the verbalizer of their labels, and the metrics.
@@ -46,6 +48,8 @@ class Task:
     def __post_init__(self) -> None:
         if not self.splits:
             raise TaskError(f"Task {self.name!r} has no splits. Give at least one with records.")
+        if not self.metrics:
+            raise TaskError(f"Task {self.name!r} has no metric. Name at least one, such as 'accuracy'.")
         for metric in get_metrics(self.metrics):
             if metric.needs == "labels" and self.verbalizer is None:
                 raise TaskError(
@@ -74,6 +78,7 @@ class Task:
                 raise TaskError(f"Record {record.id!r} of task {self.name!r}: {error}") from None
 
     @classmethod
+    @checked(max_length=1)
     def from_records(
         cls,
         records: Any,
@@ -112,6 +117,7 @@ class Task:
     def kind(self) -> Literal["classification", "generation"]:
         return "generation" if self.verbalizer is None else "classification"
 
+    @checked()
     def split(self, name: str) -> tuple[Record, ...]:
         """Return the records of a split. Raises TaskError that lists the splits for an unknown one."""
         if name not in self.splits:
@@ -122,6 +128,7 @@ class Task:
             )
         return self.splits[name]
 
+    @checked()
     def with_splits(self, validation: float = 0.0, test: float = 0.0, seed: int = 0, source: str = "train") -> "Task":
         """Return a task with shares of `source` moved to new splits, at random but the same for a seed.
 
@@ -133,9 +140,9 @@ class Task:
         counts = {
             name: math.ceil(round(share * len(records), 9))
             for name, share in (("validation", validation), ("test", test))
-            if share > 0
+            if 0 < share < 1
         }
-        if min(validation, test) < 0 or not counts or sum(counts.values()) >= len(records):
+        if not (0 <= validation < 1 and 0 <= test < 1) or not counts or sum(counts.values()) >= len(records):
             raise TaskError(
                 f"Cannot cut validation={validation} and test={test} from the {len(records)} records of "
                 f"{source!r}: shares are at least 0 and together leave something. Use for example test=0.2."
@@ -196,6 +203,7 @@ class Task:
         """Return how many tokens the longest answer of a split has, the template's end included."""
         return answer_length(self.split(split), self.template, self.verbalizer, tokenizer, kind)
 
+    @checked()
     def encode(
         self,
         tokenizer: Any,
@@ -226,6 +234,7 @@ class Task:
             decoder_start_id=decoder_start_id,
         )
 
+    @checked()
     def score(self, predictions: Sequence[Any], split: str, metrics: Iterable[str] | None = None) -> dict[str, float]:
         """Score predictions for a split (or its first records) by the task's metrics, or by others."""
         records = self.split(split)[: len(predictions)]
@@ -244,6 +253,7 @@ class Task:
             }
         )
 
+    @checked(n=1)
     def show(self, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> str:
         """Print, and return, the exact tokens of the first `n` records with segments and label positions.
 

@@ -5,7 +5,7 @@ from dataclasses import asdict, dataclass, field, replace
 from string import Formatter
 from typing import Any, Literal
 
-from promptscope.checks import check_fields
+from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
 
 Kind = Literal["causal", "masked", "seq2seq"]
@@ -21,6 +21,7 @@ class Part:
     text: str
 
 
+@checked(error=TaskError)
 @dataclass(frozen=True)
 class Template:
     r"""How a record becomes text: `source` is what the model reads, `target` what it must write.
@@ -56,7 +57,6 @@ class Template:
     chat: bool = False
 
     def __post_init__(self) -> None:
-        check_fields(self, TaskError)
         source = self.source_parts
         _check_target(self.target, self.target_parts)
         if any(part.kind == "label" for part in source):

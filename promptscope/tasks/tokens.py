@@ -15,22 +15,28 @@ class Span:
     part: Part
     start: int
     end: int
+    type: int = 0
 
 
 @dataclass
 class Tokens:
-    """Tokens of one record; `characters` are the ones that a field's token covers within the field."""
+    """Tokens of one record; `characters` are the ones that a field's token covers within the field.
+
+    `types` are 0 and 1 as BERT's tokenizer gives them: up to the `{sep}` between two texts, it included, and after it.
+    """
 
     ids: list[int] = field(default_factory=list)
     segments: list[str] = field(default_factory=list)
     special: list[bool] = field(default_factory=list)
     characters: list[tuple[int, int]] = field(default_factory=list)
+    types: list[int] = field(default_factory=list)
 
-    def add(self, id: int, segment: str, special: bool, characters: tuple[int, int] = (0, 0)) -> None:
+    def add(self, id: int, segment: str, special: bool, characters: tuple[int, int] = (0, 0), type: int = 0) -> None:
         self.ids.append(id)
         self.segments.append(segment)
         self.special.append(special)
         self.characters.append(characters)
+        self.types.append(type)
 
     def __len__(self) -> int:
         return len(self.ids)
@@ -49,30 +55,38 @@ def tokenise(
     """
     rows = [Tokens() for _ in values]
     after_label = False
-    for is_special, group in groupby(parts, key=lambda part: part.kind == "special"):
+    types = [int(i > _between_texts(parts)) for i in range(len(parts))]
+    for is_special, group in groupby(zip(parts, types, strict=True), key=lambda each: each[0].kind == "special"):
         stretch = list(group)
         if is_special:
-            ids = [id for part in stretch for id in specials.ids(part.text, overrides)]
+            ids = [(id, type) for part, type in stretch for id in specials.ids(part.text, overrides)]
             for row in rows:
-                for id in ids:
-                    row.add(id, "end" if after_label else "special", special=True)
+                for id, type in ids:
+                    row.add(id, "end" if after_label else "special", special=True, type=type)
             continue
-        after_label = any(part.kind == "label" for part in stretch)
+        after_label = any(part.kind == "label" for part, _ in stretch)
         joined = [_join(stretch, value) for value in values]
         encodings = specials.read([text for text, _ in joined])
         for row, (text, spans), encoding in zip(rows, joined, encodings, strict=True):
             for id, (start, end) in zip(encoding.ids, encoding.offsets, strict=True):
                 span = _owner(text, spans, start, end)
                 inside = (max(start, span.start) - span.start, min(end, span.end) - span.start)
-                row.add(id, _segment(span.part), special=False, characters=inside)
+                row.add(id, _segment(span.part), special=False, characters=inside, type=span.type)
     return rows
 
 
-def _join(stretch: Sequence[Part], value: Mapping[str, str]) -> tuple[str, list[Span]]:
+def _between_texts(parts: Sequence[Part]) -> int:
+    """Return the index of the first `{sep}` with a field before and one after it; the last index if there is none."""
+    fields = [i for i, part in enumerate(parts) if part.kind == "field"]
+    ends = (i for i, part in enumerate(parts) if part == Part("special", "sep") and fields[:1] < [i] < fields[-1:])
+    return next(ends, len(parts) - 1)
+
+
+def _join(stretch: Sequence[tuple[Part, int]], value: Mapping[str, str]) -> tuple[str, list[Span]]:
     text, spans = "", []
-    for part in stretch:
+    for part, type in stretch:
         piece = part.text if part.kind == "literal" else value[part.text]
-        spans.append(Span(part, len(text), len(text) + len(piece)))
+        spans.append(Span(part, len(text), len(text) + len(piece), type))
         text += piece
     return text, spans
 

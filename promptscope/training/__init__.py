@@ -1,12 +1,28 @@
 """Training: task + prompt + model -> run; grids of runs."""
 
-from promptscope.training.baselines import BASELINES, Baseline, train_baseline
-from promptscope.training.config import TrainConfig
-from promptscope.training.grid import GridRun, train_grid
-from promptscope.training.jobs import ManyRuns, RunConfig, train_many
-from promptscope.training.multi_model import train_across
-from promptscope.training.run import Run
-from promptscope.training.train import train
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from promptscope.training.baselines import BASELINES, Baseline, train_baseline
+    from promptscope.training.config import TrainConfig
+    from promptscope.training.grid import GridRun, train_grid
+    from promptscope.training.jobs import ManyRuns, RunConfig, train_many
+    from promptscope.training.multi_model import train_across
+    from promptscope.training.run import Run
+    from promptscope.training.single import train
+
+# The same table for Python: the command line makes its options of TrainConfig, and `--help` must not wait for torch.
+_HOMES = {
+    "baselines": "BASELINES Baseline train_baseline",
+    "config": "TrainConfig",
+    "grid": "GridRun train_grid",
+    "jobs": "ManyRuns RunConfig train_many",
+    "multi_model": "train_across",
+    "run": "Run",
+    "single": "train",
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 __all__ = [
     "BASELINES",
@@ -22,3 +38,11 @@ __all__ = [
     "train_grid",
     "train_many",
 ]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOME_OF:
+        raise AttributeError(f"module 'promptscope.training' has no attribute {name!r}")
+    value = getattr(import_module(f"promptscope.training.{_HOME_OF[name]}"), name)
+    globals()[name] = value
+    return value

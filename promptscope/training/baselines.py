@@ -16,6 +16,7 @@ from torch import Tensor
 from torch.nn.functional import cross_entropy
 from transformers import PreTrainedModel
 
+from promptscope.checks import checked
 from promptscope.errors import RunError, nearest
 from promptscope.inference import evaluate
 from promptscope.inference.batches import batches, encode_split
@@ -54,6 +55,7 @@ class Baseline:
     history: pd.DataFrame
 
 
+@checked()
 def train_baseline(model: HookedModel, method: str, task: Task, config: TrainConfig, **settings: Any) -> Baseline:
     """Train a copy of *model* by *method* on the records, batches and schedule that `ps.train` would use.
 

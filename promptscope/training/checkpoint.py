@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from promptscope.errors import RunError
-from promptscope.files import write_tensors
+from promptscope.files import content_hash, tensor_hash, write_tensors
 
 
 def write_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer, progress: dict[str, Any]) -> None:
@@ -24,7 +24,12 @@ def write_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer, progre
     device = next(prompt.parameters()).device
     if device.type == "cuda":
         tensors["rng/cuda"] = torch.cuda.get_rng_state(device)
-    write_tensors(path, tensors, {"progress": json.dumps(progress)})
+    written = json.dumps(progress)
+    write_tensors(path, tensors, {"progress": written, "checksum": _checksum(tensors, written)})
+
+
+def _checksum(tensors: dict[str, Tensor], progress: str) -> str:
+    return content_hash({"progress": progress, "tensors": {name: tensor_hash(t) for name, t in tensors.items()}})
 
 
 def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
@@ -36,7 +41,10 @@ def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict
     try:
         with safe_open(str(path), framework="pt") as file:
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a dict
-            progress = json.loads(file.metadata()["progress"])
+            metadata = file.metadata()
+            progress = json.loads(metadata["progress"])
+            if metadata["checksum"] != _checksum(tensors, metadata["progress"]):
+                raise ValueError("its numbers are not those of its checksum")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the run's folder and train again") from error
     with torch.no_grad():

@@ -3,9 +3,13 @@
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
+from promptscope.checks import checked
 from promptscope.errors import RunError
 
+_MOST_EPOCHS = 1_000_000
 
+
+@checked(error=RunError)
 @dataclass(frozen=True)
 class TrainConfig:
     """Settings of a run.
@@ -17,7 +21,8 @@ class TrainConfig:
         accumulation: forward passes per optimiser step; the loss is the mean over all their target tokens, so that
             (batch_size=4, accumulation=2) trains exactly as (8, 1).
         learning_rate, weight_decay, betas, optimizer: of Adam or AdamW.
-        schedule: `constant`, `linear` or `cosine` decay to zero, after `warmup_steps` of linear growth.
+        schedule: `constant`, `linear` or `cosine` decay to zero, after the warm-up.
+        warmup_steps: first steps, over which the learning rate grows linearly.
         max_grad_norm: clip the gradient of the whole prompt to this L2 norm; None: never.
         padding: of the texts of one batch. `right` changes nothing. `left` (causal models) is what stacks do that pad
             in front and number positions from there: a text stands as many positions further behind the prompt as the
@@ -79,6 +84,8 @@ class TrainConfig:
                 raise RunError(f"{name} must be positive, got {value}")
             if value is not None and name not in ("epochs", "learning_rate", "max_grad_norm") and value != int(value):
                 raise RunError(f"{name} must be a whole number, got {value}")
+        if self.epochs is not None and self.epochs > _MOST_EPOCHS:
+            raise RunError(f"epochs must be at most {_MOST_EPOCHS}, got {self.epochs}: nobody sees the end of more")
         if self.patience is not None and self.evaluate_every is None:
             raise RunError("patience counts evaluations: give evaluate_every too")
         if not 0 <= self.weight_decay < float("inf"):

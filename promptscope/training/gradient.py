@@ -42,7 +42,7 @@ def accumulate_gradients(
     every = [_join(one) for one in passes]
     whole, of_record = _join([portion for one in passes for portion in one])
     counts = (whole.targets != IGNORED).sum(dim=1)
-    n_targets = torch.zeros(len(prompts), device=counts.device).index_add(0, of_record, counts.float()).tolist()
+    n_targets = counts.new_zeros(len(prompts)).index_add(0, of_record, counts).tolist()
     losses = [0.0] * len(prompts)
     placements = place(model, prompts)
     alone = nullcontext((placements, None))  # a single pass has the prompts' rows in it

@@ -22,9 +22,10 @@ from promptscope.training.folder import temporary_folder
 from promptscope.training.gradient import Portion, accumulate_gradients
 from promptscope.training.loop import Loop
 from promptscope.training.run import Run
-from promptscope.training.train import Job
+from promptscope.training.single import Job
 
 
+@checked()
 @dataclass(frozen=True)
 class GridRun:
     """One run of a grid: what `ps.train` takes."""

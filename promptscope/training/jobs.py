@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -16,7 +16,7 @@ from tqdm.auto import tqdm
 
 from promptscope.checks import checked
 from promptscope.errors import RunError
-from promptscope.models import HookedModel, load_model
+from promptscope.models import Hook, HookedModel, load_model
 from promptscope.prompts import Prompt, load_prompt
 from promptscope.prompts.initialisation import FromPrompt
 from promptscope.tasks import Task
@@ -24,7 +24,7 @@ from promptscope.training.config import TrainConfig
 from promptscope.training.folder import is_finished, read_description
 from promptscope.training.reload import model_source, task_description
 from promptscope.training.run import Run
-from promptscope.training.train import train
+from promptscope.training.single import train
 
 Failure = tuple[str, str]
 """The kind of an error and what it said."""
@@ -36,6 +36,7 @@ Files = tuple[tuple[str, int, int], ...]
 _ONE_AT_A_TIME = threading.Lock()
 
 
+@checked()
 @dataclass(frozen=True)
 class RunConfig:
     """One run for a worker: what `ps.train` takes, with the model by name or path.
@@ -70,6 +71,7 @@ def train_many(
     n_jobs: int | None = None,
     backend: str | None = None,
     progress: bool = True,
+    hooks: Sequence[Hook] = (),
 ) -> ManyRuns:
     """Train every run in a folder of its own, `out/name`, in parallel by joblib; a failed run stops no other.
 
@@ -85,6 +87,7 @@ def train_many(
         backend: of joblib; None: as `joblib.parallel_config` says, else processes on this machine. On a Dask cluster:
             `with joblib.parallel_config(backend="dask"): ps.train_many(runs, out)`.
         progress: one bar over all runs.
+        hooks: attached to the models for the length of the runs, as `ps.train` does; functions that joblib can pickle.
 
     Raises:
         RunError: a name that is no folder name.
@@ -101,10 +104,11 @@ def train_many(
         raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
     folders = {name: Path(out).resolve() / name for name in runs}
     finished = {name for name in runs if is_finished(folders[name])}
-    left = {name: run for name, run in runs.items() if not _is_done(run, folders[name])}
+    # What runs are under hooks is for `ps.train` to say, which asks the model.
+    left = {name: run for name, run in runs.items() if hooks or not _is_done(run, folders[name])}
     failed: dict[str, Failure] = {}
     with tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", unit="run", disable=not progress) as bar:
-        for name, failure in _outcomes(left, folders, n_jobs, backend):
+        for name, failure in _outcomes(left, folders, n_jobs, backend, hooks):
             if failure is not None:
                 failed[name] = failure
             bar.update()
@@ -119,7 +123,11 @@ def train_many(
 
 
 def _outcomes(
-    runs: Mapping[str, RunConfig], folders: Mapping[str, Path], n_jobs: int | None, backend: str | None
+    runs: Mapping[str, RunConfig],
+    folders: Mapping[str, Path],
+    n_jobs: int | None,
+    backend: str | None,
+    hooks: Sequence[Hook],
 ) -> Iterator[tuple[str, Failure | None]]:
     """Yield each run's name, as it ends, with the reason if it failed."""
     if not runs:
@@ -127,7 +135,8 @@ def _outcomes(
     waiting = dict.fromkeys(runs)
     parallel = Parallel(n_jobs=n_jobs, backend=backend, return_as="generator_unordered", batch_size=1)
     try:
-        for name, failure in parallel(delayed(_train_one)(name, run, folders[name]) for name, run in runs.items()):
+        jobs = (delayed(_train_one)(name, run, folders[name], hooks) for name, run in runs.items())
+        for name, failure in parallel(jobs):
             del waiting[name]
             if failure is None and not is_finished(folders[name]):
                 failure = ("RunError", f"a worker finished it, but {str(folders[name])!r} is not visible here")
@@ -137,11 +146,11 @@ def _outcomes(
             yield name, (type(error).__name__, f"not finished, the workers stopped: {error}")
 
 
-def _train_one(name: str, run: RunConfig, folder: Path) -> tuple[str, Failure | None]:
+def _train_one(name: str, run: RunConfig, folder: Path, hooks: Sequence[Hook]) -> tuple[str, Failure | None]:
     try:
         with _ONE_AT_A_TIME:
             model = _model(run.model, run.device, run.dtype, _files(run.model))
-            train(model, run.prompt.copy(), run.task, run.config, folder, False)
+            train(model, run.prompt.copy(), run.task, run.config, folder, False, hooks)
     except Exception as error:  # of any kind: it belongs into the table of what failed, and must not stop the others
         return name, (type(error).__name__, str(error))
     return name, None

@@ -149,7 +149,10 @@ class Loop:
         if not (math.isfinite(loss) and math.isfinite(gradient)):
             self._stop(step, f"loss {loss}, gradient norm {gradient}", rate, self.parts)
         self.good = [parameter.detach().clone() for parameter in self.prompt.parameters()]
-        self.optimizer.step()
+        try:
+            self.optimizer.step()
+        except RuntimeError as error:  # numbers that the parameters' type cannot hold
+            self._stop(step, f"loss {loss}, and the optimizer cannot take the step ({error})", rate, self.parts)
         norm = _norm(self.prompt)
         if not math.isfinite(norm):
             self._stop(step, f"loss {loss}, but the prompt's norm is not finite after the update", rate, self.parts)

@@ -26,7 +26,7 @@ from promptscope.training.loop import Loop
 from promptscope.training.order import batch_indices
 from promptscope.training.reload import model_source
 from promptscope.training.run import Run
-from promptscope.training.train import Job
+from promptscope.training.single import Job
 
 
 @checked()

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from promptscope.checks import checked
 from promptscope.errors import RunError
 from promptscope.files import read_json
 from promptscope.prompts import Prompt, load_prompt
@@ -29,6 +30,7 @@ class Run:
     Raises RunError for a folder that is not a run, or whose run is not finished.
     """
 
+    @checked()
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.description: dict[str, Any] = read_description(self.folder)

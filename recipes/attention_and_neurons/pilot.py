@@ -22,6 +22,7 @@ from recipes.attention_and_neurons.scores import main_metric
 from recipes.attention_and_neurons.settings import PRESETS, Settings
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import make_prompt, train_config
+from recipes.common import balanced_order
 from recipes.common.presets import add_preset_options, chosen_settings
 
 
@@ -31,7 +32,7 @@ def pilot(
     """Train a prompt of each variant at each of its *rates*; return one line for each."""
     model = ps.load_model(settings.model, dtype=settings.dtype or None)
     tasks, _ = choose_records(settings, load_tasks(settings, data), model)
-    records = tasks[name].split("train")
+    records = balanced_order(tasks[name].split("train"), settings.seeds[0])
     splits = {"train": records[:-held_out], "held_out": records[-held_out:]}
     task = replace(tasks[name], splits=splits, source=None)
     metric, seed = main_metric(task), settings.seeds[0]

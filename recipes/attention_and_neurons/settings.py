@@ -62,7 +62,8 @@ class Settings:
     - `steps`, `batch_size`: of every task; 0: the paper's epochs and batch size, by task.
     - `learning_rate` of v1, `deep_learning_rate` of v2 and its groups of layers: the paper prints none.
     - `held_out`: share of a data set without a test split that becomes it.
-    - `train_limit`, `scored`, `probed`: records that are trained on, scored, and probed; 0: all.
+    - `train_limit`, `scored`, `probed`: records that are trained on, scored, and probed, drawn with as many of each
+      label; 0: all.
     - `longest`: records of more tokens (of the model's tokenizer, without label) are left out; 0: none are.
     - `first_n`: tokens that the attention variability looks at; `first_n_concepts` for commonsense generation.
     - `layers`: where the groups of layers of the ablation come from: `paper` (24 layers only) or `measured`.

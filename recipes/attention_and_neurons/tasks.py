@@ -10,6 +10,7 @@ from promptscope.tasks import Record
 from promptscope.tasks.specials import Specials
 from recipes import common
 from recipes.attention_and_neurons.settings import KNOWN, Settings
+from recipes.common import drawn
 
 
 def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
@@ -33,23 +34,24 @@ def choose_records(
 ) -> tuple[dict[str, ps.Task], list[str]]:
     """Return the tasks with the records that the preset asks for, and a note on those that are too long.
 
+    Where fewer records are trained on, scored or probed than there are, they are drawn with as many of each label.
+
     Raises:
         TaskError: a split has no record that is short enough.
     """
     chosen, notes = {}, []
-    specials = paper_specials(model.tokenizer) if model.family.kind == "causal" else {}
     for name, task in tasks.items():
-        if specials:
-            task = replace(task, template=replace(task.template, specials={**specials, **task.template.specials}))
         splits = {split: _short(task, split, model, settings.longest) for split in ("train", "test")}
         lost = {split: len(task.split(split)) - len(short) for split, short in splits.items()}
         if any(lost.values()):
             counts = (f"{n} of {len(task.split(split))} in {split}" for split, n in lost.items())
             notes.append(f"{name}: records of more than {settings.longest} tokens, {' and '.join(counts)}")
-        if settings.train_limit:
-            splits["train"] = splits["train"][: settings.train_limit]
-        changed = splits["train"] != task.split("train") or any(lost.values())
-        chosen[name] = replace(task, splits={**task.splits, **splits}, source=None) if changed else task
+            task = replace(task, splits={**task.splits, **splits}, source=None)
+        limits = {"train": settings.train_limit, "test": max(settings.scored, settings.probed)}
+        if not (settings.scored and settings.probed):  # one of them takes all, in an order of which the other takes n
+            limits["test"] = len(splits["test"]) if settings.scored or settings.probed else 0
+        limits = {split: n for split, n in limits.items() if n and (split == "test" or n < len(splits[split]))}
+        chosen[name] = drawn(task, settings.seeds[0], **limits) if limits else task
     return chosen, notes
 
 

@@ -11,7 +11,7 @@ from recipes.common.findings import Finding, Number, absent, finding_table, judg
 from recipes.common.presets import add_preset_options, chosen_settings
 from recipes.common.published import Explanation, PublishedError, compare, explain, read_published
 from recipes.common.results import Results
-from recipes.common.splits import balanced_order, drawn, few_shot, with_train_and_test
+from recipes.common.splits import balanced_order, drawn, few_shot, with_train_and_test, with_validation
 from recipes.common.tasks import folder_of, load_tasks
 
 __all__ = [
@@ -45,4 +45,5 @@ __all__ = [
     "read_published",
     "recipe_parser",
     "with_train_and_test",
+    "with_validation",
 ]

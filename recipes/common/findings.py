@@ -151,6 +151,13 @@ def finding_table(findings: Sequence[Finding]) -> pd.DataFrame:
     return pd.DataFrame([asdict(one) for one in findings])
 
 
+def claim_summary(findings: Sequence[Finding]) -> pd.DataFrame:
+    """Return what a page shows of them: one line for each claim, over tasks or of the whole."""
+    whole = [one for one in findings if one.where.startswith(("over", "all"))]
+    columns = ["claim", "section", "verdict", "number", "low", "high", "meaning"]
+    return finding_table(whole)[columns] if whole else pd.DataFrame(columns=columns)
+
+
 def tally(findings: Sequence[Finding] | pd.DataFrame) -> Mapping[str, int]:
     """Return how many findings have which verdict."""
     verdicts = findings["verdict"] if isinstance(findings, pd.DataFrame) else [one.verdict for one in findings]

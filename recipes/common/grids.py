@@ -133,3 +133,13 @@ def paired(scores: pd.DataFrame, first: str, second: str, task: str, column: str
     of_task = scores[scores["task"] == task]
     a, b = (of_task[of_task["variant"] == name].groupby("seed")[column].mean() for name in (first, second))
     return (a - b).dropna().tolist()
+
+
+def summary(scores: pd.DataFrame) -> pd.DataFrame:
+    """Return mean and standard deviation over seeds by group, variant, task and rate."""
+    by = ["group", "variant", "task", "rate"]
+    table = scores.groupby(by, sort=False).agg(
+        score=("score", "mean"), score_std=("score", "std"), norm=("norm_end", "mean"), seeds=("seed", "nunique"),
+        parameters=("parameters", "first"),
+    )  # fmt: skip
+    return table.reset_index()

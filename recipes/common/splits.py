@@ -36,6 +36,14 @@ def with_train_and_test(task: ps.Task, held_out: float = 0.2) -> ps.Task:
     return replace(task, splits={"train": train, **kept, "test": test}, source=None)
 
 
+def with_validation(tasks: dict[str, ps.Task], share: float = 0.2) -> dict[str, ps.Task]:
+    """Return the tasks with a validation split each, cut from the training records where there is none."""
+    return {
+        name: task if "validation" in task.splits else task.with_splits(validation=share)
+        for name, task in tasks.items()
+    }
+
+
 def balanced_order(records: Sequence[Record], seed: int = 0) -> tuple[Record, ...]:
     """Return the records in a random order whose first n are a balanced draw, for every n.
 

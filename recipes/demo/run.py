@@ -4,7 +4,8 @@
 
 For two tasks in two languages: train an input-level prompt (v1) and a deep one (v2), score them on held-out inputs
 beside the frozen model and random prompts of the same norms, and measure where they move attention. Writes
-report.html, scores.csv, heads.csv and results.json. Kill it whenever you like: it goes on where it stopped.
+report.html, scores.csv, heads.csv and results.json; at the end explain.html, a causal account of the first task's two
+prompts. Kill it whenever you like: it goes on where it stopped.
 """
 
 import argparse
@@ -40,9 +41,10 @@ class Settings:
     seed: int = 0
     scored: int | None = None  # held-out records that are scored; None: all
     probed: int = 100  # held-out inputs that are probed
+    explained: int = 32  # held-out inputs of the causal account
 
 
-QUICK = {"tasks": ("capital_en", "continent_ko"), "length": 4, "steps": 3, "scored": 12, "probed": 12}
+QUICK = {"tasks": ("capital_en", "continent_ko"), "length": 4, "steps": 3, "scored": 12, "probed": 12, "explained": 4}
 CONDITIONS = ("frozen model", "random v1", "v1", "random v2", "v2")
 
 
@@ -94,6 +96,34 @@ def score(
         records = task.split("test")[: len(answers)]
         right[condition] = [a.strip() in r.references for a, r in zip(answers, records, strict=True)]
     return right
+
+
+def account_for(
+    model: ps.HookedModel, runs: Mapping[str, Mapping[str, ps.Run]], settings: Settings, out: Path
+) -> dict[str, list[str]]:
+    """Explain the first task's prompts on a page of their own, side by side; return what it says of them."""
+    name = settings.tasks[0]
+    task, pair = ps.load_task(name), {kind: run.prompt for kind, run in runs[name].items()}
+    page = out / "explain.html"
+
+    def explained() -> dict[str, list[str]]:
+        limits = replace(ps.account.QUICK, limit=settings.explained, few=min(16, settings.explained))
+        other = {f"{of}, v1": others["v1"].prompt for of, others in runs.items() if of != name}
+        accounts = [
+            ps.explain(model, prompt, task, f"{name}, {kind}", others=other if kind == "v1" else None, settings=limits)
+            for kind, prompt in pair.items()
+        ]
+        for account, kind in zip(accounts, pair, strict=True):
+            account.save(out / "explain" / kind)
+        ps.account.account_page(accounts).write(page)
+        return {a.name: [s for part in a.parts.values() for s in part.sentences] for a in accounts}
+
+    identity = identity_of(model)
+    key = {f"{of}, {kind}": decided_by(identity, run.prompt, task, explained=settings.explained)
+           for of, others in runs.items() for kind, run in others.items()}  # fmt: skip
+    if not page.exists():
+        (out / "explain" / "said.json").unlink(missing_ok=True)
+    return Computed(out / "explain").get("said", key, explained)
 
 
 def share_out(arguments: argparse.Namespace, settings: Settings) -> None:
@@ -177,12 +207,14 @@ def main() -> None:
     histories = {f"{name}, {kind}": run.history for name, pair in runs.items() for kind, run in pair.items()}
     page = make_page(model, asdict(settings), shown, scores, probed, kl, variability, heads, histories)
     page.write(out / "report.html")
+    account_for(model, runs, settings, out)
 
     for name, conditions in right.items():
         print(f"{name}: " + ", ".join(f"{c} {sum(hits) / len(hits):.0%}" for c, hits in conditions.items()))
     print("\nThe three most interesting numbers:")
     for finding in numbers:
         print(f"  {finding.value}  {finding.label} ({finding.detail})")
+    print(f"What the first task's prompts act through: {(out / 'explain.html').resolve()}")
     print(f"The report: {(out / 'report.html').resolve()}  ({time.perf_counter() - begun:.0f} s)")
 
 

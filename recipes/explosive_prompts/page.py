@@ -7,7 +7,7 @@ LEAD = (
     "need not agree. Added: the control that the paper lacks, plain prompts at the same norms."
 )
 CAPTIONS = {
-    "findings": "The claims by task (intervals over seeds), then over tasks. A number above zero speaks for the claim; "
+    "claims": "The claims over tasks; by task they are in findings.csv. A number above zero speaks for the claim; "
     "holds: the whole 95 % interval lies above zero.",
     "parameters": "Trained numbers from formulas beside the printed ones. The paper cuts digits off.",
     "means": "Test scores in per cent, means over seeds, all methods at one learning rate.",

@@ -7,8 +7,9 @@ import pandas as pd
 import promptscope as ps
 from recipes.common import Results, compare, cost, finding_table, load_tasks, read_published
 from recipes.common.baselines import baseline_table
-from recipes.common.findings import tally
-from recipes.common.grids import Planned, at_own_best_rate, best_prompt, score_table, train_planned
+from recipes.common.curves import curve_figure
+from recipes.common.findings import claim_summary, tally
+from recipes.common.grids import Planned, at_own_best_rate, best_prompt, score_table, summary, train_planned
 from recipes.explosive_prompts import figures
 from recipes.explosive_prompts.control import started_at_the_norm, swap_table
 from recipes.explosive_prompts.findings import findings
@@ -26,15 +27,16 @@ from recipes.explosive_prompts.page import CAPTIONS, LEAD, TITLE
 from recipes.explosive_prompts.parameters import parameter_table
 from recipes.explosive_prompts.plan import plan, train_config
 from recipes.explosive_prompts.settings import Settings
+from recipes.explosive_prompts.splits import paper_splits, split_cells
 from recipes.explosive_prompts.steps import step_table
-from recipes.explosive_prompts.tables import cells, means, summary
+from recipes.explosive_prompts.tables import cells, means
 
 PUBLISHED = Path(__file__).parent / "published.csv"
 
 
 def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs: int) -> int:
     """Train or read all runs and write the results; return 0, or 1 if runs failed."""
-    tasks = with_validation(load_tasks(settings.tasks, data))
+    tasks = paper_splits(load_tasks(settings.tasks, data))
     groups = plan(settings, tasks)
     model = ps.load_model(settings.model)
     planned: list[Planned] = []
@@ -62,13 +64,14 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     scores = score_table(model, planned, runs, out / "scores", limit)
     swaps = swap_table(model, tasks, planned, runs, out / "swaps", limit)
     steps = step_table(model, tasks, planned, runs)
-    _tables(results, scores, settings, baselines)
+    _tables(results, scores, settings, tasks, baselines)
     _measures(results, model, tasks, planned, runs, settings, out)
     results.table("swaps", swaps)
     results.table("steps", steps)
     results.figure("step_length", figures.step_figure(steps))
     found_claims = findings(scores, swaps, steps)
     results.table("findings", finding_table(found_claims))
+    results.table("claims", claim_summary(found_claims))
     page = results.report(TITLE, LEAD, CAPTIONS)
     for verdict, n in tally(found_claims).items():
         page.number(verdict, str(n), "claims by task and over tasks")
@@ -76,28 +79,19 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     results.finish(
         {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)} | cost(out)
     )
-    shown = results.tables["findings"]
-    print(
-        shown[shown["where"].str.startswith("over")][["claim", "verdict", "number", "low", "high"]].to_string(
-            index=False
-        )
-    )
+    print(results.tables["claims"].drop(columns="meaning").to_string(index=False))
     print(f"Report: {(out / 'report.html').resolve()}")
     return 1 if len(failures) else 0
 
 
-def with_validation(tasks: dict[str, ps.Task], share: float = 0.2) -> dict[str, ps.Task]:
-    """Return the tasks with a validation split each, cut from the training records where there is none."""
-    return {
-        name: task if "validation" in task.splits else task.with_splits(validation=share)
-        for name, task in tasks.items()
-    }
-
-
-def _tables(results: Results, scores: pd.DataFrame, settings: Settings, baselines: pd.DataFrame) -> None:
+def _tables(
+    results: Results, scores: pd.DataFrame, settings: Settings, tasks: dict[str, ps.Task], baselines: pd.DataFrame
+) -> None:
     published = read_published(PUBLISHED)
     for table, found in cells(scores, settings, baselines).items():
         results.comparison(table, compare(published[published["table"] == table], found, decimals=1))
+    of_splits = published[published["table"] == "5"]
+    results.comparison("5", compare(of_splits, split_cells(tasks), decimals=0))
     results.table("scores", scores)
     results.table("summary_of_runs", summary(scores))
     results.table("parameters", parameter_table())
@@ -119,11 +113,11 @@ def _tables(results: Results, scores: pd.DataFrame, settings: Settings, baseline
         part = scores[scores["group"] == group].assign(method="EPT")
         part[x] = part["variant"].astype(int)
         results.figure(
-            name, figures.curve_figure(part, x, "score", "method", title, "test score · bars: range over seeds", log)
+            name, curve_figure(part, x, "score", "method", title, "test score · bars: range over seeds", log)
         )
     results.figure(
         "figure_8",
-        figures.curve_figure(
+        curve_figure(
             rates.rename(columns={"rate": "learning rate"}), "learning rate", "score", "variant",
             "Learning rates (Figure 8)", "test score · bars: range over seeds", True,
         ),
@@ -151,15 +145,11 @@ def _measures(
     title = "norm along training (Figures 2, 11)"
     results.figure(
         "figure_2",
-        figures.curve_figure(
-            norms, "step", "norm", "method", title.capitalize(), "L2 norm, mean over seeds", False, True
-        ),
+        curve_figure(norms, "step", "norm", "method", title.capitalize(), "L2 norm, mean over seeds", False, True),
     )
     results.figure(
         "figure_2_score",
-        figures.curve_figure(
-            norms, "step", "validation", "method", "Validation score (Figures 2, 11)", "mean over seeds"
-        ),
+        curve_figure(norms, "step", "validation", "method", "Validation score (Figures 2, 11)", "mean over seeds"),
     )
     task = next(iter(tasks))
     first = {
@@ -174,7 +164,7 @@ def _measures(
     results.table("repetitions", repetitions)
     results.figure(
         "figure_4",
-        figures.curve_figure(
+        curve_figure(
             repetitions,
             "times",
             "score",

@@ -33,16 +33,6 @@ def means(scores: pd.DataFrame, rows: str = "variant") -> pd.DataFrame:
     return table.assign(Avg=table.mean(axis=1))
 
 
-def summary(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return mean and standard deviation over seeds by group, variant, task and rate."""
-    by = ["group", "variant", "task", "rate"]
-    table = scores.groupby(by, sort=False).agg(
-        score=("score", "mean"), score_std=("score", "std"), norm=("norm_end", "mean"), seeds=("seed", "nunique"),
-        parameters=("parameters", "first"),
-    )  # fmt: skip
-    return table.reset_index()
-
-
 def cells(scores: pd.DataFrame, settings: Settings, baselines: pd.DataFrame) -> dict[str, Cells]:
     """Return what can stand beside Tables 1, 2, 3, 4 and 6; averages only where a suite is complete.
 

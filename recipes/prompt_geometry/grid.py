@@ -33,7 +33,9 @@ def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
     """
     template = ps.Template(settings.source, settings.target) if settings.source else None
     tasks = common.load_tasks(settings.tasks, data, find=_path_of, template=template)
-    return {task_name(name): task for name, task in tasks.items()}
+    # What is scored is drawn with as many of each label, where there are labels: files are often sorted.
+    n = settings.scored
+    return {task_name(name): common.drawn(task, settings.seed, test=n) if n else task for name, task in tasks.items()}
 
 
 def _path_of(name: str, data: Path | None) -> Path | None:

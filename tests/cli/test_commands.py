@@ -1,13 +1,16 @@
 """Every command on a run, from another working directory than the one it was trained in."""
 
+import dataclasses
 import json
 from inspect import signature
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import typer
 
 import promptscope as ps
+from promptscope.cli import app
 from promptscope.cli.train import train
 from tests.cli.conftest import run_command
 
@@ -147,3 +150,20 @@ def test_defaults_are_those_of_python() -> None:
     assert {name: ours[name].default for name in shared} == {name: theirs[name].default for name in shared}
     for name in ("length", "tied"):
         assert ours[name].default == signature(ps.DeepPrompt).parameters[name].default
+
+
+def test_every_setting_of_a_training_is_an_option(workplace: Path, tmp_path: Path, monkeypatch) -> None:
+    """All fields of TrainConfig, by their names, with their defaults; those that were once left out reach the run."""
+    command = typer.main.get_command(app).commands["train"]
+    options = {option.name: option for option in command.params}
+    for field in dataclasses.fields(ps.TrainConfig):
+        assert options[field.name].default == field.default
+        assert options[field.name].help
+    monkeypatch.chdir(workplace)
+    done = run_command(
+        *("train", "--model", "model", "--task", "reviews", "--verbalizer", "labels", "--length", "2", "--steps", "1"),
+        *("--betas", "0.5", "0.75", "--padding", "left", "--max-length", "9", "--out", tmp_path / "run"),
+    )
+    assert done.exit_code == 0, done.stderr
+    config = ps.Run(tmp_path / "run").config
+    assert (config.betas, config.padding, config.max_length) == ((0.5, 0.75), "left", 9)

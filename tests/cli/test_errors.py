@@ -29,6 +29,17 @@ GOOD = {"--model": "model", "--task": "reviews", "--verbalizer": "labels", "--le
         ({"--verbalizer": "positive"}, "LABEL=WORD"),
         ({"--verbalizer": "positive=good"}, "negative"),
         ({"--init": "prompt:nowhere"}, "no prompt folder"),
+        ({"--layers": "0-99999999999", "--prompt": "v2"}, "--layers counts layers of a model"),
+        ({"--layers": "3-1", "--prompt": "v2"}, "counts backwards: write 1-3"),
+        ({"--layers": "\u00b2", "--prompt": "v2"}, "--layers takes numbers"),
+        ({"--test-share": "inf"}, "Cannot cut"),
+        ({"--validation-share": "nan"}, "Cannot cut"),
+        ({"--test-share": "-0.1"}, "Cannot cut"),
+        ({"--device": "meta"}, "holds no numbers"),
+        ({"--learning-rate": "inf"}, "learning_rate"),
+        ({"--task": "\udcff"}, "There is no task"),
+        ({"--task": "word " * 200}, "There is no task"),
+        ({"--model": "m" * 5000}, "no model"),
     ],
 )
 def test_mistakes_in_train(
@@ -56,6 +67,7 @@ def test_mistakes_in_train(
         (["probe", "runs/v1", "--prompt", "none", "--out", "p"], "needs a prompt"),
         (["inspect", "model"], "neither prompt.json"),
         (["report", "runs/v1", "model", "--out", "r.html"], "not a run"),
+        (["report", "runs/v1", "--split", "tset", "--out", "r.html"], "Did you mean 'test'?"),
     ],
 )
 def test_mistakes_elsewhere(workplace: Path, monkeypatch: pytest.MonkeyPatch, arguments: list[str], says: str) -> None:

@@ -118,7 +118,7 @@ def test_an_adapter_of_another_kind_of_model(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("family", "prompt", "message"),
     [
-        ("bert", SoftPrompt(2), "no task type for masked language models"),
+        ("bert", DeepPrompt(2), "masked models such as"),
         ("gpt2", DeepPrompt(2, layers=[0, 2]), r"all 3 layers, this prompt only \[0, 2\]"),
         ("t5", DeepPrompt(2), r"decoder's self-attention only, this prompt \['encoder', 'decoder', 'cross'\]"),
         ("t5", DeepPrompt(2, parts=["encoder"]), "decoder's self-attention only"),

@@ -88,7 +88,7 @@ def test_no_positions(length: int) -> None:
 @pytest.mark.parametrize("length", [2.5, "20"])
 def test_length_is_a_whole_number(length: object, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the type checks of tests would come first
-    with pytest.raises(PromptError, match=f"a whole number of positions.*got length={length!r}"):
+    with pytest.raises(PromptError, match=f"length must be a whole number.*got {length!r}"):
         SoftPrompt(length)  # type: ignore[arg-type]
 
 

@@ -40,9 +40,11 @@ def quick(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
 
 def test_it_ends_with_the_report_and_three_numbers(quick: tuple[Path, str]) -> None:
     out, printed = quick
-    *_, heading, first, second, third, last = printed.strip().splitlines()
+    *_, heading, first, second, third, account, last = printed.strip().splitlines()
     assert heading == "The three most interesting numbers:"
     assert str((out / "report.html").resolve()) in last
+    assert str((out / "explain.html").resolve()) in account
+    assert "Through what it acts" in (out / "explain.html").read_text(encoding="utf-8")
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     values = {finding["value"] for finding in results["findings"]}
     for line in (first, second, third):
@@ -70,6 +72,7 @@ def test_files_agree_with_each_other(quick: tuple[Path, str]) -> None:
 def test_a_second_call_trains_and_probes_nothing(quick: tuple[Path, str]) -> None:
     out, _ = quick
     before = {path: path.stat().st_mtime_ns for folder in ("runs", "store") for path in (out / folder).rglob("*.safe*")}
+    before[out / "explain.html"] = (out / "explain.html").stat().st_mtime_ns
     assert len(before) > 8
     run_demo(out, "--quick")
     assert {path: path.stat().st_mtime_ns for path in before} == before

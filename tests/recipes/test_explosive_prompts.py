@@ -1,25 +1,32 @@
 """Explosive prompts: counts, the step's formula, the control of the norm, and the whole recipe on a small grid."""
 
 import json
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from transformers import T5Config, T5ForConditionalGeneration
 
 import promptscope as ps
 from promptscope.prompts.reparameterisation import UnderParameterised
-from recipes.common import few_shot, read_published
+from recipes.common import few_shot, load_tasks, read_published
 from recipes.common.grids import at_own_best_rate
 from recipes.explosive_prompts.control import rescaled
 from recipes.explosive_prompts.measures import repeated, transfer_correlation
 from recipes.explosive_prompts.parameters import parameter_table
+from recipes.explosive_prompts.plan import plan
 from recipes.explosive_prompts.regenerate import PUBLISHED
 from recipes.explosive_prompts.run import main
 from recipes.explosive_prompts.settings import PRESETS
+from recipes.explosive_prompts.splits import paper_splits
 from recipes.explosive_prompts.steps import predicted_step
 from recipes.explosive_prompts.tables import NAMES, cells
+from tests.tiny_models import hooked
 
 
 def test_counts_are_the_printed_ones() -> None:
@@ -40,6 +47,101 @@ def test_paper_preset_names_the_papers_tasks() -> None:
     assert {NAMES[name] for name in PRESETS["paper"].tasks} == set(
         read_published(PUBLISHED).query("table == '5'")["row"]
     )
+
+
+HUB_COLUMNS: dict[str, dict[str, Any]] = {
+    "superglue/boolq": {"passage": "p", "question": "q", "label": [0, 1]},
+    "superglue/cb": {"premise": "p", "hypothesis": "h", "label": ["entailment", "contradiction", "neutral"]},
+    "superglue/wic": {"word": "w", "sentence1": "a", "sentence2": "b", "label": [0, 1]},
+    "superglue/wsc": {"text": "t", "span1_text": "a", "span2_text": "b", "label": [0, 1]},
+    "superglue/multirc": {"paragraph": "p", "question": "q", "answer": "a", "label": [0, 1]},
+    "cola": {"sentence": "s", "label": ["acceptable", "unacceptable"]},
+    "mrpc": {"sentence1": "a", "sentence2": "b", "label": ["equivalent", "not_equivalent"]},
+    "rte": {"sentence1": "a", "sentence2": "b", "label": ["entailment", "not_entailment"]},
+    "stsb_score": {"sentence1": "a", "sentence2": "b", "label": [1.3, 4.75]},
+    "mnli": {"premise": "p", "hypothesis": "h", "label": ["entailment", "contradiction", "neutral"]},
+    "qnli": {"question": "q", "sentence": "s", "label": ["entailment", "not_entailment"]},
+    "qqp": {"question1": "a", "question2": "b", "label": [0, 1]},
+    "sst2": {"sentence": "s", "label": ["positive", "negative"]},
+    **{
+        f"mrqa/{name}": {"subset": subset, "context": "c", "question": "q", "answers": [["an answer"]]}
+        for name, subset in (("nq", "NaturalQuestionsShort"), ("hotpotqa", "HotpotQA"), ("searchqa", "SearchQA"),
+                             ("newsqa", "NewsQA"))
+    },
+    "winogrande": {"sentence": "a _", "option1": "x", "option2": "y", "answer": ["1", "2"]},
+    "yelp_polarity": {"text": "t", "label": ["1", "2"]},
+    "scitail": {"premise": "p", "hypothesis": "h", "label": ["entails", "neutral"]},
+    "paws_wiki": {"sentence1": "a", "sentence2": "b", "label": [0, 1]},
+}  # fmt: skip
+
+
+def hub_folders(folder: Path, names: Sequence[str], n: int = 20) -> Path:
+    """Write the Hub's columns of each data set to FOLDER/NAME."""
+    for name in names:
+        columns = HUB_COLUMNS[name]
+        varied = "answer" if "answer" in columns and isinstance(columns["answer"], list) else "label"
+        varied = varied if varied in columns else "answers"
+        for split in ("train", "validation", "test") if name in ("mrpc", "scitail", "paws_wiki") else ("train", "test"):
+            values = columns[varied]
+            words = {k: v for k, v in columns.items() if k != varied}
+            rows = [
+                {k: f"{v} {split} {i}" if k != "subset" else v for k, v in words.items()}
+                | {varied: values[i % len(values)]}
+                for i in range(n)
+            ]
+            (folder / name).mkdir(parents=True, exist_ok=True)
+            (folder / name / f"{split}.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return folder
+
+
+def test_the_paper_preset_plans_all_its_runs_from_the_hubs_columns(tmp_path: Path) -> None:
+    """Every data set is read, split by the rules of Table 5, and encoded; every run has its prompt and settings."""
+    settings = PRESETS["paper"]
+    data = hub_folders(tmp_path, settings.tasks)
+    tasks = paper_splits(load_tasks(settings.tasks, data))
+    assert len(tasks) == 21
+    sizes = {name: tuple(len(task.split(s)) for s in ("train", "validation", "test")) for name, task in tasks.items()}
+    assert sizes["superglue/boolq"] == sizes["scitail"] == sizes["mrqa/hotpotqa"] == (20, 10, 10)
+    assert sizes["mnli"] == sizes["superglue/multirc"] == (18, 2, 20) and sizes["mrpc"] == (20, 20, 20)
+    model = ps.load_model("embedded-seq2seq")
+    for task in tasks.values():
+        assert len(task.encode(model.tokenizer, "seq2seq", "test", decoder_start_id=0)) in (10, 20)
+    groups = plan(replace(settings, shots=(4,)), tasks)
+    assert len(groups["main"]) == 7 * 21 * 3 and len(groups["rates"]) == 5 * 21 * 3 * 4
+    assert len({one.name for group in groups.values() for one in group}) == sum(map(len, groups.values()))
+    assert groups["main"][0].config.steps == 30_000
+
+
+def test_splits_have_the_sizes_of_table_5() -> None:
+    """With as many records as the data sets have: QQP, SST-2, Yelp and the halved CoLA."""
+
+    def sizes(name: str, train: int, test: int) -> tuple[int, ...]:
+        splits = {k: [{"text": "x", "label": i % 2} for i in range(n)] for k, n in (("train", train), ("test", test))}
+        task = paper_splits({name: ps.Task.from_records(splits)})[name]
+        return tuple(len(task.split(split)) for split in ("train", "validation", "test"))
+
+    published = read_published(PUBLISHED).query("table == '5'").set_index(["row", "column"])["published"].astype(int)
+    for name, train, test in (("sst2", 67_349, 872), ("cola", 8_551, 1_043), ("rte", 2_490, 277)):
+        assert sizes(name, train, test) == tuple(published[NAMES[name]][["train", "validation", "test"]])
+
+
+@pytest.mark.slow
+def test_the_paper_preset_runs_on_a_random_t5_and_folders(tmp_path: Path) -> None:
+    """Two of its data sets and a step of everything, on a T5 of random weights with sentinels."""
+    folder = tmp_path / "t5"
+    hooked("t5").twin.save_pretrained(folder)
+    ps.load_model("embedded-seq2seq").tokenizer.save_pretrained(folder)
+    config = json.loads((folder / "config.json").read_text())
+    config["vocab_size"] = 4096
+    T5ForConditionalGeneration(T5Config(**config)).save_pretrained(folder)
+    data = hub_folders(tmp_path / "data", ("superglue/boolq", "sst2"), 24)
+    small = [f"model={folder}", 'tasks=["superglue/boolq", "sst2"]', "steps=2", "few_shot_steps=1", "evaluate_every=1"]
+    small += ["seeds=[0, 1]", "rates=[0.3]", "widths=[1]", "lengths=[1]", 'structures=["relu"]', "shots=[4]", "draws=1"]
+    small += ["hidden=8", 'baselines=["lora"]', "repeats=1"]
+    out = tmp_path / "out"
+    assert main(["--preset", "paper", "--out", str(out), "--data", str(data), "--set", *small]) == 0
+    assert pd.read_csv(out / "failed.csv").empty
+    assert (pd.read_csv(out / "table_1.csv")["computed"].notna()).any()
 
 
 @pytest.mark.parametrize("seed", range(3))

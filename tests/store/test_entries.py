@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from promptscope.errors import StoreError
+from promptscope.files import content_hash
 from promptscope.store import ActivationStore
 from tests.probe_inputs import Residual, TokenNorms
 
@@ -101,8 +102,9 @@ def test_an_index_of_another_key_is_refused(tmp_path):
     fill(ragged_entry(tmp_path))
     (path,) = tmp_path.glob("*/index.json")
     index = json.loads(path.read_text())
+    del index["checksum"]
     index["key"]["prompt"] = "another"
-    path.write_text(json.dumps(index))
+    path.write_text(json.dumps({**index, "checksum": content_hash(index)}))
     with pytest.raises(StoreError, match="something else than its name says"):
         ragged_entry(tmp_path)
 

@@ -11,7 +11,9 @@ from promptscope.errors import TaskError
 from promptscope.tasks import Task, list_tasks, load_task, registry
 from promptscope.tasks.known import KNOWN
 
-LOCAL = [name for name in KNOWN if name != "klue_ynat"]  # the only one without a sample
+NOT_AT_HAND = {"klue_ynat", "qqp", "rte", "stsb_score", "paws_wiki", "scitail", "yelp_polarity"}
+# MultiRC's samples count passages, not answers: it has a test of its own.
+LOCAL = [n for n in KNOWN if n not in NOT_AT_HAND and not n.startswith("mrqa/") and n != "superglue/multirc"]
 
 
 def write(folder: Path, rows: list[dict], split: str = "train") -> Path:
@@ -77,6 +79,38 @@ def test_question_answering_has_all_answers_and_no_answer(shared_data: Path) -> 
     assert task.score([record.references[-1] for record in records], "test")["squad_f1"] == 1
 
 
+def test_multirc_has_a_record_for_each_answer(shared_data: Path) -> None:
+    rows = [json.loads(line) for line in (shared_data / "superglue/multirc/test.jsonl").read_text().splitlines()]
+    answers = [a for row in rows for question in row["passage"]["questions"] for a in question["answers"]]
+    records = load_task("superglue/multirc", path=shared_data / "superglue" / "multirc").split("test")
+    assert [r.label for r in records] == [str(bool(a["label"])) for a in answers] and len(records) > len(rows)
+    assert rows[0]["passage"]["questions"][0]["question"] in records[0].text("text")
+
+
+def test_scores_are_written_in_steps_and_compared_as_they_are(shared_data: Path) -> None:
+    task = load_task("stsb_score", path=shared_data / "stsb")
+    records = task.split("test")
+    assert all(float(r.label or 0) == pytest.approx(round(float(r.references[0]) * 5) / 5) for r in records)
+    assert 0.99 < task.score([r.label for r in records], "test")["pearson"] < 1
+
+
+def test_one_set_of_a_source_of_several(tmp_path: Path) -> None:
+    rows = [{"subset": s, "context": s, "question": "q", "answers": ["a"]} for s in ("SQuAD", "NewsQA", "SQuAD")]
+    for split in ("train", "test"):
+        write(tmp_path, rows, split)
+    assert [r.text("text1") for r in load_task("mrqa/squad", tmp_path).split("train")] == ["SQuAD", "SQuAD"]
+    with pytest.raises(TaskError, match="has subset 'SearchQA'; the rows have NewsQA, SQuAD"):
+        load_task("mrqa/searchqa", tmp_path)
+
+
+def test_an_empty_answer_is_right_in_squad_2_and_never_in_mrqa() -> None:
+    rows = [{"text1": "c", "text2": "q", "references": ["the"]}]
+    task = Task.from_records(rows, "pair", metric=["squad", "mrqa"])
+    scores = task.score([""], "train")
+    assert scores["squad_f1"] == 1.0 and scores["mrqa_f1"] == 0.0
+    assert task.score(["the red the"], "train")["mrqa_f1"] == 0.0
+
+
 def test_folder_that_names_a_known_set_is_read_as_that_one(shared_data: Path) -> None:
     assert load_task(shared_data / "nsmc").verbalizer.words == {"positive": "긍정", "negative": "부정"}
 
@@ -103,6 +137,19 @@ def test_folder_that_names_a_known_set_is_read_as_that_one(shared_data: Path) ->
          "2"),
         ("superglue/boolq", "validation", {"question": ["x"], "passage": ["y"], "label": [1]}, ["False", "True"],
          "True"),
+        ("qqp", "validation", {"question1": ["x"], "question2": ["y"], "label": [1]}, ["not_duplicate", "duplicate"],
+         "duplicate"),
+        ("rte", "validation", {"sentence1": ["x"], "sentence2": ["y"], "label": [1]}, ["entailment", "not_entailment"],
+         "not_entailment"),
+        ("stsb_score", "validation", {"sentence1": ["x"], "sentence2": ["y"], "label": [3.75]}, None, "3.8"),
+        ("paws_wiki", "test", {"id": [1], "sentence1": ["x"], "sentence2": ["y"], "label": [1]}, ["0", "1"],
+         "paraphrase"),
+        ("scitail", "test", {"premise": ["x"], "hypothesis": ["y"], "label": ["entails"]}, None, "entailment"),
+        ("yelp_polarity", "test", {"text": ["x"], "label": [1]}, ["1", "2"], "positive"),
+        ("mrqa/nq", "validation", {"subset": ["NaturalQuestionsShort"], "context": ["c"], "question": ["q"],
+                                   "answers": [["A", "B"]]}, None, "A"),
+        ("superglue/multirc", "validation", {"paragraph": ["p"], "question": ["q"], "answer": ["a"], "label": [1]},
+         ["False", "True"], "True"),
         ("superglue/copa", "validation", {"premise": ["p"], "choice1": ["x"], "choice2": ["y"], "question": ["cause"],
                                           "label": [1]}, ["choice1", "choice2"], "2"),
         ("superglue/wsc", "validation", {"text": ["t"], "span1_text": ["x"], "span2_text": ["it"], "label": [0]},

@@ -180,3 +180,15 @@ def test_on_a_dask_cluster(folder: str, tmp_path: Path) -> None:
     assert done.failed[["run", "error"]].values.tolist() == [["no model", "ModelError"]]
     assert (again.n_skipped, list(again.runs)) == (3, list(three(folder)))
     check_numbers(done)
+
+
+def test_runs_under_hooks(folder: str, tmp_path: Path) -> None:
+    hooks = [("blocks.1.attn.hook_z", lambda x, hook: x * 3)]
+    for _ in range(2):
+        done = ps.train_many(three(folder), tmp_path, progress=False, hooks=hooks)
+        assert done.failed.empty
+        alone = ps.train(toy_model("gpt2"), ps.SoftPrompt(3), toy_task(), CONFIG, progress=False, hooks=hooks)
+        pd.testing.assert_series_equal(done.runs["seed 0"].history["loss"], alone.history["loss"], rtol=1e-4)
+    assert done.n_skipped == 3
+    clean = ps.train_many(three(folder), tmp_path, progress=False)
+    assert clean.failed["reason"].str.contains("hooks").all() and len(clean.failed) == 3

@@ -2,6 +2,7 @@
 
 import os
 import signal
+import subprocess
 import sys
 import traceback
 from collections.abc import Callable
@@ -10,6 +11,7 @@ from typing import Any
 
 import pandas as pd
 import pytest
+import torch
 
 import promptscope as ps
 from promptscope import files
@@ -178,3 +180,30 @@ def test_training_goes_on_in_another_folder_from_a_trained_prompt(tmp_path: Path
     assert second.prompt.content_hash() == prompt.content_hash() != first.prompt.content_hash()
     assert second.description["prompt"]["start"] == first.prompt.content_hash()
     assert second.history["loss"].iloc[0] < first.history["loss"].iloc[0]
+
+
+def test_going_on_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> None:
+    run(tmp_path)
+    (tmp_path / "result.json").unlink()  # interrupted just before its end
+    torch.manual_seed(5)
+    before = torch.get_rng_state()
+    run(tmp_path)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_run_without_a_folder_is_gone_with_its_process() -> None:
+    code = (
+        "import promptscope as ps; from tests.training.toy import *; "
+        "config = ps.TrainConfig(steps=1); "
+        "print(ps.train(toy_model('gpt2'), ps.SoftPrompt(2), toy_task(), config, progress=False).folder)"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    folder = ended.stdout.strip().splitlines()[-1]
+    assert "promptscope-run-" in folder and not Path(folder).exists()
+
+
+def test_what_cannot_be_trained_is_said_before_the_first_step(tmp_path: Path) -> None:
+    frozen = ps.SoftPrompt(3).bind(toy_model("gpt2")).requires_grad_(False)
+    with pytest.raises(ps.PromptError, match=r"nothing to train.*requires_grad is False"):
+        run(tmp_path / "r", prompt=frozen)
+    assert not (tmp_path / "r").exists()

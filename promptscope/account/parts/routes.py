@@ -114,13 +114,11 @@ def _set(found: Findings, sets, wanted: float) -> None:
         return
     size = len(sets.heads)
     row = sets.table.set_index("size").loc[size]
-    null = f"; {size} random heads bring {percent(row['random'])}" if np.isfinite(row["random"]) else ""
+    whole = f"One of {sets.n_heads} heads brings" if size == 1 else f"{size} of {sets.n_heads} heads together bring"
+    random = "one random head brings" if size == 1 else f"{size} random heads bring"
+    null = f"; {random} {percent(row['random'])}" if np.isfinite(row["random"]) else ""
     top = names([str(head) for head in sets.heads], 4).replace(", head", " head")
-    found.say(
-        f"{size} of {sets.n_heads} heads patched together bring back "
-        f"{with_interval(row['share'], row['low'], row['high'])}"
-        f"{null}: {top}."
-    )
+    found.say(f"{whole} back {with_interval(row['share'], row['low'], row['high'])}{null}: {top}.")
     found.number("heads that carry 80 %", size)
     found.about["carriers"] = [str(head) for head in sets.heads]
 

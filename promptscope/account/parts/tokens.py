@@ -6,7 +6,7 @@ from scipy.stats import spearmanr
 
 from promptscope.account.part import Findings, names
 from promptscope.account.subject import Subject
-from promptscope.account.wording import percent
+from promptscope.account.wording import percent, signed
 from promptscope.causal.tokens import attribution_of_tokens, keep_tokens_on, redundancy
 from promptscope.errors import PromptscopeError
 from promptscope.interventions import importance, shapley
@@ -50,7 +50,7 @@ def tokens_part(subject: Subject) -> Findings:
         agreement = float(spearmanr(difference, gradient).statistic)
         found.about["gradient_agreement"] = agreement
         good = "agrees with" if agreement > 0.7 else "agrees in part with" if agreement > 0.3 else "does not agree with"
-        found.say(f"The gradient's estimate {good} exact zeroing (rank correlation {agreement:.2f}).".replace("-", "−"))
+        found.say(f"The gradient's estimate {good} exact zeroing (rank correlation {signed(agreement)}).")
         found.number("rank correlation, gradient and exact importance", agreement)
     matter = [int(i) for i in np.flatnonzero(table["difference_low"] > 0)]
     ranked = np.argsort(-difference)

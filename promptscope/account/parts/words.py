@@ -2,7 +2,7 @@
 
 from promptscope.account.part import Findings
 from promptscope.account.subject import Subject
-from promptscope.account.wording import nats, p_words, percent
+from promptscope.account.wording import nats, p_words, percent, signed, with_interval
 from promptscope.causal.words import compare_with_words_on
 
 
@@ -47,23 +47,24 @@ def words_part(subject: Subject) -> Findings:
         best = rows.loc[rows["cosine"].idxmax()]
         found.say(
             f"The shifts of the prompt and of the {words} are most alike after layer {int(best['layer'])}: cosine "
-            f"{best['cosine']:.2f}, a random prompt's {best['random_prompt']:.2f}.".replace("-", "−")
+            f"{signed(best['cosine'])}, a random prompt's {signed(best['random_prompt'])}."
         )
         if small.size.is_clear:
-            share = compared.substitution.values.sel(shift=words)
+            share = compared.substitution.data.sel(shift=words)
             inner = share.isel(layer=slice(None, -1)) if share.sizes["layer"] > 1 else share
-            i = int(inner.fillna(-9).values.argmax())
+            i = int(inner["values"].fillna(-9).values.argmax())
+            value, low, high = (float(inner[name][i]) for name in ("values", "low", "high"))
             null = float(compared.substitution.values.sel(shift="random prompt").isel(layer=i))
-            verdict = (
-                "it does in part what the prompt does"
-                if float(inner[i]) > max(null, 0.2)
-                else "it does not do what the prompt does"
-            )
+            if low > 0.8 and low > null:
+                verdict = "it does what the prompt does"
+            elif low > max(null, 0.0):
+                verdict = "it does in part what the prompt does"
+            else:
+                verdict = "it does not do what the prompt does"
             found.say(
                 f"Added to the plain run in place of the prompt, the shift of the {words} recovers at most "
-                f"{percent(float(inner[i]))} of the prompt's effect (after layer {int(inner['layer'][i])}; a "
-                "random prompt's "
-                f"shift {percent(null)}): {verdict}."
+                f"{with_interval(value, low, high)} of the prompt's effect (after layer {int(inner['layer'][i])}; a "
+                f"random prompt's shift {percent(null)}): {verdict}."
             )
     if not small.size.is_clear:
         found.omit("What words' shifts recover is undefined: the effect is too small to be divided by.")

@@ -6,6 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.base import Probe
@@ -40,6 +41,7 @@ class CheckReport:
         return f"the probe {self.probe!r} passes {len(self.passed)} checks: {', '.join(self.passed)}"
 
 
+@checked()
 def check_probe(
     probe: Probe | str,
     model: HookedModel | None = None,

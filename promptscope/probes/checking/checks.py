@@ -261,7 +261,7 @@ def _sites(bench: Bench) -> list[str]:
 def _noise(x: Tensor, hook: object) -> Tensor:
     """Multiply by numbers around 1; what sums to one over the last dimension does so again."""
     generator = torch.Generator().manual_seed(x.shape[-1])
-    factor = torch.rand(x.shape[-1], generator=generator) + 0.5
+    factor = torch.rand(x.shape[-1], generator=generator, dtype=torch.float32) + 0.5
     new = x * factor.to(x)
     sums = x.sum(dim=-1, keepdim=True)
     if bool(torch.allclose(sums, torch.ones_like(sums), atol=1e-3)) and bool((x >= 0).all()):

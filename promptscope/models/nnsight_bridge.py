@@ -1,0 +1,231 @@
+"""nnsight as the backend: the hook points of TransformerLens over a plain Hugging Face model, run in a trace."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformer_lens.hook_points import HookPoint
+from transformers import PreTrainedModel
+
+from promptscope.errors import ModelError
+from promptscope.models.families import Family
+from promptscope.models.nnsight_table import SPOTS, Spot
+from promptscope.models.twin import share_weights
+
+_THIRDS = {"query": 0, "key": 1, "value": 2}
+
+
+@dataclass(frozen=True, eq=False)
+class Visit:
+    """What a trace does at one hook point: read a value, run the point's hooks on it, put in what they return."""
+
+    point: HookPoint
+    steps: tuple[Any, ...]
+    at: str
+    view: str
+    width: int
+
+
+class NNsightBridge(nn.Module):
+    """Runs a model in an nnsight trace, with TransformerLens' hook points: hooks attach to it as to a bridge.
+
+    Its modules are the hook points, by their names; the model itself, a weight-sharing copy with eager attention, is
+    `original_model`. Only points that have hooks are visited. nnsight is imported when the first one is made: it adds
+    `.save` to every object of the process, and takes over `Tensor.backward` of tensors in a trace.
+
+    Raises:
+        ModelError: a family whose hook points are not known on this backend.
+    """
+
+    backend = "nnsight"
+    original_model: Any
+    _traced: Any
+
+    def __init__(self, twin: PreTrainedModel, family: Family) -> None:
+        super().__init__()
+        spots = SPOTS.get(family.name)
+        if spots is None:
+            raise ModelError(
+                f"backend='nnsight' knows the hook points of {', '.join(SPOTS)}, and this model is of the "
+                f"{family.name} family: use backend='transformer_lens'"
+            )
+        inner = share_weights(twin)
+        inner.set_attn_implementation("eager")  # fused attention has no scores and no pattern to read
+        inner.eval()
+        self.__dict__["original_model"] = inner  # not a module of this one: what hangs on hook points is found here
+        self.__dict__["_traced"] = _wrap(inner)
+        self.cfg = _sizes(twin)
+        n_layers = twin.config.num_hidden_layers
+        self._visits: list[Visit] = []
+        self.hook_dict: dict[str, HookPoint] = {}
+        before = [name for name in spots if "{i}" not in name and not name.startswith(("ln_final", "unembed"))]
+        inside = [name for name in spots if "{i}" in name]
+        after = [name for name in spots if name not in before and name not in inside]
+        for name in before:
+            self._add(name, spots[name])
+        for i in range(n_layers):
+            for name in inside:
+                spot = spots[name]
+                self._add(name.format(i=i), Spot(spot.path.format(i=i), spot.at, spot.view))
+        for name in after:
+            self._add(name, spots[name])
+
+    def _add(self, name: str, spot: Spot) -> None:
+        point = HookPoint()
+        point.name = name
+        *parents, last = name.split(".")
+        home: nn.Module = self
+        for part in parents:
+            if not hasattr(home, part):
+                home.add_module(part, nn.ModuleList() if part == "blocks" else nn.Module())
+            child = getattr(home, part) if not part.isdigit() else None
+            if child is None:
+                assert isinstance(home, nn.ModuleList)
+                while len(home) <= int(part):
+                    home.append(nn.Module())
+                child = home[int(part)]
+            home = child
+        home.add_module(last, point)
+        self.hook_dict[name] = point
+        width = self.cfg.d_head
+        self._visits.append(Visit(point, _steps(self._traced, spot.path), spot.at, spot.view, width))
+
+    def check_hooks_to_add(self, point: HookPoint, name: str, hook: Any, **options: Any) -> None:
+        """Nothing is switched off here."""
+
+    def _gated_hook_reason(self, name: str) -> None:
+        """Nothing is switched off here (what TransformerLens' bridges answer, under their name)."""
+
+    def missing(self, name: str) -> str:
+        """Say of a hook point that is not in the table which backend has it."""
+        return (
+            f" Backend 'nnsight' has the {len(self.hook_dict)} hook points of model.hook_points(), and no others of "
+            "TransformerLens: ps.load_model(..., backend='transformer_lens') may have this one."
+        )
+
+    def forward(self, input_ids: Tensor, **arguments: Any) -> Tensor:
+        """Run the model under the hooks that are attached; returns its logits, with gradient."""
+        inner = self.original_model
+        if inner.training and any(getattr(module, "gradient_checkpointing", False) for module in inner.modules()):
+            raise ModelError(
+                "gradient checkpointing computes layers again outside the trace, without its hooks, and gives wrong "
+                "gradients on backend='nnsight': switch it off, or use backend='transformer_lens'"
+            )
+        visits = [visit for visit in self._visits if visit.point.fwd_hooks or visit.point._forward_hooks]
+        traced = self._traced
+        with traced.trace(input_ids=input_ids, **arguments):
+            _arm(traced, visits)
+            for visit in visits:
+                _visit(traced, visit)
+            logits = traced.output.logits.save()
+        return logits
+
+
+def _wrap(inner: PreTrainedModel) -> Any:
+    try:
+        import nnsight
+    except ImportError as error:
+        raise ModelError(f"backend='nnsight' needs the package nnsight ({error}): pip install nnsight") from error
+    with warnings.catch_warnings():
+        # A submodule called `output` is mounted as `E_output`; the table knows.
+        warnings.simplefilter("ignore", UserWarning)
+        return nnsight.NNsight(inner)
+
+
+def _sizes(twin: PreTrainedModel) -> SimpleNamespace:
+    config = twin.config
+    heads = config.num_attention_heads
+    return SimpleNamespace(
+        d_model=config.hidden_size,
+        n_heads=heads,
+        n_key_value_heads=getattr(config, "num_key_value_heads", None) or heads,
+        d_head=getattr(config, "head_dim", None) or config.hidden_size // heads,
+    )
+
+
+def _steps(traced: Any, path: str) -> tuple[Any, ...]:
+    """Return how to come from the traced model to a spot: attributes, indices, and `("source", beginning)`."""
+    steps: list[Any] = []
+    place = traced
+    for part in path.split("."):
+        if part.startswith("source:"):
+            steps.append(("source", part.removeprefix("source:")))
+            place = None  # what a function calls is known in a trace only
+            continue
+        step: Any = int(part) if part.isdigit() else part
+        # nnsight renames a submodule whose name it has taken itself, such as `output`.
+        if part in ("input", "output") and place is not None and hasattr(place, f"E_{part}"):
+            step = f"E_{part}"
+        steps.append(step)
+        place = None if place is None else _step(place, step)
+    return tuple(steps)
+
+
+def _operation(source: Any, begins: str) -> Any:
+    """Return the last operation whose name begins so: before a call there may be an assignment of the function."""
+    names = [name for name in source.names if name.rpartition("_")[0] == begins]
+    if not names:
+        raise ModelError(f"the attention of this model has no {begins}: backend='nnsight' cannot read its pattern")
+    return getattr(source, max(names, key=lambda name: int(name.rpartition("_")[2])))
+
+
+def _step(place: Any, step: Any) -> Any:
+    if isinstance(step, tuple):
+        return _operation(place.source, step[1])
+    return place[step] if isinstance(step, int) else getattr(place, step)
+
+
+def _walk(place: Any, steps: Sequence[Any]) -> Any:
+    for step in steps:
+        place = _step(place, step)
+    return place
+
+
+def _arm(traced: Any, visits: Sequence[Visit]) -> None:
+    """Open the sources that are looked into, before the forward pass comes to them."""
+    for visit in visits:
+        first = next((i for i, step in enumerate(visit.steps) if isinstance(step, tuple)), None)
+        if first is not None:
+            _walk(traced, visit.steps[: first + 1])
+
+
+def _visit(traced: Any, visit: Visit) -> None:
+    place = _walk(traced, visit.steps)
+    raw = getattr(place, visit.at)
+    x = _seen(raw, visit)
+    new = visit.point(x)
+    if new.shape != x.shape and visit.point.name != "unembed.hook_in":
+        raise ModelError(
+            f"a hook returned another shape at {visit.point.name}, {tuple(new.shape)}: expected {tuple(x.shape)}, or "
+            "None"
+        )
+    if new is not x:
+        setattr(place, visit.at, _written(raw, new, visit))
+
+
+def _seen(raw: Any, visit: Visit) -> Tensor:
+    if visit.view == "first":
+        return raw[0] if isinstance(raw, tuple) else raw
+    if visit.view == "heads":
+        return raw.unflatten(-1, (-1, visit.width))
+    if visit.view in _THIRDS:
+        return raw.chunk(3, dim=-1)[_THIRDS[visit.view]].unflatten(-1, (-1, visit.width))
+    return raw
+
+
+def _written(raw: Any, new: Tensor, visit: Visit) -> Any:
+    if visit.view == "first":
+        return (new, *raw[1:]) if isinstance(raw, tuple) else new
+    if visit.view == "heads":
+        return new.flatten(-2)
+    if visit.view in _THIRDS:
+        parts = list(raw.chunk(3, dim=-1))
+        parts[_THIRDS[visit.view]] = new.flatten(-2)
+        return torch.cat(parts, dim=-1)
+    return new

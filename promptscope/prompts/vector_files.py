@@ -1,0 +1,71 @@
+"""Embeddings of a prompt from a file of somebody else: `.pt`, `.npy`, `.safetensors`."""
+
+from __future__ import annotations
+
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from promptscope.errors import PromptError
+from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.tensors import read_tensors
+
+_SUFFIXES = (".pt", ".pth", ".bin", ".npy", ".safetensors")
+
+
+def read_vectors(path: Path) -> SoftPrompt:
+    """Read the k x d_model embeddings of an input-level prompt; a leading dimension of 1 is dropped.
+
+    Raises:
+        PromptError: another kind of file, one that needs unpickling, or one that holds not exactly one such matrix.
+    """
+    tensors = _tensors(path)
+    fitting = {name: x for name, x in tensors.items() if x.is_floating_point() and _as_rows(x).ndim == 2}
+    if len(fitting) != 1 or len(tensors) != 1:
+        found = ", ".join(
+            f"{name or 'one tensor'} {str(x.dtype).removeprefix('torch.')} {tuple(x.shape)}"
+            for name, x in tensors.items()
+        )
+        raise PromptError(
+            f"{str(path)!r} must hold one matrix of numbers [k, d_model], the prompt's embeddings; it holds "
+            f"{found or 'no tensor'}. Save that one alone; a deep prompt comes as a folder of PEFT or of prompt.save"
+        )
+    ((name, rows),) = fitting.items()
+    rows = _as_rows(rows).detach().float()
+    if not len(rows) or not bool(torch.isfinite(rows).all()):
+        raise PromptError(f"{str(path)!r} holds no row, or NaN or infinite numbers")
+    prompt = SoftPrompt(length=len(rows))
+    prompt.embedding = nn.Parameter(rows.clone())
+    prompt.provenance = {"file": {"name": path.name, "tensor": name}}
+    return prompt
+
+
+def _tensors(path: Path) -> dict[str, Tensor]:
+    if path.suffix not in _SUFFIXES:
+        raise PromptError(
+            f"{str(path)!r} is no prompt: expected a folder, or a file that ends in {', '.join(_SUFFIXES)}"
+        )
+    if path.suffix == ".safetensors":
+        return read_tensors(path)
+    try:
+        if path.suffix == ".npy":
+            return {"": torch.from_numpy(np.load(path, allow_pickle=False))}
+        content: Any = torch.load(path, map_location="cpu", weights_only=True)
+    except (OSError, ValueError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+        raise PromptError(
+            f"{str(path)!r} cannot be read as plain tensors ({type(error).__name__}: {str(error)[:120]}). Pickled "
+            "objects are not opened, for they can run any code: save the tensor alone, where you trust the file"
+        ) from error
+    if isinstance(content, Tensor):
+        return {"": content}
+    if isinstance(content, dict) and all(isinstance(x, Tensor) for x in content.values()):
+        return {str(name): x for name, x in content.items()}
+    raise PromptError(f"{str(path)!r} holds a {type(content).__name__}, not a tensor or a dict of tensors")
+
+
+def _as_rows(x: Tensor) -> Tensor:
+    return x[0] if x.ndim == 3 and len(x) == 1 else x

@@ -1,0 +1,38 @@
+"""The power of scale: the ablations of the original prompt tuning, on models of this machine or of the Hub.
+
+    python recipes/power_of_scale/run.py --preset smoke --out results
+    python recipes/power_of_scale/run.py --preset small --out results
+
+Trains prompts by length, initialisation and objective, reads them beside random vectors, votes with several, moves
+them to other data, and judges the paper's claims. Kill it whenever you like: it goes on where it stopped.
+"""
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
+
+from recipes.common import chosen_settings, finish, recipe_parser
+from recipes.power_of_scale.regenerate import regenerate
+from recipes.power_of_scale.settings import PRESETS
+
+
+def main(options: Sequence[str] | None = None) -> int:
+    """Run the recipe; return 0 when all runs are finished and the report is written."""
+    parser = recipe_parser(__doc__, PRESETS)
+    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records per pass over the model")
+    parser.add_argument(
+        "--jobs", type=int, default=0, metavar="N", help="train in N processes with a model each; default: all over one"
+    )
+    arguments = parser.parse_args(options)
+    settings = chosen_settings(arguments, PRESETS)
+
+    def work() -> int:
+        return regenerate(settings, arguments.out, arguments.data, arguments.rows, arguments.jobs)
+
+    return finish(work, arguments.out)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,80 @@
+"""The power of scale: formulas against real modules, votes by hand, sentinels, and the whole recipe on a small grid."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+import torch
+from torch import nn
+
+import promptscope as ps
+from recipes.power_of_scale.ensembling import labels_in_one_batch, majority
+from recipes.power_of_scale.parameters import METHODS, parameter_table
+from recipes.power_of_scale.readings import reading
+from recipes.power_of_scale.run import main
+from recipes.power_of_scale.sentinel import sentinel_of, with_sentinel
+
+
+def test_formulas_count_what_modules_hold() -> None:
+    d, layers = 6, 4
+    adapter = nn.Sequential(nn.Linear(d, 64), nn.Linear(64, d))
+    assert METHODS["adapters, m = 64"][1](d, layers) == 2 * layers * sum(x.numel() for x in adapter.parameters())
+    prefix = nn.Sequential(nn.Embedding(10, d), nn.Linear(d, 512), nn.Linear(512, 2 * layers * d))
+    trained = METHODS["prefix tuning, k = 10, trained"][1](d, layers)
+    assert trained == sum(x.numel() for x in prefix.parameters())
+    p_tuning = METHODS["P-tuning, k = 10"][1](d, layers)
+    assert p_tuning == ps.reparameterise.Mlp().n_parameters(10, d)
+    table = parameter_table().set_index(["method", "model"])
+    assert table.loc[("prompt tuning, k = 5", "T5-XXL"), "count"] == 20_480
+
+
+def test_a_vote_in_one_batch_is_each_prompt_alone() -> None:
+    model, task = ps.load_model("embedded-seq2seq"), ps.load_task("continent_en")
+    prompts = [ps.SoftPrompt(3, seed=seed).bind(model) for seed in range(3)]
+    with torch.no_grad():
+        for prompt in prompts:
+            prompt.embedding.mul_(4)  # strong enough that they disagree
+    together = labels_in_one_batch(model, task, prompts, limit=20, batch_size=8)
+    alone = [ps.predict(model, task, prompt, limit=20, progress=False) for prompt in prompts]
+    assert together == alone and len({tuple(row) for row in alone}) > 1
+    assert majority(["b", "a", "a", "b", "c"]) == "b"
+
+
+def test_sentinels_come_before_every_answer_and_change_no_choice() -> None:
+    task = with_sentinel(ps.load_task("continent_en"), "<extra_id_0>")
+    assert task.verbalizer is not None and task.verbalizer.word("Africa") == "<extra_id_0>Africa"
+    written = with_sentinel(ps.load_task("capital_en"), "<extra_id_0>")
+    assert all((record.label or "").startswith("<extra_id_0>") for record in written.split("train"))
+    assert written.split("test")[0].references == ps.load_task("capital_en").split("test")[0].references
+    assert sentinel_of(ps.load_model("embedded-seq2seq").tokenizer) is None
+
+
+def test_a_prompt_made_of_label_words_has_them_as_neighbours() -> None:
+    model, task = ps.load_model("embedded-seq2seq"), ps.load_task("continent_en")
+    assert task.verbalizer is not None
+    words = tuple(task.verbalizer.word(label) for label in task.verbalizer.labels)
+    prompt = ps.SoftPrompt(len(words) + 1, ps.init.Labels(words)).bind(model)
+    found = reading(model, prompt, task, 1)
+    random = reading(model, ps.random_like(prompt), task, 1)
+    assert found["label_rate"] == 1.0 and found["cosine"] > 0.99
+    assert random["label_rate"] < 1.0 and random["cosine"] < 0.6
+
+
+@pytest.mark.slow
+def test_whole_recipe_on_a_small_grid(tmp_path: Path) -> None:
+    small = ["steps=4", "evaluate_every=2", "validated=6", "scored=6", "null_draws=3", "lengths=[1, 5]"]
+    small += ['objectives=[["span corruption", "embedded-seq2seq"], ["LM adaptation", "embedded-seq2seq"]]']
+    options = ["--preset", "smoke", "--out", str(tmp_path), "--set", *small]
+    assert main(options) == 0
+    about = json.loads((tmp_path / "results.json").read_text())
+    assert {"report.html", "findings.csv", "table_text.csv", "figures/figure_a.html"} <= set(about["files"])
+    assert pd.read_csv(tmp_path / "failed.csv").empty
+    objectives = pd.read_csv(tmp_path / "objectives.csv")
+    assert set(objectives["objective"]) == {"span corruption", "LM adaptation"}
+    findings = pd.read_csv(tmp_path / "findings.csv").set_index(["claim", "where"])
+    same = findings.loc[("LM adaptation makes a model better to prompt than span corruption", "over 2 tasks")]
+    assert same["number"] == 0.0  # one model under two names
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
+    assert main(options) == 0
+    assert times == {path: path.stat().st_mtime_ns for path in tmp_path.rglob("result.json")}
