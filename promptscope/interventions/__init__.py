@@ -1,10 +1,10 @@
 """Interventions: what a model does when the tokens of its prompt are changed, and which of them it needs."""
 
 from promptscope.interventions.ablation import cut, mean, mix, remove, zero
-from promptscope.interventions.edited import EditedPrompt
 from promptscope.interventions.importance import HOWS, importance
 from promptscope.interventions.result import MEASURES, Importance, load_importance
 from promptscope.interventions.shapley import shapley
+from promptscope.prompts.edited import EditedPrompt
 
 __all__ = [
     "HOWS",

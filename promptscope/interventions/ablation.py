@@ -6,9 +6,9 @@ import numpy as np
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
-from promptscope.interventions.edited import EditedPrompt
 from promptscope.interventions.tokens import kept_tokens
 from promptscope.prompts import Prompt
+from promptscope.prompts.edited import EditedPrompt
 
 
 @checked()
@@ -27,7 +27,7 @@ def zero(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     >>> zero(ps.SoftPrompt(4).bind(model), [1]).place(model).vectors.norm(dim=1).count_nonzero().item()
     3
     """
-    return EditedPrompt(prompt, "zero", _gone(prompt, tokens))
+    return EditedPrompt.of(prompt, "zero", _gone(prompt, tokens))
 
 
 @checked()
@@ -46,7 +46,7 @@ def mean(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     >>> (mean(prompt, [1]).place(model).vectors[1] - prompt.vectors().mean(dim=0)).norm().item() < 1e-6
     True
     """
-    return EditedPrompt(prompt, "mean", _gone(prompt, tokens))
+    return EditedPrompt.of(prompt, "mean", _gone(prompt, tokens))
 
 
 @checked()
@@ -62,7 +62,7 @@ def remove(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     gone = _gone(prompt, tokens)
     if len(gone) == prompt.length:
         raise PromptError("a prompt without tokens is no prompt: run the model with prompt=None instead")
-    return EditedPrompt(prompt, "remove", gone)
+    return EditedPrompt.of(prompt, "remove", gone)
 
 
 @checked()
@@ -79,7 +79,7 @@ def cut(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     >>> cut(ps.SoftPrompt(4).bind(model), [1]).place(model).hidden
     (1,)
     """
-    return EditedPrompt(prompt, "cut", _gone(prompt, tokens))
+    return EditedPrompt.of(prompt, "cut", _gone(prompt, tokens))
 
 
 @checked()
@@ -108,7 +108,7 @@ def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> EditedPro
             f"only prompts of one kind, length and width can be mixed, not {prompt!r} {shapes[0]} and {other!r} "
             f"{shapes[1]}"
         )
-    return EditedPrompt(prompt, "mix", taken, other)
+    return EditedPrompt.of(prompt, "mix", taken, other)
 
 
 def _gone(prompt: Prompt, tokens: int | Sequence[int]) -> list[int]:

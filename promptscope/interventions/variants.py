@@ -9,9 +9,9 @@ from torch import Tensor
 
 from promptscope.engine import logits, share
 from promptscope.inference.targets import texts_of
-from promptscope.interventions.edits import edited
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
+from promptscope.prompts.edits import edited
 from promptscope.tasks import Batch, concatenate
 
 

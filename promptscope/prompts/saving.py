@@ -17,6 +17,7 @@ from promptscope.files import is_there, read_json, sha256_file, write_json, writ
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
+from promptscope.prompts.edited import EditedPrompt
 from promptscope.prompts.hub import download_prompt, is_repository
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
 from promptscope.prompts.prompt import Prompt
@@ -26,7 +27,9 @@ from promptscope.prompts.vector_files import read_vectors
 from promptscope.prompts.wayward import WaywardPrompt
 
 _FORMAT = "promptscope.prompt.v1"
-_KINDS: dict[str, type[Prompt]] = {kind.__name__: kind for kind in (SoftPrompt, DeepPrompt, WaywardPrompt)}
+_KINDS: dict[str, type[Prompt]] = {
+    kind.__name__: kind for kind in (SoftPrompt, DeepPrompt, WaywardPrompt, EditedPrompt)
+}
 K = TypeVar("K", bound=type[Prompt])
 
 
@@ -157,25 +160,44 @@ def _read(folder: Path) -> Prompt:
     if sha256_file(tensors_path) != description["sha256"]:
         raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
     try:
-        prompt = _KINDS[description["type"]](**_constructor_arguments(description["settings"]))
-    except (TypeError, PromptError) as error:
+        prompt = _unbound(description["type"], description["settings"])
+    except (TypeError, KeyError, PromptError) as error:
         raise PromptError(
             f"the settings {description['settings']} in {str(folder / 'prompt.json')!r} are not those of a "
             f"{description['type']}: the folder is damaged or was written by another version"
         ) from error
-    if isinstance(prompt, DeepPrompt):
-        prompt.keys_after_rotary = bool(description["settings"].get("keys_after_rotary"))
-    if isinstance(prompt, SoftPrompt | DeepPrompt):
-        _fill(prompt, tensors, tensors_path)
-    else:
-        for name, tensor in tensors.items():
-            owner, _, last = name.rpartition(".")
-            setattr(prompt.get_submodule(owner), last, nn.Parameter(tensor))
+    _fill(prompt, tensors, tensors_path)
     prompt.provenance = dict(description["provenance"])
     return prompt
 
 
-def _fill(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], path: Path) -> None:
+def _unbound(kind: str, settings: dict[str, Any]) -> Prompt:
+    """Return a prompt without its numbers; settings may hold those of the prompts that it is made of."""
+    arguments: dict[str, Any] = {name: value for name, value in settings.items() if name != "keys_after_rotary"}
+    for name in ("prompt", "other"):
+        if isinstance(settings.get(name), dict):
+            arguments[name] = _unbound(settings[name]["type"], settings[name]["settings"])
+    prompt = _KINDS[kind](**arguments)
+    if isinstance(prompt, DeepPrompt):
+        prompt.keys_after_rotary = bool(settings.get("keys_after_rotary"))
+    return prompt
+
+
+def _fill(prompt: Prompt, tensors: dict[str, Tensor], path: Path) -> None:
+    """Give a prompt, and the prompts that it is made of, their numbers."""
+    for name, part in prompt.named_children():
+        if isinstance(part, Prompt):
+            mine = [one for one in tensors if one.startswith(f"{name}.")]
+            _fill(part, {one.removeprefix(f"{name}."): tensors.pop(one) for one in mine}, path)
+    if isinstance(prompt, SoftPrompt | DeepPrompt):
+        _fill_known(prompt, tensors, path)
+        return
+    for name, tensor in tensors.items():
+        owner, _, last = name.rpartition(".")
+        setattr(prompt.get_submodule(owner), last, nn.Parameter(tensor))
+
+
+def _fill_known(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], path: Path) -> None:
     networks = {name: tensors.pop(name) for name in list(tensors) if name.startswith(("network.", "networks."))}
     if isinstance(prompt, DeepPrompt):
         for name, tensor in tensors.items():
@@ -201,10 +223,6 @@ def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor],
         for name, number in mine.items():
             number.copy_(networks[name])
             number.data = number.data.to(networks[name].dtype)
-
-
-def _constructor_arguments(settings: dict[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in settings.items() if name != "keys_after_rotary"}
 
 
 def _read_description(folder: Path) -> dict[str, Any]:

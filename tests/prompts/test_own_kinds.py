@@ -59,11 +59,10 @@ def test_it_is_trained_and_loaded_again(family: str, tmp_path: Path) -> None:
     assert scores[0] == scores[1] == scores[2]
 
 
-@pytest.mark.parametrize("make", [Scaled, lambda: ps.interventions.cut(ps.SoftPrompt(3).bind(toy_model("gpt2")), [1])])
-def test_a_kind_without_a_saver_is_refused_before_the_first_step(make: Any, tmp_path: Path) -> None:
+def test_a_kind_without_a_saver_is_refused_before_the_first_step(tmp_path: Path) -> None:
     config = ps.TrainConfig(steps=4, batch_size=4)
     with pytest.raises(ps.PromptError, match=r"cannot be saved.*register_prompt"):
-        ps.train(toy_model("gpt2"), make(), toy_task(), config, tmp_path / "run", progress=False)
+        ps.train(toy_model("gpt2"), Scaled(3), toy_task(), config, tmp_path / "run", progress=False)
     assert not (tmp_path / "run").exists()
 
 
@@ -85,3 +84,26 @@ def test_cut_prompts_run_every_way_and_write_the_same() -> None:
         assert ps.generate(model, ids, mask, prompt, 5) == written
     same_point = ("blocks.0.hook_resid_pre", lambda x, hook: None)
     assert ps.generate(model, ids, mask, prompt, 5, hooks=[same_point]) == written
+
+
+EDITS = {
+    "zero": lambda prompt: ps.interventions.zero(prompt, [0]),
+    "mean": lambda prompt: ps.interventions.mean(prompt, [1, 2]),
+    "remove": lambda prompt: ps.interventions.remove(prompt, [1]),
+    "cut": lambda prompt: ps.interventions.cut(ps.interventions.zero(prompt, [0]), [2]),
+    "mix": lambda prompt: ps.interventions.mix(prompt, ps.random_like(prompt), [1]),
+}
+
+
+@pytest.mark.parametrize("make", [ps.SoftPrompt, ps.DeepPrompt])
+@pytest.mark.parametrize("edit", list(EDITS))
+def test_edited_prompts_are_loaded_as_they_were(edit: str, make: type[ps.Prompt], tmp_path: Path) -> None:
+    model = toy_model("llama")
+    prompt = EDITS[edit](make(3, seed=4).bind(model))
+    prompt.save(tmp_path / "prompt")
+    loaded = ps.load_prompt(tmp_path / "prompt", model, strict=edit != "mix")
+    assert loaded.content_hash() == prompt.content_hash()
+    mine, theirs = prompt.place(model), loaded.place(model)
+    assert mine.hidden == theirs.hidden
+    for name, tensor in mine.tensors().items():
+        assert torch.equal(tensor, theirs.tensors()[name])

@@ -7,9 +7,9 @@ from typing import Any
 
 import torch
 
-from promptscope.interventions.edits import edited, mixed
 from promptscope.models import HookedModel, Placement
-from promptscope.prompts import Prompt
+from promptscope.prompts.edits import edited, mixed
+from promptscope.prompts.prompt import Prompt
 
 
 class EditedPrompt(Prompt):
@@ -20,19 +20,30 @@ class EditedPrompt(Prompt):
 
     def __init__(self, prompt: Prompt, how: str, tokens: Sequence[int], other: Prompt | None = None) -> None:
         super().__init__(prompt.length - (len(tokens) if how == "remove" else 0), prompt.init, prompt.seed)
-        self.prompt, self.other = prompt.plain(), other.plain() if other is not None else None
+        self.prompt, self.other = prompt, other
         self.how, self.tokens = how, tuple(tokens)
-        self.strict = prompt.strict and other is None  # a mixture belongs to the models of neither alone
+
+    @classmethod
+    def of(cls, prompt: Prompt, how: str, tokens: Sequence[int], other: Prompt | None = None) -> EditedPrompt:
+        """Edit a copy of a bound *prompt*; a mixture with *other* belongs to the models of neither alone."""
+        made = cls(prompt.plain(), how, tokens, other.plain() if other is not None else None)
+        made.strict = prompt.strict and other is None
         same = ("model", "revision", "family", "embedding_hash", "weights_hash")
-        self.provenance = {name: prompt.provenance[name] for name in same if name in prompt.provenance}
-        self.provenance |= {how: list(tokens), "prompt": prompt.content_hash()}
+        made.provenance = {name: prompt.provenance[name] for name in same if name in prompt.provenance}
+        made.provenance |= {how: list(tokens), "prompt": prompt.content_hash()}
         if other is not None:
-            self.provenance["other"] = other.content_hash()
+            made.provenance["other"] = other.content_hash()
+        return made
 
     def settings(self) -> dict[str, Any]:
-        """The edit, and the settings of the whole prompt."""
-        edit = {"how": self.how, "tokens": list(self.tokens)}
-        return {**edit, "type": type(self.prompt).__name__, **self.prompt.settings()}
+        """The edit, and kind and settings of the prompts that it is made of."""
+        parts = {"prompt": self.prompt, "other": self.other}
+        made_of = {
+            name: {"type": type(part).__name__, "settings": part.settings()}
+            for name, part in parts.items()
+            if part is not None
+        }
+        return {"how": self.how, "tokens": list(self.tokens), **made_of}
 
     def place(self, model: HookedModel) -> Placement:
         """Edit what the whole prompt puts in front of the text."""
