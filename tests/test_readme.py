@@ -23,10 +23,13 @@ def test_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert set(table["prompt"]) == {"v2", "random"}
     assert {"layer", "head", "value", "low", "high"} <= set(table)
 
-    # "The same from the shell" is the same run: in the same folder it finds the finished one.
-    (train,) = re.findall(r"^promptscope (train .*)$", TEXT, flags=re.MULTILINE)
-    done = CliRunner().invoke(app, shlex.split(train.replace("--steps 200", "--steps 2")))
-    assert done.exit_code == 0, done.stderr
+    # "The same from the shell" is the same run: in the same folder the first line finds the finished one.
+    lines = re.findall(r"^promptscope (.*)$", TEXT, flags=re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["train", "eval", "probe", "report"]
+    for line in lines:
+        done = CliRunner().invoke(app, shlex.split(line.replace("--steps 200", "--steps 2")))
+        assert done.exit_code == 0, (line, done.stderr)
+    assert (tmp_path / "report.html").stat().st_size > 10_000
 
 
 def test_links_lead_somewhere() -> None:

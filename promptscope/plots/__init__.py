@@ -3,6 +3,7 @@
 import plotly.graph_objects as go
 
 from promptscope.checks import checked
+from promptscope.plots.bars import bars
 from promptscope.plots.components import components
 from promptscope.plots.group_distances import group_distances_figure
 from promptscope.plots.heatmap import heatmap
@@ -22,6 +23,7 @@ __all__ = [
     "DIVERGING",
     "SEQUENTIAL",
     "TEMPLATE",
+    "bars",
     "components",
     "group_distances_figure",
     "heatmap",
@@ -39,10 +41,14 @@ __all__ = [
 
 @checked()
 def plot(result: ProbeResult) -> go.Figure:
-    """Draw a result: layers by heads, models by prompt tokens, groups of layers, a PCA, else a curve along layers.
+    """Draw any result: layers by heads, models by prompt tokens, a PCA, a curve along layers, else bars or a table.
 
-    Raises:
-        ProbeError: the result has none of these.
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompt = ps.SoftPrompt(2).bind(model)
+    >>> found = ps.probe(model, "attention_mass", prompt, task, limit=2, progress=False)
+    >>> plot(found["attention_mass"]).layout.title.text is not None
+    True
     """
     dims = set(result.dims)
     if dims == {"model", "token"}:
@@ -51,4 +57,8 @@ def plot(result: ProbeResult) -> go.Figure:
         return components(result)
     if "layers" in dims:
         return matrix(result, "task" if "task" in dims else "prompt", "layers")
-    return heatmap(result) if {"layer", "head"} <= dims else layer_curve(result)
+    if {"layer", "head"} <= dims:
+        return heatmap(result)
+    if "layer" in dims:
+        return layer_curve(result)
+    return matrix(result, *result.dims[-2:]) if len(dims) > 1 else bars(result)

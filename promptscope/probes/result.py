@@ -115,7 +115,7 @@ class ProbeResult:
         if "layer" not in self.dims:
             raise ProbeError(f"result {self.name!r} has no layers: its dimensions are {', '.join(self.dims)}")
         if "curve" not in self.data:
-            if set(self.dims) <= {"layer", *_LINES}:
+            if not set(self.dims) & set(_AVERAGED):  # a figure draws one line for each entry of the others
                 return self
             raise ProbeError(f"result {self.name!r} holds no layer curve: take result.values.mean(...) yourself")
         averaged = next((plural for dim, plural in _AVERAGED.items() if dim in self.dims), "all else")
@@ -197,7 +197,6 @@ class ProbeResult:
         return "\n".join(lines)
 
 
-_LINES = ("prompt", "word", "pairs", "group")  # dimensions of which a figure draws one line each
 _AVERAGED = {"head": "heads", "other": "pairs of tasks", "neuron": "neurons"}
 
 
