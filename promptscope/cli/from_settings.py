@@ -30,8 +30,8 @@ def described(settings: type) -> dict[str, str]:
 def as_option(kind: Any) -> Any:
     """Return the type that a command line reads for a field: a number is a float there.
 
-    >>> as_option(int | float | None), as_option(tuple[int | float, int | float]), as_option(int)
-    (float | None, tuple[float, float], <class 'int'>)
+    >>> as_option(int | float | None) == float | None, as_option(tuple[int | float, int | float]), as_option(int)
+    (True, tuple[float, float], <class 'int'>)
     """
     if get_origin(kind) is tuple:
         return types.GenericAlias(tuple, tuple(as_option(one) for one in get_args(kind)))

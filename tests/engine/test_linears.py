@@ -133,9 +133,10 @@ def test_weights_are_packed_once() -> None:
     with execution(prepacked=True):
         by_packing(model, batch, [], wanted(batch))
         layers = [m for m in model.twin.modules() if isinstance(m, nn.Linear | Conv1D)]
-        before = [_packed[layer.weight] for layer in layers]
+        packed_of = _packed[torch.float32]
+        before = [packed_of[layer.weight] for layer in layers]
         by_packing(model, batch, [], wanted(batch))
-    assert all(_packed[layer.weight] is packed for layer, packed in zip(layers, before, strict=True))
+    assert all(packed_of[layer.weight] is packed for layer, packed in zip(layers, before, strict=True))
     assert {weight_of(layer).shape for layer in layers} == {(32, 32), (64 * 2, 32), (32, 128), (96, 32), (200, 32)}
 
 

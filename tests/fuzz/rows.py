@@ -218,7 +218,7 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     rows |= _with(
         s.hypergeometric_overlap, {"n": 5, "first": 2, "second": 2, "common": 1}, common=[3, -1], first=[9, -1]
     )
-    rows |= _with(s.effective_rank, {"x": square}, x=[square[None], square * np.inf, [["a"]]])
+    rows |= _with(s.effective_rank, {"x": square}, x=[square[None], np.full_like(square, np.inf), [["a"]]])
     rows |= _with(s.layer_quarters, {"n_layers": 4}, n_layers=[0], n_groups=[0])
     rows |= _with(
         ps.causal.effect,

@@ -9,7 +9,7 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.errors import ModelError, ProbeError, PromptError, TaskError
+from promptscope.errors import ArgumentError, ModelError, ProbeError, PromptError, TaskError
 from promptscope.interventions import Importance, importance, load_importance
 from promptscope.interventions.measuring import Measured, measure
 from promptscope.interventions.tokens import without_each
@@ -184,9 +184,9 @@ def test_bad_input_is_named_before_anything_runs() -> None:
     model = toy_model("gpt2")
     with pytest.raises(ProbeError, match=r"how must be one of zero.*got 'zeros'\. Did you mean 'zero'"):
         ask(how="zeros")
-    with pytest.raises(ProbeError, match="variants_per_pass must be at least 1"):
+    with pytest.raises(ArgumentError, match="variants_per_pass must be at least 1"):
         ask(variants_per_pass=0)
-    with pytest.raises(ProbeError, match="batch_size must be at least 1"):
+    with pytest.raises(ArgumentError, match="batch_size must be at least 1"):
         ask(batch_size=0)
     with pytest.raises(ProbeError, match="'vocabulary' or 'labels'"):
         ask(output="words")

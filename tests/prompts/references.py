@@ -89,8 +89,6 @@ def _concatenated(
     hf: Any, family: str, prompt: DeepPrompt, numbers: Mapping[str, Tensor], n: int, n_decoder: int
 ) -> Concatenated:
     config, k = hf.config, prompt.length
-    n_layers = config.num_hidden_layers
-    layers = range(n_layers) if prompt.layers is None else prompt.layers
     heads = getattr(config, "num_key_value_heads", None) or config.num_attention_heads
     everything = ("encoder", "decoder", "cross") if family == "t5" else ("self",)
     pairs = {}
@@ -101,6 +99,9 @@ def _concatenated(
             cos, sin = hf.base_model.rotary_emb(keys, torch.arange(k)[None])
             rotary = rotary_llama if family == "llama" else rotary_neox
             keys = torch.stack([rotary(x[None], x[None], cos, sin, unsqueeze_dim=2)[1][0] for x in keys])
+        # An encoder and a decoder need not be equally deep.
+        n_layers = getattr(config, "num_decoder_layers", None) if part in ("decoder", "cross") else None
+        layers = range(n_layers or config.num_hidden_layers) if prompt.layers is None else prompt.layers
         pairs |= {(part, layer): (keys[i], values[i]) for i, layer in enumerate(layers)}
     biases = {}
     if family == "t5":

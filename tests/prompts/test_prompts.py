@@ -67,7 +67,7 @@ def test_parameters_of_the_model_are_not_the_prompts() -> None:
 @pytest.mark.parametrize(
     ("family", "prompt", "message"),
     [
-        ("gpt2", DeepPrompt(2, layers=[0, 3]), r"layers must name some of 0\.\.2 .* got \[0, 3\]"),
+        ("gpt2", DeepPrompt(2, layers=[0, 3]), r"layers must name some of 0\.\.2, .* got \[0, 3\]"),
         ("gpt2", DeepPrompt(2, layers=[-1]), "layers must name"),
         ("gpt2", DeepPrompt(2, layers=[]), "layers must name"),
         ("gpt2", DeepPrompt(2, parts=["encoder"]), r"parts must name some of \['self'\].* got \['encoder'\]"),

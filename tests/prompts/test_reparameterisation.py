@@ -177,8 +177,9 @@ def test_bad_input(tmp_path: Path) -> None:
     prompt = ps.SoftPrompt(3, reparameterisation=Mlp()).bind(model)
     with pytest.raises(ps.PromptError, match="never trained"):
         prompt.fold()
-    with pytest.raises(ps.PromptError, match=r"write prompt\.fold\(\)"):
-        ps.write_peft(prompt, tmp_path / "peft", model)
+    residual = ps.SoftPrompt(3, reparameterisation=Residual(4)).bind(model)
+    with pytest.raises(ps.PromptError, match=r"prompt\.fold\(\)"):
+        ps.write_peft(residual, tmp_path / "peft", model)
     assert not (tmp_path / "peft").exists()
     with pytest.raises(ps.PromptError, match="unknown activation"):
         UnderParameterised(activation="rely")

@@ -9,6 +9,7 @@ import torch
 from scipy import stats
 
 from promptscope import DeepPrompt, PromptError, SoftPrompt, TrainConfig, load_task, train
+from promptscope.errors import ArgumentError
 from promptscope.models import load_model
 from promptscope.readings import Nulls, compare_with_nulls, subjects
 from tests.tiny_models import hooked
@@ -74,7 +75,7 @@ def test_given_nulls_are_read():
         subjects(SoftPrompt(2), model, Nulls(wayward=SoftPrompt(3)))
     with pytest.raises(PromptError, match="keys and values"):
         subjects(DeepPrompt(2), model, Nulls())
-    with pytest.raises(PromptError, match="random=-1"):
+    with pytest.raises(ArgumentError, match="random must be at least 0, got -1"):
         Nulls(random=-1)
 
 

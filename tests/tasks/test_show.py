@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from promptscope.errors import TaskError
+from promptscope.errors import ArgumentError, TaskError
 from promptscope.tasks import Task, Template
 
 ROWS = [{"id": "r1", "text": "the movie\n</s> 뷁", "label": "pos"}, {"id": "r2", "text": "bad", "label": "neg"}]
@@ -56,7 +56,7 @@ def test_says_what_was_cut_and_left_out(mgpt) -> None:
     ).show(mgpt, n=1)
     assert "text cut to fit 14" in text
     assert "2 rows of 'train' were left out" in text
-    with pytest.raises(TaskError, match="at least 1"):
+    with pytest.raises(ArgumentError, match="n must be at least 1, got 0"):
         task.show(mgpt, n=0)
 
 

@@ -280,7 +280,7 @@ def test_names_that_are_no_folder_names(name: str, nothing_is_written: Path) -> 
 
 
 def test_no_rows(nothing_is_written: Path) -> None:
-    with pytest.raises(ps.RunError, match="rows_per_pass must be at least 1, got 0"):
+    with pytest.raises(ps.PromptscopeError, match="rows_per_pass must be at least 1, got 0"):
         ps.train_grid(toy_model("gpt2"), {"a": one()}, nothing_is_written, rows_per_pass=0)
 
 
