@@ -61,4 +61,4 @@ def plot(result: ProbeResult) -> go.Figure:
         return heatmap(result)
     if "layer" in dims:
         return layer_curve(result)
-    return matrix(result, *result.dims[-2:]) if len(dims) > 1 else bars(result)
+    return matrix(result, result.dims[-2], result.dims[-1]) if len(dims) > 1 else bars(result)
