@@ -12,6 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+from promptscope.cards import card
 from promptscope.checks import checked
 from promptscope.errors import ModelError, PromptError, shortened
 from promptscope.files import content_hash, fingerprint, tensor_hash
@@ -112,6 +113,18 @@ class HookedModel:
             f"HookedModel({self.name!r}, family={self.family.name!r}, n_layers={s.n_layers}, "
             f"d_model={s.d_model}, n_heads={s.n_heads}, dtype={self.dtype}, device={self.device})"
         )
+
+    def _repr_html_(self) -> str:
+        s, n = self.shape, sum(parameter.numel() for parameter in self.twin.parameters())
+        facts = {
+            "architecture": f"{type(self.twin).__name__} ({self.family.kind}), {n:,} parameters",
+            "layers": ", ".join(f"{stack} {count}" for stack, count in self.layers.items()),
+            "width, heads": f"{s.d_model}, {s.n_heads} ({s.n_kv_heads} of keys and values)",
+            "context": s.context,
+            "runs in": f"{self.dtype} on {self.device}, hooks by {self.backend}",
+            "tokenizer": f"{len(self.tokenizer):,} tokens" if self.has_tokenizer else "none",
+        }
+        return card(f"HookedModel {self.name!r}", facts)
 
     # --- what the model is ---------------------------------------------------------------------------
 

@@ -13,6 +13,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from promptscope.cards import card
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.probes.averages import average
@@ -195,6 +196,14 @@ class ProbeResult:
         for prompt, values in zip(per_prompt["prompt"].values, per_prompt.transpose("prompt", ...), strict=True):
             lines.append(f"  {f'{prompt}: ' if prompt else ''}mean {float(values.mean()):.4g}{_largest(values)}")
         return "\n".join(lines)
+
+    def _repr_html_(self) -> str:
+        first, *lines = repr(self).splitlines()
+        facts = {"": lines[0].strip()}
+        for line in lines[1:]:
+            prompt, _, numbers = line.strip().rpartition(": ")
+            facts[prompt or "all"] = numbers
+        return card(first, facts)
 
 
 _AVERAGED = {"head": "heads", "other": "pairs of tasks", "neuron": "neurons"}

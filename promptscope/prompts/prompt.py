@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from promptscope.cards import card
 from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
@@ -175,6 +176,17 @@ class Prompt(nn.Module, ABC):
         settings = ", ".join(f"{name}={value!r}" for name, value in self.settings().items())
         where = f"for {self.provenance.get('model')!r}" if self.is_bound else "unbound"
         return f"{type(self).__name__}({settings}) {where}"
+
+    def _repr_html_(self) -> str:
+        history = self.provenance.get("history") or {}
+        trained = f"{history['steps']} steps, loss {history['loss']:.4g}" if history.get("loss") is not None else "no"
+        facts = {
+            **self.settings(),
+            "parameters": f"{self.n_parameters:,}" if self.is_bound else "unbound: it gets them with its first model",
+            "made for": self.provenance.get("model"),
+            "trained": trained,
+        }
+        return card(type(self).__name__, facts)
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from promptscope.cards import card
 from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
 from promptscope.files import content_hash
@@ -266,6 +267,20 @@ class Task:
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(records)}" for name, records in self.splits.items())
         return f"Task({self.name!r}, {self.kind}, template {self.template.name!r}, {sizes})"
+
+    def _repr_html_(self) -> str:
+        split = "train" if "train" in self.splits else next(iter(self.splits))
+        first = next(iter(self.splits[split]), None)
+        words = None if self.verbalizer is None else ", ".join(map(repr, self.verbalizer.words.values()))
+        facts = {
+            "kind": self.kind,
+            "template": f"{self.template.source!r} -> {self.template.target!r}",
+            "label words": words,
+            "metrics": ", ".join(self.metrics),
+            "records": ", ".join(f"{name} {len(rows):,}" for name, rows in self.splits.items()),
+            f"first of {split}": None if first is None else f"{first.to_json()}",
+        }
+        return card(f"Task {self.name!r}", facts)
 
 
 def _are_labels(labels: Sequence[str], metrics: Sequence[str]) -> bool:

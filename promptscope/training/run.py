@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from promptscope.cards import card, curve
 from promptscope.checks import checked
 from promptscope.errors import RunError
 from promptscope.files import read_json
@@ -44,6 +45,18 @@ class Run:
     def __repr__(self) -> str:
         result = self.result
         return f"Run({str(self.folder)!r}, steps={result['steps']}, final_loss={result['final_loss']:.4g})"
+
+    def _repr_html_(self) -> str:
+        result, about = self.result, self.description
+        facts = {
+            "prompt, task": f"{about['prompt']['type']}, {about['task']['name']}",
+            "model": about["model"].get("name"),
+            "steps": f"{result['steps']:,} in {result['seconds']:.0f} s",
+            "final loss": f"{result['final_loss']:.4g} nats a token",
+            "best validation": result.get("best_validation"),
+            "folder": self.folder,
+        }
+        return card("Run", facts, curve(self.history["loss"].tolist()))
 
     @property
     def config(self) -> TrainConfig:
