@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from promptscope.engine.choice import needs_hooks
 from promptscope.engine.shared import Shared
 from promptscope.engine.texts import Texts
 from promptscope.models import HookedModel, Placement, hooks_of, prefix_of
@@ -54,7 +53,7 @@ def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefi
             unseen=texts.unseen,
             token_type_ids=texts.token_types,
         )[where]
-    if needs_hooks(model, [] if placement is None else [placement]):
+    if model.needs_hooks([] if placement is None else [placement]):
         k = placement.length if placement is not None else 0
         return model.forward_hooked(ids, mask, placement)[:, k:][where]
     if placement is not None and prefix is None:
@@ -110,9 +109,9 @@ class PlainContinuation:
             return self.model.twin.base_model(
                 input_ids=ids,
                 attention_mask=self.seen,
-                position_ids=positions,
                 past_key_values=self.cache,
                 use_cache=True,
+                **self.model.told_positions(positions),
             ).last_hidden_state
 
 

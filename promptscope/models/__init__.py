@@ -1,6 +1,6 @@
 """Hooked models: one table of hook points over all supported families."""
 
-from promptscope.models.families import FAMILIES, Attention, Family, HookPoint
+from promptscope.models.families import Attention, Family, HookPoint
 from promptscope.models.hooked import Hook, HookedModel, ModelShape, PromptLike, Via
 from promptscope.models.loading import EMBEDDED_MODELS, Backend, load_model
 from promptscope.models.nnsight_table import backend_table
@@ -11,7 +11,6 @@ from promptscope.models.prefix import Prefix, rotate
 
 __all__ = [
     "EMBEDDED_MODELS",
-    "FAMILIES",
     "Attention",
     "Backend",
     "Family",

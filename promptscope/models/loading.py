@@ -7,26 +7,23 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.checks import checked
 from promptscope.errors import ModelError, nearest, shortened
 from promptscope.files import is_there
-from promptscope.models.families import FAMILIES, Family
+from promptscope.models.architectures import check_supported, class_of_checkpoint
 from promptscope.models.handed_in import unwrapped
 from promptscope.models.hooked import HookedModel
+from promptscope.models.making import Backend, hooked_model
 from promptscope.models.modes import own_modes
-from promptscope.models.nnsight_bridge import NNsightBridge
-from promptscope.models.self_test import self_test
-from promptscope.models.twin import boot_bridge, share_weights
+from promptscope.models.twin import share_weights
 
-Backend = Literal["transformer_lens", "nnsight"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 _LONGEST_NAME = 500
 
@@ -103,7 +100,7 @@ def _take(
     backend: Backend,
 ) -> HookedModel:
     """Make a hooked model of a loaded one."""
-    family = _family(type(model).__name__)
+    check_supported(type(model).__name__)
     name = str(model.config._name_or_path or type(model).__name__)
     types = {parameter.dtype for parameter in model.parameters()}
     if dtype is None and len(types) > 1:
@@ -112,11 +109,11 @@ def _take(
             f"dtype={str(model.dtype)!r}"
         )
     if (device or model.device) == model.device and {dtype or model.dtype} == types:
-        return _hooked(share_weights(model), family, tokenizer, name, revision, backend, source=model)
+        return _hooked(share_weights(model), tokenizer, name, revision, backend, source=model)
     # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
     twin = copy.deepcopy(model)
     nn.Module.to(twin, device=device, dtype=dtype)  # PreTrainedModel.to hides its signature
-    return _hooked(twin, family, tokenizer, name, revision, backend)
+    return _hooked(twin, tokenizer, name, revision, backend)
 
 
 def _load_files(
@@ -129,39 +126,35 @@ def _load_files(
 ) -> HookedModel:
     """Make a hooked model of files."""
     where = _resolve(name)
-    family = _family_of_checkpoint(where, name, revision)
+    architecture = class_of_checkpoint(_config(where, name, revision), name)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    twin = _from_pretrained(where, family, name, revision, dtype, device)
-    return _hooked(twin, family, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
+    twin = _from_pretrained(where, architecture, name, revision, dtype, device)
+    return _hooked(twin, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
 
 
 def _hooked(
     twin: PreTrainedModel,
-    family: Family,
     tokenizer: PreTrainedTokenizerBase | None,
     name: str,
     revision: str | None,
     backend: Backend,
     source: PreTrainedModel | None = None,
 ) -> HookedModel:
-    boot = boot_bridge if backend == "transformer_lens" else NNsightBridge
     twin = twin.eval().requires_grad_(False)
     twin.config.return_dict = True  # the twin has a configuration of its own
-    if getattr(twin.config, "is_decoder", False) and family.kind == "masked":
-        raise ModelError(f"config.json of {name!r} says is_decoder: as a causal model, {family.name} is not supported")
+    if getattr(twin.config, "is_decoder", False) and type(twin).__name__.endswith("ForMaskedLM"):
+        raise ModelError(
+            f"config.json of {name!r} says is_decoder: as a causal model, {type(twin).__name__} is not supported"
+        )
     try:
-        hooked = HookedModel(boot(twin, family), twin, family, tokenizer, name, revision)
-        self_test(hooked)
-        hooked.find_silent_points()
-    except (AttributeError, AssertionError, KeyError, TypeError, NotImplementedError) as error:
+        return hooked_model(twin, tokenizer, name, revision, backend, source)
+    except (AttributeError, AssertionError, IndexError, KeyError, TypeError, NotImplementedError) as error:
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         raise ModelError(
             f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "
-            "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one"
+            "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one, or the layers of a "
+            f"{type(twin).__name__} are of several kinds"
         ) from error
-    hooked.follow_edits_with(lambda: boot(twin, family), source)
-    hooked.watch()  # at its first pass the bridge has attached some of its own
-    return hooked
 
 
 @contextmanager
@@ -197,21 +190,7 @@ def _resolve(name: str) -> str:
     return name
 
 
-def _family(architecture: str) -> Family:
-    for family in FAMILIES.values():
-        if family.architecture == architecture:
-            return family
-    supported = ", ".join(family.architecture for family in FAMILIES.values())
-    hint = (
-        " Classification runs through a language-model head and a verbalizer here: load the checkpoint with its "
-        "language-model head instead."
-        if "Classification" in architecture
-        else ""
-    )
-    raise ModelError(f"architecture {architecture!r} is not supported. Supported: {supported}.{hint}")
-
-
-def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family:
+def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(where, revision=revision)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
@@ -226,12 +205,12 @@ def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family
         ) from error
     if not config.architectures:
         raise ModelError(f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'")
-    return _family(config.architectures[0])
+    return config
 
 
 def _from_pretrained(
     where: str,
-    family: Family,
+    architecture: Any,
     name: str,
     revision: str | None,
     dtype: torch.dtype | None,
@@ -240,7 +219,6 @@ def _from_pretrained(
     # Half precision on a CPU is slow and loses a quarter of the prompt's gradient: only if asked for.
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        architecture = getattr(transformers, family.architecture)
         model, report = architecture.from_pretrained(where, revision=revision, dtype=wanted, output_loading_info=True)
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise ModelError(
@@ -250,7 +228,7 @@ def _from_pretrained(
     if report["missing_keys"]:  # transformers would start them at random and only warn
         raise ModelError(
             f"the weights of {name!r} lack {sorted(report['missing_keys'])}: the checkpoint is damaged, or it is not "
-            f"of a {family.architecture}"
+            f"of a {architecture.__name__}"
         )
     _refuse_other_layers(report["unexpected_keys"], model, name)
     if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):

@@ -3,10 +3,10 @@
 import copy
 
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.generalized_components.attention import AttentionBridge
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformers import PreTrainedModel
 
-from promptscope.models.families import Family
 from promptscope.models.live_attention import make_attention_live
 from promptscope.models.native_norms import make_norms_native
 
@@ -17,7 +17,7 @@ def share_weights(hf_model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(hf_model, memo={id(tensor): tensor for tensor in shared})
 
 
-def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
+def boot_bridge(hf_model: PreTrainedModel) -> TransformerBridge:
     """Boot the TransformerLens bridge on a weight-sharing copy of *hf_model*; freeze every parameter.
 
     Booting rewires its module tree in place, hence the copy: *hf_model* keeps its attention
@@ -28,10 +28,10 @@ def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
     # Not boot_transformers: with a tokenizer at hand it looks its name up on the Hub.
     inner.set_attn_implementation("eager")
     bridge = build_bridge_from_module(inner, type(inner).__name__, hf_config=inner.config)
-    if family.kind == "seq2seq":
+    if inner.config.model_type in ("t5", "mt5"):
         encoder = inner.get_submodule("encoder")
         encoder.embed_tokens = bridge.embed  # the adapter replaces `shared`, which the encoder never calls
-    if family.delegated_attention:
+    if any(type(module) is AttentionBridge for module in bridge.modules()):
         make_attention_live(bridge, inner)
     make_norms_native(bridge)
     _forget_patterns(bridge)

@@ -168,13 +168,12 @@ def test_a_window_that_the_comparison_finds_wrong_runs_plainly(name: str, monkey
 
 
 def test_hidden_positions_and_windows_run_as_hooks() -> None:
-    from promptscope.engine.choice import needs_hooks
 
     prompt = ps.SoftPrompt(6, seed=2)
     windowed, plain = model_of("mistral"), hooked("llama")
     for model, hooks in ((windowed, True), (plain, False)):
         (whole,) = place(model, [prompt.copy()])
-        assert needs_hooks(model, [whole.cut([1])]) == hooks
-        assert not needs_hooks(model, [whole])
+        assert model.needs_hooks([whole.cut([1])]) == hooks
+        assert not model.needs_hooks([whole])
         assert is_packed(model, [whole.cut([1])]) != hooks
     assert Texts(IDS, MASK, MASK).pick(torch.tensor([True, False, True])).ids.shape == (2, 9)

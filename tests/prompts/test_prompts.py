@@ -161,7 +161,7 @@ def test_generation_with_hooks_and_a_cache() -> None:
 
 def test_yarn_keys_turn_back() -> None:
     """YaRN stretches keys besides turning them; what an adapter holds must still come back exactly."""
-    from promptscope.models.rotary import after_rotary, before_rotary
+    from promptscope.models.keys import cached, written
 
     hf = tiny_hf_model("llama")
     config = hf.config
@@ -174,8 +174,9 @@ def test_yarn_keys_turn_back() -> None:
     yarn = type(hf)(config)
     assert yarn.model.rotary_emb.attention_scaling != 1
     model = hooked("llama")
-    stretched = HookedModel(model.bridge, yarn, model.family, None, "yarn", None)
-    keys = torch.randn(3, 2, 5, 8)
-    turned = after_rotary(keys, stretched)
+    stretched = HookedModel(model.bridge, yarn, model.family, None, "yarn", None, model.facts)
+    keys, values = torch.randn(2, 3, 2, 5, 8)
+    turned, kept = cached(keys, values, range(3), stretched)
+    assert torch.equal(kept, values)
     assert (turned.norm() / keys.norm() - 1).abs() > 0.05
-    torch.testing.assert_close(before_rotary(turned, stretched), keys)
+    torch.testing.assert_close(written(turned, range(3), stretched), keys)
