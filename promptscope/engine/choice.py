@@ -141,15 +141,16 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
         return False
     if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
         return False
-    if model.family.kind == "causal" and model.needs_hooks([prompt.place(model) for prompt in prompts]):
-        return False
-    if model.facts.window is not None and any(prompt.place(model).hidden for prompt in prompts):
-        return False
     reason = why_not_packed(model)
     if reason is not None and model not in _told:
         _told.add(model)
         warnings.warn(f"{model.name!r} runs unpacked, which is slower: {reason}", PackingWarning, stacklevel=3)
-    return reason is None
+    if reason is not None:
+        return False
+    placements = [prompt.place(model) for prompt in prompts]
+    if model.family.kind == "causal":
+        return not model.needs_hooks(placements)
+    return model.facts.window is None or not any(placement.hidden for placement in placements)
 
 
 def why_not_packed(model: HookedModel) -> str | None:

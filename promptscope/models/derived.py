@@ -67,6 +67,7 @@ def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict
         if look.problem(point) is not None and point.name in NECESSARY and not _other_embedding(point, kept):
             raise ModelError(f"the hook point {point.site} {look.missing.get(point.site, 'does not exist')}")
     added = {stack: look.contributions(stack, attentions) for stack in stacks}
+    kept = [point for point in kept if not (point.name.startswith("hook_resid_mid") and look.norms_around(point.stack))]
     kept = [look.measured(point, added) for point in kept]
     body = [point for point in kept if point.stack]
     body += [point for stack in stacks for point in added[stack]]
@@ -108,6 +109,7 @@ class _Look:
         if "decoder_input_ids" in batch:
             self.sizes["dec_pos"] = batch["decoder_input_ids"].shape[1]
         self.missing: dict[str, str] = {}
+        self.normed: set[str] = set()
         self.seen = _Seen()
 
     def names(self, point: HookPoint) -> list[str]:
@@ -250,6 +252,7 @@ class _Look:
         if all(chosen) and self._adds_up(stack, chosen):
             return contribution_points(stack, {name: CONTRIBUTIONS[name] for name in chosen})
         said = "holds more than what is added to the residual stream: the layer puts a norm around the sum"
+        self.normed.add(stack)
         for name in CONTRIBUTIONS:
             if f"{stack}.0.{name}" in self.known:
                 self.missing[f"{stack}.{{i}}.{name}"] = said
@@ -265,6 +268,13 @@ class _Look:
             and self.keeps(point)
             and (point.name != "ln1.hook_out" or self._norms_sum(stack))
         ]
+
+    def norms_around(self, stack: str | None) -> bool:
+        """Say whether the layers of *stack* put a norm around the sum, so that no residual stream is between them."""
+        if stack in self.normed:
+            for name in ("hook_resid_mid", "hook_resid_mid2"):
+                self.missing[f"{stack}.{{i}}.{name}"] = "is no residual stream: the layer puts a norm around the sum"
+        return stack in self.normed
 
     def _first(self, stack: str, *names: str) -> str:
         """Return the first of *names* that is a point of *stack*."""

@@ -18,7 +18,7 @@ from promptscope.models.keys import key_rules
 from promptscope.models.measuring import measured, near, plain_logits_of, table_of, tiny_ids
 from promptscope.models.nnsight_bridge import NNsightBridge
 from promptscope.models.point_names import ATTENTIONS
-from promptscope.models.self_test import self_test, why_no_cache
+from promptscope.models.self_test import check_finite, self_test, why_no_cache
 from promptscope.models.twin import boot_bridge
 
 Backend = Literal["transformer_lens", "nnsight"]
@@ -41,6 +41,7 @@ def hooked_model(
     """
     with torch.no_grad():
         before = plain_logits_of(twin)
+    check_finite(twin, before, name)
     bridge: Bridge = boot_bridge(twin)
     with torch.no_grad():
         if not near(plain_logits_of(twin), before):

@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Callable
 
 import torch
+from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
 from promptscope.models.hooked import HookedModel
@@ -61,7 +62,6 @@ def _check_points(model: HookedModel) -> None:
         direction = torch.randn(hooked.shape, generator=generator).to(hooked)
         (hooked * direction).sum().backward()
 
-    _check_finite(model, plain)
     scale = plain.abs().max().item() or 1.0
     difference = (hooked.detach() - plain).abs().max().item() / scale
     if not difference <= _TOLERANCE[model.dtype]:
@@ -178,15 +178,16 @@ def why_no_cache(model: HookedModel) -> str | None:
     return None
 
 
-def _check_finite(model: HookedModel, logits: torch.Tensor) -> None:
+def check_finite(twin: PreTrainedModel, logits: torch.Tensor, name: str) -> None:
+    """Raise ModelError if *logits* of a plain model are no numbers, with the weight that is to blame."""
     if torch.isfinite(logits).all():
         return
-    weights = [*model.twin.named_parameters(), *model.twin.named_buffers()]
+    weights = [*twin.named_parameters(), *twin.named_buffers()]
     broken = [name for name, x in weights if x.is_floating_point() and torch.isnan(x).any()]
     if broken:
-        raise ModelError(f"{len(broken)} weights of {model.name!r} hold NaN, first {broken[0]!r}: load others")
+        raise ModelError(f"{len(broken)} weights of {name!r} hold NaN, first {broken[0]!r}: load others")
     raise ModelError(
-        f"the logits of {model.name!r} are not finite in {model.dtype}, although no weight is NaN: load it in another "
+        f"the logits of {name!r} are not finite in {twin.dtype}, although no weight is NaN: load it in another "
         "type, dtype='bfloat16' or 'float32'"
     )
 

@@ -67,15 +67,13 @@ def as_it_is() -> Iterator[None]:
 
 
 def model_of(name: str) -> HookedModel:
-    """Return a model whose twin is of another architecture than its bridge, which takes no part here."""
     torch.manual_seed(3)
     twin = MODELS[name]().eval().requires_grad_(False)
     with torch.no_grad():
         for parameter_name, parameter in twin.named_parameters():
             if parameter_name.endswith(("q_proj.weight", "k_proj.weight", "sinks")):
                 parameter.normal_(0, 0.5)  # attention that is far from even, or no mask would matter
-    llama = hooked("llama")
-    return HookedModel(llama.bridge, twin, llama.family, None, name, None)
+    return ps.load_model(twin)
 
 
 def by_hugging_face(model: HookedModel, vectors: Tensor | None) -> Tensor:

@@ -1,5 +1,7 @@
 """Parameter counts, binding, and prompts together with the user's own hooks."""
 
+from types import SimpleNamespace
+
 import jaxtyping
 import pytest
 import torch
@@ -7,20 +9,25 @@ from torch import Tensor
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from promptscope.errors import PromptError
-from promptscope.models import HookedModel, load_model
+from promptscope.models import HookedModel
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from tests.tiny_models import FAMILIES, bare, hooked, tiny_hf_model
 
 
-def test_counts_on_mgpts_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """d = 2048, L = 24, k = 20: the paper's 40,960 and 983,040 parameters, from a real (narrow-FFN) model."""
-    config = GPT2Config(n_embd=2048, n_layer=24, n_head=16, n_inner=8, vocab_size=16, n_positions=32)
-    with torch.device("meta"):
-        hf = GPT2LMHeadModel(config)
-    # Memory that nobody writes to is never given out, so the 400 million weights cost nothing; nor can they be run.
-    hf.to_empty(device="cpu")
-    monkeypatch.setattr("promptscope.models.loading.self_test", lambda model: None)
-    model = load_model(hf)
+class Sizes(nn.Module):
+    """A bridge that has a shape and runs nothing."""
+
+    def __init__(self, d_model: int, n_layers: int, n_heads: int) -> None:
+        super().__init__()
+        self.cfg = SimpleNamespace(d_model=d_model, n_heads=n_heads, d_head=d_model // n_heads)
+        self.blocks = nn.ModuleList(nn.Identity() for _ in range(n_layers))
+
+
+def test_counts_on_mgpts_shape() -> None:
+    """d = 2048, L = 24, k = 20: the paper's 40,960 and 983,040 parameters."""
+    twin = GPT2LMHeadModel(GPT2Config(n_embd=2048, n_layer=0, n_head=16, vocab_size=16, n_positions=32))
+    gpt2 = hooked("gpt2")
+    model = HookedModel(Sizes(2048, 24, 16), twin, gpt2.family, None, "mGPT", None, gpt2.facts)
     assert SoftPrompt(20).bind(model).n_parameters == 40_960
     assert DeepPrompt(20, tied=True).bind(model).n_parameters == 983_040
     assert DeepPrompt(20).bind(model).n_parameters == 2 * 983_040
