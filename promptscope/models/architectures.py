@@ -8,6 +8,7 @@ from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
 from promptscope.errors import ModelError, nearest
+from promptscope.models.adapters import ADAPTERS
 
 _HEADS = (
     "MODEL_FOR_CAUSAL_LM_MAPPING_NAMES",
@@ -16,18 +17,21 @@ _HEADS = (
 )
 
 
+_BRIDGES = {*SUPPORTED_ARCHITECTURES, *ADAPTERS}
+
+
 def supported() -> list[str]:
     """Return the language models of transformers that there is a bridge for.
 
     >>> "Qwen3ForCausalLM" in supported()
     True
     """
-    return sorted(name for name in SUPPORTED_ARCHITECTURES if _language_model(name) is not None)
+    return sorted(name for name in _BRIDGES if _language_model(name) is not None)
 
 
 def check_supported(architecture: str) -> None:
     """Raise ModelError if there is no bridge for a class of transformers."""
-    if architecture in SUPPORTED_ARCHITECTURES and _language_model(architecture) is not None:
+    if architecture in _BRIDGES and _language_model(architecture) is not None:
         return
     known = supported()
     others = ", ".join(name for name in known if name != architecture)
@@ -53,10 +57,10 @@ def class_of_checkpoint(config: PreTrainedConfig, name: str) -> type[PreTrainedM
         ModelError: neither has a bridge.
     """
     named = (config.architectures or [""])[0]
-    if named in SUPPORTED_ARCHITECTURES and (found := _language_model(named)) is not None:
+    if named in _BRIDGES and (found := _language_model(named)) is not None:
         return found
     for sibling in _siblings(config.model_type):
-        if sibling in SUPPORTED_ARCHITECTURES and (found := _language_model(sibling)) is not None:
+        if sibling in _BRIDGES and (found := _language_model(sibling)) is not None:
             return found
     check_supported(named)
     raise AssertionError(name)

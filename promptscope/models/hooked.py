@@ -32,7 +32,7 @@ from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
-from promptscope.models.measuring import model_head
+from promptscope.models.measuring import model_head, target_embedding
 from promptscope.models.modes import own_modes
 from promptscope.models.placement import Placement
 from promptscope.models.placement_hooks import hooks_of
@@ -253,6 +253,12 @@ class HookedModel:
         """Return token vectors as the first layer gets them (some families scale inside the module)."""
         self._check_range(ids)
         return self._embedding(ids.to(self.device))
+
+    def embed_targets(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
+        """Return target tokens as `decoder_inputs_embeds` of an encoder-decoder."""
+        self._check_range(ids)
+        vectors = target_embedding(self.twin)(ids.to(self.device))
+        return vectors if self.facts.target_scale == 1 else vectors * self.facts.target_scale
 
     def inputs(self, vectors: Float[Tensor, "*rows d_embed"]) -> Float[Tensor, "*rows d_embed"]:
         """Return vectors like those of `embed` as `inputs_embeds` of the plain model, which may take them scaled."""
@@ -562,7 +568,12 @@ class HookedModel:
     @property
     def decoder_start_id(self) -> int | None:
         """The token with which an encoder-decoder starts to write, None for other kinds."""
-        return getattr(self.twin.config, "decoder_start_token_id", None)
+        config = self.twin.config
+        if self.family.kind != "seq2seq":
+            return None
+        start = getattr(config, "decoder_start_token_id", None)
+        decoder = getattr(config, "decoder", None)  # T5Gemma's own config, whose targets begin with <bos>
+        return start if start is not None else getattr(decoder, "bos_token_id", None)
 
     def check_context(self, n: int, k: int = 0) -> None:
         """Raise PromptError if *k* prompt positions and *n* tokens do not fit the model's context."""

@@ -19,6 +19,7 @@ from promptscope.models.measuring import measured, near, plain_logits_of, table_
 from promptscope.models.nnsight_bridge import NNsightBridge
 from promptscope.models.point_names import ATTENTIONS
 from promptscope.models.self_test import check_finite, self_test, why_no_cache
+from promptscope.models.splitting import untie_layers
 from promptscope.models.twin import boot_bridge
 
 Backend = Literal["transformer_lens", "nnsight"]
@@ -39,6 +40,7 @@ def hooked_model(
     Raises:
         ModelError: what the model does is not what its hook points, or prompts, would say of it.
     """
+    untie_layers(twin)
     with torch.no_grad():
         before = plain_logits_of(twin)
     check_finite(twin, before, name)
@@ -51,6 +53,9 @@ def hooked_model(
     attentions = ATTENTIONS[kind_of(twin)]
     layers = {part: len(getattr(bridge, attention.stack, ())) for part, attention in attentions.items()}
     facts = measured(twin, kind_of(twin), layers)
+    for module, (_, layer) in facts.parts.items():
+        if not hasattr(module, "layer_idx"):  # of some attentions the number is not known where they are called
+            module.__dict__["layer_idx"] = layer
     family = derived_family(bridge, twin, lambda batch: _run(bridge, batch, facts, twin), _widths(bridge, twin, before))
     again: Callable[[], Bridge] = partial(boot_bridge, twin)
     if backend == "nnsight":

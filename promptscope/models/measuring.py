@@ -67,6 +67,12 @@ def table_of(twin: PreTrainedModel) -> Tensor:
     return weight
 
 
+def target_embedding(twin: PreTrainedModel) -> nn.Module:
+    """Return what embeds the tokens of a decoder that has an encoder."""
+    decoder: Any = twin.get_decoder()
+    return decoder.embed_tokens
+
+
 def _arguments(twin: PreTrainedModel, n: int) -> dict[str, Any]:
     ids = tiny_ids(twin, n)
     found: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
@@ -113,7 +119,8 @@ def _input_scale(twin: PreTrainedModel, ids_name: str, vectors_name: str) -> flo
     """Return by what vectors of the embedding have to be multiplied to be the model's input."""
     arguments = _arguments(twin, 6)
     want = twin(**arguments).logits
-    vectors = twin.get_input_embeddings()(arguments.pop(ids_name))
+    embedding: Any = twin.get_input_embeddings() if ids_name == "input_ids" else target_embedding(twin)
+    vectors = embedding(arguments.pop(ids_name))
     config = twin.config
     d = vectors.shape[-1]
     for scale in (1.0, d**0.5, getattr(config, "embedding_multiplier", None)):

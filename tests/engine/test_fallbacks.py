@@ -10,7 +10,7 @@ from torch import Tensor
 from transformers import BloomConfig, BloomForCausalLM
 
 import promptscope as ps
-from promptscope.engine import attention, both_ways, causal, is_packed, seq2seq
+from promptscope.engine import attention, both_ways, causal, is_packed
 from promptscope.engine import run as door
 from promptscope.models import Hook, HookedModel, Placement, Prefix
 from promptscope.prompts import Prompt
@@ -217,7 +217,7 @@ def test_t5_keeps_its_position_bias() -> None:
     before = first.compute_bias(5, 5)
     run(model, batch, [EVERY["v2 untied"]()])
     assert torch.equal(first.compute_bias(5, 5), before)
-    assert seq2seq.attention_parts(model.twin)[first] == "encoder"
+    assert model.facts.parts[first] == ("encoder", 0)
 
 
 def test_prefixes_of_some_layers_come_back_too() -> None:

@@ -5,7 +5,7 @@ from types import SimpleNamespace
 import jaxtyping
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from promptscope.errors import PromptError
