@@ -3,6 +3,7 @@
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from typing import Any
 
 import torch
@@ -40,6 +41,15 @@ class _Seen:
     values: dict[str, Tensor] = field(default_factory=dict)
     zeros: dict[str, Tensor] = field(default_factory=dict)
     fired: Counter[str] = field(default_factory=Counter)
+
+    def watch(self, name: str, x: Any, hook: object) -> Tensor | None:
+        """Look at what a hook point holds, and add a zero to it."""
+        self.fired[name] += 1
+        if not isinstance(x, Tensor):
+            return None
+        self.values[name] = x.detach()
+        self.zeros[name] = torch.zeros_like(x, requires_grad=True)
+        return x + self.zeros[name]
 
 
 def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict[str, int]) -> Family:
@@ -140,22 +150,13 @@ class _Look:
 
     def _pass(self, points: Sequence[HookPoint]) -> _Seen:
         seen = _Seen()
-
-        def watch(name: str) -> Hook:
-            def hook_function(x: Any, hook: object) -> Tensor | None:
-                seen.fired[name] += 1
-                if not isinstance(x, Tensor):
-                    return None
-                seen.values[name] = x.detach()
-                seen.zeros[name] = torch.zeros_like(x, requires_grad=True)
-                return x + seen.zeros[name]
-
-            return name, hook_function
-
         # Aliases are one point under several names, which would be written once for each.
         names = {name: id(self.known[name]) for point in points for name in self.names(point)}
         first = {number: name for name, number in reversed(names.items())}
-        with torch.enable_grad(), attach(self.bridge, last=[watch(name) for name in first.values()]):
+        with (
+            torch.enable_grad(),
+            attach(self.bridge, last=[(name, partial(seen.watch, name)) for name in first.values()]),
+        ):
             logits = self.run(self.batch)
             generator = torch.Generator().manual_seed(0)
             direction = torch.randn(logits.shape, generator=generator).to(logits)

@@ -219,7 +219,11 @@ def _from_pretrained(
     # Half precision on a CPU is slow and loses a quarter of the prompt's gradient: only if asked for.
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        model, report = architecture.from_pretrained(where, revision=revision, dtype=wanted, output_loading_info=True)
+        # Attention that is chosen once and for all is the eager one, which is what hook points show.
+        fixed = {} if architecture._can_set_attn_implementation() else {"attn_implementation": "eager"}
+        model, report = architecture.from_pretrained(
+            where, revision=revision, dtype=wanted, output_loading_info=True, **fixed
+        )
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "

@@ -1,7 +1,7 @@
 """The self-test at load time: turns hook points that silently do nothing into errors."""
 
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 
 import torch
 from transformers import PreTrainedModel
@@ -45,17 +45,12 @@ def _check_points(model: HookedModel) -> None:
     fired: Counter[str] = Counter()
     probes: dict[str, torch.Tensor] = {}
 
-    def add_zero(name: str) -> Callable[..., torch.Tensor]:
-        def hook_function(x: torch.Tensor, hook: object) -> torch.Tensor:
-            fired[name] += 1
-            probes[name] = torch.zeros_like(x, requires_grad=True)
-            return x + probes[name]
-
-        return hook_function
-
     with torch.enable_grad():
         hooked = model.forward_hooked(
-            ids, mask, decoder_input_ids=decoder_ids, hooks=[(name, add_zero(name)) for name in table["name"]]
+            ids,
+            mask,
+            decoder_input_ids=decoder_ids,
+            hooks=[(name, partial(_add_zero, name, fired, probes)) for name in table["name"]],
         )
         # A fixed random direction: the plain sum of logits could be blind to a shift.
         generator = torch.Generator().manual_seed(0)
@@ -69,7 +64,8 @@ def _check_points(model: HookedModel) -> None:
             f"the hooked model's logits differ from the plain model's by {difference:.1e} of the largest logit "
             f"(expected at most {_TOLERANCE[model.dtype]:.0e}): probes would look at another model. The bridge of "
             "transformer-lens is wrong for this architecture, or does not know an option of this model's config.json, "
-            "or the versions installed are not those in constraints.txt"
+            "or the versions installed are not those in constraints.txt. Falcon with ALiBi has two attentions that "
+            "differ: load it with attn_implementation='eager'"
         )
     wrong = {name: fired[name] for name in table["name"] if fired[name] != 1}
     if wrong:
@@ -81,6 +77,14 @@ def _check_points(model: HookedModel) -> None:
     ]
     if dead:
         raise ModelError(f"writes to these hook points do not move the logits, although they should: {dead}")
+
+
+def _add_zero(
+    name: str, fired: Counter[str], zeros: dict[str, torch.Tensor], x: torch.Tensor, hook: object
+) -> torch.Tensor:
+    fired[name] += 1
+    zeros[name] = torch.zeros_like(x, requires_grad=True)
+    return x + zeros[name]
 
 
 def _twin_logits(
