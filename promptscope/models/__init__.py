@@ -1,5 +1,6 @@
 """Hooked models: one table of hook points over all supported families."""
 
+from promptscope.models.architectures import supported_architectures
 from promptscope.models.families import Attention, Family, HookPoint
 from promptscope.models.hooked import Hook, HookedModel, ModelShape, PromptLike, Via
 from promptscope.models.loading import EMBEDDED_MODELS, Backend, load_model
@@ -28,4 +29,5 @@ __all__ = [
     "load_model",
     "prefix_of",
     "rotate",
+    "supported_architectures",
 ]

@@ -20,10 +20,12 @@ _HEADS = (
 _BRIDGES = {*SUPPORTED_ARCHITECTURES, *ADAPTERS}
 
 
-def supported() -> list[str]:
-    """Return the language models of transformers that there is a bridge for.
+def supported_architectures() -> list[str]:
+    """Return the classes of transformers that `load_model` tries: language models that there is a bridge for.
 
-    >>> "Qwen3ForCausalLM" in supported()
+    Whether one loads is decided by its self-test; `docs/families.md` says what each can do.
+
+    >>> "Qwen3ForCausalLM" in supported_architectures()
     True
     """
     return sorted(name for name in _BRIDGES if _language_model(name) is not None)
@@ -33,8 +35,7 @@ def check_supported(architecture: str) -> None:
     """Raise ModelError if there is no bridge for a class of transformers."""
     if architecture in _BRIDGES and _language_model(architecture) is not None:
         return
-    known = supported()
-    others = ", ".join(name for name in known if name != architecture)
+    known = supported_architectures()
     more = (
         " Classification runs through a language-model head and a verbalizer here: load the checkpoint with its "
         "language-model head instead."
@@ -43,11 +44,11 @@ def check_supported(architecture: str) -> None:
     )
     raise ModelError(
         f"architecture {architecture!r} is not supported: there is no bridge of transformer-lens for it."
-        f"{nearest(architecture, known)}{more} Supported: {others}"
+        f"{nearest(architecture, known)}{more} ps.supported_architectures() lists the {len(known)} that there are"
     )
 
 
-def class_of_checkpoint(config: PreTrainedConfig, name: str) -> type[PreTrainedModel]:
+def class_of_checkpoint(config: PreTrainedConfig) -> type[PreTrainedModel]:
     """Return the language-model class for a checkpoint: the one it names, or its sibling with such a head.
 
     A checkpoint of a class with another head (`BertForPreTraining`, `T5Model`) holds the weights of the language
@@ -63,7 +64,7 @@ def class_of_checkpoint(config: PreTrainedConfig, name: str) -> type[PreTrainedM
         if sibling in _BRIDGES and (found := _language_model(sibling)) is not None:
             return found
     check_supported(named)
-    raise AssertionError(name)
+    raise AssertionError(named)
 
 
 def _siblings(model_type: str) -> Iterator[str]:

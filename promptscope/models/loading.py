@@ -2,8 +2,7 @@
 
 import copy
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +17,7 @@ from promptscope.checks import checked
 from promptscope.errors import ModelError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
+from promptscope.models.checkpoints import check_weights
 from promptscope.models.handed_in import unwrapped
 from promptscope.models.hooked import HookedModel
 from promptscope.models.making import Backend, hooked_model
@@ -126,9 +126,10 @@ def _load_files(
 ) -> HookedModel:
     """Make a hooked model of files."""
     where = _resolve(name)
-    architecture = class_of_checkpoint(_config(where, name, revision), name)
+    config = _config(where, name, revision)
+    architecture, named = class_of_checkpoint(config), str((config.architectures or [""])[0])
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    twin = _from_pretrained(where, architecture, name, revision, dtype, device)
+    twin = _from_pretrained(where, architecture, named, name, revision, dtype, device)
     return _hooked(twin, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
 
 
@@ -194,6 +195,12 @@ def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(where, revision=revision)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{name!r} comes with code of its own, which promptscope does not run: load it yourself, "
+                "AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True), and pass the model, "
+                "ps.load_model(model, tokenizer); its class must be one that transformer-lens has a bridge for"
+            ) from error
         if is_there(where):
             raise ModelError(
                 f"config.json of {name!r} is damaged or not a model's: {_first_line(error)} Restore it, or save the "
@@ -205,12 +212,19 @@ def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
         ) from error
     if not config.architectures:
         raise ModelError(f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'")
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else type(quantised).__name__
+        raise ModelError(
+            f"the weights of {name!r} are quantised ({method}): hooks and packed passes need float32, bfloat16 or "
+            "float16. Load the checkpoint that it was made from, or dequantise it, model.dequantize(), and save that"
+        )
     return config
 
 
 def _from_pretrained(
     where: str,
     architecture: Any,
+    named: str,
     name: str,
     revision: str | None,
     dtype: torch.dtype | None,
@@ -229,12 +243,7 @@ def _from_pretrained(
             f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "
             "delete the damaged file and load again."
         ) from error
-    if report["missing_keys"]:  # transformers would start them at random and only warn
-        raise ModelError(
-            f"the weights of {name!r} lack {sorted(report['missing_keys'])}: the checkpoint is damaged, or it is not "
-            f"of a {architecture.__name__}"
-        )
-    _refuse_other_layers(report["unexpected_keys"], model, name)
+    check_weights(report["missing_keys"], report["unexpected_keys"], model, named, name)
     if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):
         raise ModelError(
             f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
@@ -243,17 +252,6 @@ def _from_pretrained(
     # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
     return model
-
-
-def _refuse_other_layers(unexpected: Iterable[str], model: nn.Module, name: str) -> None:
-    """Raise ModelError where the checkpoint has layers that the config leaves out: the rest is another model."""
-    kinds = {re.sub(r"\d+", "#", key) for key in model.state_dict()}
-    left_out = sorted(key for key in unexpected if re.sub(r"\d+", "#", key) in kinds)
-    if left_out:
-        raise ModelError(
-            f"config.json of {name!r} leaves out weights that the checkpoint holds ({', '.join(left_out[:3])} ...): it "
-            "names fewer layers. Restore the config.json that was saved with these weights"
-        )
 
 
 def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase | None:
