@@ -163,6 +163,9 @@ def get_probes(probes: Iterable[Any]) -> list[Probe]:
 
     Raises:
         ProbeError: unknown name, something that is no probe, two probes of one name, or none at all.
+
+    >>> [probe.name for probe in get_probes(["attention_kl", AttentionMass()])]
+    ['attention_kl', 'attention_mass']
     """
     found: list[Probe] = []
     for probe in probes:
