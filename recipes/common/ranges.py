@@ -50,7 +50,8 @@ def _check_kinds(item: str, value: tuple[Any, ...], present: tuple[Any, ...] | N
         if any(not isinstance(x, tuple) or len(x) != 2 or not all(isinstance(word, str) for word in x) for x in value):
             raise SystemExit(f'--set {item}: expected a list of pairs of words, such as [["a", "b"]]')
         return
-    kinds = {type(entry) for entry in present or ()}
+    present = present or ()
+    kinds = {type(entry) for entry in present}
     if float in kinds:
         kinds.add(int)
     for entry in value:
