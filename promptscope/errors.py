@@ -5,31 +5,74 @@ from collections.abc import Iterable, Mapping
 
 
 class PromptscopeError(Exception):
-    """Base of every error that promptscope raises on purpose."""
+    """Base of every error that promptscope raises on purpose.
+
+    >>> import promptscope as ps
+    >>> try:
+    ...     ps.load_task("continent_fr")
+    ... except ps.PromptscopeError as error:
+    ...     print(type(error).__name__)
+    TaskError
+    """
 
 
 class ArgumentError(PromptscopeError, ValueError):
-    """An argument is not what the function takes: another type, shape, length, or not a finite number."""
+    """An argument is not what the function takes: another type, shape, length, or not a finite number.
+
+    >>> import promptscope as ps
+    >>> import numpy as np
+    >>> ps.statistics.effective_rank(np.full((3, 3), np.nan))  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    promptscope.errors.ArgumentError: effective_rank: ...
+    """
 
 
 class ModelError(PromptscopeError):
-    """A model cannot be loaded, or does not do what its hook-point table promises."""
+    """A model cannot be loaded, or does not do what its hook-point table promises.
+
+    >>> import promptscope as ps
+    >>> ps.load_model("embedded-casual")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    promptscope.errors.ModelError: no embedded model 'embedded-casual'. Did you mean 'embedded-causal'? There are: ...
+    """
 
 
 class PromptError(PromptscopeError):
-    """A prompt does not fit the model, or a prompt file cannot be trusted."""
+    """A prompt does not fit the model, or a prompt file cannot be trusted.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(0)
+    Traceback (most recent call last):
+    promptscope.errors.PromptError: a prompt needs a whole number of positions, at least one, got length=0
+    """
 
 
 class TaskError(PromptscopeError):
-    """Records, template, verbalizer or metric do not fit together."""
+    """Records, template, verbalizer or metric do not fit together.
+
+    >>> import promptscope as ps
+    >>> ps.load_task("continent_fr")
+    Traceback (most recent call last):
+    promptscope.errors.TaskError: There is no task, file or folder called 'continent_fr'. Did you mean 'continent_ko'?
+    """
 
 
 class RunError(PromptscopeError):
-    """A training run cannot start, go on or be read."""
+    """A training run cannot start, go on or be read.
+
+    >>> import promptscope as ps
+    >>> ps.Run("no/such/folder")
+    Traceback (most recent call last):
+    promptscope.errors.RunError: 'no/such/folder' is not a run: it has no config.json
+    """
 
 
 class GridError(RunError):
-    """Some runs of a grid failed and the others are finished: `failed` maps their names to their errors."""
+    """Some runs of a grid failed and the others are finished: `failed` maps their names to their errors.
+
+    >>> GridError("1 of 2 runs failed: ...", {"seed 1": RunError("the loss is NaN")}).failed
+    {'seed 1': RunError('the loss is NaN')}
+    """
 
     def __init__(self, message: str, failed: Mapping[str, RunError]) -> None:
         super().__init__(message)
@@ -37,11 +80,23 @@ class GridError(RunError):
 
 
 class StoreError(PromptscopeError):
-    """An activation store is damaged or does not hold what was asked for."""
+    """An activation store is damaged or does not hold what was asked for.
+
+    >>> import promptscope as ps
+    >>> ps.ActivationStore(ps.__file__)  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    promptscope.errors.StoreError: the activation store ... is a file: expected a folder, or a name not taken yet
+    """
 
 
 class ProbeError(PromptscopeError):
-    """A probe cannot be computed on this model, task or prompt."""
+    """A probe cannot be computed on this model, task or prompt.
+
+    >>> import promptscope as ps
+    >>> ps.probe(ps.load_model("embedded-causal"), "attention_mas")  # doctest: +ELLIPSIS
+    Traceback (most recent call last):
+    promptscope.errors.ProbeError: no probe 'attention_mas'. Did you mean 'attention_mass'? There are: ...
+    """
 
 
 def shortened(text: str, length: int = 80) -> str:

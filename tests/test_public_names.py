@@ -1,6 +1,7 @@
 """`promptscope/__init__.py` lists its names twice, for type checkers and for Python: they must agree."""
 
 import ast
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -28,6 +29,21 @@ def test_every_name_is_there(name: str, module: str) -> None:
     value = getattr(ps, name)
     expected = getattr(sys.modules[module], name) if module != "promptscope" else sys.modules[f"promptscope.{name}"]
     assert value is expected
+
+
+def test_every_docstring_has_an_example() -> None:
+    """Doctest runs them; a name without one would not be missed there."""
+    public = {name: getattr(ps, name) for name in ps.__all__}
+    documented = {name: value for name, value in public.items() if inspect.isclass(value) or inspect.isroutine(value)}
+    for module in filter(inspect.ismodule, public.values()):
+        functions = {
+            name: getattr(module, name)
+            for name in getattr(module, "__all__", ())
+            if inspect.isroutine(getattr(module, name))
+        }
+        documented |= {f"{module.__name__}.{name}": function for name, function in functions.items()}
+    assert len(documented) > 150
+    assert [name for name, value in documented.items() if ">>>" not in (value.__doc__ or "")] == []
 
 
 def test_an_unknown_name_is_an_attribute_error() -> None:

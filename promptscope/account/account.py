@@ -20,6 +20,10 @@ class Account:
     """What `ps.explain` found: `parts` by key (`account["tokens"]`), each with sentences, tables and results.
 
     `save` writes a folder with a CSV for each table; `page` makes the page.
+
+    >>> part = Part("answers", "Answers", "Does it solve the task?", numbers={"accuracy": (0.9, 0.8, 0.97)})
+    >>> Account("my prompt", {"answers": part}).numbers["value"].tolist()
+    [0.9]
     """
 
     name: str

@@ -30,7 +30,15 @@ class Comparison:
 
 @checked()
 def compare(accounts: Sequence[Account]) -> Comparison:
-    """Set accounts beside each other; they may differ in seed, kind or task."""
+    """Compare accounts, one column each; they may differ in seed, kind or task.
+
+    >>> import promptscope as ps
+    >>> def account(name: str, accuracy: float) -> ps.Account:
+    ...     numbers = {"accuracy": (accuracy, accuracy - 0.1, accuracy + 0.1)}
+    ...     return ps.Account(name, {"answers": ps.account.Part("answers", "Answers", "Right?", numbers=numbers)})
+    >>> compare([account("seed 0", 0.7), account("seed 1", 0.8)]).numbers.values.tolist()
+    [['accuracy', '0.70 (0.60 to 0.80)', '0.80 (0.70 to 0.90)']]
+    """
     values: dict[str, dict[str, tuple[float, float, float]]] = {}
     for account in accounts:
         for row in account.numbers.itertuples():

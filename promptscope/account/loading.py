@@ -45,6 +45,13 @@ def load_subject(
     Raises:
         RunError: a run still in training, or one whose task is gone and none was given.
         PromptError: no model is named. Others as `ps.load_prompt`, `ps.load_model` and `ps.load_task`.
+
+    >>> import tempfile, promptscope as ps
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ps.SoftPrompt(4).bind(ps.load_model("embedded-causal")).save(folder)
+    ...     loaded = load_subject(folder, task="continent_en")  # a saved prompt names its model, not its task
+    >>> loaded.model.name, loaded.task.name
+    ('embedded-causal', 'continent_en')
     """
     folder = Path(folder)
     is_run = (folder / "config.json").is_file() and not (folder / "adapter_config.json").is_file()

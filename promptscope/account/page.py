@@ -29,7 +29,15 @@ _LIMITS = (
 
 @checked()
 def account_page(accounts: Sequence[Account], title: str | None = None) -> Report:
-    """Return the page of one account, or of several: first side by side, then each."""
+    """Return the page of one account, or of several: first side by side, then each.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> settings = ps.account.Settings(limit=4, few=4, n_random=1)
+    >>> account = ps.explain(model, ps.SoftPrompt(2).bind(model), task, parts=["answers"], settings=settings)
+    >>> account_page([account]).html().startswith("<!doctype html>")
+    True
+    """
     if not accounts:
         raise ProbeError("there is nothing to show: give at least one account")
     first = accounts[0]

@@ -104,6 +104,13 @@ def patch_error(exact: ProbeResult, estimate: ProbeResult) -> dict[str, float]:
     `pearson` and `spearman`: correlation over components (1 = the same order of importance); `mean_error`: mean
     absolute difference; `largest`: the largest exact value, to compare the error with; `top_agree`: share of the ten
     components with the largest exact values that are among the estimate's ten.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompt = ps.SoftPrompt(2).bind(model)
+    >>> estimate = ps.causal.attribution_patch(model, prompt, task, limit=2)
+    >>> patch_error(estimate, estimate)["mean_error"]
+    0.0
     """
     from scipy.stats import pearsonr, spearmanr
 

@@ -37,6 +37,12 @@ def components(model: HookedModel, at: At) -> list[Component]:
 
     Raises:
         ProbeError: no such kind, or a model whose FFN output has no hook point.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> heads = components(model, "heads")
+    >>> len(heads), heads[0].point, heads[0].head
+    (30, 'blocks.0.attn.hook_z', 0)
     """
     if at not in get_args(At):
         raise ProbeError(f"at must be one of {', '.join(get_args(At))}, got {at!r}.{nearest(str(at), get_args(At))}")

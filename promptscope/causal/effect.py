@@ -126,7 +126,14 @@ def effect_on(
 @checked(batch_size=1)
 @torch.no_grad()
 def answers(model: HookedModel, inputs: Inputs, condition: Condition, batch_size: int = 16) -> Answers:
-    """Return what the model answers to *inputs* under one condition."""
+    """Return what the model answers to *inputs* under one condition.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> inputs = ps.causal.make_inputs(model, task, limit=4)
+    >>> answers(model, inputs, Condition()).gold.shape  # without a prompt
+    (4,)
+    """
     read = np.empty((3, len(inputs)))
     for chosen, batch in inputs.batches(model, batch_size):
         logits, _ = run(model, batch, condition)

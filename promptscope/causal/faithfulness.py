@@ -39,7 +39,13 @@ def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
 
 @checked()
 def text_prompt(model: HookedModel, text: str) -> SoftPrompt:
-    """Return `hard_prompt` of a text, tokenised without special tokens."""
+    """Return `hard_prompt` of a text, tokenised without special tokens.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> text_prompt(model, "the capital of").length == len(model.tokenizer("the capital of")["input_ids"])
+    True
+    """
     return hard_prompt(model, model.tokenizer(text, add_special_tokens=False)["input_ids"])
 
 

@@ -115,6 +115,12 @@ def make_inputs(
     Raises:
         TaskError: no such split, records that cannot be encoded, or a masked model and a task without labels.
         PromptError: the prompt leaves no room for text.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> inputs = make_inputs(model, task, ps.SoftPrompt(4), limit=3)
+    >>> len(inputs), inputs.task, inputs.split
+    (3, 'continent_en', 'test')
     """
     encoded = encode_split(model, task, split, prompt, max_length, limit=limit)
     kind = model.family.kind

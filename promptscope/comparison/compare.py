@@ -42,6 +42,11 @@ class PromptComparison:
 
     Tables: `prompts`, `similarities`, `groups`, `clusters`; with a model `neighbours`, and with tasks `transfer`;
     `left_out`, if something was. Figures: the similarities as a matrix, PCA and t-SNE, for each width.
+
+    >>> import numpy as np
+    >>> found = compare_prompts({"a": np.eye(4), "b": 2 * np.eye(4)})
+    >>> found.tables["prompts"][["prompt", "norm_mean"]].values.tolist()
+    [['a', 1.0], ['b', 2.0]]
     """
 
     prompts: list[PromptVectors]

@@ -19,7 +19,14 @@ from promptscope.models import HookedModel, Placement, PromptLike
 
 
 class PackingWarning(UserWarning):
-    """A model or a prompt runs the plain way, which is slower and gives the same numbers."""
+    """A model or a prompt runs the plain way, which is slower and gives the same numbers.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", ps.PackingWarning)  # stop, rather than be slow
+    ...     scores = ps.evaluate(model, task, limit=2, progress=False)
+    """
 
 
 @dataclass(frozen=True)

@@ -62,7 +62,14 @@ def predict(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> list[str]:
-    """Return one prediction per record: a label of the verbalizer, or generated text; see `evaluate`."""
+    """Return one prediction per record: a label of the verbalizer, or generated text; see `evaluate`.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> predictions = ps.predict(model, task, limit=3, progress=False)
+    >>> len(predictions), set(predictions) <= set(task.verbalizer.labels)
+    (3, True)
+    """
     with model.turn(hooks):
         evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
         return evaluator.texts(progress) if task.verbalizer is None else evaluator.labels(progress)

@@ -43,6 +43,13 @@ def generate(
         TaskError: masked language models do not generate; a row without a token.
         ModelError: an encoder-decoder that does not say with which token it starts to write.
         PromptError: prompt, text and new tokens exceed the context.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> text = model.tokenizer(["Lima is in"], return_tensors="pt")
+    >>> (new,) = ps.generate(model, text["input_ids"], text["attention_mask"], ps.SoftPrompt(4), max_new_tokens=3)
+    >>> len(new), type(model.tokenizer.decode(new))
+    (3, <class 'str'>)
     """
     if model.family.kind == "masked":
         raise TaskError(f"{model.name!r} is a masked language model and does not generate: use a verbalizer")

@@ -36,6 +36,12 @@ def score_labels(
 
     Raises:
         TaskError: the task has no verbalizer.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> scores = ps.score_labels(model, task, ps.SoftPrompt(4), limit=3, progress=False)
+    >>> tuple(scores.shape), bool((scores <= 0).all())
+    ((3, 5), True)
     """
     words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
     examples = encode_split(model, task, split, prompt, max_length, limit=limit)

@@ -34,6 +34,12 @@ class Importance:
 
     `whole` holds the loss of the whole prompt, by `model`. Higher = more important, in all. 95 % intervals are over
     examples (bootstrap); `loss` and `whole` also hold `per_example`, each example's mean over its target tokens.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> found = ps.importance(model, ps.SoftPrompt(3).bind(model), task, limit=2, progress=False)
+    >>> found.to_dataframe()[["token", "loss", "kl"]].shape
+    (3, 3)
     """
 
     loss: ProbeResult
@@ -93,5 +99,13 @@ def load_importance(folder: str | os.PathLike[str]) -> Importance:
 
     Raises:
         ProbeError: it is not there, incomplete or altered.
+
+    >>> import tempfile, promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> found = ps.importance(model, ps.SoftPrompt(2).bind(model), task, limit=2, progress=False)
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found.save(folder)
+    ...     ps.load_importance(folder).loss.values.equals(found.loss.values)
+    True
     """
     return Importance(**{name: load_result(Path(folder) / name) for name in (*MEASURES, "whole")})

@@ -66,6 +66,14 @@ class HookedModel:
 
     Made by `ps.load_model`. Every batch runs right padded, as `[k prompt slots | text | padding]`, whatever
     the side of its padding was: position t of the text is position k + t of the model.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> text = model.tokenizer(["Lima is in"], return_tensors="pt")
+    >>> model.logits(text["input_ids"], text["attention_mask"], prompt=ps.SoftPrompt(4)).shape
+    torch.Size([1, 3, 4096])
+    >>> with model.hooks([("blocks.2.hook_resid_post", lambda activation, hook: 0 * activation)]):
+    ...     edited = model.logits(text["input_ids"], text["attention_mask"])
     """
 
     def __init__(

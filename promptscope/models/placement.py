@@ -36,6 +36,14 @@ class Placement:
 
     Everything that runs a prompt reads its placement: hooks (`hooks_of`, the definition), a prefix cache (`prefix_of`),
     the packed pass (`promptscope.engine`). A placement may be given wherever a prompt may.
+
+    >>> import torch, promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> placement = ps.SoftPrompt(4).place(model)
+    >>> placement.length, placement.vectors.shape == (4, model.shape.d_model)
+    (4, True)
+    >>> placement.cut([0]).visible  # position 0 keeps its place and is attended to no more
+    [1, 2, 3]
     """
 
     length: int

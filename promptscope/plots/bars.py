@@ -15,6 +15,11 @@ def bars(result: ProbeResult) -> go.Figure:
 
     Raises:
         ProbeError: the result has more dimensions.
+
+    >>> import numpy as np, promptscope as ps
+    >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
+    >>> bars(ps.ProbeResult.from_examples(numbers[:, 0], dims=("head",))).data[0].type
+    'bar'
     """
     if len(result.dims) > 1:
         raise ProbeError(f"bars show one dimension, and result {result.name!r} has {', '.join(result.dims)}")

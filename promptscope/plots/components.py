@@ -24,6 +24,13 @@ def components(result: ProbeResult, layers: Sequence[int] | None = None) -> go.F
 
     Raises:
         ProbeError: a result that is no PCA or has one component, or an unknown layer.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompts = {name: ps.SoftPrompt(3, seed=seed).bind(model) for seed, name in enumerate("ab")}
+    >>> result = ps.probe(model, "residual_pca", prompts, ps.load_task("continent_en"), limit=4, progress=False)
+    >>> len(components(result["residual_pca"], layers=[5]).data)  # without a prompt, and under each
+    3
     """
     if not {"layer", "component"} <= set(result.dims) or result.data.sizes["component"] < 2:
         raise ProbeError(f"components() draws a PCA of two components or more, not {result.name!r} {result.dims}")

@@ -24,6 +24,12 @@ def heatmap(result: ProbeResult) -> go.Figure:
 
     Raises:
         ProbeError: the result has no layers or no heads.
+
+    >>> import numpy as np, promptscope as ps
+    >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
+    >>> figure = heatmap(ps.ProbeResult.from_examples({"my prompt": numbers}, name="mine"))
+    >>> figure.data[0].z.shape
+    (2, 3)
     """
     drawn = facets(result, ("layer", "head"))
     layers, heads = (result.data[dim].values for dim in ("layer", "head"))

@@ -19,6 +19,12 @@ def token_heatmap(result: ProbeResult) -> go.Figure:
 
     Raises:
         ProbeError: the result has other dimensions than `model` and `token`.
+
+    >>> import numpy as np, promptscope as ps
+    >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
+    >>> result = ps.ProbeResult.from_examples(numbers, dims=("model", "token"), units="nats")
+    >>> token_heatmap(result).data[0].z.shape
+    (2, 3)
     """
     if result.dims != ("model", "token"):
         raise ProbeError(

@@ -24,6 +24,12 @@ def layer_curve(result: ProbeResult) -> go.Figure:
 
     Raises:
         ProbeError: the result has no layers.
+
+    >>> import numpy as np, promptscope as ps
+    >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
+    >>> figure = layer_curve(ps.ProbeResult.from_examples({"v1": numbers, "v2": 2 * numbers}))
+    >>> [line.name for line in figure.data if line.name]
+    ['v1', 'v2']
     """
     curve = result.layer_curve()
     lines = facets(curve, ("layer",))

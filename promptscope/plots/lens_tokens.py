@@ -12,6 +12,12 @@ def lens_tokens_figure(lens: LogitLens, of: str = "prompt") -> go.Figure:
     """Draw the prompt's likeliest tokens (*of* names a null instead: `"random 0"`), the last layer on top.
 
     The colour is the token's probability; hovering lists the runners-up.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> lens = ps.readings.read_logit_lens(ps.SoftPrompt(2).bind(model), model, nulls=ps.readings.Nulls(random=1))
+    >>> lens_tokens_figure(lens).data[0].z.shape  # the embedding and 6 layers, by 2 positions
+    (7, 2)
     """
     own = lens.top[lens.top["of"] == of]
     cells = own.assign(shown=[f"{t!r} {p:.3f}" for t, p in zip(own["token"], own["probability"], strict=True)])

@@ -28,6 +28,13 @@ def logit_lens_figure(lens: LogitLens, quantity: str = "entropy") -> go.Figure:
 
     Raises:
         ProbeError: a quantity that was not read.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> lens = ps.readings.read_logit_lens(ps.SoftPrompt(2).bind(model), model, nulls=ps.readings.Nulls(random=1))
+    >>> figure = logit_lens_figure(lens)
+    >>> len(figure.data) > 0
+    True
     """
     if quantity not in lens.quantities:
         known = list(lens.quantities)

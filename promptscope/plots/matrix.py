@@ -27,6 +27,12 @@ def matrix(result: ProbeResult, rows: str, columns: str, level: float = 0.05, **
 
     Raises:
         ProbeError: the result lacks a dimension, or the entry that is selected.
+
+    >>> import numpy as np, promptscope as ps
+    >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
+    >>> result = ps.ProbeResult.from_examples(numbers, dims=("task", "other"), coords={"task": ["a", "b"]})
+    >>> matrix(result, "task", "other").data[0].z.shape
+    (2, 3)
     """
     drawn = _facets(result, (rows, columns), select)
     down, across = ([str(label) for label in result.data[dim].values] for dim in (rows, columns))

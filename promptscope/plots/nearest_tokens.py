@@ -16,6 +16,13 @@ def nearest_tokens_figure(reading: NearestTokens) -> go.Figure:
     """Draw one column for each kind of prompt and one for the vocabulary: a point for each vector.
 
     Hovering names the nearest tokens of a vector.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompt = ps.SoftPrompt(2).bind(model)
+    >>> reading = ps.readings.read_nearest_tokens(prompt, model, n=1)
+    >>> len(nearest_tokens_figure(reading).data) > 0
+    True
     """
     table = reading.table
     kinds = [kind for kind in KIND_NAMES if kind in set(table["kind"])]

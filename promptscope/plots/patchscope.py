@@ -19,6 +19,16 @@ def patchscope_figure(reading: Patchscope, score: str | None = None) -> go.Figur
 
     Raises:
         ProbeError: the reading has no scores, or not this one.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> describe = ps.readings.DescribePrompt((("Seoul", "the capital of Korea"),), placeholder="a")
+    >>> reading = ps.readings.read_patchscope(
+    ...     ps.SoftPrompt(2).bind(model), model, describe=describe, nulls=ps.readings.Nulls(random=1), max_new_tokens=2,
+    ...     scores={"says capital": lambda text: float("capital" in text)},
+    ... )
+    >>> len(patchscope_figure(reading).data)
+    2
     """
     if score is None and reading.scores:
         score = reading.scores[0]

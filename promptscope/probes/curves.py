@@ -63,6 +63,11 @@ def stack_tasks(results: Mapping[str, ProbeResult]) -> ProbeResult:
 
     Raises:
         ProbeError: results of different models, probes, prompts or layers, or prompts of different lengths.
+
+    >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
+    >>> of_task = {task: ProbeResult.from_examples({"v1": numbers}, name="mine") for task in ("capital", "continent")}
+    >>> stack_tasks(of_task).dims
+    ('task', 'prompt', 'layer', 'head')
     """
     check_alike(results)
     reference = next(iter(results.values()))

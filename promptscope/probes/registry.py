@@ -145,12 +145,14 @@ def register_probe(probe: P, name: str | None = None) -> P:
     Raises:
         ProbeError: no probe, no name, a class that needs arguments, or a name that is taken.
 
-    ```python
-    @ps.register_probe
-    class NormGrowth(Probe):
-        name = "norm_growth"
-        ...
-    ```
+    >>> import promptscope as ps
+    >>> @ps.register_probe
+    ... @ps.probe_function("hook_resid_post", name="norm_at_answer")
+    ... def norm(x, view):
+    ...     return view.at(x, view.answer).norm(dim=-1)
+    >>> "norm_at_answer" in ps.probes.PROBES  # and `ps.probe(model, "norm_at_answer", ...)` finds it
+    True
+    >>> ps.probes.PROBES.remove("norm_at_answer")
     """
     return PROBES.add(probe, name)
 
@@ -161,6 +163,9 @@ def get_probes(probes: Iterable[Any]) -> list[Probe]:
 
     Raises:
         ProbeError: unknown name, something that is no probe, two probes of one name, or none at all.
+
+    >>> [probe.name for probe in get_probes(["attention_kl", AttentionMass()])]
+    ['attention_kl', 'attention_mass']
     """
     found: list[Probe] = []
     for probe in probes:

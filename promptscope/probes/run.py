@@ -66,6 +66,13 @@ def probe(
         PromptError: a prompt that was made for another model, or is too long.
         ModelError: a capture names an unknown hook point.
         StoreError: a damaged store; TaskError: unknown split.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompts = {"seed 0": ps.SoftPrompt(4), "seed 1": ps.SoftPrompt(4, seed=1)}
+    >>> results = ps.probe(model, ["attention_mass"], prompts, task, limit=2, progress=False)
+    >>> results["attention_mass"].values.dims
+    ('prompt', 'layer', 'head')
     """
     with model.turn(hooks):
         chosen = get_probes([probes] if isinstance(probes, Probe | str) else probes)

@@ -45,6 +45,14 @@ def load_result(folder: str | os.PathLike[str]) -> ProbeResult:
 
     Raises:
         ProbeError: *folder* holds no result, or one that is incomplete or altered (naming the file).
+
+    >>> import tempfile, promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> found = ps.probes.prompt_pca({name: ps.SoftPrompt(3, seed=s).bind(model) for s, name in enumerate("ab")})
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     found.save(folder)
+    ...     ps.load_result(folder).values.equals(found.values)
+    True
     """
     folder = Path(folder)
     if not (folder / _ABOUT).is_file():

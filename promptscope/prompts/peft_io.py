@@ -92,6 +92,13 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
     Raises:
         PromptError: PEFT cannot express the prompt (another network, keys and values of a masked model, some layers
             only, T5's encoder or cross-attention), or the folder holds a prompt of promptscope.
+
+    >>> import tempfile, promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ps.write_peft(ps.SoftPrompt(4).bind(model), folder, model)
+    ...     ps.load_prompt(folder, model).length
+    4
     """
     folder = Path(folder)
     if prompt.reparameterisation is not None and not has_encoder(prompt, model):

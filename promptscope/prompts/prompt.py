@@ -30,6 +30,14 @@ class Prompt(nn.Module, ABC):
     A prompt is made without a model and gets its parameters when it meets one: `prompt.bind(model)`; training,
     `model.logits` and `ps.probe` bind by themselves. `place(model)` says what it puts in front of a text;
     `hooks(model)` is what that does, on every family, `prefix(model)` the same as keys and values, on causal models.
+
+    >>> import promptscope as ps
+    >>> prompt = ps.SoftPrompt(4)
+    >>> prompt.is_bound
+    False
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompt.bind(model).n_parameters == 4 * model.shape.d_model
+    True
     """
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -76,7 +76,13 @@ def need_saver(prompt: Prompt) -> None:
 
 
 class OtherWeightsWarning(UserWarning):
-    """A prompt is loaded on a model with the embeddings, but not all of the weights, of the one it was made on."""
+    """A prompt is loaded on a model with the embeddings, but not all of the weights, of the one it was made on.
+
+    >>> import promptscope as ps
+    >>> with warnings.catch_warnings():
+    ...     warnings.simplefilter("error", ps.OtherWeightsWarning)  # refuse such a prompt
+    ...     _ = ps.SoftPrompt(4).bind(ps.load_model("embedded-causal"))
+    """
 
 
 def versions() -> dict[str, str]:
@@ -123,6 +129,13 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
 
     Raises:
         PromptError: no prompt there, a damaged or foreign file, another model's prompt, or no network for the Hub.
+
+    >>> import tempfile, promptscope as ps
+    >>> prompt = ps.SoftPrompt(4).bind(ps.load_model("embedded-causal"))
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     prompt.save(folder)
+    ...     ps.load_prompt(folder).content_hash() == prompt.content_hash()
+    True
     """
     place, folder = os.fspath(folder), Path(folder)
     if is_there(folder) and folder.is_file():

@@ -34,6 +34,12 @@ def read_torch(path: Path) -> Any:
 
     Raises:
         PromptError: the file is damaged, or a pickle that would run code.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"vectors": torch.ones(2, 3)}, Path(folder) / "prompt.pt")
+    ...     read_torch(Path(folder) / "prompt.pt")["vectors"].shape
+    torch.Size([2, 3])
     """
     try:
         # torch.load believes what it reads: a byte that was flipped shows in the archive's checksums only.

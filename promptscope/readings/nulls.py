@@ -61,6 +61,11 @@ def subjects(prompt: Prompt, model: HookedModel, nulls: Nulls) -> list[Subject]:
 
     Raises:
         PromptError: a deep prompt, or a null of another length.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> [subject.of for subject in subjects(ps.SoftPrompt(2).bind(model), model, Nulls(random=2))]
+    ['prompt', 'random 0', 'random 1']
     """
     prompt = _input_level(prompt).bind(model)
     found = [Subject("prompt", "prompt", prompt)]

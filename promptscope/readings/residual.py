@@ -50,6 +50,11 @@ def prompt_residual(prompt: SoftPrompt, model: HookedModel, entry: Entry = "embe
 
     Raises:
         ProbeError: the model is not causal.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompt_residual(ps.SoftPrompt(2).bind(model), model).shape == (7, 2, model.shape.d_model)
+    True
     """
     need_causal(model, "the residual stream of a prompt alone")
     kept: dict[int, Tensor] = {}
@@ -74,6 +79,14 @@ def patch(vectors: Float[Tensor, "B k d"], layer: int, start: int, rows: Tensor 
     *rows* are the rows of the batch to write to, one for each of the vectors' first dimension; by default all, and a
     first dimension of one serves them all. A later decoding step, behind a cache, is left alone: what was written is
     in the cache.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> point, function = patch(torch.zeros(1, 1, model.shape.d_model), layer=2, start=0)
+    >>> with model.hooks([(point, function)]):
+    ...     logits = model.logits(torch.tensor([[5, 6, 7]]))
+    >>> point
+    'blocks.2.hook_resid_post'
     """
     k = vectors.shape[1]
 

@@ -30,6 +30,14 @@ def run_report(
 
     Raises:
         RunError: a folder is no finished run.
+
+    >>> import tempfile, promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = ps.train(model, ps.SoftPrompt(2), task, ps.TrainConfig(steps=2, batch_size=2), folder, progress=False)
+    ...     page = run_report([run], split=None).html()
+    >>> "continent_en" in page
+    True
     """
     named = _named([run if isinstance(run, Run) else Run(run) for run in runs])
     histories = {name: run.history for name, run in named.items()}

@@ -29,6 +29,11 @@ def bootstrap_interval(
         which says nothing about others.
 
     Reference: Efron & Tibshirani 1993, chapter 13.
+
+    >>> values = np.arange(10.0)
+    >>> low, high = bootstrap_interval(lambda weights: weights @ values, len(values))
+    >>> bool(low < values.mean() < high)
+    True
     """
     check_between("level", level, 0, 1)
     generator = np.random.default_rng(seed)

@@ -31,6 +31,12 @@ def jackknife_interval(
     G < 5, where the spread itself is hardly known.
 
     Reference: Kott 2001, *The delete-a-group jackknife*.
+
+    >>> values = np.random.default_rng(0).normal(size=(10, 20))  # ten groups of examples
+    >>> without = np.array([np.delete(values, group, axis=0).mean() for group in range(10)])
+    >>> low, high = jackknife_interval(np.array(values.mean()), without)
+    >>> bool(low < values.mean() < high)
+    True
     """
     check_between("level", level, 0, 1)
     n = len(without)

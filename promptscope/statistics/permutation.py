@@ -24,6 +24,11 @@ def paired_permutation_test(
     sign for all of *shape*; p-values are not corrected for the number of heads or layers.
 
     Reference: Phipson & Smyth 2010 (the 1 + in numerator and denominator).
+
+    >>> noise = np.random.default_rng(0).normal(size=(2, 50))
+    >>> difference, p = paired_permutation_test(noise[0] + 2, noise[1])
+    >>> float(p) < 0.01
+    True
     """
     differences = (a.astype(np.float64) - b.astype(np.float64)).reshape(len(a), -1)
     observed = differences.mean(axis=0)

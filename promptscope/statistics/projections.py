@@ -66,6 +66,10 @@ def tsne_projection(
     since PCA centres them. A perplexity above (N - 1)/3 is lowered to that.
 
     Reference: van der Maaten & Hinton 2008; scikit-learn's, started from PCA.
+
+    >>> x = np.random.default_rng(0).normal(size=(20, 4))
+    >>> tsne_projection(x, perplexity=5.0, n_neighbours=3).points.shape
+    (20, 2)
     """
     _enough(x)
     settings = {"perplexity": min(perplexity, (len(x) - 1) / 3), "metric": metric, "pca_dims": pca_dims, "seed": seed}
@@ -95,6 +99,10 @@ def umap_projection(
 
     Raises:
         ImportError: umap-learn is not installed.
+
+    >>> x = np.random.default_rng(0).normal(size=(20, 4))
+    >>> umap_projection(x, n_neighbours=3).points.shape  # doctest: +SKIP
+    (20, 2)
     """
     try:
         from umap import UMAP

@@ -75,6 +75,10 @@ def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int 
         ValueError: fewer than one token or pair.
 
     Reference: Castro et al. 2009; Mitchell et al. 2022 (the reverses).
+
+    >>> worth = np.array([3.0, 1.0])  # the tokens' worth adds up: each one's value is its own
+    >>> sampled_shapley(lambda kept: kept @ worth, k=2, n_pairs=4).values.tolist()
+    [3.0, 1.0]
     """
     if k < 1 or n_pairs < 1:
         raise ArgumentError(f"expected at least 1 token and 1 pair of orders, got {k} and {n_pairs}")

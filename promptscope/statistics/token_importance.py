@@ -16,6 +16,9 @@ def importance_difference(masked: Float[np.ndarray, "M k"], full: Float[np.ndarr
     """Return `masked[m, i] - full[m]`: what model m loses without token i.
 
     Units of the loss; higher = more important, below zero = the model does better without the token.
+
+    >>> importance_difference(np.array([[1.5, 1.0]]), np.array([1.0])).tolist()
+    [[0.5, 0.0]]
     """
     return masked.astype(np.float64) - full.astype(np.float64)[:, None]
 
@@ -55,6 +58,9 @@ def important_token_loss(masked: Float[np.ndarray, "M k"]) -> float:
 
     Units of the loss; higher = single tokens matter more. The text says "the important tokens", but the published
     numbers are the mean over *all* tokens, each at the model that needs it most; none is selected.
+
+    >>> important_token_loss(np.array([[3.0, 1.0], [2.0, 2.0]]))  # (3 + 2) / 2
+    2.5
     """
     return float(masked.max(axis=0).mean(dtype=np.float64))
 
@@ -64,6 +70,9 @@ def important_to(ratio: Float[np.ndarray, "M k"], threshold: float = 1.1) -> Int
     """Return to how many models each token is important: those with `ratio[m, i] > threshold`.
 
     0..M; the paper's token splitting says 1 for every token.
+
+    >>> important_to(np.array([[1.5, 1.0], [1.2, 1.0]])).tolist()  # two models, two tokens
+    [2, 0]
     """
     return np.count_nonzero(ratio > threshold, axis=0)
 

@@ -24,7 +24,11 @@ def mask_tokens(prompt: Float[np.ndarray, "k d"], kept: Bool[np.ndarray, "k"]) -
 
 @checked()
 def compress(prompt: Float[np.ndarray, "k d"], kept: Bool[np.ndarray, "k"]) -> Float[np.ndarray, "n d"]:
-    """Return the kept tokens alone, in order; a model that owns no token is left with an empty prompt."""
+    """Return the kept tokens alone, in order; a model that owns no token is left with an empty prompt.
+
+    >>> compress(np.array([[1.0, 1.0], [2.0, 2.0], [3.0, 3.0]]), np.array([True, False, True])).tolist()
+    [[1.0, 1.0], [3.0, 3.0]]
+    """
     return prompt[kept]
 
 

@@ -39,6 +39,10 @@ def variability_sums(
 
     Inputs may come in parts, as long as *mean* is the mean over all of them: add up the parts' sums, then take
     `variability_ratio`.
+
+    >>> blocks = np.array([[[1.0, 0.0], [0.4, 0.6]], [[1.0, 0.0], [0.6, 0.4]]])  # the attention of two inputs
+    >>> [round(float(part), 3) for part in variability_sums(blocks, blocks.mean(0))]
+    [0.2, 1.0]
     """
     counted = _counted(blocks.shape[-1], causal)
     kept = blocks[..., counted].astype(np.float64)
@@ -50,7 +54,11 @@ def variability_sums(
 def variability_ratio(
     deviation: Float[np.ndarray, "*shape"], mass: Float[np.ndarray, "*shape"]
 ) -> Float[np.ndarray, "*shape"]:
-    """Return `deviation / (2 mass)`, and 0 where there is no mass."""
+    """Return `deviation / (2 mass)`, and 0 where there is no mass.
+
+    >>> variability_ratio(np.array([0.2, 0.0]), np.array([1.0, 0.0])).tolist()
+    [0.1, 0.0]
+    """
     return np.asarray(np.where(mass > 0, deviation / np.where(mass > 0, 2 * mass, 1.0), 0.0))
 
 

@@ -81,7 +81,11 @@ def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides:
 
 @checked()
 def list_tasks() -> pd.DataFrame:
-    """Return a table of the tasks that have a name: language, kind, input template, where they come from."""
+    """Return a table of the tasks that have a name: language, kind, input template, where they come from.
+
+    >>> list_tasks().loc["continent_en", ["language", "kind"]].tolist()
+    ['en', 'classification']
+    """
     rows = [
         (name, meta["language"], meta["kind"], meta["input"], "embedded")
         for name, meta in ((name, read_json(folder / "META.json")) for name, folder in _embedded().items())

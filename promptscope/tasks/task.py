@@ -34,6 +34,12 @@ class Task:
 
     Raises TaskError where the parts do not fit: a template field that a record lacks, a label without a
     word, an unknown metric, or a metric for labels without labels.
+
+    >>> import promptscope as ps
+    >>> records = [{"text": "a fine film", "label": "good"}, {"text": "a dull film", "label": "bad"}]
+    >>> task = ps.Task.from_records(records, verbalizer={"good": "great", "bad": "poor"}, name="films")
+    >>> task.kind, len(task.splits["train"])
+    ('classification', 2)
     """
 
     name: str

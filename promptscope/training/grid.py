@@ -28,7 +28,15 @@ from promptscope.training.single import Job
 @checked()
 @dataclass(frozen=True)
 class GridRun:
-    """One run of a grid: what `ps.train` takes."""
+    """One run of a grid: what `ps.train` takes.
+
+    >>> import promptscope as ps
+    >>> task = ps.load_task("continent_en")
+    >>> configs = {f"lr {lr}": ps.TrainConfig(steps=100, learning_rate=lr) for lr in (0.1, 0.3)}
+    >>> runs = {name: ps.GridRun(ps.SoftPrompt(4), task, config) for name, config in configs.items()}
+    >>> list(runs)  # for `ps.train_grid(model, runs)`
+    ['lr 0.1', 'lr 0.3']
+    """
 
     prompt: Prompt
     task: Task

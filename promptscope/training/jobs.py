@@ -42,6 +42,12 @@ class RunConfig:
     """One run for a worker: what `ps.train` takes, with the model by name or path.
 
     `device` and `dtype` are those of `ps.load_model`. The prompt is copied: the caller's own is not trained.
+
+    >>> import promptscope as ps
+    >>> config = ps.TrainConfig(steps=100)
+    >>> run = ps.RunConfig("embedded-causal", ps.SoftPrompt(4), ps.load_task("continent_en"), config, device="cpu")
+    >>> run.config.steps
+    100
     """
 
     model: str
@@ -57,6 +63,11 @@ class ManyRuns:
     """What came of many runs: `runs`, by name, and `failed`, one line for each that failed (`run`, `error`, `reason`).
 
     `n_skipped` of the runs were finished before and not repeated.
+
+    >>> failed = pd.DataFrame([("seed 1", "RunError", "the loss is NaN")], columns=["run", "error", "reason"])
+    >>> many = ManyRuns(runs={}, failed=failed)
+    >>> len(many.runs), many.failed["run"].tolist()
+    (0, ['seed 1'])
     """
 
     runs: dict[str, Run]

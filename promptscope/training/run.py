@@ -29,6 +29,14 @@ class Run:
     ```
 
     Raises RunError for a folder that is not a run, or whose run is not finished.
+
+    >>> import tempfile, promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = ps.train(model, ps.SoftPrompt(4), task, ps.TrainConfig(steps=2, batch_size=4), folder, progress=False)
+    ...     run = ps.Run(folder)  # later, in another program
+    ...     run.history["step"].tolist(), run.prompt.length
+    ([1, 2], 4)
     """
 
     @checked()

@@ -7,7 +7,7 @@ tasks' numbers and Student's interval of it.
 |---|---|
 | holds | the whole 95 % interval is above zero; of a claim about training, so is that of trained less random prompts |
 | does not hold | one of these intervals is below zero as a whole |
-| undecided | an interval reaches over zero, or there is none |
+| undecided | an interval reaches over zero, or there is none: one repetition, or all gave the same number |
 | not measured | there is no number, or the runs cannot show it (`meaning` says why) |
 | matched | a setting was chosen so that the number comes out: no comparison |
 """
@@ -18,8 +18,9 @@ from dataclasses import asdict, dataclass, replace
 import numpy as np
 import pandas as pd
 
-from recipes.common.verdicts import LEVEL, mean_with_interval, verdict_of
+from recipes.common.verdicts import LEVEL, mean_with_interval, verdict_of, without_width
 
+ALL_THE_SAME = "all repetitions gave the same number: no interval"
 VERDICTS = ("holds", "undecided", "does not hold", "not measured", "matched")
 
 
@@ -73,12 +74,20 @@ def judge(
     """Return a finding with its verdict.
 
     A claim about training gives *null* and *beyond*, the paired difference to it; one about the frozen model, or about
-    prompts as they lie, does not. Where a *p_value* is given, it has to be below .05 as well.
+    prompts as they lie, does not. Where a *p_value* is given, it has to be below .05 as well. An interval without width
+    (a bootstrap of equal numbers) is none: it is left out, and `meaning` says why.
 
     >>> few = judge("c", "4", "sst2", Number(0.4, 0.1, 0.7), "m", 0.39, Number(0.01, -0.1, 0.2))
     >>> few.verdict, judge("c", "4", "sst2", Number(0.4, 0.1, 0.7), "m").verdict
     ('undecided', 'holds')
+    >>> same = judge("c", "4", "sst2", Number(0.5, 0.5, 0.5), "m")
+    >>> same.verdict, same.meaning
+    ('undecided', 'm; all repetitions gave the same number: no interval')
     """
+    if without_width(number.low, number.high):
+        number, meaning = Number(number.value), f"{meaning}; {ALL_THE_SAME}"
+    if beyond is not None and without_width(beyond.low, beyond.high):
+        beyond, meaning = Number(beyond.value), f"{meaning}; of the difference to the null: {ALL_THE_SAME}"
     verdict = verdict_of(number.value, number.low, number.high)
     if beyond is not None:
         verdict = worse(verdict, verdict_of(beyond.value, beyond.low, beyond.high))

@@ -6,10 +6,14 @@ import numpy as np
 from scipy.stats import t as student
 
 LEVEL = 0.05
+SAME, ROUNDING = 1e-9, 1e-12
+"""Numbers that differ by a smaller share of their size, or by less than this, are one number."""
 
 
 def mean_with_interval(numbers: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Return the mean with its 95 % interval, `mean -+ t se` (Student); NaN are left out, one number has no interval.
+
+    That of equal numbers has no width: `without_width` tells.
 
     >>> mean, low, high = mean_with_interval([1.0, 2.0, 3.0])
     >>> mean, round(low, 2), round(high, 2)
@@ -24,6 +28,17 @@ def mean_with_interval(numbers: Sequence[float] | np.ndarray) -> tuple[float, fl
         return mean, np.nan, np.nan
     half = float(student.ppf(0.975, len(values) - 1) * values.std(ddof=1) / np.sqrt(len(values)))
     return mean, mean - half, mean + half
+
+
+def without_width(low: float, high: float) -> bool:
+    """Return whether an interval is one point, as it is where all repetitions gave the same number.
+
+    They say nothing of how far the next one would be from them, so this is no interval: it would read as certainty.
+
+    >>> without_width(0.3 - 0.2, 0.1), without_width(0.1, 0.1001), without_width(float("nan"), float("nan"))
+    (True, False, False)
+    """
+    return bool(abs(high - low) <= max(ROUNDING, SAME * max(abs(low), abs(high))))
 
 
 def verdict_of(number: float, low: float, high: float) -> str:

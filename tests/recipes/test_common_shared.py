@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import promptscope as ps
+from promptscope.statistics import mean_interval
 from promptscope.tasks import Record
 from recipes.common import (
     Computed,
@@ -206,6 +207,27 @@ def test_over_tasks_the_interval_is_students_and_one_large_task_decides_nothing(
     assert (one.verdict, np.isnan(one.low)) == ("undecided", True)
     trained = [judge("c", "4", str(i), Number(v), "m", v, Number(0.0001 * i)) for i, v in enumerate((0.3, 0.31, 0.32))]
     assert over_tasks(trained).verdict == "undecided"
+
+
+@pytest.mark.parametrize("value", [0.5, -0.5, 0.1, 0.0])
+def test_equal_numbers_have_no_interval_and_decide_nothing(value: float) -> None:
+    """Three tasks (seeds, records) with one and the same number: an interval without width read as certainty."""
+    by_task = [judge("c", "4", name, Number(value, value - 0.01, value + 0.01), "m") for name in "abc"]
+    found = over_tasks(by_task)
+    assert (found.verdict, found.number) == ("undecided", pytest.approx(value))
+    assert np.isnan([found.low, found.high]).all()
+    assert "same number: no interval" in found.meaning
+    bootstrapped = judge("c", "4", "a", Number(value, *mean_interval(np.full(20, value))), "m")
+    assert (bootstrapped.verdict, np.isnan(bootstrapped.low)) == ("undecided", True)
+
+
+def test_equal_differences_to_the_null_decide_nothing_either() -> None:
+    found = judge("c", "4", "a", NUMBER, "m", 0.1, Number(0.2, 0.2, 0.2))
+    assert (found.verdict, found.low, found.beyond) == ("undecided", NUMBER.low, 0.2)
+    assert np.isnan([found.beyond_low, found.beyond_high]).all()
+    assert "difference to the null" in found.meaning
+    nearly = judge("c", "4", "a", NUMBER, "m", 0.1, Number(0.2, 0.199, 0.201))
+    assert nearly.verdict == "holds"
 
 
 def test_a_matched_number_is_shown_as_matched() -> None:

@@ -19,7 +19,13 @@ from promptscope.tasks import Task
 
 
 class ProbeCheckError(ProbeError):
-    """A probe does not conform: `failed` maps the names of the checks to what was seen, `passed` names the others."""
+    """A probe does not conform: `failed` maps the names of the checks to what was seen, `passed` names the others.
+
+    >>> error = ProbeCheckError("mine", {"batch size": "differs by 0.3"}, passed=("deterministic",))
+    >>> print(error)
+    the probe 'mine' fails 1 of 2 checks
+    - batch size: differs by 0.3
+    """
 
     def __init__(self, probe: str, failed: Mapping[str, str], passed: tuple[str, ...]) -> None:
         lines = [f"- {name}: {seen}" for name, seen in failed.items()]
@@ -77,9 +83,9 @@ def check_probe(
         ProbeCheckError: the probe does not conform; names each check that failed, and what was seen.
         ProbeError: there is no such check, or the model, prompts or task cannot serve.
 
-    >>> report = check_probe("attention_mass")
+    >>> report = check_probe("attention_mass", only=["labelled result", "batch size"])  # all of them, without `only`
     >>> report.passed[-1]
-    'memory flat in inputs'
+    'batch size'
     """
     (chosen,) = get_probes([probe])
     if unknown := sorted(set(only) - {"runs", *STATE_CHECKS, *CHECKS}):
