@@ -1,6 +1,7 @@
 """All that decides the recipe's numbers, under the names of presets."""
 
 from dataclasses import dataclass, replace
+from typing import ClassVar
 
 PAPER_TASKS = (
     "stsb",
@@ -91,6 +92,12 @@ class Settings:
     layers: str = "measured"
     ablation: bool = True
     permutations: int = 200
+
+    POSITIVE: ClassVar = ("length", "learning_rate", "deep_learning_rate", "probe_batch", "permutations")
+    AT_LEAST: ClassVar = {"first_n": 2, "first_n_concepts": 2}  # the first token is left out
+    SHARES: ClassVar = ("held_out",)
+    NEEDED: ClassVar = ("tasks", "seeds")
+    WORDS: ClassVar = {"layers": ("measured", "paper"), "dtype": ("", "float32", "bfloat16", "float16", "float64")}
 
 
 PRESETS = {

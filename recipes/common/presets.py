@@ -2,12 +2,12 @@
 
 import argparse
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import fields, replace
 from typing import Any, TypeVar
 
 from promptscope.errors import nearest
+from recipes.common.ranges import as_floats, check_value
 
 Settings = TypeVar("Settings")
 
@@ -33,7 +33,7 @@ def chosen_settings(arguments: argparse.Namespace, presets: Mapping[str, Setting
     """Return the preset that was asked for, with the changes of `--set`.
 
     A value is read as JSON, or as text where it is none; it has to be of the kind that the preset has there. A
-    tuple is written as a JSON list. A number is at least 0, and above it for the names in the dataclass's `POSITIVE`.
+    tuple is written as a JSON list. `recipes.common.ranges` has the rules that a dataclass may give its values.
 
     Raises:
         SystemExit: no such name, a value of another kind, or a number that is out of range.
@@ -47,7 +47,7 @@ def chosen_settings(arguments: argparse.Namespace, presets: Mapping[str, Setting
             options = f"{', '.join(present)}.{nearest(name, present)}"
             raise SystemExit(f"--set {item}: expected NAME=VALUE, where NAME is one of {options}")
         changes[name] = _read(item, text, present[name])
-        _check_range(item, changes[name], name in getattr(settings, "POSITIVE", ()))
+        check_value(item, name, changes[name], settings)
     return replace(settings, **changes)
 
 
@@ -59,23 +59,13 @@ def _read(item: str, text: str, present: Any) -> Any:
     if isinstance(present, str):
         return text
     if isinstance(value, list):
-        value = _tuple(value)
+        value = as_floats(_tuple(value), present)
     if isinstance(present, float) and type(value) is int:
         value = float(value)
     # A setting that is None says nothing about the kind it takes.
     if present is not None and type(value) is not type(present):
         raise SystemExit(f"--set {item}: expected a {type(present).__name__} like {present!r}, got {text}")
     return value
-
-
-def _check_range(item: str, value: Any, positive: bool) -> None:
-    numbers = [
-        number
-        for number in (value if isinstance(value, tuple) else (value,))
-        if isinstance(number, int | float) and not isinstance(number, bool)
-    ]
-    if any(not math.isfinite(number) or number < 0 or (positive and number == 0) for number in numbers):
-        raise SystemExit(f"--set {item}: expected numbers {'above' if positive else 'of at least'} 0")
 
 
 def _tuple(value: list[Any]) -> tuple[Any, ...]:

@@ -125,6 +125,8 @@ def _over(values: Sequence[float]) -> Number:
 
 def _ranges(scores: pd.DataFrame, first: str, second: str, task: str) -> list[float]:
     of_task = scores[scores["task"] == task]
+    if of_task["rate"].nunique() < 2:
+        return []  # one rate has no range
     spread = of_task.groupby(["variant", "seed"])["score"].agg(np.ptp)
     seeds = of_task["seed"].unique()
     known = [s for s in seeds if (first, s) in spread.index and (second, s) in spread.index]

@@ -111,6 +111,8 @@ def _tables(
     }
     for name, (group, x, title, log) in figures_of.items():
         part = scores[scores["group"] == group].assign(method="EPT")
+        if part.empty:  # an empty list of settings: this comparison was not asked for
+            continue
         part[x] = part["variant"].astype(int)
         results.figure(
             name, curve_figure(part, x, "score", "method", title, "test score · bars: range over seeds", log)
@@ -122,7 +124,8 @@ def _tables(
             "Learning rates (Figure 8)", "test score · bars: range over seeds", True,
         ),
     )  # fmt: skip
-    results.figure("figure_9", figures.accuracy_and_norm(scores[scores["group"] == "structures"]))
+    if settings.structures:
+        results.figure("figure_9", figures.accuracy_and_norm(scores[scores["group"] == "structures"]))
 
 
 def _stacked(scores: pd.DataFrame, groups: list[str]) -> pd.DataFrame:

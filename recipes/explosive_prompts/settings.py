@@ -1,7 +1,12 @@
 """All that decides the recipe's numbers, under the names of presets."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+from promptscope.training import BASELINES
+
+STRUCTURES = ("none", "layer norm", "residual", "relu", "gelu", "tanh")
+STARTS = ("uniform", "vocab", "labels")
 EMBEDDED_TASKS = ("continent_en", "capital_en", "currency_en", "country_capital_en")
 
 
@@ -17,6 +22,7 @@ class Settings:
     - `validated`, `scored`: records of validation and test that are used; 0: all.
     - `widths`: hidden units (Figures 5, 12); `lengths`: of the broadcast prompt (7); `structures`: additions to the
       network (9); `starts`: initialisations (Table 6); `shots`, `draws`: few-shot (Table 3).
+      Any of these lists may be empty: then that comparison is left out.
     - `baselines`: other methods (Table 4), trained by PEFT and transformers on copies of the model.
     - `repeats`: up to how often one trained vector is repeated (Figure 4).
     """
@@ -37,8 +43,8 @@ class Settings:
     rates: tuple[float, ...] = (0.003, 0.01, 0.03, 0.1, 0.3)
     widths: tuple[int, ...] = (1, 5, 10, 50, 100, 500, 1000)
     lengths: tuple[int, ...] = tuple(range(1, 11))
-    structures: tuple[str, ...] = ("none", "layer norm", "residual", "relu", "gelu", "tanh")
-    starts: tuple[str, ...] = ("uniform", "vocab", "labels")
+    structures: tuple[str, ...] = STRUCTURES
+    starts: tuple[str, ...] = STARTS
     shots: tuple[int, ...] = (4, 16, 32)
     draws: int = 6
     few_shot_steps: int = 10_000
@@ -46,6 +52,13 @@ class Settings:
     baseline_rate: float = 1e-3
     repeats: int = 10
     permutations: int = 999
+
+    POSITIVE: ClassVar = (
+        *("length", "hidden", "steps", "few_shot_steps", "batch_size", "evaluate_every", "learning_rate", "rates"),
+        *("baseline_rate", "widths", "lengths", "shots", "draws", "repeats", "permutations"),
+    )
+    NEEDED: ClassVar = ("tasks", "seeds")
+    WORDS: ClassVar = {"structures": STRUCTURES, "starts": STARTS, "baselines": BASELINES}
 
 
 PRESETS = {

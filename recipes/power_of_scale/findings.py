@@ -32,17 +32,13 @@ def findings(
     add([judge("more tokens than one help", "3.2", t, _over(paired(lengths, longest, one, t)), meaning) for t in tasks])
     labelled = [t for t in tasks if ((starts["task"] == t) & (starts["variant"] == "labels")).any()]
     claim = "class labels are the best initialisation"
-    if labelled:
-        by_task = []
-        for t in labelled:
-            rest = [paired(starts, "labels", other, t) for other in ("uniform", "vocab")]
-            least = [min(pair) for pair in zip(*rest, strict=True)]
-            by_task.append(
-                judge(claim, "3.2", t, _over(least), "test score, labels less the better of the others, by seed")
-            )
-        add(by_task)
+    others = [name for name in ("uniform", "vocab") if (starts["variant"] == name).any()]
+    if labelled and others:
+        meaning = f"test score, labels less the better of {' and '.join(others)}, by seed"
+        add([judge(claim, "3.2", t, _over(_labels_less_best(starts, others, t)), meaning) for t in labelled])
     else:
-        found.append(absent(claim, "3.2", "all", "no task has label words that fit the prompt"))
+        reason = "no task has label words that fit the prompt" if others else "needs other initialisations"
+        found.append(absent(claim, "3.2", "all", reason))
     for measure, claim, sign in MEASURED:
         # A prompt that starts at words lies near them untrained: only the uniform start can show what training does.
         part = readings[(readings["measure"] == measure) & (readings["start"] == "uniform")].dropna(subset=["value"])
@@ -55,7 +51,10 @@ def findings(
             add(by_task)
     meaning = "test score, vote less mean member"
     claim = "an ensemble beats its mean member"
-    add([judge(claim, "6", v.task, Number(float(v.gain)), meaning) for v in votes.itertuples()])
+    if len(votes):
+        add([judge(claim, "6", v.task, Number(float(v.gain)), meaning) for v in votes.itertuples()])
+    else:
+        found.append(absent(claim, "6", "all", "no ensembles were trained (settings.members)"))
     if len(shifts):
         pairs = shifts.assign(pair=shifts["source"] + " -> " + shifts["target"])
         claim, meaning = "prompts survive a shift better than fine-tuning", "zero-shot score on the target, by seed"
@@ -80,6 +79,13 @@ def findings(
             absent(claim, "3.2", "all", "needs models of both objectives (settings.objectives); none are named")
         )
     return found
+
+
+def _labels_less_best(starts: pd.DataFrame, others: list[str], task: str) -> list[float]:
+    """Return, by seed, the score of label words less that of the best of the *others*; seeds that all have."""
+    wide = starts[starts["task"] == task].pivot_table(index="seed", columns="variant", values="score")
+    known = wide.reindex(columns=["labels", *others]).dropna()
+    return (known["labels"] - known[others].max(axis=1)).tolist()
 
 
 def _over(values: list[float] | pd.Series) -> Number:

@@ -9,6 +9,7 @@ from recipes.common import Results, compare, cost, finding_table, load_tasks, re
 from recipes.common.curves import curve_figure
 from recipes.common.findings import claim_summary, tally
 from recipes.common.grids import score_table, train_planned
+from recipes.common.models import check_models
 from recipes.power_of_scale.ensembling import ensemble_table
 from recipes.power_of_scale.findings import findings
 from recipes.power_of_scale.objectives import objective_table
@@ -24,6 +25,7 @@ PUBLISHED = Path(__file__).parent / "published.csv"
 
 def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs: int) -> int:
     """Train or read all runs and write the results; return 0, or 1 if runs failed."""
+    check_models([*settings.models, *(name for _, name in settings.objectives)])
     moved = [name for pair in settings.shifts for name in pair]
     every = with_validation(load_tasks(list(dict.fromkeys([*settings.tasks, *moved])), data))
     tasks = {name: every[name] for name in settings.tasks}
@@ -85,6 +87,8 @@ def _tables(results: Results, scores: pd.DataFrame) -> None:
         ("starts", "figure_b", "initialisation", "Initialisation"),
     ):
         part = scores[scores["group"] == group]
+        if part.empty:
+            continue
         means = part.pivot_table(index=["model", "variant"], columns="task", values="score", sort=False)
         results.table(group, means.reset_index())
         part = part.assign(**{x: part["variant"].astype(int) if group == "lengths" else part["variant"]})

@@ -1,7 +1,9 @@
 """All that decides the recipe's numbers, under the names of presets."""
 
 from dataclasses import dataclass
+from typing import ClassVar
 
+STARTS = ("uniform", "vocab", "labels")
 EMBEDDED_TASKS = ("continent_en", "capital_en", "currency_en", "country_capital_en")
 
 
@@ -15,14 +17,14 @@ class Settings:
       with a sentinel token before the answer where its tokenizer has one.
     - `rate`: of all runs; `evaluate_every`, `validated`, `scored`: as everywhere.
     - `neighbours`: nearest tokens of a vector; `null_draws`: random prompts they are compared with.
-    - `members`: prompts of an ensemble; `shifts`: pairs (trained on, scored on).
+    - `members`: prompts of an ensemble; `shifts`: pairs (trained on, scored on); 0 and an empty list: none.
     """
 
     models: tuple[str, ...] = ("embedded-seq2seq",)
     tasks: tuple[str, ...] = EMBEDDED_TASKS
     lengths: tuple[int, ...] = (1, 5, 20, 100, 150)
     length: int = 100
-    starts: tuple[str, ...] = ("uniform", "vocab", "labels")
+    starts: tuple[str, ...] = STARTS
     start: str = "labels"
     objectives: tuple[tuple[str, str], ...] = ()
     steps: int = 30_000
@@ -39,6 +41,14 @@ class Settings:
     members: int = 5
     shifts: tuple[tuple[str, str], ...] = ()
     baseline_rate: float = 1e-3
+
+    POSITIVE: ClassVar = (
+        *("length", "lengths", "steps", "batch_size", "rate", "evaluate_every", "neighbours", "null_draws"),
+        "baseline_rate",
+    )
+    NEEDED: ClassVar = ("models", "tasks", "seeds", "lengths")
+    WORDS: ClassVar = {"start": STARTS, "starts": STARTS}
+    PAIRS: ClassVar = ("objectives", "shifts")
 
 
 PRESETS = {

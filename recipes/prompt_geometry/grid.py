@@ -47,7 +47,13 @@ def _path_of(name: str, data: Path | None) -> Path | None:
 
 
 def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:
-    """Return a run's settings: AdamW with linear decay and no warm-up (S1, section 2.4, and the authors' code)."""
+    """Return a run's settings: AdamW with linear decay and no warm-up (S1, section 2.4, and the authors' code).
+
+    Raises:
+        RunError: neither steps nor epochs.
+    """
+    if not (settings.steps or settings.epochs):
+        raise RunError("steps=0 and epochs=0 train nothing: give one of them, --set steps=100")
     steps = settings.steps or max(1, round(settings.epochs * math.ceil(n_train / settings.batch_size)))
     return ps.TrainConfig(
         steps=steps,
@@ -63,11 +69,17 @@ def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:
 
 
 def check_words(model: ps.HookedModel, settings: Settings) -> None:
-    """Make sure that every initial word is one token.
+    """Make sure that every initial word is one token, and the placeholder of the readings too.
 
     Raises:
         PromptError: one is not.
     """
+    placeholder = settings.placeholder
+    if settings.readings and len(model.tokenizer(placeholder, add_special_tokens=False)["input_ids"]) != 1:
+        raise PromptError(
+            f"the placeholder {placeholder!r} must be one token of {model.name!r}: choose another, "
+            "--set placeholder=WORD, or read nothing, --set readings=0"
+        )
     for word in settings.words:
         pieces = model.tokenizer(word, add_special_tokens=False)["input_ids"]
         if len(pieces) != 1 or pieces[0] == model.tokenizer.unk_token_id:

@@ -1,7 +1,7 @@
 """All that decides the recipe's numbers, under the names of presets."""
 
 from dataclasses import dataclass, replace
-from typing import Literal
+from typing import ClassVar, Literal
 
 PAPER_TASKS = (
     "fv/country-capital",
@@ -40,7 +40,8 @@ class Settings:
     - `table3_share`: epsilon of Table 3, as a share of `prompt_epsilon`: the caption says 1, the numbers are of 5/7.
     - `self_pairs`: whether a vector counts as its own pair and neighbour, and an initial word twice.
     - `tokens`: random vocabulary tokens to compare with.
-    - `readings`: for how many words (the first) the prompts are read in language; `null_draws` random prompts each.
+    - `readings`: for how many words (the first) the prompts are read in language (0: none); `null_draws` random prompts
+      each.
     - `wayward`: an unrelated text; a prompt that is held near it while it learns the task is a null of the readings
       (empty: none); `wayward_strength`: how strongly (`ps.WaywardPrompt`).
     - `padding`: of texts of one batch; `left` moves them away from the prompt (`ps.TrainConfig`).
@@ -75,6 +76,13 @@ class Settings:
     wayward_strength: float = 0.01
     placeholder: str = " x"
     patch_layers: int = 3
+
+    POSITIVE: ClassVar = (
+        *("length", "batch_size", "learning_rate", "snapshots", "table3_share", "tokens", "permutations"),
+        *("null_draws", "patch_layers", "wayward_strength"),
+    )
+    NEEDED: ClassVar = ("tasks", "words")
+    WORDS: ClassVar = {"padding": ("right", "left")}
 
     @property
     def table3_epsilon(self) -> float:

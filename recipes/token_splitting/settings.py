@@ -89,12 +89,13 @@ class Settings:
         "counts",
         "length",
         "init_range",
-        "held_out",
         "draws",
         "neighbours",
         "permutations",
         "durations",
     )
+    SHARES: ClassVar = ("held_out",)
+    NEEDED: ClassVar = ("tasks", "counts", "seeds", "hows")
 
 
 _PAPER = Settings(

@@ -5,6 +5,7 @@ import json
 from dataclasses import dataclass
 from decimal import Decimal
 from pathlib import Path
+from typing import ClassVar
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -102,6 +103,17 @@ class Settings:
     name: str = "x"
     limit: int | None = None
     bf16: bool = False
+    rates: tuple[float, ...] = (0.1,)
+    share: float = 0.2
+    first: int = 4
+    pairs: tuple[tuple[str, str], ...] = ()
+
+    POSITIVE: ClassVar = ("steps", "rates")
+    AT_LEAST: ClassVar = {"first": 2}
+    SHARES: ClassVar = ("share",)
+    NEEDED: ClassVar = ("models",)
+    WORDS: ClassVar = {"models": ("a", "b", "c", "d")}
+    PAIRS: ClassVar = ("pairs",)
 
 
 PRESETS = {"smoke": Settings(steps=5), "paper": Settings(models=("a", "b"))}
@@ -119,6 +131,9 @@ def test_presets_and_single_changes() -> None:
     assert settings_from("--preset", "paper").models == ("a", "b")
     changed = settings_from("--set", "rate=1", 'models=["c", "d"]', "name=7", "limit=3", "bf16=true")
     assert changed == Settings(5, 1.0, ("c", "d"), "7", 3, True)
+    other = settings_from("--set", "rates=[1, 0.5]", "first=2", "share=0.5", 'pairs=[["a", "b"]]')
+    assert other == Settings(5, rates=(1.0, 0.5), first=2, share=0.5, pairs=(("a", "b"),))
+    assert type(other.rates[0]) is float  # 1 and 1.0 are one setting
 
 
 @pytest.mark.parametrize(
@@ -129,6 +144,17 @@ def test_presets_and_single_changes() -> None:
         ("steps=many", "expected a int like 5, got many"),
         ("steps=true", "expected a int"),
         ("steps=1.5", "expected a int"),
+        ("steps=0", "expected numbers above 0"),
+        ("limit=-1", "expected numbers of at least 0"),
+        ("first=1", "expected numbers of at least 2"),
+        ("share=1", "expected a share"),
+        ("models=[]", "expected a list of at least one"),
+        ('models=["bb"]', "'bb' is none of 'a', 'b', 'c', 'd'"),
+        ("models=[1]", "expected a list of entries like 'a', got 1"),
+        ("rates=[true]", "expected a list of entries like 0.1, got True"),
+        ("rates=[0]", "expected numbers above 0"),
+        ("rates=[Infinity]", "expected numbers above 0"),
+        ('pairs=[["a"]]', "expected a list of pairs"),
     ],
 )
 def test_settings_of_another_kind_are_refused(option: str, said: str) -> None:

@@ -229,3 +229,15 @@ def test_whole_recipe_on_a_small_grid(tmp_path: Path) -> None:
     assert main(options) == 0
     assert times == {path: path.stat().st_mtime_ns for path in (tmp_path / "runs").rglob("result.json")}
     pd.testing.assert_frame_equal(first, pd.read_csv(tmp_path / "scores.csv"))
+
+
+@pytest.mark.slow
+def test_comparisons_that_are_not_asked_for_are_left_out(tmp_path: Path) -> None:
+    """An empty list is no comparison; the rest is written all the same."""
+    small = ["steps=2", "evaluate_every=1", "validated=4", "scored=4", "repeats=1", "baselines=[]", "rates=[]"]
+    small += ["widths=[]", "lengths=[]", "structures=[]", "starts=[]", "shots=[]"]
+    assert main(["--preset", "smoke", "--out", str(tmp_path), "--set", *small]) == 0
+    assert set(pd.read_csv(tmp_path / "scores.csv")["group"]) == {"main", "control"}
+    findings = pd.read_csv(tmp_path / "findings.csv").set_index("claim")
+    ranges = findings.loc["EPT is less sensitive to the learning rate than many plain tokens"]
+    assert (ranges["verdict"] == "not measured").all()  # one rate has no range

@@ -10,6 +10,7 @@ from torch import nn
 
 import promptscope as ps
 from recipes.power_of_scale.ensembling import labels_in_one_batch, majority
+from recipes.power_of_scale.findings import _labels_less_best
 from recipes.power_of_scale.parameters import METHODS, parameter_table
 from recipes.power_of_scale.readings import reading
 from recipes.power_of_scale.run import main
@@ -59,6 +60,37 @@ def test_a_prompt_made_of_label_words_has_them_as_neighbours() -> None:
     random = reading(model, ps.random_like(prompt), task, 1)
     assert found["label_rate"] == 1.0 and found["cosine"] > 0.99
     assert random["label_rate"] < 1.0 and random["cosine"] < 0.6
+
+
+def test_models_that_cannot_be_had_are_named_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    there_is_none = str(tmp_path / "none")
+    objectives = json.dumps([["span corruption", there_is_none]])
+    assert main(["--preset", "smoke", "--out", str(tmp_path / "out"), "--set", f"objectives={objectives}"]) == 1
+    assert f"nothing was trained. {there_is_none}" in capsys.readouterr().err
+    assert not (tmp_path / "out" / "runs").exists()
+
+
+def test_label_words_are_compared_with_the_best_of_the_other_starts_by_seed() -> None:
+    """Seeds that one start lacks (a run failed) are left out; a start that was not asked for is not needed."""
+    scores = pd.DataFrame(
+        [("labels", 0, 0.5), ("labels", 1, 0.7), ("labels", 2, 0.9), ("uniform", 0, 0.4), ("uniform", 1, 0.1),
+         ("uniform", 2, 0.0), ("vocab", 0, 0.6), ("vocab", 1, 0.2)],
+        columns=["variant", "seed", "score"],
+    ).assign(task="t")  # fmt: skip
+    assert _labels_less_best(scores, ["uniform", "vocab"], "t") == pytest.approx([-0.1, 0.5])
+    assert _labels_less_best(scores, ["uniform"], "t") == pytest.approx([0.1, 0.6, 0.9])
+
+
+@pytest.mark.slow
+def test_comparisons_that_are_not_asked_for_are_left_out(tmp_path: Path) -> None:
+    small = ["steps=2", "evaluate_every=1", "validated=4", "scored=4", "null_draws=3", "lengths=[1]"]
+    small += ["starts=[]", "members=0", "shifts=[]"]
+    assert main(["--preset", "smoke", "--out", str(tmp_path), "--set", *small]) == 0
+    findings = pd.read_csv(tmp_path / "findings.csv").set_index("claim")
+    assert findings.loc["an ensemble beats its mean member", "verdict"] == "not measured"
+    assert findings.loc["class labels are the best initialisation", "verdict"] == "not measured"
 
 
 @pytest.mark.slow
