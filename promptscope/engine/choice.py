@@ -178,12 +178,12 @@ def _known_reason(model: HookedModel) -> str | None:
 
 
 _K = 3  # positions of the prompts that are run to compare
-_LONGEST = 600  # tokens of a text that is run to compare: of a larger window, nothing is seen
+_LONGEST = 40  # tokens of a window that texts are made longer than
 
 
 @torch.no_grad()
 def _compare(model: HookedModel) -> str | None:
-    """Run two texts both ways, longer than the window where there is one, and go on with one of them.
+    """Run two texts both ways, longer than a small window where there is one, and go on with one of them.
 
     Without a prompt, and behind one of each kind: what no table knows, the numbers do.
     """
@@ -192,7 +192,9 @@ def _compare(model: HookedModel) -> str | None:
     from promptscope.engine.run import packed_logits  # needs this module
     from promptscope.engine.shared import Shared
 
-    n = min((model.facts.window or 0) + 8, _LONGEST, (model.shape.context or _LONGEST) - _K)
+    # Of a wide window the mask was measured at loading; the same code hides more or less by it.
+    window = model.facts.window or 0
+    n = min(8 + (window if window <= _LONGEST else 0), (model.shape.context or _LONGEST + 8) - _K)
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(model.shape.vocab_size, (2, n), generator=generator).to(model.device)
     mask = torch.ones_like(ids)

@@ -10,6 +10,7 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 from torch.nn.functional import scaled_dot_product_attention
+from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
@@ -139,15 +140,30 @@ AttentionInterface.register(_LOOK, _look)
 AttentionMaskInterface.register(_LOOK, eager_mask)
 
 
+class _NoProducts(TorchFunctionMode):
+    """Makes zeros of what linear layers would compute: only what is passed on is of interest, and its shape."""
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        if function is nn.functional.linear:
+            x, weight = args[:2]
+            return x.new_zeros(*x.shape[:-1], weight.shape[0])
+        if function is torch.addmm:  # GPT-2's linear layers
+            _, x, weight = args[:3]
+            return x.new_zeros(x.shape[0], weight.shape[1])
+        return function(*args, **(kwargs or {}))
+
+
 def attention_calls(twin: PreTrainedModel, run: Callable[[], object]) -> list[Call]:
     """Return the calls of attention that come to Hugging Face's interface while *run* runs *twin*, in order.
 
-    What attention gives is zeros meanwhile: only who asks, and how, is of interest.
+    What attention and linear layers give is zeros meanwhile: only who asks, and how, is of interest.
     """
     calls: list[Call] = []
     token = _calls.set(calls)
     try:
-        with torch.no_grad(), attending_by(twin, _LOOK):
+        with torch.no_grad(), attending_by(twin, _LOOK), _NoProducts():
             run()
     finally:
         _calls.reset(token)

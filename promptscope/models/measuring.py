@@ -26,7 +26,8 @@ def measured(twin: PreTrainedModel, kind: Kind, layers: dict[str, int]) -> Facts
         ModelError: a model that does what no fact here describes.
     """
     takes = "position_ids" in inspect.signature(twin.base_model.forward).parameters
-    zero = _position_zero(twin) if takes and kind != "seq2seq" else 0
+    plain = _outcome(twin, **_arguments(twin, 6))
+    zero = _position_zero(twin, plain) if takes and kind != "seq2seq" else 0
     calls, whole = _calls(twin, kind, 7), kind != "seq2seq"
     windows = [call.how.window for call in calls if call.how.window is not None]
     if windows:
@@ -43,12 +44,12 @@ def measured(twin: PreTrainedModel, kind: Kind, layers: dict[str, int]) -> Facts
     return Facts(
         position_zero=zero,
         takes_positions=takes,
-        input_scale=_input_scale(twin, "input_ids", "inputs_embeds"),
-        target_scale=1.0 if whole else _input_scale(twin, "decoder_input_ids", "decoder_inputs_embeds"),
+        input_scale=_input_scale(twin, plain, "input_ids", "inputs_embeds"),
+        target_scale=1.0 if whole else _input_scale(twin, plain, "decoder_input_ids", "decoder_inputs_embeds"),
         bands=bands,
         parts=parts,
         why_inlined=why,
-        head="embedding" if whole and _is_embedding(twin) else "model",
+        head="embedding" if whole and _is_embedding(twin, plain) else "model",
     )
 
 
@@ -82,7 +83,8 @@ def _arguments(twin: PreTrainedModel, n: int) -> dict[str, Any]:
 
 
 def _no_cache(twin: PreTrainedModel) -> dict[str, Any]:
-    return {"use_cache": False} if "use_cache" in inspect.signature(twin.forward).parameters else {}
+    known = all("use_cache" in inspect.signature(one.forward).parameters for one in (twin, twin.base_model))
+    return {"use_cache": False} if known else {}
 
 
 def plain_logits_of(twin: PreTrainedModel, n: int = 6) -> Tensor:
@@ -90,21 +92,27 @@ def plain_logits_of(twin: PreTrainedModel, n: int = 6) -> Tensor:
     return twin(**_arguments(twin, n)).logits.detach().clone()
 
 
-def _position_zero(twin: PreTrainedModel) -> int:
+def _outcome(twin: PreTrainedModel, **arguments: Any) -> Tensor:
+    """Return the last hidden states, of an encoder-decoder the logits: what inputs are compared by."""
+    if twin.config.is_encoder_decoder:
+        return twin(**arguments).logits
+    return twin.base_model(**arguments).last_hidden_state
+
+
+def _position_zero(twin: PreTrainedModel, alone: Tensor) -> int:
     """Return the number of the first position: what the model itself counts from, if it is told nothing."""
     arguments = _arguments(twin, 6)
-    alone = twin(**arguments).logits
     paddings = {m.padding_idx for m in twin.modules() if isinstance(m, nn.Embedding)} - {None}
     for zero in (0, *sorted(int(padding) + 1 for padding in paddings if padding is not None)):
         positions = zero + torch.arange(6, device=twin.device)[None]
         try:
-            if near(twin(**arguments, position_ids=positions).logits, alone):
+            if near(_outcome(twin, **arguments, position_ids=positions), alone):
                 return zero
         except IndexError:  # a table of positions that ends before this one
             continue
     raise ModelError(
         f"positions of {type(twin).__name__} count from a number that is not known: told positions 0, 1, ... it gives "
-        "other logits than told none"
+        "other states than told none"
     )
 
 
@@ -115,16 +123,15 @@ def near(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).norm() <= rounding * b.norm())
 
 
-def _input_scale(twin: PreTrainedModel, ids_name: str, vectors_name: str) -> float:
+def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_name: str) -> float:
     """Return by what vectors of the embedding have to be multiplied to be the model's input."""
     arguments = _arguments(twin, 6)
-    want = twin(**arguments).logits
     embedding: Any = twin.get_input_embeddings() if ids_name == "input_ids" else target_embedding(twin)
     vectors = embedding(arguments.pop(ids_name))
     config = twin.config
     d = vectors.shape[-1]
     for scale in (1.0, d**0.5, getattr(config, "embedding_multiplier", None)):
-        if scale is not None and near(twin(**arguments, **{vectors_name: vectors * scale}).logits, want):
+        if scale is not None and near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
             return float(scale)
     raise ModelError(
         f"{type(twin).__name__} makes more of a token than its embedding, times a number: vectors in place of tokens "
@@ -132,14 +139,12 @@ def _input_scale(twin: PreTrainedModel, ids_name: str, vectors_name: str) -> flo
     )
 
 
-def _is_embedding(twin: PreTrainedModel) -> bool:
+def _is_embedding(twin: PreTrainedModel, hidden: Tensor) -> bool:
     head = twin.get_output_embeddings()
-    arguments = _arguments(twin, 6)
-    hidden = twin.base_model(**arguments).last_hidden_state
     if not isinstance(head, nn.Module):
         return False
     try:
-        return near(head(hidden), twin(**arguments).logits)
+        return near(head(hidden), plain_logits_of(twin))
     except RuntimeError:  # of another width: a head of several layers
         return False
 
