@@ -4,6 +4,7 @@ The definition is what hooks write; the truth of it is the plain model of Huggin
 """
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -181,3 +182,28 @@ def test_probes_look_at_what_there_is(name: str) -> None:
 def test_a_wrong_bridge_is_refused_by_the_line_that_failed(name: str) -> None:
     with pytest.raises(ps.ModelError, match=r"logits differ|never fires"):
         ps.load_model(make(name))
+
+
+def page_rows() -> Any:
+    from importlib.util import module_from_spec, spec_from_file_location
+
+    file = Path(__file__).parents[2] / "docs" / "make_families.py"
+    spec = spec_from_file_location("make_families", file)
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES]
+)
+def test_the_page_says_what_loading_finds(name: str) -> None:
+    maker = page_rows()
+    if name in REFUSED:
+        with pytest.raises(ps.ModelError) as caught:
+            ps.load_model(make(name))
+        found = maker.refused(name, caught.value)
+    else:
+        found = maker.row(name, loaded(name))
+    assert maker.line(found) in maker.PAGE.read_text(encoding="utf-8").splitlines()

@@ -429,15 +429,19 @@ def config_of(name: str) -> Any:
     return getattr(transformers, entry.config)(**entry.options)
 
 
+def architecture_of(name: str) -> str:
+    """Return the class of a model of the zoo."""
+    return "T5GemmaForConditionalGeneration" if name == "t5gemma" else ENTRIES[name].architecture
+
+
 def make(name: str, seed: int = 0, dtype: torch.dtype = torch.float32) -> PreTrainedModel:
     """Build a random model of the zoo."""
     config = config_of(name)
     if config.model_type == "falcon":  # the one whose attention is chosen when it is made; its own two differ (ALiBi)
         config._attn_implementation = "eager"
-    architecture = "T5GemmaForConditionalGeneration" if name == "t5gemma" else ENTRIES[name].architecture
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        return filled(getattr(transformers, architecture)(config), seed).to(dtype)
+        return filled(getattr(transformers, architecture_of(name))(config), seed).to(dtype)
 
 
 @torch.no_grad()
