@@ -106,7 +106,7 @@ class LabelCosine(Probe):
         made._kind = model.family.kind
         if self.reference == "residual" and made._kind != "causal":
             raise ProbeError(
-                f"reference='residual' feeds label words behind the prompt, which needs a causal model, and "
+                f"reference='residual' feeds label words after the prompt, which needs a causal model, and "
                 f"{model.name!r} is {made._kind}: use reference='unembedding'"
             )
         made._words = label_words(model, task, "the label-space cosine")

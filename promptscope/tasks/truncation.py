@@ -48,7 +48,7 @@ def _shorten(
     if not times:
         raise TaskError(
             f"Record {id!r} does not fit: with no text left, the template's own words and special tokens are "
-            f"{len(row)} tokens and max_length leaves {max(limit, 0)} for them beside the label. Raise "
+            f"{len(row)} tokens and max_length leaves {max(limit, 0)} for them and the label. Raise "
             "max_length, or shorten the template or the label."
         )
     left = {name: row.segments.count(name) for name in times}
