@@ -30,9 +30,9 @@ def prompt_pca(
     """Fit the vectors of all prompts together, layer by layer, and score how far they cluster by task and language.
 
     Values are coordinates, dimensions (prompt, layer, position, component); input-level prompts have one layer, -1. In
-    `result.data` stand `explained_variance` (layer, component), and for `task` and `language`, over the full vectors
+    `result.data` are `explained_variance` (layer, component), and for `task` and `language`, over the full vectors
     with Euclidean distance, the mean `silhouette_*` (layer): 1 = tight clusters, 0 = none, below 0 = nearer to others;
-    beside it `silhouette_*_null`, its mean when the labels are dealt to the prompts at random (a prompt's k vectors
+    with it `silhouette_*_null`, its mean when the labels are dealt to the prompts at random (a prompt's k vectors
     stay together), and `silhouette_*_p`, how often that is as high: `(1 + #) / (1 + n_permutations)`.
     `silhouette_*_of_prompt` (prompt, layer) is the mean over one prompt's own vectors.
 

@@ -59,7 +59,7 @@ def _shorten(
     new = dict(value)
     for name, kept in left.items():
         if kept < counts[name]:
-            # a field that stands several times loses its share at each place
+            # a field that occurs several times loses its share at each place
             new[name] = _cut(value[name], row, name, math.ceil((counts[name] - kept) / times[name]))
     return new
 
