@@ -36,7 +36,7 @@ CASES: tuple[Case, ...] = (
     Grid("smollm2-135m", "v1", 4, Lengths(20), 8, prompts=60),
     Masking("smollm2-135m", 8, _TEXTS, 16),
     Masking("smollm2-135m", 16, _TEXTS, 32),
-    Patching("smollm2-135m", 20, _TEXTS, 16, layers=6),
+    Patching("smollm2-135m", 20, _TEXTS, 8, layers=6, batch=8),
     GrowthWithPrompt("smollm2-135m", "v1", (10, 50, 100), Lengths(30), 16),
     ProbePass("smollm2-135m", 20, 40, 16),
     *(Training("gpt2-small", "v1", k, Lengths(n), rows) for k, n, rows in _SHAPES),
