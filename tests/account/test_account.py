@@ -1,6 +1,7 @@
 """The whole account, on every kind of model; bad input is named, not drawn."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -8,6 +9,10 @@ import pytest
 import promptscope as ps
 from promptscope.account import PARTS, Settings, account_page, compare
 from promptscope.account.figures import figures_of
+from promptscope.account.parts.routes import routes_part
+from promptscope.account.subject import Subject
+from promptscope.causal.effect import PromptEffect
+from promptscope.causal.inputs import Answers, make_inputs
 from promptscope.errors import ProbeError, PromptError
 
 SETTINGS = Settings(limit=8, few=8, layers=2, n_random=1, shots=2, batch_size=8)
@@ -68,6 +73,20 @@ def test_a_task_without_labels_says_which_parts_do_not_run(prompts):
     assert account["neurons"].is_empty and "no labels" in account["neurons"].omitted[0]
     assert "logit_difference" not in account["answers"].tables["scores"]
     assert figures_of(account["neurons"]) == []
+
+
+def test_an_effect_that_is_clear_on_all_inputs_but_not_on_the_first_few(prompts):
+    """Sets of heads are searched on few inputs: where the effect is unclear there, they are left out, not divided."""
+    model, task, prompt, _ = prompts
+    inputs = make_inputs(model, task, prompt, limit=8)
+    none = np.zeros(8)
+    gold = np.array([-0.5, 0.5, -0.4, 0.4, 2.0, 2.1, 1.9, 2.0])
+    effect = PromptEffect(inputs, Answers(none, none, none), Answers(gold, none, none), "shared")
+    subject = Subject(model, prompt, task, effect, None, replace(SETTINGS, few=4))
+    assert effect.size.is_clear and not subject.small.size.is_clear
+    found = routes_part(subject)
+    assert found.sentences and "sets" not in found.tables
+    assert any(reason.startswith("Sets of heads") for reason in found.omitted)
 
 
 def test_one_input_has_no_interval(prompts):
