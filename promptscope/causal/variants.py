@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from promptscope.causal.components import Component
 from promptscope.causal.inputs import Inputs
 from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
 from promptscope.models import Hook, HookedModel
+from promptscope.progress import progress_bar
 from promptscope.tasks import Batch
 
 _TEXTS_AT_ONCE = 96  # copies of texts in a pass: enough to fill the kernels, and a few hundred megabytes
@@ -54,7 +54,7 @@ def run_variants(
     points = sorted({one.point for variant in variants for one in variant.components})
     entries = [entry_point(model, layer) for layer in groups if layer is not None]
     batches = list(inputs.batches(model, batch_size))
-    with tqdm(total=len(batches) * len(variants), desc=label, unit="run", disable=not progress) as bar:
+    with progress_bar(total=len(batches) * len(variants), desc=label, unit="run", shown=progress) as bar:
         for chosen, batch in batches:
             places = positions_of(inputs, chosen, batch)
             _, left = run(model, batch, base, keep=entries) if entries else (None, {})

@@ -8,7 +8,19 @@ import typer
 from typer.core import TyperGroup
 
 from promptscope.cli import compare_prompts, doctor, evaluate, explain, inspect, new_probe, probe, report, train
+from promptscope.cli.log_level import LogLevel, logging_at
 from promptscope.errors import PromptscopeError
+
+ABOUT = """Train soft prompts on frozen transformers, and show what they do inside.
+
+[bold]train[/bold] comes first: it makes a run, a folder with one trained prompt. [bold]eval[/bold],
+[bold]probe[/bold], [bold]inspect[/bold] and [bold]report[/bold] read runs. [bold]explain[/bold] measures what a
+prompt changes inside the model. [bold]compare-prompts[/bold] compares prompts from files, without a model.
+[bold]new-probe[/bold] writes the files of a probe of your own. [bold]doctor[/bold] tests the installation.
+
+Exit codes: 0: done. 1: a self-test failed. 2: refused, and one line says why. 130: interrupted; the same command
+continues a training run.
+"""
 
 
 class Commands(TyperGroup):
@@ -17,10 +29,13 @@ class Commands(TyperGroup):
     def invoke(self, ctx: Any) -> Any:
         """Run a subcommand; what promptscope refuses ends with exit code 2, an interruption with 130."""
         try:
-            return super().invoke(ctx)
+            with logging_at(ctx.params["log_level"]):
+                return super().invoke(ctx)
         except PromptscopeError as error:
             _complain(str(error))
             sys.exit(2)
+        except BrokenPipeError:  # `promptscope ... | head`: the reader has seen enough, and click ends quietly
+            raise
         except OSError as error:
             where = f" {str(error.filename)!r}" if error.filename else ""
             what = f"cannot read or write{where}: {error.strerror or error}"
@@ -29,6 +44,15 @@ class Commands(TyperGroup):
         except KeyboardInterrupt:
             typer.echo("interrupted. A training run goes on where it stopped: repeat the command", err=True)
             sys.exit(130)
+
+
+def _unwrapped(text: str) -> str:
+    """Join the lines of each paragraph: rich would keep their ends, whatever the width of the terminal.
+
+    >>> _unwrapped("One line\\n    and more.\\n\\n    Another.")
+    'One line and more.\\n\\nAnother.'
+    """
+    return "\n\n".join(" ".join(paragraph.split()) for paragraph in text.split("\n\n"))
 
 
 app = typer.Typer(
@@ -51,7 +75,8 @@ for name, module in (
     ("doctor", doctor),
 ):
     function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
-    app.command(name, epilog=module.EXAMPLE)(getattr(module, function))
+    command = getattr(module, function)
+    app.command(name, help=_unwrapped(command.__doc__), epilog=module.EXAMPLE)(command)
 
 
 def _complain(what: str) -> None:
@@ -66,23 +91,20 @@ def _print_version(wanted: bool) -> bool:
     return wanted
 
 
-@app.callback()
+@app.callback(help=_unwrapped(ABOUT))
 def about(
     version: Annotated[
         bool, typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and stop.")
     ] = False,
+    log_level: Annotated[
+        LogLevel,
+        typer.Option(
+            help="What goes to stderr while a command works. error: neither progress bars nor warnings; info, debug: "
+            "also what the libraries log. Write it before the command: promptscope --log-level error train ..."
+        ),
+    ] = "warning",
 ) -> None:
-    """Train soft prompts on frozen transformers, and show what they do inside.
-
-    First [bold]train[/bold] makes a run: a folder with one trained prompt. [bold]eval[/bold], [bold]probe[/bold],
-    [bold]inspect[/bold] and [bold]report[/bold] look at runs; [bold]explain[/bold] says what a prompt does, and
-    through what; [bold]compare-prompts[/bold] takes prompts from anywhere, with no model at hand;
-    [bold]new-probe[/bold] writes a file to start a probe of your own from;
-    [bold]doctor[/bold] says what is installed and whether it works.
-
-    Exit codes: 0, done; 1, a self-test failed; 2, refused, with one line that says why; 130, interrupted (a training
-    run goes on where it stopped).
-    """
+    """Declare the options of all commands; `Commands.invoke` acts on them, and ABOUT is their help."""
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ EXAMPLE = 'Example: promptscope explain runs/capital --instruction "Name the cap
 def explain(
     runs: Annotated[
         list[Path],
-        typer.Argument(metavar="RUN_OR_PROMPT...", help="Runs, saved prompts or PEFT folders; several: side by side."),
+        typer.Argument(metavar="RUN_OR_PROMPT", help="Runs, saved prompts or PEFT folders; several are compared."),
     ],
     out: Annotated[
         Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page; tables go to a folder of its name.")
@@ -36,16 +36,17 @@ def explain(
         list[Path] | None, typer.Option(metavar="RUN_OR_PROMPT", help="Another task's prompt, whose shift is a null.")
     ] = None,
     split: Split = "test",
-    limit: Annotated[int, typer.Option(min=1, help="Inputs that are looked at.")] = 64,
+    limit: Annotated[int, typer.Option(min=1, help="Use only the first so many inputs.")] = 64,
     exact: Annotated[
-        bool, typer.Option("--exact/--no-exact", help="Patch every head exactly, or to first order on fewer inputs.")
+        bool,
+        typer.Option("--exact/--no-exact", help="Patch every head exactly, or estimate from gradients (faster)."),
     ] = True,
     batch_size: BatchSize = 16,
     device: Device = None,
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
-    """Say what prompts do and through what: tokens, layers, heads, directions, words; each beside its null."""
+    """Measure what prompts change, by token, layer, head, direction and word, and compare it with random prompts."""
     with only_results_on_stdout():
         import promptscope as ps
         from promptscope.account.page import account_page

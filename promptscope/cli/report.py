@@ -12,11 +12,11 @@ EXAMPLE = "Example: promptscope report runs/capital runs/continent --out report.
 
 
 def report(
-    runs: Annotated[list[Path], typer.Argument(metavar="RUN...", help="Folders that `promptscope train` made.")],
+    runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that `promptscope train` made.")],
     out: Annotated[
         Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page to write; it needs no network.")
     ],
-    split: Annotated[str, typer.Option(help="Split to score, beside the frozen model.")] = "test",
+    split: Annotated[str, typer.Option(help="Split on which the prompt and the frozen model are scored.")] = "test",
     scores: Annotated[
         bool, typer.Option("--scores/--no-scores", help="Evaluate each run (loads its model and task).")
     ] = True,

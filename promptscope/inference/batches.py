@@ -2,11 +2,10 @@
 
 from collections.abc import Iterator, Sequence
 
-from tqdm.auto import tqdm
-
 from promptscope.engine import Shared, share
 from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.models import HookedModel
+from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Encoded, EncodedSplit, Task, collate
 from promptscope.tasks.encoded import Side
@@ -95,7 +94,7 @@ def batches(
     """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
     pad_id = padding_id(model)
     starts = range(0, len(examples), batch_size)
-    for start in tqdm(starts, desc=label, unit="batch", disable=not progress):
+    for start in progress_bar(starts, desc=label, unit="batch", shown=progress):
         yield collate(list(examples[start : start + batch_size]), pad_id, padding).to(model.device)
 
 

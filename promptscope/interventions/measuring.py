@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from promptscope.inference.batches import batches
 from promptscope.inference.targets import target_losses
 from promptscope.interventions.variants import Variants
 from promptscope.models import HookedModel
+from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Encoded
 
@@ -56,7 +56,7 @@ def measure(
     longest_first = [examples[i] for i in order]
     chunks = list(_chunks(kept.sum(axis=1) if how in ("remove", "cut") else np.full(len(kept), kept.shape[1])))
     total = len(chunks) * -(-len(examples) // batch_size)
-    with tqdm(total=total, desc=f"{how} tokens", unit="batch", disable=not progress) as bar:
+    with progress_bar(total=total, desc=f"{how} tokens", unit="batch", shown=progress) as bar:
         for groups in chunks:
             if distribution is not None and 0 not in groups[0]:
                 groups = [np.array([0]), *groups]

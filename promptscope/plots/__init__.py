@@ -5,6 +5,7 @@ import plotly.graph_objects as go
 from promptscope.checks import checked
 from promptscope.plots.bars import bars
 from promptscope.plots.components import components
+from promptscope.plots.export import save_figure
 from promptscope.plots.group_distances import group_distances_figure
 from promptscope.plots.heatmap import heatmap
 from promptscope.plots.importance import token_heatmap
@@ -35,6 +36,7 @@ __all__ = [
     "patchscope_figure",
     "plot",
     "projection_figure",
+    "save_figure",
     "token_heatmap",
 ]
 

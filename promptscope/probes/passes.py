@@ -8,7 +8,6 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from promptscope.engine import kernel, notice_edits
 from promptscope.errors import ProbeError
@@ -17,6 +16,7 @@ from promptscope.models import Hook, HookedModel
 from promptscope.probes.joint import JointCapture, SummedCapture
 from promptscope.probes.plan import OUTPUT, Edit, Pass, Plan, Request, layer_of
 from promptscope.probes.write import Transplant
+from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.store import ActivationStore, PairedCapture, View
 from promptscope.tasks import Batch, collate
@@ -51,7 +51,7 @@ def fill(
             len(_passes(wanted, plan.edits)) * len(requests[0].entry.examples_of(shard))
             for shard, wanted in missing.items()
         )
-        with tqdm(total=forwards, unit="input", desc="probing", delay=1, disable=not progress) as bar:
+        with progress_bar(total=forwards, unit="input", desc="probing", delay=1, shown=progress) as bar:
             for shard, wanted in missing.items():
                 if wanted:
                     _fill_shard(model, prompts, plan, shard, wanted, batch_size, bar)

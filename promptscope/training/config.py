@@ -20,13 +20,16 @@ class TrainConfig:
         batch_size: records per forward pass.
         accumulation: forward passes per optimiser step; the loss is the mean over all their target tokens, so that
             (batch_size=4, accumulation=2) trains exactly as (8, 1).
-        learning_rate, weight_decay, betas, optimizer: of Adam or AdamW.
+        learning_rate: step size; with a warm-up or a schedule, the largest.
+        optimizer: `adamw` (decay of the weights apart from the gradient) or `adam`.
+        weight_decay: of the prompt's numbers, towards zero.
+        betas: decay of the running means of the gradient and of its square.
         schedule: `constant`, `linear` or `cosine` decay to zero, after the warm-up.
         warmup_steps: first steps, over which the learning rate grows linearly.
         max_grad_norm: clip the gradient of the whole prompt to this L2 norm; None: never.
-        padding: of the texts of one batch. `right` changes nothing. `left` (causal models) is what stacks do that pad
-            in front and number positions from there: a text stands as many positions further behind the prompt as the
-            longest of its *batch_size* texts has more tokens.
+        padding: of the texts of one batch. `right` changes nothing. `left` (causal models) numbers positions
+            from the first padding token: the gap between prompt and text is then the number of padding tokens, and
+            depends on the longest of the *batch_size* texts.
         max_length: truncate text so that a record has at most so many tokens; the model's context bounds it too.
         evaluate_every: steps between evaluations on `validation`; also at the end. None: never.
         evaluate_limit: use only the first so many validation records.

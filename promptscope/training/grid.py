@@ -9,12 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import torch
-from tqdm.auto import tqdm
 
 from promptscope.checks import checked
 from promptscope.engine import execution
 from promptscope.errors import GridError, RunError
 from promptscope.models import Hook, HookedModel
+from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Task
 from promptscope.training.config import TrainConfig
@@ -94,7 +94,7 @@ def _train_all(
         for loop in loops.values():
             loop.resume()
         total, begun = (sum(get(loop) for loop in loops.values()) for get in (_total, _step))
-        bar = stack.enter_context(tqdm(total=total, initial=begun, desc="grid", unit="step", disable=not progress))
+        bar = stack.enter_context(progress_bar(total=total, initial=begun, desc="grid", unit="step", shown=progress))
         active = dict(loops)
         while active:
             going = {name: loop for name, loop in active.items() if not loop.done}  # some may lack the result only

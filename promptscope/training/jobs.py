@@ -12,11 +12,11 @@ from typing import Any
 
 import pandas as pd
 from joblib import Parallel, delayed
-from tqdm.auto import tqdm
 
 from promptscope.checks import checked
 from promptscope.errors import RunError
 from promptscope.models import Hook, HookedModel, load_model
+from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt, load_prompt
 from promptscope.prompts.initialisation import FromPrompt
 from promptscope.tasks import Task
@@ -118,7 +118,7 @@ def train_many(
     # What runs are under hooks is for `ps.train` to say, which asks the model.
     left = {name: run for name, run in runs.items() if hooks or not _is_done(run, folders[name])}
     failed: dict[str, Failure] = {}
-    with tqdm(total=len(runs), initial=len(runs) - len(left), desc="runs", unit="run", disable=not progress) as bar:
+    with progress_bar(total=len(runs), initial=len(runs) - len(left), desc="runs", unit="run", shown=progress) as bar:
         for name, failure in _outcomes(left, folders, n_jobs, backend, hooks):
             if failure is not None:
                 failed[name] = failure

@@ -8,7 +8,6 @@ from typing import Any, NoReturn
 
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from promptscope.engine import can_prepack, execution, notice_edits, uses_prepacked
 from promptscope.errors import RunError
@@ -16,6 +15,7 @@ from promptscope.files import write_json
 from promptscope.inference.batches import batches
 from promptscope.inference.evaluate import Evaluator
 from promptscope.models import HookedModel
+from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.prompts.saving import versions
 from promptscope.tasks import Batch, Encoded
@@ -71,7 +71,7 @@ class Loop:
         self.resume()
         shown: dict[str, str] = {}
         with (
-            tqdm(total=self.total, initial=self.step, desc=label, unit="step", disable=not progress) as bar,
+            progress_bar(total=self.total, initial=self.step, desc=label, unit="step", shown=progress) as bar,
             execution(prepacked=self.prepacked),
         ):
             while not self.done:

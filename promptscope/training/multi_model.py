@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from tqdm.auto import tqdm
 
 from promptscope.checks import checked
 from promptscope.engine import can_prepack, execution
@@ -17,6 +16,7 @@ from promptscope.inference.evaluate import Evaluator
 from promptscope.inference.model_set import Models, ModelSet
 from promptscope.models import Hook, HookedModel
 from promptscope.models.modes import own_modes
+from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import Encoded, Task
 from promptscope.training.config import TrainConfig
@@ -68,7 +68,7 @@ def train_across(
             with job.loop() as loop:
                 loop.resume()
                 title = f"train {task.name} on {len(job.models)} models"
-                bar = tqdm(total=loop.total, initial=loop.step, desc=title, unit="step", disable=not progress)
+                bar = progress_bar(total=loop.total, initial=loop.step, desc=title, unit="step", shown=progress)
                 with bar:
                     while not loop.done:
                         begun = time.perf_counter()

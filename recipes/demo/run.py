@@ -3,7 +3,7 @@
     python recipes/demo/run.py --out demo
 
 For two tasks in two languages: train an input-level prompt (v1) and a deep one (v2), score them on held-out inputs
-beside the frozen model and random prompts of the same norms, and measure where they move attention. Writes
+and compare with the frozen model and random prompts of the same norms, and measure where they move attention. Writes
 report.html, scores.csv, heads.csv and results.json; at the end explain.html, a causal account of the first task's two
 prompts. Kill it whenever you like: it goes on where it stopped.
 """
@@ -126,21 +126,23 @@ def account_for(
     return Computed(out / "explain").get("said", key, explained)
 
 
-def share_out(arguments: argparse.Namespace, settings: Settings) -> None:
-    """Let processes of their own do the tasks; what they leave in the folder, `main` finds there.
+def share_out(arguments: argparse.Namespace, settings: Settings) -> bool:
+    """Let processes of their own do the tasks and say so; what they leave in the folder, `main` finds there.
+
+    Returns whether there were any: one job is left to `main`.
 
     Small models gain little from several threads, and lose much where the cores are busy.
     """
     jobs = min(arguments.jobs or os.cpu_count() or 1, len(settings.tasks))
     if jobs < 2:
-        return
+        return False
     command = [sys.executable, __file__, "--out", str(arguments.out), "--model", settings.model, "--only"]
     threads = str(max(1, (os.cpu_count() or 1) // jobs))
     processes = [
         subprocess.Popen(
             [*command, *settings.tasks[i::jobs]],
-            # Each process has a line of its own for its progress bar.
-            env=os.environ | {"OMP_NUM_THREADS": threads, "TQDM_POSITION": str(i), "TQDM_LEAVE": ""},
+            # Bars of several processes overwrite each other: each says in a line what it has finished.
+            env=os.environ | {"OMP_NUM_THREADS": threads, "TQDM_DISABLE": "1"},
         )
         for i in range(jobs)
     ]
@@ -151,6 +153,7 @@ def share_out(arguments: argparse.Namespace, settings: Settings) -> None:
             process.terminate()
     if any(failed):
         raise SystemExit("a task failed (see above): the same command goes on where it stopped")
+    return True
 
 
 def main() -> None:
@@ -167,14 +170,16 @@ def main() -> None:
         settings = replace(settings, tasks=tuple(arguments.only))
     out: Path = arguments.out
     begun = time.perf_counter()
-    if not (arguments.only or arguments.quick):
-        share_out(arguments, settings)
+    shared = not (arguments.only or arguments.quick) and share_out(arguments, settings)
 
     model = ps.load_model(settings.model)
     runs, right, probed = {}, {}, {}
     for name in settings.tasks:
         task = ps.load_task(name)
         runs[name] = train_prompts(model, task, settings, out)
+        if not shared:
+            losses = {kind: run.result["final_loss"] for kind, run in runs[name].items()}
+            print(f"{name}: trained, loss " + ", ".join(f"{x:.3f} ({kind})" for kind, x in losses.items()), flush=True)
         prompts = with_nulls(runs[name], seed_for(name, settings))
         right[name] = score(model, task, prompts, settings, out)
         probed[name] = ps.probe(
@@ -186,6 +191,8 @@ def main() -> None:
             limit=settings.probed,
             batch_size=20,
         )
+        if not shared:
+            print(f"{name}: scored and probed", flush=True)
     if arguments.only:
         return
 

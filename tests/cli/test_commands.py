@@ -2,6 +2,8 @@
 
 import dataclasses
 import json
+import logging
+import os
 from inspect import signature
 from pathlib import Path
 
@@ -11,6 +13,7 @@ import typer
 
 import promptscope as ps
 from promptscope.cli import app
+from promptscope.cli.log_level import LogLevel, logging_at
 from promptscope.cli.train import train
 from tests.cli.conftest import run_command
 
@@ -136,6 +139,26 @@ def test_one_file_without_splits_can_keep_a_share_for_the_test(workplace: Path) 
     value = json.loads(run_command("eval", "run", "--split", "test", "--json").stdout)
     assert value["scores"]["n"] == 3
     assert ps.Run("run").result["n_train"] == 7
+
+
+def test_log_level_says_how_much_goes_to_stderr(workplace: Path) -> None:
+    before = dict(os.environ)
+    arguments = ["eval", workplace / "runs" / "v1", "--limit", 2]
+    usual, silent = run_command(*arguments), run_command("--log-level", "error", *arguments)
+    assert usual.exit_code == silent.exit_code == 0
+    # Bars of libraries are switched off when these are imported, which in this process they are already.
+    assert "evaluate:" in usual.stderr and "evaluate:" not in silent.stderr
+    assert silent.stdout == usual.stdout
+    assert dict(os.environ) == before
+
+
+@pytest.mark.parametrize(("level", "said"), [("warning", []), ("info", ["found"]), ("debug", ["found", "looked"])])
+def test_log_levels_show_what_libraries_log(level: LogLevel, said: list[str], capsys: pytest.CaptureFixture) -> None:
+    with logging_at(level):
+        logging.getLogger("a library").info("found")
+        logging.getLogger("a library").debug("looked")
+    logging.getLogger("a library").info("afterwards")
+    assert capsys.readouterr().err.split() == said
 
 
 def test_help_of_probe_names_every_probe() -> None:

@@ -1,0 +1,46 @@
+"""Figures as files."""
+
+import os
+from importlib.util import find_spec
+from pathlib import Path
+
+import plotly.graph_objects as go
+
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
+
+PICTURES = (".png", ".svg", ".pdf")
+
+
+@checked(width=1, height=1)
+def save_figure(
+    figure: go.Figure, path: str | os.PathLike[str], width: int | None = None, height: int | None = None
+) -> None:
+    """Write a figure to `NAME.html`, which needs no network, or to `NAME.png`, `NAME.svg` or `NAME.pdf`.
+
+    *width* and *height* are in pixels; by default they are the figure's own. Pictures are drawn by kaleido
+    (`pip install "promptscope[figures]"`), which needs Chrome or Chromium.
+
+    Raises:
+        ArgumentError: another ending, or a picture without kaleido.
+
+    >>> import tempfile, plotly.graph_objects as go
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     save_figure(go.Figure(go.Bar(y=[1, 2])), Path(folder) / "bars.html")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['bars.html']
+    """
+    path = Path(path)
+    if path.suffix not in (".html", *PICTURES):
+        raise ArgumentError(f"save_figure: path must end with .html, {', '.join(PICTURES)}, got {path.name!r}")
+    if path.suffix in PICTURES and find_spec("kaleido") is None:
+        raise ArgumentError(
+            f"save_figure: a picture ({path.suffix}) needs the package kaleido: pip install 'promptscope[figures]'. "
+            "Or write NAME.html"
+        )
+    path.parent.mkdir(parents=True, exist_ok=True)
+    if path.suffix == ".html":
+        sized = go.Figure(figure).update_layout(width=width, height=height) if width or height else figure
+        sized.write_html(path, include_plotlyjs=True)
+    else:
+        figure.write_image(path, width=width, height=height)
