@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import promptscope as ps
 from promptscope.account import PARTS, Settings, account_page, compare
 from promptscope.account.figures import figures_of
+from promptscope.account.page import _rounded
 from promptscope.account.parts.routes import routes_part
 from promptscope.account.subject import Subject
 from promptscope.causal.effect import PromptEffect
@@ -46,6 +48,15 @@ def test_all_parts_are_there_and_speak(deep, tmp_path):
 
 def _numbers(trace):
     return trace.z if trace.type == "heatmap" else trace.x if trace.mode == "markers" else trace.y
+
+
+def test_numbers_on_the_page_are_no_finer_than_they_are():
+    table = pd.DataFrame({"a": [-1.234, 0.004], "a_low": [-2.0, 0.0], "a_high": [1.0, 1.0],
+                          "p_value": [0.000999, float("nan")], "n": [3, 4], "gain": [float("nan"), -0.5]})  # fmt: skip
+    shown = _rounded(table)
+    assert shown["a"].tolist() == ["−1.23 (−2.00 to 1.00)", "0.004 (0.00 to 1.00)"]
+    assert shown["p value"].tolist() == ["< 0.001", ""]
+    assert shown["n"].tolist() == [3, 4] and shown["gain"].tolist() == ["", "−0.50"]
 
 
 def test_several_runs_side_by_side(deep, prompts):
