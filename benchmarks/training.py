@@ -15,7 +15,6 @@ from benchmarks.inputs import Lengths, random_batches, row_lengths
 from benchmarks.models import Models, Subject
 from benchmarks.ways import in_every_way
 from benchmarks.workload import Variant, Workload, beside
-from promptscope.models.rotary import after_rotary
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from promptscope.tasks import Batch
 from promptscope.training.gradient import accumulate_gradient
@@ -64,7 +63,8 @@ def make_prompt(subject: Subject, level: Level, k: int, seed: int = 0) -> Prompt
     prompt = DeepPrompt(k, init="vocab", seed=seed).bind(subject.hooked)
     keys, heads = prompt.keys(), (subject.hooked.shape.n_kv_heads, subject.hooked.shape.d_head)
     with torch.no_grad():
-        turned = after_rotary(keys.unflatten(-1, heads).transpose(1, 2), subject.hooked)
+        both = (x.unflatten(-1, heads).transpose(1, 2) for x in (keys, prompt.values()))
+        turned, _ = cached(*both, prompt.chosen_layers(subject.hooked), subject.hooked)
         keys.copy_(turned.transpose(1, 2).flatten(2))
     prompt.keys_after_rotary = True  # as PEFT has them: numbers and gradients then mean the same
     return prompt

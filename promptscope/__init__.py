@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from promptscope.engine import PackingWarning, execution
     from promptscope.errors import (
         ArgumentError,
+        CheckpointWarning,
         GridError,
         ModelError,
         ProbeError,
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     )
     from promptscope.inference import evaluate, generate, predict, score_labels
     from promptscope.interventions import Importance, importance, load_importance, shapley
-    from promptscope.models import EMBEDDED_MODELS, HookedModel, Placement, load_model
+    from promptscope.models import EMBEDDED_MODELS, HookedModel, Placement, load_model, supported_architectures
     from promptscope.probes import ProbeResult, load_result, probe, probe_function, register_probe
     from promptscope.probes.checking import ProbeCheckError, check_probe
     from promptscope.prompts import (
@@ -61,14 +62,14 @@ if TYPE_CHECKING:
 # The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
-    "errors": "ArgumentError GridError ModelError ProbeError PromptError PromptscopeError RunError StoreError "
-    "TaskError",
+    "errors": "ArgumentError CheckpointWarning GridError ModelError ProbeError PromptError PromptscopeError "
+    "RunError StoreError TaskError",
     "account": "Account explain",
     "comparison": "PromptComparison compare_prompts",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",
     "interventions": "Importance importance load_importance shapley",
-    "models": "EMBEDDED_MODELS HookedModel Placement load_model",
+    "models": "EMBEDDED_MODELS HookedModel Placement load_model supported_architectures",
     "probes": "ProbeResult load_result probe probe_function register_probe",
     "probes.checking": "ProbeCheckError check_probe",
     "prompts": "DeepPrompt OtherWeightsWarning Prompt SoftPrompt WaywardPrompt init load_prompt random_like "

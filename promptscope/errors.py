@@ -37,6 +37,15 @@ class ModelError(PromptscopeError):
     """
 
 
+class CheckpointWarning(UserWarning):
+    """A checkpoint was saved with another head than that of a language model, and holds all weights of one.
+
+    >>> import promptscope as ps
+    >>> issubclass(ps.CheckpointWarning, UserWarning)
+    True
+    """
+
+
 class PromptError(PromptscopeError):
     """A prompt does not fit the model, or a prompt file cannot be trusted.
 

@@ -7,7 +7,7 @@ from torch.nn.functional import pad
 from promptscope.engine.attention import How, attend
 from promptscope.engine.causal import behind
 from promptscope.engine.rows import Rows
-from promptscope.errors import ModelError
+from promptscope.models.facts import Band
 
 
 def attend_all(
@@ -19,21 +19,21 @@ def attend_all(
     front: tuple[Tensor | None, Tensor | None],
     which: Tensor | None,
     how: How,
+    band: Band | None = None,
     unseen: Tensor | None = None,
 ) -> Tensor:
-    """Let flat queries see the keys of their own sequence, and those *in front* of it.
+    """Let flat queries see the keys of their own sequence, and those *in front* of it, as far as *band* reaches.
 
-    Nothing sees the keys that are marked in the rectangle *unseen*.
-
-    Raises:
-        ModelError: a window, which models mean in different ways where queries look both ways.
+    Nothing sees the keys that are marked in the rectangle *unseen*. A window in *how* is not used: what models mean by
+    one where queries look both ways differs, so it is measured.
     """
-    if how.window is not None:
-        raise ModelError("attention within a window that looks both ways is not known here")
     q, k, v = queries.pad(query), keys.pad(key), keys.pad(value)
     if front[0] is not None and front[1] is not None:
         k, v = behind(front[0], k, which), behind(front[1], v, which)
-    return queries.unpad(attend(q, k, v, _see(keys, k.shape[1], how.bias, unseen), how))
+    seen = _see(keys, k.shape[1], how.bias, unseen)
+    if band is not None:
+        seen = _within(seen, band, q.shape[1], k.shape[1], q)
+    return queries.unpad(attend(q, k, v, seen, how))
 
 
 def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:
@@ -45,6 +45,21 @@ def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> 
         real = real & ~pad(unseen, (width - keys.width, 0), value=False)
     real = real[:, None, None]  # (R, 1, 1, K)
     return real if bias is None else bias.masked_fill(~real, torch.finfo(bias.dtype).min)
+
+
+def _within(seen: Tensor | None, band: Band, n: int, width: int, like: Tensor) -> Tensor:
+    """Hide from n queries, the last of *width* positions, what is farther away than *band* says."""
+    back, ahead = (width if reach is None else reach for reach in band)
+    at = torch.arange(width, device=like.device)
+    distance = at[width - n :, None] - at
+    near = (distance <= back) & (distance >= -ahead)
+    # Rows of padding see nothing within the band: they must not be NaN.
+    if seen is None:
+        return near
+    if seen.dtype == torch.bool:
+        both = seen & near
+        return both | ~both.any(dim=-1, keepdim=True)
+    return seen.masked_fill(~near, torch.finfo(seen.dtype).min)
 
 
 def behind_prompts(prompts: Tensor | None, texts: Rows) -> Rows:

@@ -113,7 +113,8 @@ def hidden_rows(
     if where is not None:
         read = read[texts.flatten(where)]
     with running(model.twin, current), read_only(model, read):
-        out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None], use_cache=False)
+        told = model.told_positions(positions[None])
+        out = model.twin.base_model(inputs_embeds=model.inputs(x)[None], use_cache=False, **told)
     return out.last_hidden_state[0, read], current
 
 

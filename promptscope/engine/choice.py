@@ -15,7 +15,8 @@ from promptscope.checks import checked
 from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
 from promptscope.engine.texts import Texts
 from promptscope.errors import ModelError
-from promptscope.models import HookedModel, Placement, PromptLike
+from promptscope.models import HookedModel, PromptLike
+from promptscope.models.samples import sample_placements
 
 
 class PackingWarning(UserWarning):
@@ -141,93 +142,84 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that.
 
     Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
-    positions, which their relative positions leave no gap for, and models with windows (`needs_hooks`).
+    positions, which their relative positions leave no gap for, and what needs hooks (`HookedModel.needs_hooks`).
     """
     if _asked.get().packed is False or model.active_hooks():
         return False
     if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
         return False
-    if _window(model) is not None and needs_hooks(model, [prompt.place(model) for prompt in prompts]):
-        return False
     reason = why_not_packed(model)
     if reason is not None and model not in _told:
         _told.add(model)
         warnings.warn(f"{model.name!r} runs unpacked, which is slower: {reason}", PackingWarning, stacklevel=3)
-    return reason is None
+    if reason is not None:
+        return False
+    placements = [prompt.place(model) for prompt in prompts]
+    if model.family.kind == "causal":
+        return not model.needs_hooks(placements)
+    return model.facts.window is None or not any(placement.hidden for placement in placements)
 
 
 def why_not_packed(model: HookedModel) -> str | None:
     """Return what keeps *model* from running packed, None if nothing does."""
     if model not in _reasons:
-        _reasons[model] = _ask_config(model) or _compare(model)
+        _reasons[model] = _known_reason(model) or _compare(model)
     return _reasons[model]
 
 
-def needs_hooks(model: HookedModel, placements: Sequence[Placement]) -> bool:
-    """Say whether a causal model runs as the bridge: hooks are attached, or hidden positions would count in a window.
-
-    A cache holds no keys of hidden positions, so that what comes before them seems nearer than it is.
-    """
-    if model.active_hooks():
-        return True
-    return _window(model) is not None and any(placement.hidden for placement in placements)
-
-
-def _window(model: HookedModel) -> int | None:
-    """Return the window within which some layers attend, None where there is none."""
-    config = model.twin.config
-    if not getattr(config, "use_sliding_window", True):
-        return None
-    kinds = getattr(config, "layer_types", None)
-    used = kinds is None or any("sliding" in kind for kind in kinds)
-    return getattr(config, "sliding_window", None) if used else None
-
-
-def _ask_config(model: HookedModel) -> str | None:
-    config = model.twin.config
-    if any("chunked" in kind for kind in getattr(config, "layer_types", None) or ()):
-        return "some of its layers attend within chunks only"
-    if model.family.kind != "causal" and _window(model) is not None:
-        return "it attends within a window that looks both ways"
-    if getattr(config, "alibi", None):
-        return "its attention has alibi"
-    if getattr(config, "reorder_and_upcast_attn", False):
+def _known_reason(model: HookedModel) -> str | None:
+    if model.facts.why_inlined is not None:
+        return model.facts.why_inlined
+    if not model.facts.takes_positions and model.family.kind != "seq2seq":
+        return "it counts positions by itself, and cannot be told them"
+    if getattr(model.twin.config, "reorder_and_upcast_attn", False):
         return "it computes attention in its own way (reorder_and_upcast_attn)"
     return None
 
 
+_K = 3  # positions of the prompts that are run to compare
 _LONGEST = 600  # tokens of a text that is run to compare: of a larger window, nothing is seen
 
 
 @torch.no_grad()
 def _compare(model: HookedModel) -> str | None:
-    """Run two texts both ways, longer than the window where there is one: what no table knows, the numbers do."""
+    """Run two texts both ways, longer than the window where there is one, and go on with one of them.
+
+    Without a prompt, and behind one of each kind: what no table knows, the numbers do.
+    """
     from promptscope.engine.decode import TextContinuation
     from promptscope.engine.plain import plain_logits
     from promptscope.engine.run import packed_logits  # needs this module
     from promptscope.engine.shared import Shared
 
+    n = min((model.facts.window or 0) + 8, _LONGEST, (model.shape.context or _LONGEST) - _K)
     generator = torch.Generator().manual_seed(0)
-    n = min((_window(model) or 0) + 6, _LONGEST, model.shape.context or _LONGEST)
     ids = torch.randint(model.shape.vocab_size, (2, n), generator=generator).to(model.device)
     mask = torch.ones_like(ids)
     mask[1, n - 2 :] = 0
     where = mask.bool()
     where[:, : n - 6] = False
     texts = Texts(ids, mask, where, ids if model.family.kind == "seq2seq" else None)
-    try:
-        # The layout is in question here, not the kernel.
-        with execution(prepacked=False, attention="padded", matmul="float32"):
-            packed = packed_logits(model, texts)
+    # The layout is in question here, not the kernel.
+    with execution(prepacked=False, attention="padded", matmul="float32"):
+        for what, placement in {"no prompt": None, **sample_placements(model, _K)}.items():
+            placements = [] if placement is None else [placement]
+            if model.family.kind == "causal" and model.needs_hooks(placements):
+                continue
+            try:
+                packed = packed_logits(model, texts, placements)
+                if model.family.kind == "causal":
+                    shared = Shared.of(model, placements)
+                    read = TextContinuation(model, shared, ids[:1, :-2], mask[:1, :-2].bool(), 2).read(ids[:1, -2:])
+                    packed = torch.cat([packed, read[0]])
+            except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
+                return f"it does not take flat rows ({what}: {type(error).__name__}: {error})"
+            plain = plain_logits(model, texts, placements)
             if model.family.kind == "causal":
-                read = TextContinuation(model, Shared(), ids[:1, :-2], mask[:1, :-2].bool(), 2).read(ids[:1, -2:])
-                packed = torch.cat([packed, read[0]])
-    except Exception as error:  # whatever a model of unknown make does with flat rows, the plain way can do
-        return f"it does not take flat rows ({type(error).__name__}: {error})"
-    plain = plain_logits(model, texts)
-    if model.family.kind == "causal":
-        plain = torch.cat([plain, plain[int(where[0].sum()) - 2 : int(where[0].sum())]])
-    return None if _close(packed, plain) else f"packed logits differ by {float((packed - plain).abs().max()):.2g}"
+                plain = torch.cat([plain, plain[int(where[0].sum()) - 2 : int(where[0].sum())]])
+            if not _close(packed, plain):
+                return f"packed logits differ by {float((packed - plain).abs().max()):.2g} ({what})"
+    return None
 
 
 def _close(a: Tensor, b: Tensor) -> bool:

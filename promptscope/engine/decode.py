@@ -90,9 +90,8 @@ class TextContinuation:
         step = _Step(self.keys, self.values, seen, distance, m, self.room - self.n_new)
         x = self.model.embed(ids).flatten(0, 1)
         with kernel(self.model), running(self.model.twin, step):
-            out = self.model.twin.base_model(
-                inputs_embeds=x[None], position_ids=positions.flatten()[None], use_cache=False
-            )
+            told = self.model.told_positions(positions.flatten()[None])
+            out = self.model.twin.base_model(inputs_embeds=self.model.inputs(x)[None], use_cache=False, **told)
             return self.model.unembed(out.last_hidden_state[0]).unflatten(0, ids.shape)
 
 

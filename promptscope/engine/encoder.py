@@ -17,6 +17,7 @@ from promptscope.engine.rows import Rows
 from promptscope.engine.shared import stacked
 from promptscope.engine.texts import Texts
 from promptscope.models import HookedModel, Placement, Prefix
+from promptscope.models.facts import Band
 from promptscope.models.placement_prefix import written
 
 
@@ -27,13 +28,15 @@ class EncoderPass:
     rows: Rows
     prefix: Prefix | None
     which: Int[Tensor, "R"] | None
+    bands: Sequence[Band | None]
     unseen: Bool[Tensor, "R width"] | None = None
     """Of each text with its prompt rows: what nothing attends to."""
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let every row see all of its own text and what is in front of it."""
         front = in_front(self.prefix, module.layer_idx)
-        return attend_all(query, key, value, self.rows, self.rows, front, self.which, how, unseen=self.unseen)
+        band = self.bands[module.layer_idx] if self.bands else None
+        return attend_all(query, key, value, self.rows, self.rows, front, self.which, how, band, self.unseen)
 
 
 def unseen_rows(unseen: Bool[Tensor, "R n"] | None, texts: Rows, rows: Rows) -> Bool[Tensor, "R width"] | None:
@@ -62,8 +65,9 @@ def encoder_logits(
         x = torch.cat([each_text(vectors, which, own.n), x])
         positions = torch.cat([each_text(at, which, own.n), positions])
     read = own.flatten(texts.where).nonzero()[:, 0] + (len(x) - int(own.lengths.sum()))
-    current = EncoderPass(rows, prefix, which, unseen_rows(texts.unseen, own, rows))
+    current = EncoderPass(rows, prefix, which, model.facts.bands.get("self", ()), unseen_rows(texts.unseen, own, rows))
     with running(model.twin, current), read_only(model, read):
         arguments = {} if types is None else {"token_type_ids": types[None]}
-        out = model.twin.base_model(inputs_embeds=x[None], position_ids=positions[None], **arguments)
-    return model.twin.get_submodule("cls")(out.last_hidden_state[0, read])
+        arguments |= model.told_positions(positions[None])
+        out = model.twin.base_model(inputs_embeds=model.inputs(x)[None], **arguments)
+    return model.unembed(out.last_hidden_state[0, read])

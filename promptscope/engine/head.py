@@ -28,9 +28,14 @@ def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
             return linear(x, weight, bias)
 
         head.__dict__["forward"] = forward
+        added = model.twin._buffers.get("final_logits_bias")  # BART's, which it adds to whatever the head gives
+        if added is not None:
+            model.twin._buffers["final_logits_bias"] = added[:, chosen] if added.shape[1] > len(chosen) else added
         try:
             yield
         finally:
+            if added is not None:
+                model.twin._buffers["final_logits_bias"] = added
             del head.__dict__["forward"]
             if before is not None:  # the blocks may be nested
                 head.__dict__["forward"] = before

@@ -9,7 +9,6 @@ from torch import Tensor
 from torch.nn.functional import pad
 from transformers import DynamicCache
 
-from promptscope.engine.choice import needs_hooks
 from promptscope.engine.shared import Shared
 from promptscope.engine.texts import Texts
 from promptscope.models import HookedModel, Placement, hooks_of, prefix_of
@@ -54,7 +53,7 @@ def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefi
             unseen=texts.unseen,
             token_type_ids=texts.token_types,
         )[where]
-    if needs_hooks(model, [] if placement is None else [placement]):
+    if model.needs_hooks([] if placement is None else [placement]):
         k = placement.length if placement is not None else 0
         return model.forward_hooked(ids, mask, placement)[:, k:][where]
     if placement is not None and prefix is None:
@@ -65,7 +64,8 @@ def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefi
 class PlainContinuation:
     """Causal models: the twin with a Hugging Face cache; see `Continuation`.
 
-    The cache keeps the padding between a text and its new tokens; mask and positions pass over it.
+    Padding behind a text is moved to its front once it is read: attention within a window, or with a bias by distance,
+    counts columns. Only where some layers do not see the prefix it stays, and mask and positions pass over it.
     """
 
     def __init__(
@@ -89,6 +89,20 @@ class PlainContinuation:
         steps = torch.arange(ids.shape[1], device=ids.device).expand(ids.shape)
         hidden = self._read(ids, self.prefix.length + steps)
         self.last = model.unembed(hidden[torch.arange(len(ids), device=ids.device), self.lengths - 1])
+        if len(self.prefix.layers) == model.shape.n_layers:
+            self._close_gaps(ids.shape[1] - self.lengths)
+
+    def _close_gaps(self, gaps: Int[Tensor, "R"]) -> None:
+        """Move the columns of each text to the right, over the padding behind it."""
+        if not bool(gaps.any()):
+            return
+        columns = (torch.arange(self.width, device=gaps.device) - gaps[:, None]) % self.width
+        self.seen = self.seen.gather(1, columns)
+        layers: Any = self.cache.layers
+        for layer in layers:
+            for name in ("keys", "values"):
+                x = getattr(layer, name)
+                setattr(layer, name, x.gather(2, columns[:, None, :, None].expand(x.shape)))
 
     def rewind(self) -> None:
         """Forget what was appended."""
@@ -110,9 +124,9 @@ class PlainContinuation:
             return self.model.twin.base_model(
                 input_ids=ids,
                 attention_mask=self.seen,
-                position_ids=positions,
                 past_key_values=self.cache,
                 use_cache=True,
+                **self.model.told_positions(positions),
             ).last_hidden_state
 
 
@@ -170,7 +184,7 @@ class DecodedAgain:
         ids = prepend_slots(ids, slots.get("encoder", 0), fill=0)
         self.mask = prepend_slots(mask.long(), slots.get("encoder", 0), fill=1)
         with attach(model.bridge, first=self.hooks):
-            encoder: Any = self.inner.encoder
+            encoder: Any = self.inner.get_encoder()
             self.encoded = encoder(input_ids=ids, attention_mask=self.mask)
         self.new = ids[:, :0]
         assert model.decoder_start_id is not None

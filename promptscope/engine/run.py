@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from promptscope.engine.causal import computed, hidden_rows
-from promptscope.engine.choice import is_packed, kernel, needs_hooks
+from promptscope.engine.choice import is_packed, kernel
 from promptscope.engine.decode import TextContinuation
 from promptscope.engine.encoder import encoder_logits
 from promptscope.engine.gpu import fastest_pass
@@ -56,7 +56,7 @@ def share(model: HookedModel, prompts: Sequence[PromptLike] = (), texts: Sequenc
     """
     notice_edits(model.twin)
     placements = place(model, prompts)
-    if model.family.kind != "causal" or needs_hooks(model, placements):
+    if model.family.kind != "causal" or model.needs_hooks(placements):
         return None
     if not is_packed(model, placements):
         return Shared(1, prefix_of(placements[0], model)) if len(placements) == 1 else None
@@ -133,9 +133,12 @@ def continue_(
     if kind == "seq2seq":
         way = TargetContinuation if is_packed(model, placements) else DecodedAgain
         return way(model, placements, ids, mask.bool())
-    if needs_hooks(model, placements):
+    if model.needs_hooks(placements):
         return ReadAgain(model, placements, ids, mask, room)
     if not is_packed(model, placements):
+        counts = model.facts.window is not None or model.facts.why_inlined is not None
+        if counts and not all(placement.sees_everywhere(model) for placement in placements):
+            return ReadAgain(model, placements, ids, mask, room)
         return PlainContinuation(model, placements, ids, mask, room, shared)
     if shared is None:
         shared = Shared.of(model, placements)

@@ -1,14 +1,15 @@
-"""Encoder-decoders with relative positions (T5): both stacks without padding."""
+"""Encoder-decoders: both stacks without padding."""
 
+import copy
+import inspect
 from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from transformers.modeling_outputs import BaseModelOutput
 
 from promptscope.engine.attention import How, running
 from promptscope.engine.both_ways import attend_all, behind_prompts, each_text
@@ -17,28 +18,32 @@ from promptscope.engine.rows import Rows
 from promptscope.engine.shared import stacked
 from promptscope.engine.texts import Texts
 from promptscope.models import HookedModel, Placement, Prefix
+from promptscope.models.facts import Band, Facts
 from promptscope.models.placement_prefix import written
 
 
 @dataclass
 class Seq2SeqPass:
-    """Flat rows of R sources and R targets; which attention a module is, `parts` says."""
+    """Flat rows of R sources and R targets; which attention a module is, and in which layer, `facts.parts` says."""
 
     sources: Rows
     targets: Rows
     prefixes: dict[str, Prefix]
     which: Int[Tensor, "R"] | None
-    parts: dict[nn.Module, str]
+    facts: Facts
     biases: dict[tuple[str, bool], Tensor] = field(default_factory=dict)
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let encoders see all of their source, decoders their past, and cross-attention all of the source."""
-        part = self.parts[module]
+        part, layer = self.facts.parts[module]
         queries = self.sources if part == "encoder" else self.targets
         keys = self.targets if part == "decoder" else self.sources
-        front = in_front(self.prefixes.get(part), module.layer_idx)
-        bias = None if part == "cross" else self._bias(part, front[0] is not None, cast(Tensor, how.bias))
-        return attend_all(query, key, value, queries, keys, front, self.which, replace(how, bias=bias))
+        front = in_front(self.prefixes.get(part), layer)
+        bias = None if part == "cross" or how.bias is None else self._bias(part, front[0] is not None, how.bias)
+        band = band_of(self.facts, part, layer)
+        if part == "decoder" and bias is not None:  # which hides the future already
+            band = None
+        return attend_all(query, key, value, queries, keys, front, self.which, replace(how, bias=bias), band)
 
     def _bias(self, part: str, whole: bool, bias: Tensor) -> Tensor:
         """Cut the bias for layers that do not see the prefix; hide the future from decoders. Once for all layers."""
@@ -52,15 +57,25 @@ class Seq2SeqPass:
         return self.biases[part, whole]
 
 
+def band_of(facts: Facts, part: str, layer: int) -> Band | None:
+    """Return how far the queries of a layer see: back as far as its window, and ahead where it is no decoder's own."""
+    band = facts.bands[part][layer] if part in facts.bands else None
+    return (None, 0) if band is None and part == "decoder" else band
+
+
 @dataclass(frozen=True)
 class Sources:
-    """R texts that an encoder has read: the hidden states of their rows, and what decoders see in front of them."""
+    """R texts that an encoder has read: its output over their flat rows, and what decoders see in front of them."""
 
-    hidden: Float[Tensor, "T d_model"]
+    output: Any
     rows: Rows
     prefixes: dict[str, Prefix]
     which: Int[Tensor, "R"] | None
-    parts: dict[nn.Module, str]
+
+    @property
+    def hidden(self) -> Float[Tensor, "T d_model"]:
+        """The hidden states of the rows."""
+        return self.output.last_hidden_state[0]
 
 
 def read_sources(
@@ -81,12 +96,13 @@ def read_sources(
     x = model.embed(texts.flatten(ids))
     if vectors is not None:
         x = torch.cat([each_text(vectors, which, texts.n), x])
-    parts = attention_parts(twin)
-    current = Seq2SeqPass(rows, rows, prefixes, which, parts)
+    current = Seq2SeqPass(rows, rows, prefixes, which, model.facts)
     p = prefixes["encoder"].length if "encoder" in prefixes else 0
-    with running(twin, current), relative_bias(parts, {"encoder": (p, rows.width)}):
-        hidden = twin.encoder(inputs_embeds=x[None]).last_hidden_state[0]
-    return Sources(hidden, rows, prefixes, which, parts)
+    encoder = twin.get_encoder()
+    told, patched = told_positions(encoder, p + rows.positions)
+    with running(twin, current), relative_bias(model.facts, {"encoder": (p, rows.width)}), patched:
+        output = encoder(inputs_embeds=model.inputs(x)[None], **told)
+    return Sources(output, rows, prefixes, which)
 
 
 def seq2seq_logits(
@@ -99,37 +115,81 @@ def seq2seq_logits(
     steps = torch.arange(where.shape[1], device=where.device)
     needed = (where * (steps + 1)).amax(dim=1, keepdim=True)  # nobody reads what the decoder says after that
     targets = Rows.of(steps < needed)
-    current = Seq2SeqPass(sources.rows, targets, sources.prefixes, sources.which, sources.parts)
+    current = Seq2SeqPass(sources.rows, targets, sources.prefixes, sources.which, model.facts)
     p = sources.prefixes["decoder"].length if "decoder" in sources.prefixes else 0
-    with running(model.twin, current), relative_bias(sources.parts, {"decoder": (p, targets.width)}):
-        logits = run_decoder(model, sources.hidden, model.embed(targets.flatten(texts.decoder_ids)))
+    x = model.embed_targets(targets.flatten(texts.decoder_ids))
+    with running(model.twin, current), relative_bias(model.facts, {"decoder": (p, targets.width)}):
+        logits = run_decoder(model, sources, x, p + targets.positions)
     return logits[targets.flatten(where)]
 
 
 def run_decoder(
-    model: HookedModel, hidden: Float[Tensor, "T d_model"], targets: Float[Tensor, "M d_model"]
+    model: HookedModel,
+    sources: Sources,
+    targets: Float[Tensor, "M d_embed"],
+    positions: Int[Tensor, "M"],
+    n_rows: int | None = None,
 ) -> Float[Tensor, "M V"]:
-    """Run the decoder on flat rows; attention is what is `running`."""
-    encoded = BaseModelOutput(last_hidden_state=hidden[None])
-    out = cast(Any, model.twin)(encoder_outputs=encoded, decoder_inputs_embeds=targets[None], use_cache=False)
-    return out.logits[0]
+    """Run the decoder on flat rows at *positions*; attention is what is `running`.
+
+    *n_rows*: with how many of the source's rows, all by default: where keys and values of them are kept, one will do.
+    """
+    encoded = copy.copy(sources.output)  # of the class's own type: some have more fields than the hidden state
+    encoded["last_hidden_state"] = sources.hidden[None, :n_rows]
+    twin: Any = model.twin
+    told, patched = told_positions(twin.get_decoder(), positions)
+    told = {f"decoder_{name}": value for name, value in told.items()}
+    with patched:
+        return twin(encoder_outputs=encoded, decoder_inputs_embeds=targets[None], use_cache=False, **told).logits[0]
 
 
-def attention_parts(twin: Any) -> dict[nn.Module, str]:
-    """Say of every attention module of a T5 whether it is the `encoder`'s, the `decoder`'s own, or `cross`."""
-    parts: dict[nn.Module, str] = {block.layer[0].SelfAttention: "encoder" for block in twin.encoder.block}
-    for block in twin.decoder.block:
-        parts |= {block.layer[0].SelfAttention: "decoder", block.layer[1].EncDecAttention: "cross"}
-    return parts
+def told_positions(stack: Any, positions: Int[Tensor, "T"]) -> tuple[dict[str, Tensor], AbstractContextManager[None]]:
+    """Return how a stack is told the positions of its rows: an argument, or a patch while it runs.
+
+    Stacks that add position embeddings and count by themselves get the rows of theirs at *positions*; stacks with
+    relative positions need neither (`relative_bias`).
+    """
+    if "position_ids" in inspect.signature(stack.forward).parameters and hasattr(stack, "rotary_emb"):
+        return {"position_ids": positions[None]}, nullcontext()
+    table = getattr(stack, "embed_positions", None)
+    return {}, nullcontext() if table is None else _rows_at(table, positions)
 
 
-def relative_bias(parts: dict[nn.Module, str], spans: dict[str, tuple[int, int]]) -> AbstractContextManager[None]:
+@contextmanager
+def _rows_at(table: nn.Module, positions: Int[Tensor, "T"]) -> Iterator[None]:
+    """Let a module of position embeddings return its rows at *positions*, whatever it is called with."""
+    n, t = int(positions.max()) + 1, len(positions)
+
+    def shortened(x: Any) -> Any:
+        """Make of an argument for t tokens one for n tokens that follow each other."""
+        if isinstance(x, tuple):  # a shape
+            return (1, n, *x[2:])
+        if not isinstance(x, Tensor) or x.ndim < 2 or x.shape[1] != t:
+            return x
+        return x.new_ones(1, n, *x.shape[2:])
+
+    def forward(*args: Any, **kwargs: Any) -> Tensor:
+        if isinstance(told := kwargs.get("position_ids"), Tensor):
+            kwargs["position_ids"] = positions.view(told.shape)
+            return type(table).forward(table, *args, **kwargs)
+        args, kwargs = tuple(map(shortened, args)), {name: shortened(x) for name, x in kwargs.items()}
+        return type(table).forward(table, *args, **kwargs)[..., positions, :]
+
+    table.__dict__["forward"] = forward
+    try:
+        yield
+    finally:
+        del table.__dict__["forward"]
+
+
+def relative_bias(facts: Facts, spans: dict[str, tuple[int, int]]) -> AbstractContextManager[None]:
     """Let position biases be those of one sequence, not of the whole flat list.
 
     *spans*: part -> (position of the first query, number of queries).
     """
-    first: list[Any] = [m for m, part in parts.items() if part in spans and cast(Any, m).has_relative_attention_bias]
-    return with_biases({module: _bias_of(module, *spans[parts[module]]) for module in first})
+    spanned = [(module, spans[part]) for module, (part, _) in facts.parts.items() if part in spans]
+    first = [(module, span) for module, span in spanned if getattr(module, "has_relative_attention_bias", False)]
+    return with_biases({module: _bias_of(module, *span) for module, span in first})
 
 
 @contextmanager

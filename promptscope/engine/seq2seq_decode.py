@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any, cast
+from typing import Any
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -13,8 +13,9 @@ from promptscope.engine.both_ways import attend_all
 from promptscope.engine.causal import behind, in_front
 from promptscope.engine.choice import kernel
 from promptscope.engine.rows import Rows
-from promptscope.engine.seq2seq import Sources, read_sources, relative_bias, run_decoder
+from promptscope.engine.seq2seq import Sources, band_of, read_sources, relative_bias, run_decoder
 from promptscope.models import HookedModel, Placement
+from promptscope.models.facts import Facts
 
 KeysValues = tuple[Tensor, Tensor]
 
@@ -27,11 +28,12 @@ class _Step:
     targets: Rows
     crossed: dict[int, KeysValues]  # what the decoder sees of the sources: the same at every step
     past: dict[int, KeysValues]
+    facts: Facts
     own: dict[int, KeysValues] = field(default_factory=dict)
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let new tokens see the whole source, and their own past."""
-        layer, part = module.layer_idx, self.sources.parts[module]
+        part, layer = self.facts.parts[module]
         front = in_front(self.sources.prefixes.get(part), layer)
         if part == "cross":
             k, v = self.crossed.setdefault(layer, (key, value))
@@ -45,8 +47,13 @@ class _Step:
         self.own[layer] = (k, v)
         m, width = q.shape[1], k.shape[1]
         seen = torch.ones(m, width, dtype=torch.bool, device=q.device).tril(width - m)
-        scores = cast(Tensor, how.bias)[..., cast(Tensor, how.bias).shape[-1] - width :]
-        return self.targets.unpad(attend(q, k, v, scores.masked_fill(~seen, torch.finfo(q.dtype).min), how))
+        back, _ = band_of(self.facts, part, layer) or (None, 0)
+        if back is not None:
+            seen = seen & ~torch.ones_like(seen).tril(width - m - back - 1)
+        if how.bias is not None:
+            scores = how.bias[..., how.bias.shape[-1] - width :]
+            return self.targets.unpad(attend(q, k, v, scores.masked_fill(~seen, torch.finfo(q.dtype).min), how))
+        return self.targets.unpad(attend(q, k, v, seen, how))
 
 
 class TargetContinuation:
@@ -62,7 +69,7 @@ class TargetContinuation:
         self.model = model
         with kernel(model):
             self.sources = read_sources(model, ids, mask, placements)
-        self.hidden = self.sources.hidden
+        self.n_rows: int | None = None
         self.crossed: dict[int, KeysValues] = {}
         self.past: dict[int, KeysValues] = {}
         self.n_new = 0
@@ -77,12 +84,13 @@ class TargetContinuation:
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
         """Append *ids* to every target and return the logits behind each."""
         targets = Rows.even(len(ids), ids.shape[1], ids.device)
-        step = _Step(self.sources, targets, self.crossed, self.past)
+        step = _Step(self.sources, targets, self.crossed, self.past, self.model.facts)
         prefix = self.sources.prefixes.get("decoder")
         first = self.n_new + (prefix.length if prefix is not None else 0)
-        bias = relative_bias(self.sources.parts, {"decoder": (first, ids.shape[1])})
+        bias = relative_bias(self.model.facts, {"decoder": (first, ids.shape[1])})
+        x = self.model.embed_targets(ids).flatten(0, 1)
         with kernel(self.model), running(self.model.twin, step), bias:
-            logits = run_decoder(self.model, self.hidden, self.model.embed(ids).flatten(0, 1))
+            logits = run_decoder(self.model, self.sources, x, first + targets.positions, self.n_rows)
         self.past, self.n_new = step.own, self.n_new + ids.shape[1]
-        self.hidden = self.hidden[:1]  # its keys and values are kept: nobody reads the rest again
+        self.n_rows = 1  # keys and values of the sources are kept: nobody reads the rest again
         return logits.unflatten(0, ids.shape)

@@ -1,6 +1,7 @@
 """Hooked models: one table of hook points over all supported families."""
 
-from promptscope.models.families import FAMILIES, Attention, Family, HookPoint
+from promptscope.models.architectures import supported_architectures
+from promptscope.models.families import Attention, Family, HookPoint
 from promptscope.models.hooked import Hook, HookedModel, ModelShape, PromptLike, Via
 from promptscope.models.loading import EMBEDDED_MODELS, Backend, load_model
 from promptscope.models.nnsight_table import backend_table
@@ -11,7 +12,6 @@ from promptscope.models.prefix import Prefix, rotate
 
 __all__ = [
     "EMBEDDED_MODELS",
-    "FAMILIES",
     "Attention",
     "Backend",
     "Family",
@@ -29,4 +29,5 @@ __all__ = [
     "load_model",
     "prefix_of",
     "rotate",
+    "supported_architectures",
 ]

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import torch
@@ -139,15 +140,16 @@ def _hook_point(bridge: Bridge, known: Mapping[str, Any], name: str) -> Any:
     return known[name]
 
 
+def _note(fired: set[str], name: str, x: object, hook: object) -> None:
+    fired.add(name)
+
+
 @torch.no_grad()
 def silent_points(bridge: Bridge, run: Callable[[], object]) -> frozenset[str]:
     """Return the hook points that exist and do not fire in *run*; those that are switched off do not count."""
     fired: set[str] = set()
 
-    def note(name: str) -> Hook:
-        return name, lambda x, hook: fired.add(name)
-
     names = [name for name, point in bridge.hook_dict.items() if not bridge._gated_hook_reason(point.name or name)]
-    with attach(bridge, last=[note(name) for name in names]):
+    with attach(bridge, last=[(name, partial(_note, fired, name)) for name in names]):
         run()
     return frozenset(names) - fired

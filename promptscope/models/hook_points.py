@@ -1,5 +1,7 @@
 """The hook-point table of a loaded model, and names that stand for one hook point per layer."""
 
+import re
+
 import pandas as pd
 
 from promptscope.errors import ModelError, nearest
@@ -15,7 +17,7 @@ def hook_point_table(family: Family, layers: dict[str, int]) -> pd.DataFrame:
     rows = []
     for point in family.points:
         for layer in range(layers[point.stack]) if point.stack else [-1]:
-            name = f"{point.stack}.{layer}.{point.name}" if point.stack else point.name
+            name = point.site.replace("{i}", str(layer))
             rows.append((name, layer, point.shape, point.meaning, point.acts))
     return pd.DataFrame(rows, columns=["name", "layer", "shape", "meaning", "acts"])
 
@@ -26,7 +28,7 @@ def expand_site(site: str, family: Family, layers: dict[str, int]) -> list[str]:
     `"attn.hook_pattern"` means every layer of the main stack (`blocks`, T5: `encoder_blocks`);
     `"decoder_blocks.{i}.cross_attn.hook_pattern"` names the stack; a full name stands for itself.
     """
-    names = {f"{point.stack}.{{i}}.{point.name}" if point.stack else point.name for point in family.points}
+    names = {point.site for point in family.points}
     spelled = site if site in names else f"{family.stacks[0]}.{{i}}.{site}"
     if spelled in names:
         stack, separator, rest = spelled.partition(".{i}.")
@@ -34,6 +36,9 @@ def expand_site(site: str, family: Family, layers: dict[str, int]) -> list[str]:
     every = set(hook_point_table(family, layers)["name"])
     if site in every:
         return [site]
+    for lost, why in family.missing.items():
+        if site in (lost, lost.partition(".{i}.")[2]) or re.sub(r"\.\d+\.", ".{i}.", site, count=1) == lost:
+            raise ModelError(f"there is no hook point {site!r} on a {family.name} model: {lost} {why}")
     short = {name.partition(".{i}.")[2] or name for name in names}
     raise ModelError(
         f"no hook point {site!r} in the {family.name} family.{nearest(site, [*short, *names, *every])} "

@@ -1,6 +1,6 @@
 """The hooked model: one frozen transformer, seen through hooks and run through its plain twin."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
@@ -26,10 +26,13 @@ from promptscope.models.attached import (
     attached_everywhere,
     silent_points,
 )
+from promptscope.models.context import context_of
+from promptscope.models.facts import Facts
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
+from promptscope.models.measuring import model_head, target_embedding
 from promptscope.models.modes import own_modes
 from promptscope.models.placement import Placement
 from promptscope.models.placement_hooks import hooks_of
@@ -50,10 +53,15 @@ class PromptLike(Protocol):
 
 @dataclass(frozen=True)
 class ModelShape:
-    """Sizes of a model; `context` is the largest number of positions, None where there is no limit."""
+    """Sizes of a model; `context` is the largest number of positions, None where there is no limit.
+
+    `d_embed` is the width of token embeddings, and of input-level prompts: `d_model`, but for models that widen their
+    embeddings before the first layer (OPT-350m, ALBERT, ELECTRA).
+    """
 
     n_layers: int
     d_model: int
+    d_embed: int
     n_heads: int
     n_kv_heads: int
     d_head: int
@@ -84,10 +92,12 @@ class HookedModel:
         tokenizer: PreTrainedTokenizerBase | None,
         name: str,
         revision: str | None,
+        facts: Facts | None = None,
     ) -> None:
         self.bridge = bridge
         self.twin = twin
         self.family = family
+        self.facts = facts if facts is not None else Facts()
         self._tokenizer = tokenizer
         self._hashed: dict[str, tuple[Any, str]] = {}  # what was hashed -> its fingerprints, and the hash
         self._hashed_in_turn: dict[str, str] = {}  # nobody edits weights in the middle of a computation
@@ -175,15 +185,15 @@ class HookedModel:
     def shape(self) -> ModelShape:
         """Sizes of the model."""
         config = self.bridge.cfg
-        limit = getattr(self.twin.config, "max_position_embeddings", None)
         return ModelShape(
             n_layers=self.layers[self.family.stacks[0]],
             d_model=config.d_model,
+            d_embed=self._embedding.weight.shape[1],
             n_heads=config.n_heads,
             n_kv_heads=getattr(config, "n_key_value_heads", None) or config.n_heads,
             d_head=config.d_head,
             vocab_size=self._embedding.weight.shape[0],
-            context=limit,
+            context=context_of(self.twin, self.facts.position_zero),
         )
 
     @property
@@ -247,10 +257,24 @@ class HookedModel:
         """Expand a site such as `"attn.hook_pattern"` to its hook points, one for each layer."""
         return expand_site(name, self.family, self.layers)
 
-    def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_model"]:
+    def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
         """Return token vectors as the first layer gets them (some families scale inside the module)."""
         self._check_range(ids)
         return self._embedding(ids.to(self.device))
+
+    def embed_targets(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
+        """Return target tokens as `decoder_inputs_embeds` of an encoder-decoder."""
+        self._check_range(ids)
+        vectors = target_embedding(self.twin)(ids.to(self.device))
+        return vectors if self.facts.target_scale == 1 else vectors * self.facts.target_scale
+
+    def inputs(self, vectors: Float[Tensor, "*rows d_embed"]) -> Float[Tensor, "*rows d_embed"]:
+        """Return vectors like those of `embed` as `inputs_embeds` of the plain model, which may take them scaled."""
+        return vectors if self.facts.input_scale == 1 else vectors * self.facts.input_scale
+
+    def told_positions(self, positions: Int[Tensor, "*rows n"]) -> dict[str, Tensor]:
+        """Return positions (0, 1, ...) as the argument that the plain model takes, none where it takes none."""
+        return {"position_ids": positions + self.facts.position_zero} if self.facts.takes_positions else {}
 
     @property
     def _embedding(self) -> nn.Embedding:
@@ -401,11 +425,18 @@ class HookedModel:
         else:
             seen = mask if unseen is None else mask * ~unseen
             typed = {} if types is None else {"token_type_ids": types}
+            # Some count positions by which tokens are padding: told them, a text may hold that token.
+            typed |= self.told_positions(torch.arange(input_ids.shape[1], device=self.device).expand(input_ids.shape))
             logits = self.twin(input_ids=input_ids, attention_mask=seen, **typed).logits
         return logits if decoder_input_ids is not None else restore_order(logits, order)
 
     def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
-        """Say which way a prompt runs; `"prefix"` stands for the twin."""
+        """Say which way a prompt runs; `"prefix"` stands for the twin.
+
+        Raises:
+            PromptError: a prefix cache is asked for where none does what the prompt asks.
+            ModelError: no such way, or hooks are attached, under which there is no prefix cache.
+        """
         if via not in ("auto", "hooks", "prefix"):
             raise ModelError(f"via must be 'auto', 'hooks' or 'prefix', not {via!r}")
         if via == "prefix" and self.family.kind != "causal":
@@ -420,8 +451,33 @@ class HookedModel:
                 )
             return "hooks"
         if via == "auto":
+            if prompt is not None and self.family.kind == "causal" and self.needs_hooks([prompt.place(self)]):
+                return "hooks"
             return "prefix" if prompt is None or self.family.kind == "causal" else "hooks"
+        if via == "prefix" and prompt is not None and self.needs_hooks([placement := prompt.place(self)]):
+            what = "hidden positions" if placement.hidden else "a prompt that some layers do not see"
+            raise PromptError(
+                f"no prefix cache of {self.name!r} does what this prompt asks"
+                f" ({self.facts.why_no_cache or self.facts.why_inlined or what}): use via='hooks' or 'auto'"
+            )
         return via
+
+    def needs_hooks(self, placements: Sequence[Placement]) -> bool:
+        """Say whether a causal model must run as the bridge: under hooks, or because no cache does what prompts ask.
+
+        A cache holds no keys of hidden positions, so that within a window what comes before them would seem nearer than
+        it is, as it would where positions are counted and not told. That some layers do not see a prompt is an edit of
+        attention.
+        """
+        if self.active_hooks():
+            return True
+        facts = self.facts
+        if facts.why_no_cache is not None and placements:
+            return True
+        counts = facts.window is not None or facts.why_inlined is not None or not facts.takes_positions
+        if counts and any(placement.hidden for placement in placements):
+            return True
+        return facts.why_inlined is not None and not all(one.sees_everywhere(self) for one in placements)
 
     def forward_hooked(
         self,
@@ -459,7 +515,7 @@ class HookedModel:
             arguments["decoder_input_ids"] = prepend_slots(decoder_ids, slots.get("decoder", 0), fill=0)
         else:
             positions = torch.arange(ids.shape[1], device=self.device) + position_offset
-            arguments["position_ids"] = positions.expand(ids.shape)
+            arguments |= self.told_positions(positions.expand(ids.shape))
         prompt_hooks = hooks_of(placement, self) if placement is not None else []
         # The prompt's hooks come first: whoever reads or edits its positions finds what it wrote there.
         with self._turn(), attach(self.bridge, first=prompt_hooks, last=list(hooks)):
@@ -489,16 +545,25 @@ class HookedModel:
                 input_ids=input_ids,
                 # As wide as the cache and the text: with n alone it is silently wrong.
                 attention_mask=prepend_slots(mask, prefix.n_keys, fill=1),
-                position_ids=positions,
                 past_key_values=prefix.cache(len(input_ids)),
                 use_cache=True,
+                **self.told_positions(positions),
             ).last_hidden_state
 
     def unembed(self, hidden: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows V"]:
-        """Map the hidden states of a causal model to logits."""
+        """Map last hidden states to logits: by the output embedding, and whatever else the model does there.
+
+        Not for encoder-decoders, whose decoders make theirs.
+        """
+        if self.facts.head == "model":
+            return self._model_head(hidden)
         head = self.twin.get_output_embeddings()
         assert head is not None
         return head(hidden)
+
+    @cached_property
+    def _model_head(self) -> Callable[[Tensor], Tensor]:
+        return model_head(self.twin)
 
     def need_no_hooks(self, what: str) -> None:
         """Raise ModelError where hooks are attached: *what* runs the twin, and would ignore them."""
@@ -511,7 +576,12 @@ class HookedModel:
     @property
     def decoder_start_id(self) -> int | None:
         """The token with which an encoder-decoder starts to write, None for other kinds."""
-        return getattr(self.twin.config, "decoder_start_token_id", None)
+        config = self.twin.config
+        if self.family.kind != "seq2seq":
+            return None
+        start = getattr(config, "decoder_start_token_id", None)
+        decoder = getattr(config, "decoder", None)  # T5Gemma's own config, whose targets begin with <bos>
+        return start if start is not None else getattr(decoder, "bos_token_id", None)
 
     def check_context(self, n: int, k: int = 0) -> None:
         """Raise PromptError if *k* prompt positions and *n* tokens do not fit the model's context."""

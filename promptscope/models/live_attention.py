@@ -1,13 +1,16 @@
-"""Make attention scores and patterns of BERT and T5 real hook points.
+"""Make attention scores and patterns real hook points where the bridge leaves attention to Hugging Face.
 
-The bridge leaves these families' attention to Hugging Face and reports pattern and scores after the fact, so
-that a written value is dropped. Here the attention function itself calls the bridge's hook points.
+There it reports pattern and scores after the fact, or not at all, so that a written value is dropped. Here the
+attention function itself calls the bridge's hook points: in place of the model's function, where it asks for one, else
+around the softmax inside of the attention's own code.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.generalized_components.attention import AttentionBridge
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
@@ -19,39 +22,103 @@ _BRIDGE = "_promptscope_attention_bridge"
 
 def _attend(
     module: nn.Module,
-    query: torch.Tensor,  # (B, H, T, dh)
-    key: torch.Tensor,  # (B, H, S, dh)
-    value: torch.Tensor,  # (B, H, S, dh)
-    attention_mask: torch.Tensor | None,  # additive, (B, 1, T, S)
+    query: Tensor,  # (B, H, T, dh)
+    key: Tensor,  # (B, Hkv, S, dh)
+    value: Tensor,  # (B, Hkv, S, dh)
+    attention_mask: Tensor | None,  # additive, (B, 1, T, S)
     scaling: float | None = None,
     dropout: float = 0.0,
-    position_bias: torch.Tensor | None = None,  # T5, (1, H, T, S)
+    position_bias: Tensor | None = None,  # T5, (1, H, T, S)
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,  # sinks, (H,)
     **_: Any,
-) -> tuple[torch.Tensor, torch.Tensor]:
+) -> tuple[Tensor, Tensor]:
+    if query.shape[1] != key.shape[1]:
+        groups = query.shape[1] // key.shape[1]
+        key, value = key.repeat_interleave(groups, dim=1), value.repeat_interleave(groups, dim=1)
     scores = query @ key.transpose(2, 3) * (query.size(-1) ** -0.5 if scaling is None else scaling)
+    if softcap is not None:
+        scores = softcap * torch.tanh(scores / softcap)
     if position_bias is not None:
         scores = scores + position_bias
     if attention_mask is not None:
-        scores = scores + attention_mask
+        scores = scores + attention_mask[..., : scores.shape[-1]]
     bridge = module.__dict__.get(_BRIDGE)
     if bridge is not None:
         scores = bridge.hook_attn_scores(scores)
-    pattern = torch.softmax(scores, dim=-1)
+    pattern = _softmax(scores, s_aux)
     pattern = nn.functional.dropout(pattern, p=dropout, training=module.training)
     if bridge is not None:
         pattern = bridge.hook_pattern(pattern)
     return (pattern @ value).transpose(1, 2).contiguous(), pattern
 
 
+def _softmax(scores: Tensor, sinks: Tensor | None) -> Tensor:
+    if sinks is None:
+        return torch.softmax(scores, dim=-1)
+    column = sinks.to(scores)[None, :, None, None].expand(scores.shape[0], -1, scores.shape[2], 1)
+    return torch.softmax(torch.cat([scores, column], dim=-1), dim=-1)[..., :-1]
+
+
 AttentionInterface.register(_NAME, _attend)
 AttentionMaskInterface.register(_NAME, eager_mask)
 
 
+class _AroundSoftmax(TorchFunctionMode):
+    """Calls a bridge's hook points before and after the softmax of an attention that computes it in its own code."""
+
+    def __init__(self, bridge: AttentionBridge, n_heads: int) -> None:
+        super().__init__()
+        self.bridge, self.n_heads = bridge, n_heads
+
+    def __torch_function__(
+        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
+    ) -> Any:
+        kwargs = dict(kwargs or {})
+        if function not in (torch.softmax, nn.functional.softmax, Tensor.softmax):
+            return function(*args, **kwargs)
+        scores, *rest = args if args else (kwargs.pop("input"),)
+        flat = scores.ndim == 3  # (B * H, T, S)
+        scores = self.bridge.hook_attn_scores(scores.unflatten(0, (-1, self.n_heads)) if flat else scores)
+        pattern = self.bridge.hook_pattern(function(scores, *rest, **kwargs))
+        return pattern.flatten(0, 1) if flat else pattern
+
+
 def make_attention_live(bridge: TransformerBridge, hf_model: PreTrainedModel) -> None:
     """Route the delegated attentions of *bridge* through hook points that a write acts on."""
-    hf_model.set_attn_implementation(_NAME)
-    for attention in (module for module in bridge.modules() if type(module) is AttentionBridge):
-        inner = getattr(attention.original_component, "self", attention.original_component)
-        inner.__dict__[_BRIDGE] = attention  # a plain attribute: as a submodule it would be a cycle
+    delegated = [module for module in bridge.modules() if type(module) is AttentionBridge]
+    if not delegated:
+        return
+    asks = _ask_for_a_function(delegated)
+    if asks:
+        hf_model.set_attn_implementation(_NAME)
+    for attention in delegated:
         # The after-the-fact report would fire the same hook points a second time.
         attention.__dict__["_fire_post_hoc_hook"] = lambda hook, tensor, label: tensor
+        original: Any = attention.original_component
+        if asks:
+            for module in original.modules():
+                module.__dict__[_BRIDGE] = attention  # a plain attribute: as a submodule it would be a cycle
+        else:
+            original.__dict__["forward"] = _inside(original.forward, attention, bridge.cfg.n_heads)
+
+
+def _inside(run: Callable[..., Any], attention: AttentionBridge, n_heads: int) -> Callable[..., Any]:
+    def forward(*args: Any, **kwargs: Any) -> Any:
+        with _AroundSoftmax(attention, n_heads):
+            return run(*args, **kwargs)
+
+    return forward
+
+
+def _ask_for_a_function(delegated: list[AttentionBridge]) -> bool:
+    """Say whether the code of the attentions asks Hugging Face's interface which function to attend by."""
+    originals = [attention.original_component for attention in delegated]
+    names = {
+        name
+        for original in originals
+        if original is not None
+        for module in original.modules()
+        for name in getattr(type(module).forward, "__code__", _attend.__code__).co_names
+    }
+    return "ALL_ATTENTION_FUNCTIONS" in names

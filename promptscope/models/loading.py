@@ -2,31 +2,28 @@
 
 import copy
 import os
-import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
-from typing import Literal
+from typing import Any
 
 import torch
-import transformers
 from safetensors import SafetensorError
 from torch import nn
-from transformers import AutoConfig, AutoTokenizer, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.checks import checked
 from promptscope.errors import ModelError, nearest, shortened
 from promptscope.files import is_there
-from promptscope.models.families import FAMILIES, Family
+from promptscope.models.architectures import check_supported, class_of_checkpoint
+from promptscope.models.checkpoints import check_weights
 from promptscope.models.handed_in import unwrapped
 from promptscope.models.hooked import HookedModel
+from promptscope.models.making import Backend, hooked_model
 from promptscope.models.modes import own_modes
-from promptscope.models.nnsight_bridge import NNsightBridge
-from promptscope.models.self_test import self_test
-from promptscope.models.twin import boot_bridge, share_weights
+from promptscope.models.twin import share_weights
 
-Backend = Literal["transformer_lens", "nnsight"]
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 _LONGEST_NAME = 500
 
@@ -103,7 +100,7 @@ def _take(
     backend: Backend,
 ) -> HookedModel:
     """Make a hooked model of a loaded one."""
-    family = _family(type(model).__name__)
+    check_supported(type(model).__name__)
     name = str(model.config._name_or_path or type(model).__name__)
     types = {parameter.dtype for parameter in model.parameters()}
     if dtype is None and len(types) > 1:
@@ -112,11 +109,11 @@ def _take(
             f"dtype={str(model.dtype)!r}"
         )
     if (device or model.device) == model.device and {dtype or model.dtype} == types:
-        return _hooked(share_weights(model), family, tokenizer, name, revision, backend, source=model)
+        return _hooked(share_weights(model), tokenizer, name, revision, backend, source=model)
     # .to() replaces the storage of parameters in place, so the caller's model must not be the one moved.
     twin = copy.deepcopy(model)
     nn.Module.to(twin, device=device, dtype=dtype)  # PreTrainedModel.to hides its signature
-    return _hooked(twin, family, tokenizer, name, revision, backend)
+    return _hooked(twin, tokenizer, name, revision, backend)
 
 
 def _load_files(
@@ -129,39 +126,36 @@ def _load_files(
 ) -> HookedModel:
     """Make a hooked model of files."""
     where = _resolve(name)
-    family = _family_of_checkpoint(where, name, revision)
+    config = _config(where, name, revision)
+    architecture, named = class_of_checkpoint(config), str((config.architectures or [""])[0])
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    twin = _from_pretrained(where, family, name, revision, dtype, device)
-    return _hooked(twin, family, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
+    twin = _from_pretrained(where, architecture, named, name, revision, dtype, device)
+    return _hooked(twin, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
 
 
 def _hooked(
     twin: PreTrainedModel,
-    family: Family,
     tokenizer: PreTrainedTokenizerBase | None,
     name: str,
     revision: str | None,
     backend: Backend,
     source: PreTrainedModel | None = None,
 ) -> HookedModel:
-    boot = boot_bridge if backend == "transformer_lens" else NNsightBridge
     twin = twin.eval().requires_grad_(False)
     twin.config.return_dict = True  # the twin has a configuration of its own
-    if getattr(twin.config, "is_decoder", False) and family.kind == "masked":
-        raise ModelError(f"config.json of {name!r} says is_decoder: as a causal model, {family.name} is not supported")
+    if getattr(twin.config, "is_decoder", False) and type(twin).__name__.endswith("ForMaskedLM"):
+        raise ModelError(
+            f"config.json of {name!r} says is_decoder: as a causal model, {type(twin).__name__} is not supported"
+        )
     try:
-        hooked = HookedModel(boot(twin, family), twin, family, tokenizer, name, revision)
-        self_test(hooked)
-        hooked.find_silent_points()
-    except (AttributeError, AssertionError, KeyError, TypeError, NotImplementedError) as error:
+        return hooked_model(twin, tokenizer, name, revision, backend, source)
+    except (AttributeError, AssertionError, IndexError, KeyError, TypeError, NotImplementedError) as error:
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         raise ModelError(
             f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "
-            "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one"
+            "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one, or the layers of a "
+            f"{type(twin).__name__} are of several kinds"
         ) from error
-    hooked.follow_edits_with(lambda: boot(twin, family), source)
-    hooked.watch()  # at its first pass the bridge has attached some of its own
-    return hooked
 
 
 @contextmanager
@@ -197,24 +191,16 @@ def _resolve(name: str) -> str:
     return name
 
 
-def _family(architecture: str) -> Family:
-    for family in FAMILIES.values():
-        if family.architecture == architecture:
-            return family
-    supported = ", ".join(family.architecture for family in FAMILIES.values())
-    hint = (
-        " Classification runs through a language-model head and a verbalizer here: load the checkpoint with its "
-        "language-model head instead."
-        if "Classification" in architecture
-        else ""
-    )
-    raise ModelError(f"architecture {architecture!r} is not supported. Supported: {supported}.{hint}")
-
-
-def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family:
+def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(where, revision=revision)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+        if "trust_remote_code" in str(error):
+            raise ModelError(
+                f"{name!r} comes with code of its own, which promptscope does not run: load it yourself, "
+                "AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True), and pass the model, "
+                "ps.load_model(model, tokenizer); its class must be one that transformer-lens has a bridge for"
+            ) from error
         if is_there(where):
             raise ModelError(
                 f"config.json of {name!r} is damaged or not a model's: {_first_line(error)} Restore it, or save the "
@@ -226,12 +212,19 @@ def _family_of_checkpoint(where: str, name: str, revision: str | None) -> Family
         ) from error
     if not config.architectures:
         raise ModelError(f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'")
-    return _family(config.architectures[0])
+    if (quantised := getattr(config, "quantization_config", None)) is not None:
+        method = quantised.get("quant_method") if isinstance(quantised, dict) else type(quantised).__name__
+        raise ModelError(
+            f"the weights of {name!r} are quantised ({method}): hooks and packed passes need float32, bfloat16 or "
+            "float16. Load the checkpoint that it was made from, or dequantise it, model.dequantize(), and save that"
+        )
+    return config
 
 
 def _from_pretrained(
     where: str,
-    family: Family,
+    architecture: Any,
+    named: str,
     name: str,
     revision: str | None,
     dtype: torch.dtype | None,
@@ -240,19 +233,17 @@ def _from_pretrained(
     # Half precision on a CPU is slow and loses a quarter of the prompt's gradient: only if asked for.
     wanted = dtype or (torch.float32 if device.type == "cpu" else "auto")
     try:
-        architecture = getattr(transformers, family.architecture)
-        model, report = architecture.from_pretrained(where, revision=revision, dtype=wanted, output_loading_info=True)
+        # Attention that is chosen once and for all is the eager one, which is what hook points show.
+        fixed = {} if architecture._can_set_attn_implementation() else {"attn_implementation": "eager"}
+        model, report = architecture.from_pretrained(
+            where, revision=revision, dtype=wanted, output_loading_info=True, **fixed
+        )
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "
             "delete the damaged file and load again."
         ) from error
-    if report["missing_keys"]:  # transformers would start them at random and only warn
-        raise ModelError(
-            f"the weights of {name!r} lack {sorted(report['missing_keys'])}: the checkpoint is damaged, or it is not "
-            f"of a {family.architecture}"
-        )
-    _refuse_other_layers(report["unexpected_keys"], model, name)
+    check_weights(report["missing_keys"], report["unexpected_keys"], model, named, name)
     if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):
         raise ModelError(
             f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
@@ -261,17 +252,6 @@ def _from_pretrained(
     # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
     return model
-
-
-def _refuse_other_layers(unexpected: Iterable[str], model: nn.Module, name: str) -> None:
-    """Raise ModelError where the checkpoint has layers that the config leaves out: the rest is another model."""
-    kinds = {re.sub(r"\d+", "#", key) for key in model.state_dict()}
-    left_out = sorted(key for key in unexpected if re.sub(r"\d+", "#", key) in kinds)
-    if left_out:
-        raise ModelError(
-            f"config.json of {name!r} leaves out weights that the checkpoint holds ({', '.join(left_out[:3])} ...): it "
-            "names fewer layers. Restore the config.json that was saved with these weights"
-        )
 
 
 def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase | None:

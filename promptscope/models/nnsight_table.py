@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import pandas as pd
+
+from promptscope.models.families import Family
 
 
 @dataclass(frozen=True)
@@ -98,18 +99,17 @@ SPOTS: Mapping[str, Mapping[str, Spot]] = {"gpt2": _GPT2, "llama": _LLAMA, "bert
 """Family -> hook point (`{i}`: every layer) -> spot, in the order in which a forward pass comes to them."""
 
 
-def backend_table(families: Mapping[str, Any] | None = None) -> pd.DataFrame:
-    """List for every family and hook point whether each backend has it: columns `family`, `name`, and the backends.
+def backend_table(*families: Family) -> pd.DataFrame:
+    """List for every hook point of *families* whether each backend has it: columns `family`, `name`, the backends.
 
-    >>> table = backend_table()
+    >>> from promptscope.models import load_model
+    >>> table = backend_table(load_model("embedded-masked-0").family)
     >>> table.query("family == 'bert' and name == 'embed.hook_out'")["nnsight"].item()
     True
     """
-    from promptscope.models.families import FAMILIES
-
-    rows = []
-    for name, family in (FAMILIES if families is None else families).items():
-        for point in family.points:
-            full = f"{point.stack}.{{i}}.{point.name}" if point.stack else point.name
-            rows.append((name, full, True, full in SPOTS.get(name, {})))
+    rows = [
+        (family.name, point.site, True, point.site in SPOTS.get(family.name, {}))
+        for family in families
+        for point in family.points
+    ]
     return pd.DataFrame(rows, columns=["family", "name", "transformer_lens", "nnsight"])

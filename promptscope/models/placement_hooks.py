@@ -10,8 +10,8 @@ from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.models.attached import Hook
-from promptscope.models.placement import Placement
-from promptscope.models.rotary import turned_back
+from promptscope.models.keys import is_reversible, turned_back
+from promptscope.models.placement import KeysValues, Placement
 
 if TYPE_CHECKING:
     from promptscope.models.hooked import HookedModel
@@ -22,13 +22,16 @@ Write = Callable[..., Tensor | None]
 def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
     """Return *placement* as `(hook point, function)` pairs.
 
-    Vectors are written over the placeholders at `embed.hook_out`, keys and values at `hook_k` and `hook_v` of their
-    layers. Where nothing is written, and at hidden positions, no query sees the placeholders.
+    Vectors are written over the placeholders where token embeddings are (`family.embedding`), keys and values at
+    `hook_k` and `hook_v` of their layers. Where nothing is written, and at hidden positions, no query sees the
+    placeholders. Keys as a cache holds them are turned back, or written at `hook_rot_k` where they cannot be.
     """
-    placement = turned_back(placement, model)
+    at = {name: _where_keys_go(part, model, name) for name, part in placement.parts.items()}
+    if "hook_rot_k" not in at.values():
+        placement = turned_back(placement, model)
     hooks: list[Hook] = []
     if placement.vectors is not None:
-        hooks.append(("embed.hook_out", _write(placement.vectors)))
+        hooks.append((model.family.embedding, _write(placement.vectors * model.facts.hook_scale)))
     slots = placement.slots(model)
     for name, attention in model.family.attentions.items():
         if attention.keys not in slots:
@@ -39,13 +42,20 @@ def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
             hidden: Sequence[int] = placement.hidden
             if part is not None and layer in part.layers:
                 row = part.layers.index(layer)
-                for role, numbers in (("k", part.keys), ("v", part.values)):
-                    hooks.append((f"{where}.hook_{role}", _write(numbers[row].transpose(0, 1))))
+                for point, numbers in ((at[name], part.keys), ("hook_v", part.values)):
+                    hooks.append((f"{where}.{point}", _write(numbers[row].transpose(0, 1))))
             elif placement.vectors is None or attention.keys != "encoder":
                 hidden = range(placement.length)
             if hidden:
                 hooks.append((f"{where}.hook_attn_scores", _hide(hidden)))
     return hooks
+
+
+def _where_keys_go(part: KeysValues, model: HookedModel, name: str) -> str:
+    attention = model.family.attentions[name]
+    turned = f"{attention.stack}.{{i}}.{attention.module}.hook_rot_k"
+    final = part.after_rotary and not is_reversible(part.layers, model, name)
+    return "hook_rot_k" if final and model.family.has(turned) else "hook_k"
 
 
 def _write(rows: Float[Tensor, k * shape]) -> Write:

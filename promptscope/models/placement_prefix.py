@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from torch import Tensor
 from transformers import DynamicCache
 
 from promptscope.errors import PromptError
+from promptscope.models.keys import cached
 from promptscope.models.placement import KeysValues, Placement
 from promptscope.models.prefix import Prefix
-from promptscope.models.rotary import after_rotary
 
 if TYPE_CHECKING:
     from promptscope.models.hooked import HookedModel
@@ -42,11 +42,12 @@ def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
     if not kept:
         return nothing_seen(model, 1, placement.length)
     cache = DynamicCache()
+    # A cache without the model's config: one with it would keep of a layer with a window no more than that.
     model.twin.base_model(
-        inputs_embeds=placement.vectors[kept].to(model.dtype)[None],
-        position_ids=torch.tensor([kept], device=model.device),
+        inputs_embeds=model.inputs(placement.vectors[kept].to(model.dtype)[None]),
         past_key_values=cache,
         use_cache=True,
+        **model.told_positions(torch.tensor([kept], device=model.device)),
     )
     layers = range(model.shape.n_layers)
     keys, values = (tuple(getattr(cache.layers[i], name) for i in layers) for name in ("keys", "values"))
@@ -61,8 +62,7 @@ def written(model: HookedModel, placements: Sequence[Placement], part: str) -> P
     found = [placement.parts[part] for placement in placements if part in placement.parts]
     if not found:
         return None
-    keys = [_turned(one, model) for one in found]
-    values = [one.values.to(model.dtype) for one in found]
+    keys, values = (list(numbers) for numbers in zip(*(_in_cache(one, model, part) for one in found), strict=True))
     if any(placement.hidden for placement in placements):
         kept = visible(placements, model.device)
         keys, values = ([x[:, :, at] for x, at in zip(xs, kept, strict=True)] for xs in (keys, values))
@@ -88,6 +88,6 @@ def visible(placements: Sequence[Placement], device: torch.device) -> Int[Tensor
     return torch.tensor([placement.visible for placement in placements], dtype=torch.long, device=device)
 
 
-def _turned(part: KeysValues, model: HookedModel) -> Float[Tensor, "L kv_head k d_head"]:
-    keys = part.keys.to(model.dtype)
-    return keys if part.after_rotary else after_rotary(keys, model)
+def _in_cache(written: KeysValues, model: HookedModel, part: str) -> tuple[Tensor, Tensor]:
+    keys, values = written.keys.to(model.dtype), written.values.to(model.dtype)
+    return (keys, values) if written.after_rotary else cached(keys, values, written.layers, model, part)

@@ -11,8 +11,9 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
-from transformers.integrations.sdpa_attention import sdpa_attention_forward
 from transformers.masking_utils import sdpa_mask
+
+from promptscope.models.attention import How, attend, attending_by
 
 _NAME = "promptscope_prefix"
 _current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default=None)
@@ -69,13 +70,11 @@ def attend_with(prefix: Prefix, twin: PreTrainedModel) -> Iterator[None]:
     if len(prefix.layers) == len(prefix.keys):
         yield  # every layer sees the prefix: the model's own attention does
         return
-    before = twin.config._attn_implementation
     token = _current.set(prefix)
-    twin.config._attn_implementation = _NAME
     try:
-        yield
+        with attending_by(twin, _NAME):
+            yield
     finally:
-        twin.config._attn_implementation = before
         _current.reset(token)
 
 
@@ -85,6 +84,9 @@ def _attend(
     key: Tensor,
     value: Tensor,
     attention_mask: Tensor | None,
+    scaling: float | None = None,
+    softcap: float | None = None,
+    s_aux: Tensor | None = None,
     **options: Any,
 ) -> tuple[Tensor, None]:
     prefix = _current.get()
@@ -94,7 +96,11 @@ def _attend(
         key, value = key[:, :, prefix.n_keys :], value[:, :, prefix.n_keys :]
         if attention_mask is not None:
             attention_mask = attention_mask[..., prefix.n_keys :]
-    return sdpa_attention_forward(module, query, key, value, attention_mask, **options)
+    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
+    if attention_mask is None:  # nothing but the future is hidden
+        n, width = q.shape[1], k.shape[1]
+        attention_mask = torch.ones(n, width, dtype=torch.bool, device=q.device).tril(width - n)
+    return attend(q, k, v, attention_mask, How(scale=scaling, cap=softcap, sinks=s_aux)), None
 
 
 AttentionInterface.register(_NAME, _attend)

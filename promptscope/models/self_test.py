@@ -1,12 +1,16 @@
 """The self-test at load time: turns hook points that silently do nothing into errors."""
 
 from collections import Counter
-from collections.abc import Callable
+from functools import partial
 
 import torch
+from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
 from promptscope.models.hooked import HookedModel
+from promptscope.models.measuring import tiny_ids
+from promptscope.models.placement_prefix import prefix_of
+from promptscope.models.samples import sample_placements
 
 # Bridge and twin run the same maths in another order; half precision rounds at 1e-2 of the largest logit.
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}
@@ -19,44 +23,49 @@ def self_test(model: HookedModel) -> None:
     hook point moves the logits (its first-order effect, the gradient with respect to an added zero, is
     not zero). One forward and one backward pass for all of them.
 
+    Then prompts: what is written at the embedding equals `inputs_embeds` of the plain model, a row of a padded batch is
+    the row alone, zeroing a head's pattern is zeroing what it reads.
+
     Raises:
-        ModelError: naming the hook points that broke their promise.
+        ModelError: naming what broke its promise.
     """
+    _check_points(model)
+    with torch.no_grad():
+        _check_vectors(model)
+        _check_rows(model)
+        _check_heads(model)
+
+
+def _check_points(model: HookedModel) -> None:
     ids, mask, decoder_ids = _tiny_batch(model)
     with torch.no_grad():
         # The twin itself: whatever is attached to the bridge must not reach what the bridge is compared with.
-        decoder = {} if decoder_ids is None else {"decoder_input_ids": decoder_ids}
-        plain = model.twin(input_ids=ids, attention_mask=mask, use_cache=False, **decoder).logits
+        plain = _twin_logits(model, mask, decoder_ids, input_ids=ids)
     table = model.hook_points()
     fired: Counter[str] = Counter()
     probes: dict[str, torch.Tensor] = {}
 
-    def add_zero(name: str) -> Callable[..., torch.Tensor]:
-        def hook_function(x: torch.Tensor, hook: object) -> torch.Tensor:
-            fired[name] += 1
-            probes[name] = torch.zeros_like(x, requires_grad=True)
-            return x + probes[name]
-
-        return hook_function
-
     with torch.enable_grad():
         hooked = model.forward_hooked(
-            ids, mask, decoder_input_ids=decoder_ids, hooks=[(name, add_zero(name)) for name in table["name"]]
+            ids,
+            mask,
+            decoder_input_ids=decoder_ids,
+            hooks=[(name, partial(_add_zero, name, fired, probes)) for name in table["name"]],
         )
         # A fixed random direction: the plain sum of logits could be blind to a shift.
         generator = torch.Generator().manual_seed(0)
         direction = torch.randn(hooked.shape, generator=generator).to(hooked)
         (hooked * direction).sum().backward()
 
-    _check_finite(model, plain)
     scale = plain.abs().max().item() or 1.0
     difference = (hooked.detach() - plain).abs().max().item() / scale
     if not difference <= _TOLERANCE[model.dtype]:
         raise ModelError(
             f"the hooked model's logits differ from the plain model's by {difference:.1e} of the largest logit "
             f"(expected at most {_TOLERANCE[model.dtype]:.0e}): probes would look at another model. The bridge of "
-            "transformer-lens does not know an option of this model's config.json, or the versions installed are not "
-            "those in constraints.txt"
+            "transformer-lens is wrong for this architecture, or does not know an option of this model's config.json, "
+            "or the versions installed are not those in constraints.txt. Falcon with ALiBi has two attentions that "
+            "differ: load it with attn_implementation='eager'"
         )
     wrong = {name: fired[name] for name in table["name"] if fired[name] != 1}
     if wrong:
@@ -70,21 +79,124 @@ def self_test(model: HookedModel) -> None:
         raise ModelError(f"writes to these hook points do not move the logits, although they should: {dead}")
 
 
-def _check_finite(model: HookedModel, logits: torch.Tensor) -> None:
+def _add_zero(
+    name: str, fired: Counter[str], zeros: dict[str, torch.Tensor], x: torch.Tensor, hook: object
+) -> torch.Tensor:
+    fired[name] += 1
+    zeros[name] = torch.zeros_like(x, requires_grad=True)
+    return x + zeros[name]
+
+
+def _twin_logits(
+    model: HookedModel, mask: torch.Tensor, decoder_ids: torch.Tensor | None, **inputs: torch.Tensor
+) -> torch.Tensor:
+    """Run the plain model, told the positions of *mask*'s columns; *inputs*: `input_ids` or `inputs_embeds`."""
+    if decoder_ids is not None:
+        return model.twin(attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False, **inputs).logits
+    told = model.told_positions(torch.arange(mask.shape[1], device=model.device).expand(mask.shape))
+    return model.twin(attention_mask=mask, **told, **inputs).logits
+
+
+def _differ(a: torch.Tensor, b: torch.Tensor, model: HookedModel) -> bool:
+    scale = b.abs().max().item() or 1.0
+    return not (a - b).abs().max().item() / scale <= 3 * _TOLERANCE[model.dtype]
+
+
+def _check_vectors(model: HookedModel) -> None:
+    """Compare vectors that hooks write with the plain model's `inputs_embeds`."""
+    ids, mask, decoder_ids = _tiny_batch(model)
+    vectors = next(iter(sample_placements(model).values()))
+    hooked = model.forward_hooked(ids, mask, vectors, decoder_input_ids=decoder_ids)
+    assert vectors.vectors is not None
+    x = torch.cat([vectors.vectors.expand(len(ids), -1, -1), model.embed(ids)], dim=1)
+    mask = torch.cat([mask.new_ones(len(ids), vectors.length), mask], dim=1)
+    plain = _twin_logits(model, mask, decoder_ids, inputs_embeds=model.inputs(x))
+    if _differ(hooked, plain, model):
+        raise ModelError(
+            f"vectors written at {model.family.embedding} give other logits than the same vectors as inputs_embeds of "
+            f"the plain model: an input-level prompt would mean two things on {type(model.twin).__name__}"
+        )
+
+
+def _check_rows(model: HookedModel) -> None:
+    """Compare a row behind which there is padding with the row alone."""
+    ids, mask, decoder_ids = _tiny_batch(model)
+    mask = mask.clone()
+    mask[1, 3:] = 0
+    padded = model.forward_hooked(ids, mask, decoder_input_ids=decoder_ids)[1:]
+    mine = None if decoder_ids is None else decoder_ids[1:]
+    alone = model.forward_hooked(ids[1:, :3], mask[1:, :3], decoder_input_ids=mine)
+    if _differ(padded[:, : alone.shape[1]] if mine is None else padded, alone, model):
+        raise ModelError(
+            f"a text with padding behind it gives other logits than the text alone on {type(model.twin).__name__}: the "
+            "bridge of transformer-lens does not hide padding there"
+        )
+
+
+def _check_heads(model: HookedModel) -> None:
+    """Zero the pattern of a head, and what it reads: the same must come of both."""
+    ids, mask, decoder_ids = _tiny_batch(model)
+    for attention in model.family.attentions.values():
+        where = f"{attention.stack}.0.{attention.module}"
+        if not all(model.family.has(f"{attention.stack}.{{i}}.{attention.module}.hook_{p}") for p in ("pattern", "z")):
+            continue
+        pattern, z = (
+            model.forward_hooked(ids, mask, hooks=[(f"{where}.hook_{point}", zero)], decoder_input_ids=decoder_ids)
+            for point, zero in (("pattern", _zero_head_1), ("z", _zero_head_2))
+        )
+        if _differ(pattern, z, model):
+            raise ModelError(
+                f"zeroing the pattern of a head at {where} is not the same as zeroing what it reads: the pattern that "
+                "this bridge shows is not the one that is used"
+            )
+
+
+def _zero_head_1(x: torch.Tensor, hook: object) -> torch.Tensor:
+    return torch.cat([torch.zeros_like(x[:, :1]), x[:, 1:]], dim=1)
+
+
+def _zero_head_2(x: torch.Tensor, hook: object) -> torch.Tensor:
+    return torch.cat([torch.zeros_like(x[:, :, :1]), x[:, :, 1:]], dim=2)
+
+
+def why_no_cache(model: HookedModel) -> str | None:
+    """Return why prompts of a causal model cannot run behind a prefix cache, None if they can and give the same."""
+    if model.family.kind != "causal":
+        return None
+    ids, mask, _ = _tiny_batch(model)
+    mask = mask.clone()
+    mask[1, 3:] = 0
+    real = mask.bool()
+    with torch.no_grad():
+        for what, placement in sample_placements(model).items():
+            if model.needs_hooks([placement]):
+                continue
+            hooked = model.forward_hooked(ids, mask, placement)[:, placement.length :][real]
+            try:
+                cached = model.unembed(model.hidden(ids, mask, prefix_of(placement, model))[real])
+            except Exception as error:  # whatever a model of unknown make does with a cache, hooks can do
+                return f"{what}: its cache cannot be given ({type(error).__name__}: {error})"
+            if _differ(cached, hooked, model):
+                worst = (cached - hooked).abs().max().item()
+                return f"{what}: logits behind a cache differ by {worst:.2g} from those under hooks"
+    return None
+
+
+def check_finite(twin: PreTrainedModel, logits: torch.Tensor, name: str) -> None:
+    """Raise ModelError if *logits* of a plain model are no numbers, with the weight that is to blame."""
     if torch.isfinite(logits).all():
         return
-    weights = [*model.twin.named_parameters(), *model.twin.named_buffers()]
+    weights = [*twin.named_parameters(), *twin.named_buffers()]
     broken = [name for name, x in weights if x.is_floating_point() and torch.isnan(x).any()]
     if broken:
-        raise ModelError(f"{len(broken)} weights of {model.name!r} hold NaN, first {broken[0]!r}: load others")
+        raise ModelError(f"{len(broken)} weights of {name!r} hold NaN, first {broken[0]!r}: load others")
     raise ModelError(
-        f"the logits of {model.name!r} are not finite in {model.dtype}, although no weight is NaN: load it in another "
+        f"the logits of {name!r} are not finite in {twin.dtype}, although no weight is NaN: load it in another "
         "type, dtype='bfloat16' or 'float32'"
     )
 
 
 def _tiny_batch(model: HookedModel) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
-    generator = torch.Generator().manual_seed(0)
-    ids = torch.randint(model.shape.vocab_size, (2, 5), generator=generator).to(model.device)
+    ids = tiny_ids(model.twin, 10).view(2, 5)
     decoder_ids = ids[:, :4] if model.family.kind == "seq2seq" else None
     return ids, torch.ones_like(ids), decoder_ids

@@ -1,14 +1,16 @@
 """The bridge and its plain twin: two module trees over one set of weight tensors."""
 
 import copy
+from typing import Any
 
 from transformer_lens.model_bridge import TransformerBridge
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformers import PreTrainedModel
 
-from promptscope.models.families import Family
 from promptscope.models.live_attention import make_attention_live
 from promptscope.models.native_norms import make_norms_native
+from promptscope.models.splitting import own_buffers, split_projections
 
 
 def share_weights(hf_model: PreTrainedModel) -> PreTrainedModel:
@@ -17,7 +19,7 @@ def share_weights(hf_model: PreTrainedModel) -> PreTrainedModel:
     return copy.deepcopy(hf_model, memo={id(tensor): tensor for tensor in shared})
 
 
-def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
+def boot_bridge(hf_model: PreTrainedModel) -> TransformerBridge:
     """Boot the TransformerLens bridge on a weight-sharing copy of *hf_model*; freeze every parameter.
 
     Booting rewires its module tree in place, hence the copy: *hf_model* keeps its attention
@@ -27,17 +29,25 @@ def boot_bridge(hf_model: PreTrainedModel, family: Family) -> TransformerBridge:
     inner = share_weights(hf_model)
     # Not boot_transformers: with a tokenizer at hand it looks its name up on the Hub.
     inner.set_attn_implementation("eager")
+    split_projections(inner)
+    own_buffers(inner)
     bridge = build_bridge_from_module(inner, type(inner).__name__, hf_config=inner.config)
-    if family.kind == "seq2seq":
-        encoder = inner.get_submodule("encoder")
-        encoder.embed_tokens = bridge.embed  # the adapter replaces `shared`, which the encoder never calls
-    if family.delegated_attention:
-        make_attention_live(bridge, inner)
+    make_attention_live(bridge, inner)
+    _make_embedding_live(bridge, inner)
     make_norms_native(bridge)
     _forget_patterns(bridge)
     # After booting: splitting fused projections makes new, trainable parameters.
     bridge.eval().requires_grad_(False)
     return bridge
+
+
+def _make_embedding_live(bridge: TransformerBridge, inner: PreTrainedModel) -> None:
+    """Let the encoder of an encoder-decoder embed through the bridge, where that replaced what no encoder calls."""
+    if not inner.config.is_encoder_decoder or not hasattr(bridge, "embed"):
+        return
+    encoder: Any = inner.get_encoder()
+    if not isinstance(encoder.embed_tokens, GeneralizedComponent):
+        encoder.embed_tokens = bridge.embed
 
 
 def _forget_patterns(bridge: TransformerBridge) -> None:

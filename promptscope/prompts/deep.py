@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, KeysValues, Placement
+from promptscope.models.samples import why_no_keys
 from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
 from promptscope.prompts.inner import keys_and_values
 from promptscope.prompts.prompt import Prompt
@@ -97,12 +98,21 @@ class DeepPrompt(Prompt):
         return layers
 
     def chosen_parts(self, model: HookedModel) -> tuple[str, ...]:
-        """Return the attentions that the prompt is written to."""
+        """Return the attentions that the prompt is written to.
+
+        Raises:
+            PromptError: the model has no such attention, or none whose keys and values can be written.
+        """
         known = tuple(model.family.attentions)
         parts = known if self.parts is None else self.parts
         if not parts or not set(parts) <= set(known):
             raise PromptError(
                 f"parts must name some of {list(known)} for a {model.family.name} model, got {list(parts)}"
+            )
+        if (why := why_no_keys(model, parts)) is not None:
+            raise PromptError(
+                f"a deep prompt writes keys and values, and {model.family.name} models have none that can be written "
+                f"({why}): use ps.SoftPrompt"
             )
         return parts
 

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from promptscope.models import HookedModel, Placement
-from promptscope.models.rotary import turned_back
+from promptscope.models.keys import turned_back
 
 Change = Callable[[Float[Tensor, "*layers k d"], Bool[Tensor, "k"]], Tensor]
 """(vectors, which tokens are kept) -> the changed vectors."""

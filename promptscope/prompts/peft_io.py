@@ -23,7 +23,7 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.files import read_json, write_json, write_tensors
 from promptscope.models import HookedModel
-from promptscope.models.rotary import after_rotary
+from promptscope.models.keys import cached
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.peft_encoder import encoded_prompt, has_encoder, take_encoder, written_encoder
 from promptscope.prompts.prompt import Prompt
@@ -121,7 +121,7 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
         "base_model_name_or_path": model.name,
         "inference_mode": True,
         "num_virtual_tokens": prompt.length,
-        "token_dim": model.shape.d_model,
+        "token_dim": model.shape.d_embed,
         "num_transformer_submodules": 2 if seq2seq else 1,
         "num_attention_heads": model.shape.n_heads,
         "num_layers": model.shape.n_layers,
@@ -187,11 +187,11 @@ def _prefix_rows(prompt: DeepPrompt, model: HookedModel) -> Float[Tensor, "k col
             "prompt.save(folder)"
         )
     heads = (model.shape.n_kv_heads, model.shape.d_head)
-    keys = prompt.keys(part).detach().unflatten(-1, heads).transpose(1, 2)
+    both = (prompt.keys(part), prompt.values(part))
+    keys, values = (x.detach().unflatten(-1, heads).transpose(1, 2) for x in both)
     if not prompt.keys_after_rotary:
-        keys = after_rotary(keys, model)
-    keys = keys.transpose(1, 2).flatten(-2)
-    layers = torch.stack([keys, prompt.values(part).detach()])  # (key or value, L, k, d_kv)
+        keys, values = cached(keys, values, prompt.chosen_layers(model, part), model, part)
+    layers = torch.stack([keys, values]).transpose(2, 3).flatten(-2)  # (key or value, L, k, d_kv)
     if part == "decoder":
         layers = _spread(layers, _seq2seq_rows(n_layers))
     return layers.permute(2, 1, 0, 3).flatten(1)

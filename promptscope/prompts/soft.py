@@ -66,7 +66,7 @@ class SoftPrompt(Prompt):
         return Placement(self.length, self.vectors())
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
-        shape = (self.n_rows, model.shape.d_model)
+        shape = (self.n_rows, model.shape.d_embed)
         if isinstance(self.init, TokenInitialisation):
             start = self.init.vectors(model, self.n_rows, generator).float().clone()
         elif isinstance(self.init, FromPrompt):
@@ -97,8 +97,8 @@ class SoftPrompt(Prompt):
 
     def _check_fit(self, model: HookedModel) -> None:
         width = self.embedding.shape[1]
-        if width != model.shape.d_model:
+        if width != model.shape.d_embed:
             raise PromptError(
-                f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} {model.shape.d_model}"
+                f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} {model.shape.d_embed}"
                 ": a prompt fits models of its own width only"
             )

@@ -7,9 +7,10 @@ from typing import Any
 import pytest
 import torch
 from torch import Tensor
+from transformers import BloomConfig, BloomForCausalLM
 
 import promptscope as ps
-from promptscope.engine import attention, both_ways, causal, is_packed, seq2seq
+from promptscope.engine import attention, both_ways, causal, is_packed
 from promptscope.engine import run as door
 from promptscope.models import Hook, HookedModel, Placement, Prefix
 from promptscope.prompts import Prompt
@@ -52,27 +53,18 @@ def assert_plain_and_right(model: HookedModel, prompt: Prompt, reason: str, fami
     assert warned(lambda: ps.PackingWarning) == []
 
 
-@pytest.mark.parametrize(
-    ("change", "reason"),
-    [
-        ({"layer_types": ["chunked_attention"] * 3}, "chunks"),
-        ({"alibi": True}, "alibi"),
-        ({"reorder_and_upcast_attn": True}, "reorder_and_upcast_attn"),
-    ],
-)
-def test_attention_that_the_packed_form_does_not_know(change: dict[str, Any], reason: str) -> None:
-    model = ps.load_model(tiny_hf_model("gpt2"))
-    for name, value in change.items():
-        setattr(model.twin.config, name, value)
-    prompt = EVERY["v2 untied"]()
-    assert_plain_and_right(model, prompt, reason, "gpt2")
+@pytest.mark.parametrize("prompt", ["v1", "v2 untied", "v2 in some layers"])
+def test_attention_that_the_packed_form_does_not_know(prompt: str) -> None:
+    """BLOOM makes its attention itself, with ALiBi: no pass can replace it."""
+    config = BloomConfig(vocab_size=200, hidden_size=32, n_layer=3, n_head=4)
+    model = ps.load_model(BloomForCausalLM(config).eval())
+    assert_plain_and_right(model, EVERY[prompt](), "computes attention in its own way", "gpt2")
 
 
-def test_an_unused_window_is_no_reason() -> None:
+def test_attention_in_float32_on_the_side_runs_plainly() -> None:
     model = ps.load_model(tiny_hf_model("gpt2"))
-    model.twin.config.sliding_window, model.twin.config.use_sliding_window = 64, False
-    model.twin.config.layer_types = ["full_attention"] * 3
-    assert is_packed(model)
+    model.twin.config.reorder_and_upcast_attn = True
+    assert_plain_and_right(model, EVERY["v2 untied"](), "reorder_and_upcast_attn", "gpt2")
 
 
 class Doubled(ps.Prompt):
@@ -133,7 +125,7 @@ def crashes(*arguments: Any, **options: Any) -> Tensor:
 
 WRONG = [(family, causal, "_causal", forgets_causality, "logits differ") for family in ("gpt2", "llama", "gpt_neox")]
 WRONG += [(family, both_ways, "_see", forgets_padding, "logits differ") for family in ("bert", "t5")]
-WRONG += [("gpt2", causal, "_causal", crashes, "flat rows (ValueError: no such rows)")]
+WRONG += [("gpt2", causal, "_causal", crashes, "flat rows (no prompt: ValueError: no such rows)")]
 
 
 @pytest.mark.parametrize(("family", "module", "name", "wrong", "reason"), WRONG)
@@ -225,7 +217,7 @@ def test_t5_keeps_its_position_bias() -> None:
     before = first.compute_bias(5, 5)
     run(model, batch, [EVERY["v2 untied"]()])
     assert torch.equal(first.compute_bias(5, 5), before)
-    assert seq2seq.attention_parts(model.twin)[first] == "encoder"
+    assert model.facts.parts[first] == ("encoder", 0)
 
 
 def test_prefixes_of_some_layers_come_back_too() -> None:

@@ -67,15 +67,13 @@ def as_it_is() -> Iterator[None]:
 
 
 def model_of(name: str) -> HookedModel:
-    """Return a model whose twin is of another architecture than its bridge, which takes no part here."""
     torch.manual_seed(3)
     twin = MODELS[name]().eval().requires_grad_(False)
     with torch.no_grad():
         for parameter_name, parameter in twin.named_parameters():
             if parameter_name.endswith(("q_proj.weight", "k_proj.weight", "sinks")):
                 parameter.normal_(0, 0.5)  # attention that is far from even, or no mask would matter
-    llama = hooked("llama")
-    return HookedModel(llama.bridge, twin, llama.family, None, name, None)
+    return ps.load_model(twin)
 
 
 def by_hugging_face(model: HookedModel, vectors: Tensor | None) -> Tensor:
@@ -168,13 +166,12 @@ def test_a_window_that_the_comparison_finds_wrong_runs_plainly(name: str, monkey
 
 
 def test_hidden_positions_and_windows_run_as_hooks() -> None:
-    from promptscope.engine.choice import needs_hooks
 
     prompt = ps.SoftPrompt(6, seed=2)
     windowed, plain = model_of("mistral"), hooked("llama")
     for model, hooks in ((windowed, True), (plain, False)):
         (whole,) = place(model, [prompt.copy()])
-        assert needs_hooks(model, [whole.cut([1])]) == hooks
-        assert not needs_hooks(model, [whole])
+        assert model.needs_hooks([whole.cut([1])]) == hooks
+        assert not model.needs_hooks([whole])
         assert is_packed(model, [whole.cut([1])]) != hooks
     assert Texts(IDS, MASK, MASK).pick(torch.tensor([True, False, True])).ids.shape == (2, 9)

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 import promptscope as ps
 from promptscope.errors import PromptError
 from promptscope.interventions import cut, mean, remove, zero
-from promptscope.models.rotary import after_rotary
+from promptscope.models.keys import cached
 from tests.interventions.variants import EXACT, HOWS, PROMPTS, K, by_hooks, examples
 from tests.tiny_models import FAMILIES
 from tests.training.toy import toy_model, toy_truth
@@ -82,7 +82,8 @@ def test_keys_after_the_rotary_embedding_are_turned_to_their_new_places(family: 
     prompt = ps.DeepPrompt(K, seed=1).bind(model)
     heads = (model.shape.n_kv_heads, model.shape.d_head)
     turned = prompt.copy()
-    keys = after_rotary(prompt.keys().detach().unflatten(-1, heads).transpose(1, 2), model)
+    both = (x.detach().unflatten(-1, heads).transpose(1, 2) for x in (prompt.keys(), prompt.values()))
+    keys, _ = cached(*both, prompt.chosen_layers(model), model)
     turned.numbers["self_keys"] = nn.Parameter(keys.transpose(1, 2).flatten(-2))
     turned.keys_after_rotary = True
     records = examples(model)

@@ -8,12 +8,11 @@ import torch
 from torch import Tensor
 
 from promptscope.errors import ModelError
-from promptscope.models import FAMILIES as FAMILY_TABLES
 from promptscope.models import Hook, HookedModel
 from tests.batches import ragged
 from tests.tiny_models import CAUSAL, FAMILIES, hooked, tiny_hf_model
 
-SIZES = {"batch": 3, "pos": 7, "dec_pos": 4, "d_model": 32, "head": 4, "d_head": 8, "d_vocab": 200}
+SIZES = {"batch": 3, "pos": 7, "dec_pos": 4, "d_model": 32, "d_embed": 32, "head": 4, "d_head": 8, "d_vocab": 200}
 
 
 def run(model: HookedModel, hooks: list[Hook] = ()) -> Tensor:  # type: ignore[assignment]
@@ -54,7 +53,7 @@ ACTING = [
     for family in FAMILIES
     for name in dict.fromkeys(
         f"{point.stack}.1.{point.name}" if point.stack else point.name
-        for point in FAMILY_TABLES[family].points
+        for point in hooked(family).family.points
         if point.acts
     )
 ]
@@ -82,7 +81,7 @@ def test_points_that_do_not_act_say_so_for_a_reason(family: str) -> None:
     assert (written[0] - written[1]).abs().max() > 1e-2
 
 
-ATTENTIONS = [(family, part) for family in FAMILIES for part in FAMILY_TABLES[family].attentions]
+ATTENTIONS = [(family, part) for family in FAMILIES for part in hooked(family).family.attentions]
 
 
 @pytest.mark.parametrize(("family", "part"), ATTENTIONS)

@@ -8,13 +8,18 @@ import jaxtyping
 import pytest
 import torch
 from transformers import (
+    BertForPreTraining,
     BertForSequenceClassification,
-    DistilBertConfig,
-    DistilBertForMaskedLM,
+    BertModel,
     GPT2ForSequenceClassification,
+    Qwen2Config,
+    Qwen2ForCausalLM,
+    RoFormerConfig,
+    RoFormerForMaskedLM,
+    T5Model,
 )
 
-from promptscope.errors import ModelError, PromptError
+from promptscope.errors import CheckpointWarning, ModelError, PromptError
 from promptscope.models import HookedModel, load_model
 from promptscope.prompts import DeepPrompt, SoftPrompt
 from tests.batches import ragged
@@ -177,12 +182,68 @@ def test_a_file_is_no_model(folder: Path) -> None:
 
 
 def test_unsupported_architecture(tmp_path: Path) -> None:
-    model = DistilBertForMaskedLM(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=16))
-    supported = "'DistilBertForMaskedLM' is not supported.*GPT2LMHeadModel.*T5ForConditionalGeneration"
-    with pytest.raises(ModelError, match=supported):
+    config = RoFormerConfig(
+        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
+    )
+    model = RoFormerForMaskedLM(config)
+    said = r"'RoFormerForMaskedLM' is not supported: there is no bridge.*Did you mean.*supported_architectures\(\)"
+    with pytest.raises(ModelError, match=said):
         load_model(model)
     model.save_pretrained(tmp_path)
-    with pytest.raises(ModelError, match=supported):
+    with pytest.raises(ModelError, match=said):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize("head", [BertForPreTraining, T5Model, GPT2ForSequenceClassification])
+def test_a_checkpoint_with_another_head_and_all_weights_is_the_language_model(head: type, tmp_path: Path) -> None:
+    family = {BertForPreTraining: "bert", T5Model: "t5", GPT2ForSequenceClassification: "gpt2"}[head]
+    plain = tiny_hf_model(family)
+    other = head(plain.config)
+    kept = {name: weight for name, weight in plain.state_dict().items() if name in other.state_dict()}
+    other.load_state_dict(kept, strict=False)
+    other.save_pretrained(tmp_path)
+    with pytest.warns(CheckpointWarning, match=rf"saved as {head.__name__} and is loaded as {type(plain).__name__}"):
+        model = load_model(tmp_path)
+    ids = ragged(family).input_ids
+    torch.testing.assert_close(model.logits(ids), hooked(family).logits(ids))
+
+
+@pytest.mark.parametrize("head", [BertModel, BertForSequenceClassification])
+def test_a_checkpoint_without_the_language_models_head_is_refused(head: type, tmp_path: Path) -> None:
+    head(tiny_hf_model("bert").config).save_pretrained(tmp_path)
+    said = rf"lack \d of a BertForMaskedLM, as whose language model a {head.__name__} was loaded: cls\.predictions"
+    with pytest.raises(ModelError, match=said):
+        load_model(tmp_path)
+
+
+def test_weights_that_the_config_leaves_out_are_counted(tmp_path: Path) -> None:
+    config = Qwen2Config(
+        vocab_size=50, hidden_size=16, num_hidden_layers=2, num_attention_heads=2, intermediate_size=16
+    )
+    Qwen2ForCausalLM(config).save_pretrained(tmp_path)  # with biases that a Llama has not
+    written = json.loads((tmp_path / "config.json").read_text())
+    written |= {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
+    (tmp_path / "config.json").write_text(json.dumps(written))
+    with pytest.raises(ModelError, match=r"leaves out 6 weights that the checkpoint holds: .*k_proj\.bias"):
+        load_model(tmp_path)
+
+
+def test_a_checkpoint_with_code_of_its_own_is_refused_with_the_way_out(folder: Path, tmp_path: Path) -> None:
+    copy_of(folder, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.MyConfig", "AutoModelForCausalLM": "mine.Mine"}}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "mine.py").write_text("raise SystemExit('this must not run')")
+    with pytest.raises(ModelError, match=r"code of its own.*trust_remote_code=True.*ps\.load_model\(model"):
+        load_model(tmp_path)
+
+
+def test_a_quantised_checkpoint_is_refused(folder: Path, tmp_path: Path) -> None:
+    copy_of(folder, tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    config["quantization_config"] = {"quant_method": "bitsandbytes", "load_in_4bit": True}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ModelError, match=r"are quantised \(bitsandbytes\).*dequantize"):
         load_model(tmp_path)
 
 
@@ -224,7 +285,10 @@ def test_weights_that_lack_a_tensor(folder: Path, tmp_path: Path) -> None:
     tensors = load_file(file)
     tensors.pop("transformer.h.1.mlp.c_fc.weight")
     save_file(tensors, file, metadata={"format": "pt"})
-    with warnings.catch_warnings(), pytest.raises(ModelError, match=r"lack .*h\.1\.mlp\.c_fc\.weight"):
+    with (
+        warnings.catch_warnings(),
+        pytest.raises(ModelError, match=r"lack 1 of a GPT2.*h\.1\.mlp\.c_fc\.weight"),
+    ):
         load_model(tmp_path)
 
 

@@ -66,8 +66,10 @@ def test_a_point_whose_write_is_dropped(model: HookedModel) -> None:
 
 @pytest.mark.filterwarnings("ignore")  # the bridge may say itself that it drops the write
 @pytest.mark.parametrize("family", ["bert", "t5"])
-def test_without_live_attention_loading_fails(family: str, monkeypatch: Any) -> None:
-    """The bridge alone reports BERT's and T5's patterns after the fact; the table's promise is then broken."""
+def test_without_live_attention_patterns_are_missing(family: str, monkeypatch: Any) -> None:
+    """The bridge alone reports BERT's and T5's patterns after the fact: they are then no hook points."""
     monkeypatch.setattr(promptscope.models.twin, "make_attention_live", lambda bridge, hf_model: None)
-    with pytest.raises(ModelError, match="hook_pattern"):
-        load_model(tiny_hf_model(family))
+    model = load_model(tiny_hf_model(family))
+    assert not [name for name in model.hook_points()["name"] if "pattern" in name or "scores" in name]
+    with pytest.raises(ModelError, match=r"no hook point 'attn.hook_pattern' on a .* model: .*(does not act|fires)"):
+        model.site("attn.hook_pattern")

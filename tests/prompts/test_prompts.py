@@ -1,26 +1,33 @@
 """Parameter counts, binding, and prompts together with the user's own hooks."""
 
+from types import SimpleNamespace
+
 import jaxtyping
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import GPT2Config, GPT2LMHeadModel
 
 from promptscope.errors import PromptError
-from promptscope.models import HookedModel, load_model
+from promptscope.models import HookedModel
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from tests.tiny_models import FAMILIES, bare, hooked, tiny_hf_model
 
 
-def test_counts_on_mgpts_shape(monkeypatch: pytest.MonkeyPatch) -> None:
-    """d = 2048, L = 24, k = 20: the paper's 40,960 and 983,040 parameters, from a real (narrow-FFN) model."""
-    config = GPT2Config(n_embd=2048, n_layer=24, n_head=16, n_inner=8, vocab_size=16, n_positions=32)
-    with torch.device("meta"):
-        hf = GPT2LMHeadModel(config)
-    # Memory that nobody writes to is never given out, so the 400 million weights cost nothing; nor can they be run.
-    hf.to_empty(device="cpu")
-    monkeypatch.setattr("promptscope.models.loading.self_test", lambda model: None)
-    model = load_model(hf)
+class Sizes(nn.Module):
+    """A bridge that has a shape and runs nothing."""
+
+    def __init__(self, d_model: int, n_layers: int, n_heads: int) -> None:
+        super().__init__()
+        self.cfg = SimpleNamespace(d_model=d_model, n_heads=n_heads, d_head=d_model // n_heads)
+        self.blocks = nn.ModuleList(nn.Identity() for _ in range(n_layers))
+
+
+def test_counts_on_mgpts_shape() -> None:
+    """d = 2048, L = 24, k = 20: the paper's 40,960 and 983,040 parameters."""
+    twin = GPT2LMHeadModel(GPT2Config(n_embd=2048, n_layer=0, n_head=16, vocab_size=16, n_positions=32))
+    gpt2 = hooked("gpt2")
+    model = HookedModel(Sizes(2048, 24, 16), twin, gpt2.family, None, "mGPT", None, gpt2.facts)
     assert SoftPrompt(20).bind(model).n_parameters == 40_960
     assert DeepPrompt(20, tied=True).bind(model).n_parameters == 983_040
     assert DeepPrompt(20).bind(model).n_parameters == 2 * 983_040
@@ -161,7 +168,7 @@ def test_generation_with_hooks_and_a_cache() -> None:
 
 def test_yarn_keys_turn_back() -> None:
     """YaRN stretches keys besides turning them; what an adapter holds must still come back exactly."""
-    from promptscope.models.rotary import after_rotary, before_rotary
+    from promptscope.models.keys import cached, written
 
     hf = tiny_hf_model("llama")
     config = hf.config
@@ -174,8 +181,9 @@ def test_yarn_keys_turn_back() -> None:
     yarn = type(hf)(config)
     assert yarn.model.rotary_emb.attention_scaling != 1
     model = hooked("llama")
-    stretched = HookedModel(model.bridge, yarn, model.family, None, "yarn", None)
-    keys = torch.randn(3, 2, 5, 8)
-    turned = after_rotary(keys, stretched)
+    stretched = HookedModel(model.bridge, yarn, model.family, None, "yarn", None, model.facts)
+    keys, values = torch.randn(2, 3, 2, 5, 8)
+    turned, kept = cached(keys, values, range(3), stretched)
+    assert torch.equal(kept, values)
     assert (turned.norm() / keys.norm() - 1).abs() > 0.05
-    torch.testing.assert_close(before_rotary(turned, stretched), keys)
+    torch.testing.assert_close(written(turned, range(3), stretched), keys)

@@ -1,0 +1,192 @@
+"""Bridges for masked language models that TransformerLens has none for, through its own registry of architectures."""
+
+from typing import Any
+
+from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
+from transformer_lens.model_bridge.generalized_components import (
+    AttentionBridge,
+    BlockBridge,
+    EmbeddingBridge,
+    LinearBridge,
+    MLPBridge,
+    NormalizationBridge,
+    PosEmbedBridge,
+    UnembeddingBridge,
+)
+from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+from transformer_lens.model_bridge.supported_architectures.roberta import RobertaArchitectureAdapter
+
+
+class MaskedAdapter(ArchitectureAdapter):
+    """An encoder with a masked-LM head: where its parts are, as data."""
+
+    supports_generation = False
+    embeddings: dict[str, str]
+    """Component -> module of the embeddings: `embed`, `pos_embed`, `token_type_embed`, `embed_ln`."""
+    layers: str
+    attention: str
+    projections: tuple[str, str, str, str]
+    """Query, key, value and output, inside of the attention."""
+    feed_forward: tuple[str, str]
+    feed_forward_module: str | None = None
+    norms: dict[str, str]
+    """`ln1` and `ln2` of a layer, as far as there are some."""
+    head: dict[str, str]
+    """`mlm_head` (a linear layer), `ln_final` and `unembed`."""
+
+    def __init__(self, cfg: Any) -> None:
+        super().__init__(cfg)
+        self.cfg.normalization_type = "LN"
+        self.cfg.positional_embedding_type = "standard"
+        self.cfg.final_rms = False
+        self.cfg.gated_mlp = False
+        self.cfg.attn_only = False
+        self.cfg.attention_dir = "bidirectional"
+        self.supports_fold_ln = False
+        self.weight_processing_conversions = {}
+        kinds = {"embed_ln": self._norm, "pos_embed": lambda name: PosEmbedBridge(name=name)}
+        embeddings = {
+            part: kinds.get(part, lambda name: EmbeddingBridge(name=name))(name)
+            for part, name in self.embeddings.items()
+        }
+        self.component_mapping = {
+            **embeddings,
+            "blocks": self._block(),
+            "mlm_head": LinearBridge(name=self.head["mlm_head"]),
+            "ln_final": self._norm(self.head["ln_final"]),
+            "unembed": UnembeddingBridge(name=self.head["unembed"]),
+        }
+
+    def _norm(self, name: str) -> NormalizationBridge:
+        return NormalizationBridge(name=name, config=self.cfg, use_native_layernorm_autograd=True)
+
+    def _block(self) -> BlockBridge:
+        projections: dict[str, GeneralizedComponent] = {
+            part: LinearBridge(name=name) for part, name in zip("qkvo", self.projections, strict=True)
+        }
+        first, last = (LinearBridge(name=name) for name in self.feed_forward)
+        parts: dict[str, Any] = {
+            "attn": AttentionBridge(name=self.attention, config=self.cfg, submodules=projections),
+            "mlp": MLPBridge(name=self.feed_forward_module, config=self.cfg, submodules={"in": first, "out": last}),
+            **{part: self._norm(name) for part, name in self.norms.items()},
+        }
+        if self.feed_forward_module is not None:
+            return BlockBridge(name=self.layers, submodules=parts)
+        # The two linear layers lie apart, so that nothing calls the FFN as a whole.
+        aliases = {"hook_mlp_out": "mlp.out.hook_out", "hook_mlp_in": "mlp.in.hook_in"}
+        return BlockBridge(name=self.layers, hook_alias_overrides=aliases, submodules=parts)
+
+
+class DistilBertAdapter(MaskedAdapter):
+    """`DistilBertForMaskedLM`."""
+
+    embeddings: dict[str, str] = {  # noqa: RUF012
+        "embed": "distilbert.embeddings.word_embeddings",
+        "pos_embed": "distilbert.embeddings.position_embeddings",
+        "embed_ln": "distilbert.embeddings.LayerNorm",
+    }
+    layers = "distilbert.transformer.layer"
+    attention = "attention"
+    projections = ("q_lin", "k_lin", "v_lin", "out_lin")
+    feed_forward = ("ffn.lin1", "ffn.lin2")
+    norms: dict[str, str] = {"ln1": "sa_layer_norm", "ln2": "output_layer_norm"}  # noqa: RUF012
+    head: dict[str, str] = {  # noqa: RUF012
+        "mlm_head": "vocab_transform",
+        "ln_final": "vocab_layer_norm",
+        "unembed": "vocab_projector",
+    }
+
+
+class ElectraAdapter(MaskedAdapter):
+    """`ElectraForMaskedLM`: the generator."""
+
+    embeddings: dict[str, str] = {  # noqa: RUF012
+        "embed": "electra.embeddings.word_embeddings",
+        "token_type_embed": "electra.embeddings.token_type_embeddings",
+        "pos_embed": "electra.embeddings.position_embeddings",
+        "embed_ln": "electra.embeddings.LayerNorm",
+    }
+    layers = "electra.encoder.layer"
+    attention = "attention"
+    projections = ("self.query", "self.key", "self.value", "output.dense")
+    feed_forward = ("intermediate.dense", "output.dense")
+    norms: dict[str, str] = {"ln1": "attention.output.LayerNorm", "ln2": "output.LayerNorm"}  # noqa: RUF012
+    head: dict[str, str] = {  # noqa: RUF012
+        "mlm_head": "generator_predictions.dense",
+        "ln_final": "generator_predictions.LayerNorm",
+        "unembed": "generator_lm_head",
+    }
+
+
+class DebertaV2Adapter(MaskedAdapter):
+    """`DebertaV2ForMaskedLM`, DeBERTa-v3 too: positions are relative, and there is no position embedding."""
+
+    embeddings: dict[str, str] = {  # noqa: RUF012
+        "embed": "deberta.embeddings.word_embeddings",
+        "embed_ln": "deberta.embeddings.LayerNorm",
+    }
+    layers = "deberta.encoder.layer"
+    attention = "attention"
+    projections = ("self.query_proj", "self.key_proj", "self.value_proj", "output.dense")
+    feed_forward = ("intermediate.dense", "output.dense")
+    norms: dict[str, str] = {"ln1": "attention.output.LayerNorm", "ln2": "output.LayerNorm"}  # noqa: RUF012
+    head: dict[str, str] = {  # noqa: RUF012
+        "mlm_head": "cls.predictions.transform.dense",
+        "ln_final": "cls.predictions.transform.LayerNorm",
+        "unembed": "cls.predictions.decoder",
+    }
+
+
+class AlbertAdapter(MaskedAdapter):
+    """`AlbertForMaskedLM`, its one layer untied (`promptscope.models.splitting`)."""
+
+    embeddings: dict[str, str] = {  # noqa: RUF012
+        "embed": "albert.embeddings.word_embeddings",
+        "token_type_embed": "albert.embeddings.token_type_embeddings",
+        "pos_embed": "albert.embeddings.position_embeddings",
+        "embed_ln": "albert.embeddings.LayerNorm",
+    }
+    layers = "albert.encoder.albert_layer_groups"
+    attention = "albert_layers.0.attention"
+    projections = ("query", "key", "value", "dense")
+    feed_forward = ("albert_layers.0.ffn", "albert_layers.0.ffn_output")
+    norms: dict[str, str] = {  # noqa: RUF012
+        "ln1": "albert_layers.0.attention.LayerNorm",
+        "ln2": "albert_layers.0.full_layer_layer_norm",
+    }
+    head: dict[str, str] = {  # noqa: RUF012
+        "mlm_head": "predictions.dense",
+        "ln_final": "predictions.LayerNorm",
+        "unembed": "predictions.decoder",
+    }
+
+
+class ModernBertAdapter(MaskedAdapter):
+    """`ModernBertForMaskedLM`, its fused projection split (`promptscope.models.splitting`); norms come first."""
+
+    embeddings: dict[str, str] = {  # noqa: RUF012
+        "embed": "model.embeddings.tok_embeddings",
+        "embed_ln": "model.embeddings.norm",
+    }
+    layers = "model.layers"
+    attention = "attn"
+    projections = ("Wqkv.query", "Wqkv.key", "Wqkv.value", "Wo")
+    feed_forward = ("Wi", "Wo")
+    feed_forward_module = "mlp"
+    norms: dict[str, str] = {"ln2": "mlp_norm"}  # noqa: RUF012
+    head: dict[str, str] = {"mlm_head": "head.dense", "ln_final": "head.norm", "unembed": "decoder"}  # noqa: RUF012
+
+
+ADAPTERS: dict[str, type[ArchitectureAdapter]] = {
+    "AlbertForMaskedLM": AlbertAdapter,
+    "CamembertForMaskedLM": RobertaArchitectureAdapter,
+    "DebertaV2ForMaskedLM": DebertaV2Adapter,
+    "DistilBertForMaskedLM": DistilBertAdapter,
+    "ElectraForMaskedLM": ElectraAdapter,
+    "ModernBertForMaskedLM": ModernBertAdapter,
+    "XLMRobertaForMaskedLM": RobertaArchitectureAdapter,
+}
+
+for architecture, adapter in ADAPTERS.items():
+    ArchitectureAdapterFactory.register_adapter(architecture, adapter)

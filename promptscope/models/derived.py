@@ -1,0 +1,313 @@
+"""The family of a model, found on its bridge: which hook points exist, fire once, have their shape, and act."""
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+from promptscope.errors import ModelError
+from promptscope.models.attached import Bridge, Hook, attach
+from promptscope.models.families import Attention, Family, HookPoint, Kind
+from promptscope.models.point_names import (
+    ATTENTIONS,
+    CONTRIBUTIONS,
+    INSIDE_NORM,
+    NECESSARY,
+    contribution_points,
+    layer_points,
+    top_points,
+)
+
+Run = Callable[[dict[str, Tensor]], Tensor]
+"""Run the bridge on a batch (`input_ids`, `decoder_input_ids` for encoder-decoders) and return its logits."""
+
+
+def kind_of(model: PreTrainedModel) -> Kind:
+    """Say what kind of language model *model* is."""
+    if model.config.is_encoder_decoder:
+        return "seq2seq"
+    return "masked" if type(model).__name__.endswith("ForMaskedLM") else "causal"
+
+
+@dataclass
+class _Seen:
+    """What one pass showed of hook points, by name: values, how often they fired, and gradients of an added zero."""
+
+    values: dict[str, Tensor] = field(default_factory=dict)
+    zeros: dict[str, Tensor] = field(default_factory=dict)
+    fired: Counter[str] = field(default_factory=Counter)
+
+    def watch(self, name: str, x: Any, hook: object) -> Tensor | None:
+        """Look at what a hook point holds, and add a zero to it."""
+        self.fired[name] += 1
+        if not isinstance(x, Tensor):
+            return None
+        self.values[name] = x.detach()
+        self.zeros[name] = torch.zeros_like(x, requires_grad=True)
+        return x + self.zeros[name]
+
+
+def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict[str, int]) -> Family:
+    """Return the family of a model: every point of `point_names` that keeps its promise in all layers.
+
+    *widths*: sizes by the names that shapes use (`d_model`, `d_embed`, `head`, `kv_head`, `d_head`, `d_vocab`).
+
+    Raises:
+        ModelError: a point without which nothing can be said of a model does not keep its promise.
+    """
+    kind = kind_of(twin)
+    attentions = ATTENTIONS[kind]
+    stacks = tuple(dict.fromkeys(attention.stack for attention in attentions.values()))
+    lost = [stack for stack in stacks if not hasattr(bridge, stack)]
+    if lost:
+        raise ModelError(f"the bridge has no {lost[0]}, so its layers cannot be named")
+    layers = {stack: len(getattr(bridge, stack)) for stack in stacks}
+    look = _Look(bridge, run, widths, layers, _batch(kind, widths))
+    before, after = top_points(kind)
+    points = [*before, *layer_points(kind), *after]
+    more = [point for stack in stacks for point in contribution_points(stack, CONTRIBUTIONS | INSIDE_NORM)]
+    look.at([*points, *more])
+    kept = [point for point in points if look.keeps(point)]
+    for point in points:
+        if look.problem(point) is not None and point.name in NECESSARY and not _other_embedding(point, kept):
+            raise ModelError(f"the hook point {point.site} {look.missing.get(point.site, 'does not exist')}")
+    added = {stack: look.contributions(stack, attentions) for stack in stacks}
+    kept = [point for point in kept if not (point.name.startswith("hook_resid_mid") and look.norms_around(point.stack))]
+    kept = [look.measured(point, added) for point in kept]
+    body = [point for point in kept if point.stack]
+    body += [point for stack in stacks for point in added[stack]]
+    ordered = [point for stack in stacks for point in body if point.stack == stack]
+    top = [point for point in kept if not point.stack and point.name in {one.name for one in before}]
+    end = [point for point in kept if not point.stack and point not in top]
+    missing = {site: why for site, why in look.missing.items() if site not in {point.site for point in ordered}}
+    return Family(
+        twin.config.model_type, kind, type(twin).__name__, attentions, (*top, *ordered, *end), missing=missing
+    )
+
+
+def _other_embedding(point: HookPoint, kept: Sequence[HookPoint]) -> bool:
+    names = ("embed.hook_out", "encoder_embed.hook_out")
+    return point.name in names and any(one.name in names for one in kept)
+
+
+def _batch(kind: Kind, widths: dict[str, int]) -> dict[str, Tensor]:
+    """Make texts whose number and length are unlike every width, so that no axis can be taken for another."""
+    taken = set(widths.values())
+    sizes: list[int] = []
+    for least in (2, 4, 5):
+        sizes.append(next(n for n in range(least, 99) if n not in taken and n not in sizes))
+    generator = torch.Generator().manual_seed(0)
+    ids = torch.randint(widths["d_vocab"], (sizes[0], sizes[2]), generator=generator)
+    return {"input_ids": ids} | ({"decoder_input_ids": ids[:, : sizes[1]]} if kind == "seq2seq" else {})
+
+
+class _Look:
+    """Looks at hook points in one pass, and says what each keeps of its promise."""
+
+    def __init__(
+        self, bridge: Bridge, run: Run, widths: dict[str, int], layers: dict[str, int], batch: dict[str, Tensor]
+    ) -> None:
+        self.bridge, self.run, self.layers, self.batch = bridge, run, layers, batch
+        self.known = bridge.hook_dict
+        n, t = batch["input_ids"].shape
+        self.sizes = widths | {"batch": n, "pos": t}
+        if "decoder_input_ids" in batch:
+            self.sizes["dec_pos"] = batch["decoder_input_ids"].shape[1]
+        self.missing: dict[str, str] = {}
+        self.normed: set[str] = set()
+        self.seen = _Seen()
+
+    def names(self, point: HookPoint) -> list[str]:
+        if point.stack is None:
+            return [point.name]
+        return [f"{point.stack}.{i}.{point.name}" for i in range(self.layers[point.stack])]
+
+    def at(self, points: Sequence[HookPoint]) -> None:
+        """Look at all of *points*; those at which the model cannot be written to at all are left out."""
+        there = []
+        for point in points:
+            found = [name for name in self.names(point) if name in self.known]
+            if len(found) == len(self.names(point)):
+                there.append(point)
+            elif found:
+                self.missing[point.site] = f"exists in {len(found)} of {len(self.names(point))} layers only"
+        try:
+            self.seen = self._pass(there)
+        except Exception:  # of a hook point that raises when it is written to: which one, each alone shows
+            fine = []
+            for point in there:
+                try:
+                    self._pass([point])
+                    fine.append(point)
+                except Exception as error:
+                    self.missing[point.site] = f"raises when it is written to ({type(error).__name__}: {error})"
+            self.seen = self._pass(fine)
+
+    def _pass(self, points: Sequence[HookPoint]) -> _Seen:
+        seen = _Seen()
+        # Aliases are one point under several names, which would be written once for each.
+        names = {name: id(self.known[name]) for point in points for name in self.names(point)}
+        first = {number: name for name, number in reversed(names.items())}
+        with (
+            torch.enable_grad(),
+            attach(self.bridge, last=[(name, partial(seen.watch, name)) for name in first.values()]),
+        ):
+            logits = self.run(self.batch)
+            generator = torch.Generator().manual_seed(0)
+            direction = torch.randn(logits.shape, generator=generator).to(logits)
+            (logits * direction).sum().backward()
+        for name, number in names.items():
+            one = first[number]
+            seen.fired[name] = seen.fired[one]
+            for kept in (seen.values, seen.zeros):
+                if one in kept:
+                    kept[name] = kept[one]
+        return seen
+
+    def keeps(self, point: HookPoint) -> bool:
+        """Say whether a point keeps its promise in all layers; if it exists and does not, remember why."""
+        why = self.problem(point)
+        if why is not None and any(name in self.known for name in self.names(point)):
+            self.missing.setdefault(point.site, why)
+        return why is None
+
+    def problem(self, point: HookPoint) -> str | None:
+        names = self.names(point)
+        if point.site in self.missing:
+            return self.missing[point.site]
+        if not all(name in self.known for name in names):
+            return "does not exist"
+        wrong = {self.seen.fired[name] for name in names} - {1}
+        if wrong:
+            return "never fires" if wrong == {0} else f"fires {max(wrong)} times in a pass"
+        if point.name.startswith("mlp.hook_p") and self._is_whole_block(names):
+            return "is the input or output of the whole block (experts), not of neurons"
+        for name in names:
+            if name not in self.seen.values:
+                return "holds no tensor"
+            if not self._fits(point, self.seen.values[name]):
+                return f"has the shape {tuple(self.seen.values[name].shape)}, not ({point.shape})"
+            grad = self.seen.zeros[name].grad
+            if grad is None or not bool(grad.abs().max() > 0):
+                return "does not act: a written value is dropped"
+        return None
+
+    def _fits(self, point: HookPoint, x: Tensor) -> bool:
+        dims = point.shape.split()
+        if x.ndim != len(dims):
+            return point.name == "pos_embed.hook_out" and x.shape == tuple(self.sizes[dim] for dim in dims[1:])
+        sizes = {"d_mlp": x.shape[-1]} | self.sizes
+        if point.name == "pos_embed.hook_out":  # the same for every row: some models compute them once
+            sizes["batch"] = x.shape[0]
+        return x.shape == tuple(sizes[dim] for dim in dims)
+
+    def _is_whole_block(self, names: Sequence[str]) -> bool:
+        return any(
+            self.known[name] is self.known.get(name.rpartition(".")[0] + end)
+            for name in names
+            for end in (".hook_in", ".hook_out")
+        )
+
+    def measured(self, point: HookPoint, added: dict[str, list[HookPoint]]) -> HookPoint:
+        """Return *point* with what the numbers say of it: `acts`, and rows of a pattern that do not sum to one."""
+        if point.name.endswith("hook_pattern"):
+            values = [self.seen.values[name] for name in self.names(point)]
+            if any(float((x.float().sum(-1) - 1).abs().max()) > 1e-2 for x in values):
+                return replace(point, meaning="attention pattern: the rest of a row's 1 goes to the sink")
+        if point.name == "hook_resid_mid" and not self._skips(point):
+            writable = next((one.name for one in added[str(point.stack)] if "attn" in one.name), "hook_resid_post")
+            said = f"a write reaches the FFN but not the skip connection, so write at {writable} instead"
+            return replace(point, meaning=f"{point.meaning}; {said}", acts=False)
+        return point
+
+    @torch.no_grad()
+    def _skips(self, point: HookPoint) -> bool:
+        """Say whether a shift of the residual stream after attention reaches the end of its layer past the FFN."""
+        mid, post = f"{point.stack}.0.hook_resid_mid", f"{point.stack}.0.hook_resid_post"
+        ends: list[Tensor] = []
+        shift = 1e3 * self.seen.values[mid].std()
+        for by in (0.0, 1.0):
+            hooks: list[Hook] = [
+                (mid, lambda x, hook, by=by: x + by * shift),
+                (post, lambda x, hook: ends.append(x.detach())),
+            ]
+            with attach(self.bridge, last=hooks):
+                self.run(self.batch)
+        # The FFN reads its input through a norm, so that a large shift moves it by much less than itself.
+        moved = (ends[1] - ends[0]) / shift
+        return bool((moved.float().mean() - 1).abs() < 0.2)
+
+    def contributions(self, stack: str, attentions: dict[str, Attention]) -> list[HookPoint]:
+        """Return what a layer adds to the residual stream, if additions are all that it does; else what it norms."""
+        modules = [attention.module for attention in attentions.values() if attention.stack == stack]
+        chosen: list[str] = []
+        for module in modules:
+            alias = {"attn": "hook_attn_out", "self_attn": "hook_attn_out", "cross_attn": "hook_cross_attn_out"}[module]
+            chosen += [self._first(stack, alias, f"{module}.hook_out")]
+        chosen += [self._first(stack, "hook_mlp_out", "mlp.hook_out")]
+        if all(chosen) and self._adds_up(stack, chosen):
+            return contribution_points(stack, {name: CONTRIBUTIONS[name] for name in chosen})
+        said = "holds more than what is added to the residual stream: the layer puts a norm around the sum"
+        self.normed.add(stack)
+        for name in CONTRIBUTIONS:
+            if f"{stack}.0.{name}" in self.known:
+                self.missing[f"{stack}.{{i}}.{name}"] = said
+        inside = dict(INSIDE_NORM)
+        if self.known.get(f"{stack}.0.hook_mlp_out") is self.known.get(f"{stack}.0.mlp.out.hook_out"):
+            # Where the alias is the FFN's last linear layer it is what is added, and has the usual name.
+            inside = {"hook_mlp_out" if name == "mlp.out.hook_out" else name: what for name, what in inside.items()}
+            self.missing.pop(f"{stack}.{{i}}.hook_mlp_out", None)
+        return [
+            point
+            for point in contribution_points(stack, inside)
+            if any(point.name.startswith(module) for module in (*modules, "ln1", "mlp", "hook_mlp"))
+            and self.keeps(point)
+            and (point.name != "ln1.hook_out" or self._norms_sum(stack))
+        ]
+
+    def norms_around(self, stack: str | None) -> bool:
+        """Say whether the layers of *stack* put a norm around the sum, so that no residual stream is between them."""
+        if stack in self.normed:
+            for name in ("hook_resid_mid", "hook_resid_mid2"):
+                self.missing[f"{stack}.{{i}}.{name}"] = "is no residual stream: the layer puts a norm around the sum"
+        return stack in self.normed
+
+    def _first(self, stack: str, *names: str) -> str:
+        """Return the first of *names* that is a point of *stack*."""
+        for name in names:
+            if self.problem(contribution_points(stack, {name: ""})[0]) is None:
+                return name
+        return ""
+
+    def _adds_up(self, stack: str, names: Sequence[str]) -> bool:
+        """Say whether every layer's end is its beginning and *names* together."""
+        values = self.seen.values
+        for i in range(self.layers[stack]):
+            before, after = (values.get(f"{stack}.{i}.hook_resid_{end}") for end in ("pre", "post"))
+            if before is None or after is None:
+                return False
+            total = before + sum(values[f"{stack}.{i}.{name}"] for name in names)
+            if not _near(total, after):
+                return False
+        return True
+
+    def _norms_sum(self, stack: str) -> bool:
+        """Say whether the first norm of a layer reads its beginning and what attention adds."""
+        names = [f"{stack}.0.{name}" for name in ("hook_resid_pre", "attn.o.hook_out", "ln1.hook_in")]
+        if not all(name in self.known for name in names):
+            return False
+        kept: dict[str, Tensor] = {}
+        hooks: list[Hook] = [(name, lambda x, hook, name=name: kept.update({name: x.detach()})) for name in names]
+        with torch.no_grad(), attach(self.bridge, last=hooks):
+            self.run(self.batch)
+        return all(name in kept for name in names) and _near(kept[names[0]] + kept[names[1]], kept[names[2]])
+
+
+def _near(a: Tensor, b: Tensor) -> bool:
+    rounding = 3e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-4
+    return a.shape == b.shape and bool((a - b).float().norm() <= rounding * b.float().norm())

@@ -1,0 +1,203 @@
+"""Keys as a prompt writes them, and as a cache holds them: at prompt positions 0..k-1.
+
+Deep prompts are written at `hook_k`. What happens to keys after that (a norm, a rotary embedding, clipping) differs
+from family to family; rules for the usual cases are tried at load against the model itself.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, get_args
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+from transformers import DynamicCache
+
+from promptscope.errors import PromptError
+from promptscope.models.attached import Hook, attach
+from promptscope.models.facts import KeyRule
+from promptscope.models.measuring import near
+from promptscope.models.placement import Placement
+from promptscope.models.prefix import rotate
+
+if TYPE_CHECKING:
+    from promptscope.models.hooked import HookedModel
+
+Numbers = Float[Tensor, "L kv_head k d_head"]
+
+_NORMS = ("k_norm", "key_layernorm", "k_layernorm")
+
+
+def cached(
+    keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedModel, part: str = "self"
+) -> tuple[Numbers, Numbers]:
+    """Return keys and values that are written in some *layers* of an attention as a cache of the model holds them."""
+    rules = [model.facts.keys[part][layer] for layer in layers]
+    if "asked" in rules:
+        return asked(keys, values, layers, model)
+    if set(rules) == {"written"}:
+        return keys, values
+    done = [_by_rule(rule, x, layer, model, part) for rule, x, layer in zip(rules, keys, layers, strict=True)]
+    return torch.stack(done), values
+
+
+def is_reversible(layers: Sequence[int], model: HookedModel, part: str = "self") -> bool:
+    """Say whether keys of a cache can be turned back to what is written at `hook_k`: not where a norm forgets some."""
+    return all(model.facts.keys[part][layer] in ("written", "turned") for layer in layers)
+
+
+def written(keys: Numbers, layers: Sequence[int], model: HookedModel, part: str = "self") -> Numbers:
+    """Undo `cached`: prefix-tuning adapters of PEFT hold keys as a cache does.
+
+    Raises:
+        PromptError: a model that norms keys, which forgets their length, or otherwise changes them for good.
+    """
+    rules = [model.facts.keys[part][layer] for layer in layers]
+    if not is_reversible(layers, model, part):
+        raise PromptError(
+            f"keys of a cache cannot be turned back to what is written at hook_k of {model.name!r}, whose layers norm "
+            "or clip their keys, and forget what they were: the tokens of this prompt (of PEFT's prefix tuning) cannot "
+            "be edited here. One that was trained as ps.DeepPrompt can"
+        )
+    done = []
+    for rule, x, layer in zip(rules, keys, layers, strict=True):
+        if rule == "written":
+            done.append(x)
+            continue
+        cos, sin = _angles(x, layer, model, part)
+        scale = cos**2 + sin**2  # 1, but for YaRN and its kin, which stretch keys as well as turn them
+        done.append(rotate(x, cos / scale, -sin / scale))
+    return torch.stack(done)
+
+
+def turned_back(placement: Placement, model: HookedModel) -> Placement:
+    """Return *placement* with all its keys as they are written at `hook_k`.
+
+    Raises:
+        PromptError: see `written`.
+    """
+    if not any(part.after_rotary for part in placement.parts.values()):
+        return placement
+    parts = {
+        name: replace(part, keys=written(part.keys, part.layers, model, name), after_rotary=False)
+        if part.after_rotary
+        else part
+        for name, part in placement.parts.items()
+    }
+    return replace(placement, parts=parts)
+
+
+def asked(keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedModel) -> tuple[Numbers, Numbers]:
+    """Let a causal model itself make of what is written what its cache holds, with gradient: a pass over k + 1 rows."""
+    k = keys.shape[2]
+    attention = model.family.attentions["self"]
+    # One row more than the prompt: with k alone the pass would be over before the last key is of use to anybody.
+    ids = torch.zeros(1, k + 1, dtype=torch.long, device=model.device)
+    cache = DynamicCache()
+
+    def write(rows: Tensor) -> Callable[..., Tensor]:
+        return lambda x, hook: torch.cat([rows.to(x)[None], x[:, k:]], dim=1)
+
+    hooks: list[Hook] = [
+        (f"{attention.stack}.{layer}.{attention.module}.hook_{role}", write(x.transpose(0, 1)))
+        for role, numbers in (("k", keys), ("v", values))
+        for layer, x in zip(layers, numbers, strict=True)
+    ]
+    positions = model.facts.position_zero + torch.arange(k + 1, device=model.device)[None]
+    told = {"position_ids": positions} if model.facts.takes_positions else {}
+    with attach(model.bridge, last=hooks):
+        model.bridge(ids, attention_mask=torch.ones_like(ids), past_key_values=cache, use_cache=True, **told)
+    held: list[Any] = [cache.layers[layer] for layer in layers]
+    made_keys, made_values = (
+        torch.stack([getattr(one, name)[0, :, :k] for one in held]) for name in ("keys", "values")
+    )
+    return made_keys, made_values
+
+
+def key_rules(model: HookedModel) -> dict[str, tuple[KeyRule, ...]]:
+    """Choose, for each layer of each attention, the rule whose keys are those of the model's cache, or `asked`.
+
+    Only causal models have a cache to compare with; whether a choice is right for others, packed passes show
+    (`promptscope.engine.choice`).
+    """
+    shape = model.shape
+    if model.family.kind == "causal" and model.family.has("blocks.{i}.attn.hook_k"):
+        generator = torch.Generator().manual_seed(0)
+        both = 2 * torch.randn(2, shape.n_layers, shape.n_kv_heads, 3, shape.d_head, generator=generator)
+        keys, values = both.to(model.device, model.dtype)
+        with torch.no_grad():
+            true_keys, true_values = asked(keys, values, range(shape.n_layers), model)
+            found: list[KeyRule] = [_first(keys[i], true_keys[i], i, model) for i in range(shape.n_layers)]
+        simple = "asked" not in found and near(values, true_values)
+        if not simple:
+            found = ["asked"] * len(found)
+        return {"self": tuple(found)}
+    rules: dict[str, tuple[KeyRule, ...]] = {}
+    for part, attention in model.family.attentions.items():
+        rule: KeyRule = "written" if part == "cross" or _rotary(model, part) is None else "turned"
+        rules[part] = (rule,) * model.layers[attention.stack]
+    return rules
+
+
+def _first(keys: Tensor, truth: Tensor, layer: int, model: HookedModel) -> KeyRule:
+    return next((rule for rule in _RULES if _agrees(rule, keys, truth, layer, model)), "asked")
+
+
+_RULES: tuple[KeyRule, ...] = get_args(KeyRule)[:-1]
+
+
+def _agrees(rule: KeyRule, keys: Tensor, truth: Tensor, layer: int, model: HookedModel) -> bool:
+    try:
+        made = _by_rule(rule, keys, layer, model, "self")
+    except _NoSuchPartError:
+        return False
+    return near(made, truth)
+
+
+class _NoSuchPartError(Exception):
+    """A rule speaks of a part that the model has not."""
+
+
+def _by_rule(
+    rule: KeyRule, keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedModel, part: str
+) -> Tensor:
+    if rule.startswith("normed"):
+        keys = _normed(keys, layer, model, part)
+    return rotate(keys, *_angles(keys, layer, model, part)) if rule.endswith("turned") else keys
+
+
+def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedModel, part: str) -> Tensor:
+    """Norm keys as a layer does: each head by itself, or all heads together; the norm's width says which."""
+    module = next((one for one, place in model.facts.parts.items() if place == (part, layer)), None)
+    norm = next((getattr(module, name) for name in _NORMS if isinstance(getattr(module, name, None), nn.Module)), None)
+    if norm is None:
+        raise _NoSuchPartError
+    rows = keys.transpose(0, 1)
+    weight = next(norm.parameters(), None)
+    if weight is not None and weight.shape == (rows.shape[1] * rows.shape[2],):
+        return norm(rows.flatten(1)).view_as(rows).transpose(0, 1)
+    if weight is not None and weight.shape == (rows.shape[2],):
+        return norm(rows).transpose(0, 1)
+    raise _NoSuchPartError
+
+
+def _rotary(model: HookedModel, part: str) -> nn.Module | None:
+    if model.family.kind != "seq2seq":
+        return getattr(model.twin.base_model, "rotary_emb", None)
+    stack: Any = model.twin.get_encoder() if part == "encoder" else model.twin.get_decoder()
+    return getattr(stack, "rotary_emb", None)
+
+
+def _angles(keys: Tensor, layer: int, model: HookedModel, part: str) -> tuple[Tensor, Tensor]:
+    """Return cosines and sines for positions 0..k-1, `(k, rotary)`, in the dtype of *keys*."""
+    rotary = _rotary(model, part)
+    if rotary is None:
+        raise _NoSuchPartError
+    positions = torch.arange(keys.shape[-2], device=model.device)[None]
+    kinds = getattr(rotary.config, "layer_types", None)
+    typed = (kinds[layer],) if kinds and "layer_type" in inspect.signature(rotary.forward).parameters else ()
+    cos, sin = rotary(keys, positions, *typed)
+    return cos[0], sin[0]

@@ -1,0 +1,114 @@
+"""From a plain model to a hooked one: boot the bridge, derive the family, measure, and test."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+from promptscope.errors import ModelError
+from promptscope.models.attached import Bridge, attach
+from promptscope.models.derived import derived_family, kind_of
+from promptscope.models.facts import Facts
+from promptscope.models.hooked import HookedModel
+from promptscope.models.keys import key_rules
+from promptscope.models.measuring import measured, near, plain_logits_of, table_of, tiny_ids
+from promptscope.models.nnsight_bridge import NNsightBridge
+from promptscope.models.point_names import ATTENTIONS
+from promptscope.models.self_test import check_finite, self_test, why_no_cache
+from promptscope.models.splitting import untie_layers
+from promptscope.models.twin import boot_bridge
+
+Backend = Literal["transformer_lens", "nnsight"]
+
+
+def hooked_model(
+    twin: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase | None,
+    name: str,
+    revision: str | None,
+    backend: Backend,
+    source: PreTrainedModel | None = None,
+) -> HookedModel:
+    """Make a hooked model of a plain one, whose weights are shared, not copied.
+
+    *source*: the caller's own model, where the plain one has its very parameters.
+
+    Raises:
+        ModelError: what the model does is not what its hook points, or prompts, would say of it.
+    """
+    untie_layers(twin)
+    with torch.no_grad():
+        before = plain_logits_of(twin)
+    check_finite(twin, before, name)
+    bridge: Bridge = boot_bridge(twin)
+    with torch.no_grad():
+        if not near(plain_logits_of(twin), before):
+            raise ModelError(
+                f"making a bridge over {type(twin).__name__} changed the model itself, whose logits are others now"
+            )
+    attentions = ATTENTIONS[kind_of(twin)]
+    layers = {part: len(getattr(bridge, attention.stack, ())) for part, attention in attentions.items()}
+    facts = measured(twin, kind_of(twin), layers)
+    for module, (_, layer) in facts.parts.items():
+        if not hasattr(module, "layer_idx"):  # of some attentions the number is not known where they are called
+            module.__dict__["layer_idx"] = layer
+    family = derived_family(bridge, twin, lambda batch: _run(bridge, batch, facts, twin), _widths(bridge, twin, before))
+    again: Callable[[], Bridge] = partial(boot_bridge, twin)
+    if backend == "nnsight":
+        again = partial(NNsightBridge, twin, family)
+        bridge = again()
+        family = replace(family, points=tuple(point for point in family.points if _has(bridge, point.site)))
+    model = HookedModel(bridge, twin, family, tokenizer, name, revision, facts)
+    model.facts = replace(model.facts, hook_scale=_hook_scale(model))
+    model.facts = replace(model.facts, keys=key_rules(model))
+    self_test(model)
+    model.facts = replace(model.facts, why_no_cache=why_no_cache(model))
+    model.find_silent_points()
+    model.follow_edits_with(again, source)
+    model.watch()  # at its first pass the bridge has attached some of its own
+    return model
+
+
+def _run(bridge: Bridge, batch: dict[str, Tensor], facts: Facts, twin: PreTrainedModel) -> Tensor:
+    batch = {name: ids.to(twin.device) for name, ids in batch.items()}
+    ids = batch.pop("input_ids")
+    if not batch and facts.takes_positions:
+        batch["position_ids"] = (facts.position_zero + torch.arange(ids.shape[1], device=ids.device)).expand(ids.shape)
+    return bridge(ids, attention_mask=torch.ones_like(ids), **batch)
+
+
+def _widths(bridge: Bridge, twin: PreTrainedModel, logits: Tensor) -> dict[str, int]:
+    config = bridge.cfg
+    return {
+        "d_model": config.d_model,
+        "d_embed": table_of(twin).shape[1],
+        "head": config.n_heads,
+        "kv_head": getattr(config, "n_key_value_heads", None) or config.n_heads,
+        "d_head": config.d_head,
+        "d_vocab": logits.shape[-1],
+    }
+
+
+def _has(bridge: Bridge, site: str) -> bool:
+    return site.replace("{i}", "0") in bridge.hook_dict
+
+
+@torch.no_grad()
+def _hook_scale(model: HookedModel) -> float:
+    """Return what the embedding's hook point holds, in vectors of the embedding."""
+    ids, kept = tiny_ids(model.twin, 6), []
+    decoder_ids = ids if model.family.kind == "seq2seq" else None
+    with attach(model.bridge, last=[(model.family.embedding, lambda x, hook: kept.append(x.detach()))]):
+        model.forward_hooked(ids, decoder_input_ids=decoder_ids)
+    vectors = model.embed(ids)
+    for scale in (1.0, vectors.shape[-1] ** 0.5, getattr(model.twin.config, "embedding_multiplier", None)):
+        if scale is not None and near(kept[0], vectors * scale):
+            return float(scale)
+    raise ModelError(
+        f"{model.family.embedding} of {type(model.twin).__name__} holds more than a token's embedding times a number: "
+        "no prompt can be written there"
+    )

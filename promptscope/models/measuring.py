@@ -1,0 +1,244 @@
+"""Facts of a plain model, measured on a few tokens: positions, scales, windows, and what makes its logits."""
+
+import copy
+import inspect
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+from promptscope.errors import ModelError
+from promptscope.models.attention import Call, attention_calls
+from promptscope.models.facts import Band, Facts
+from promptscope.models.families import Kind
+
+_LONGEST = 600
+"""Tokens of a text that is run to see a window; wider ones are taken at their word."""
+
+
+@torch.no_grad()
+def measured(twin: PreTrainedModel, kind: Kind, layers: dict[str, int]) -> Facts:
+    """Measure what the plain model shows; *layers*: number of layers of each attention, by its name.
+
+    Raises:
+        ModelError: a model that does what no fact here describes.
+    """
+    takes = "position_ids" in inspect.signature(twin.base_model.forward).parameters
+    zero = _position_zero(twin) if takes and kind != "seq2seq" else 0
+    calls, whole = _calls(twin, kind, 7), kind != "seq2seq"
+    windows = [call.how.window for call in calls if call.how.window is not None]
+    if windows:
+        limit = getattr(twin.config, "max_position_embeddings", None) or _LONGEST
+        n = min(max(windows) + 3, _LONGEST, limit - zero)
+        calls = _calls(twin, kind, max(n, 7))
+    parts, why = _parts(twin, kind, calls, layers)
+    bands: dict[str, tuple[Band | None, ...]] = {}
+    if why is None:
+        try:
+            bands = _bands(parts, calls, layers)
+        except _UnknownBandError as error:
+            parts, why = {}, str(error)
+    return Facts(
+        position_zero=zero,
+        takes_positions=takes,
+        input_scale=_input_scale(twin, "input_ids", "inputs_embeds"),
+        target_scale=1.0 if whole else _input_scale(twin, "decoder_input_ids", "decoder_inputs_embeds"),
+        bands=bands,
+        parts=parts,
+        why_inlined=why,
+        head="embedding" if whole and _is_embedding(twin) else "model",
+    )
+
+
+def tiny_ids(twin: PreTrainedModel, n: int, seed: int = 0) -> Tensor:
+    """Return a text of *n* random tokens that is no padding."""
+    size = table_of(twin).shape[0]
+    ids = torch.randint(size, (1, n), generator=torch.Generator().manual_seed(seed))
+    pad = getattr(twin.config, "pad_token_id", None)
+    return torch.where(ids == pad, (ids + 1) % size, ids).to(twin.device) if pad is not None else ids.to(twin.device)
+
+
+def table_of(twin: PreTrainedModel) -> Tensor:
+    """Return the input embedding matrix `(V, d_embed)`."""
+    weight = twin.get_input_embeddings().weight
+    assert isinstance(weight, Tensor)
+    return weight
+
+
+def target_embedding(twin: PreTrainedModel) -> nn.Module:
+    """Return what embeds the tokens of a decoder that has an encoder."""
+    decoder: Any = twin.get_decoder()
+    return decoder.embed_tokens
+
+
+def _arguments(twin: PreTrainedModel, n: int) -> dict[str, Any]:
+    ids = tiny_ids(twin, n)
+    found: dict[str, Any] = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if twin.config.is_encoder_decoder:
+        found["decoder_input_ids"] = tiny_ids(twin, max(n - 2, 4), seed=1)
+    return found | _no_cache(twin)
+
+
+def _no_cache(twin: PreTrainedModel) -> dict[str, Any]:
+    return {"use_cache": False} if "use_cache" in inspect.signature(twin.forward).parameters else {}
+
+
+def plain_logits_of(twin: PreTrainedModel, n: int = 6) -> Tensor:
+    """Return the plain model's logits of a few tokens: what must be the same before and after a bridge is made."""
+    return twin(**_arguments(twin, n)).logits.detach().clone()
+
+
+def _position_zero(twin: PreTrainedModel) -> int:
+    """Return the number of the first position: what the model itself counts from, if it is told nothing."""
+    arguments = _arguments(twin, 6)
+    alone = twin(**arguments).logits
+    paddings = {m.padding_idx for m in twin.modules() if isinstance(m, nn.Embedding)} - {None}
+    for zero in (0, *sorted(int(padding) + 1 for padding in paddings if padding is not None)):
+        positions = zero + torch.arange(6, device=twin.device)[None]
+        try:
+            if near(twin(**arguments, position_ids=positions).logits, alone):
+                return zero
+        except IndexError:  # a table of positions that ends before this one
+            continue
+    raise ModelError(
+        f"positions of {type(twin).__name__} count from a number that is not known: told positions 0, 1, ... it gives "
+        "other logits than told none"
+    )
+
+
+def near(a: Tensor, b: Tensor) -> bool:
+    """Compare up to rounding of their type, which layers multiply."""
+    rounding = 3e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-4
+    a, b = a.double(), b.double()
+    return a.shape == b.shape and bool((a - b).norm() <= rounding * b.norm())
+
+
+def _input_scale(twin: PreTrainedModel, ids_name: str, vectors_name: str) -> float:
+    """Return by what vectors of the embedding have to be multiplied to be the model's input."""
+    arguments = _arguments(twin, 6)
+    want = twin(**arguments).logits
+    embedding: Any = twin.get_input_embeddings() if ids_name == "input_ids" else target_embedding(twin)
+    vectors = embedding(arguments.pop(ids_name))
+    config = twin.config
+    d = vectors.shape[-1]
+    for scale in (1.0, d**0.5, getattr(config, "embedding_multiplier", None)):
+        if scale is not None and near(twin(**arguments, **{vectors_name: vectors * scale}).logits, want):
+            return float(scale)
+    raise ModelError(
+        f"{type(twin).__name__} makes more of a token than its embedding, times a number: vectors in place of tokens "
+        "are not the same to it, so that no prompt can be given to the plain model"
+    )
+
+
+def _is_embedding(twin: PreTrainedModel) -> bool:
+    head = twin.get_output_embeddings()
+    arguments = _arguments(twin, 6)
+    hidden = twin.base_model(**arguments).last_hidden_state
+    if not isinstance(head, nn.Module):
+        return False
+    try:
+        return near(head(hidden), twin(**arguments).logits)
+    except RuntimeError:  # of another width: a head of several layers
+        return False
+
+
+def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
+    """Return what makes logits `(..., V)` of last hidden states `(..., d_model)`: the model's own code behind its base.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-masked-0")
+    >>> model_head(model.twin)(torch.zeros(2, model.shape.d_model)).shape[0]
+    2
+    """
+    with torch.no_grad():
+        # Of the class's own output type: some heads read more fields than the hidden state.
+        output = twin.base_model(**_arguments(twin, 2))
+
+    def head(hidden: Tensor) -> Tensor:
+        rows = hidden.reshape(1, -1, hidden.shape[-1])
+        stub = copy.copy(output)
+        stub["last_hidden_state"] = rows
+        base = twin.base_model
+        base.__dict__["forward"] = lambda *args, **options: stub
+        try:
+            logits = twin(inputs_embeds=rows).logits
+        finally:
+            del base.__dict__["forward"]
+        return logits.reshape(*hidden.shape[:-1], -1)
+
+    return head
+
+
+def _calls(twin: PreTrainedModel, kind: Kind, n: int) -> list[Call]:
+    run = twin if kind == "seq2seq" else twin.base_model
+    return attention_calls(twin, lambda: run(**_arguments(twin, n)))
+
+
+def _parts(
+    twin: PreTrainedModel, kind: Kind, calls: Sequence[Call], layers: dict[str, int]
+) -> tuple[dict[nn.Module, tuple[str, int]], str | None]:
+    """Say of every attention module which attention it is and in which layer; or why that cannot be said."""
+    encoder = set(twin.get_encoder().modules()) if kind == "seq2seq" else set()
+    parts: dict[nn.Module, tuple[str, int]] = {}
+    count = dict.fromkeys(layers, 0)
+    for call in calls:
+        if kind != "seq2seq":
+            part = "self"
+        elif call.module in encoder:
+            part = "encoder"
+        else:
+            part = "decoder" if call.n_queries == call.n_keys else "cross"
+        if call.module in parts:
+            return {}, "one module attends in several layers"
+        parts[call.module] = part, count[part]
+        count[part] += 1
+    if count != layers:
+        return {}, "it computes attention in its own way, not through the interface of transformers"
+    return parts, None
+
+
+def _bands(
+    parts: dict[nn.Module, tuple[str, int]], calls: Sequence[Call], layers: dict[str, int]
+) -> dict[str, tuple[Band | None, ...]]:
+    bands: dict[str, list[Band | None]] = {part: [None] * n for part, n in layers.items()}
+    for call in calls:
+        part, layer = parts[call.module]
+        bands[part][layer] = _band(call, part)
+    return {part: tuple(found) for part, found in bands.items() if any(found)}
+
+
+class _UnknownBandError(Exception):
+    """What a layer sees has no name here."""
+
+
+def _band(call: Call, part: str) -> Band | None:
+    """Read from a layer's mask how far it sees; a causal window wider than the text is taken at its word."""
+    window, causal = call.how.window, part in ("self", "decoder") and _is_causal(call)
+    if part == "cross" or (call.mask is None and window is None):
+        return None
+    if window is not None and call.n_queries <= window + 1:
+        if not causal:
+            raise _UnknownBandError(f"it looks both ways within a window of {window}, too wide to be measured")
+        return window - 1, 0
+    if call.mask is None:
+        raise _UnknownBandError(f"a layer has a window of {window} and no mask")
+    seen = call.mask[0, 0, :, : call.n_keys] > -1
+    queries, keys = seen.nonzero(as_tuple=True)
+    back, ahead = int((queries - keys).max()), int((keys - queries).max())
+    distance = torch.arange(len(seen), device=seen.device)[:, None] - torch.arange(seen.shape[1], device=seen.device)
+    if not torch.equal(seen, (distance <= back) & (distance >= -ahead)):
+        raise _UnknownBandError("some of its layers see neither everything nor the nearest positions (chunks)")
+    if causal and window is not None and back != window - 1:
+        raise _UnknownBandError(f"a layer with a window of {window} sees {back} positions back")
+    far = call.n_queries - 1
+    if back == far and ahead in (0, far):
+        return None
+    return back if back < far else None, ahead if ahead < far else None
+
+
+def _is_causal(call: Call) -> bool:
+    if call.mask is None:
+        return True
+    return not bool((call.mask[0, 0, :, : call.n_keys] > -1).triu(1).any())

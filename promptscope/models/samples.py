@@ -1,0 +1,47 @@
+"""Small prompts of every kind, to see whether all ways of running them agree on a model."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import torch
+
+from promptscope.models.measuring import tiny_ids
+from promptscope.models.placement import KeysValues, Placement
+
+if TYPE_CHECKING:
+    from promptscope.models.hooked import HookedModel
+
+
+def sample_placements(model: HookedModel, k: int = 3) -> dict[str, Placement]:
+    """Return placements of *k* positions by what they are: vectors; keys and values in all layers, and in one."""
+    vectors = model.embed(tiny_ids(model.twin, k, seed=2))[0].flip(0)
+    found = {"vectors at the positions of a prompt": Placement(k, vectors)}
+    if why_no_keys(model, model.family.attentions) is not None:
+        return found
+    n = {part: model.layers[attention.stack] for part, attention in model.family.attentions.items()}
+    found["keys and values in every layer"] = Placement(k, None, {p: _drawn(model, k, range(n[p])) for p in n})
+    if max(n.values()) > 1:
+        last = {part: [layers - 1] for part, layers in n.items()}
+        found["keys and values in one layer"] = Placement(k, None, {p: _drawn(model, k, last[p]) for p in n})
+    return found
+
+
+def why_no_keys(model: HookedModel, parts: Iterable[str]) -> str | None:
+    """Return why no keys and values can be written to the attentions *parts*, None where they can."""
+    family = model.family
+    for part in parts:
+        attention = family.attentions[part]
+        for role in ("k", "v"):
+            site = f"{attention.stack}.{{i}}.{attention.module}.hook_{role}"
+            if not family.has(site):
+                return f"{site} {family.missing.get(site, 'does not exist')}"
+    return None
+
+
+def _drawn(model: HookedModel, k: int, layers: range | list[int]) -> KeysValues:
+    shape, generator = model.shape, torch.Generator().manual_seed(0)
+    both = torch.randn(2, len(layers), shape.n_kv_heads, k, shape.d_head, generator=generator) / 2
+    keys, values = both.to(model.device, model.dtype)
+    return KeysValues(keys, values, tuple(layers))

@@ -1,0 +1,72 @@
+"""Modules that are one where hook points have to be several: layers used again, fused projections, shared ones.
+
+Weights stay the same tensors, or views of them.
+"""
+
+import copy
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from transformers import PreTrainedModel
+
+
+def untie_layers(twin: PreTrainedModel) -> None:
+    """Give every layer of an ALBERT a module of its own, which shares its weights with the others of its group."""
+    if twin.config.model_type != "albert":
+        return
+    encoder: Any = twin.base_model.encoder
+    n, groups = twin.config.num_hidden_layers, list(encoder.albert_layer_groups)
+    shared = {id(tensor): tensor for group in groups for tensor in (*group.parameters(), *group.buffers())}
+    configs = {id(twin.config): twin.config}
+    layers = [copy.deepcopy(groups[i * len(groups) // n], memo={**shared, **configs}) for i in range(n)]
+    encoder.albert_layer_groups = nn.ModuleList(layers)
+    for config in (twin.config, encoder.config):
+        config.num_hidden_groups = n
+
+
+def split_projections(inner: PreTrainedModel) -> None:
+    """Let query, key and value be projections of their own, each used once in a pass; for the bridge's copy only."""
+    base: Any = inner.base_model
+    if inner.config.model_type == "modernbert":
+        for layer in base.layers:
+            layer.attn.Wqkv = SplitProjection(layer.attn.Wqkv)
+    if inner.config.model_type == "deberta-v2":
+        for layer in base.encoder.layer:
+            attention = layer.attention.self
+            if attention.share_att_key:  # relative positions go through the projections of the tokens
+                attention.share_att_key = False
+                attention.pos_query_proj = _same(attention.query_proj)
+                attention.pos_key_proj = _same(attention.key_proj)
+
+
+def own_buffers(inner: PreTrainedModel) -> None:
+    """Copy buffers that a bridge writes to in place: BART's `final_logits_bias`, which it moves into the head."""
+    for module in inner.modules():
+        if (added := module._buffers.get("final_logits_bias")) is not None:
+            module._buffers["final_logits_bias"] = added.clone()
+
+
+class SplitProjection(nn.Module):
+    """A fused linear layer of queries, keys and values as three, over views of its weight."""
+
+    def __init__(self, fused: nn.Linear) -> None:
+        super().__init__()
+        weights = fused.weight.detach().chunk(3)
+        biases = (None,) * 3 if fused.bias is None else fused.bias.detach().chunk(3)
+        self.query, self.key, self.value = (_linear(w, b) for w, b in zip(weights, biases, strict=True))
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([self.query(x), self.key(x), self.value(x)], dim=-1)
+
+
+def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
+    layer.weight = nn.Parameter(weight, requires_grad=False)
+    if bias is not None:
+        layer.bias = nn.Parameter(bias, requires_grad=False)
+    return layer
+
+
+def _same(projection: nn.Linear) -> nn.Linear:
+    return _linear(projection.weight.detach(), None if projection.bias is None else projection.bias.detach())

@@ -1,0 +1,183 @@
+"""Every architecture of the zoo: hooks, prefix cache and packed pass agree, gradients too, and texts go on alike.
+
+The definition is what hooks write; the truth of it is the plain model of Hugging Face, each text alone.
+"""
+
+from functools import cache
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from torch import Tensor
+from transformers import PreTrainedModel
+
+import promptscope as ps
+from promptscope.engine import Texts
+from promptscope.engine.choice import why_not_packed
+from promptscope.engine.run import packed_logits
+from promptscope.models import HookedModel
+from promptscope.probes import AttentionMass
+from promptscope.prompts import Prompt
+from promptscope.tasks import Encoded
+from tests.models.zoo import NAMES, REFUSED, VOCABULARY, make
+
+QUICK = {"gemma3", "gpt_oss", "opt_proj", "bloom", "modernbert", "bart"}
+"""One of each kind: norms of keys, windows and sinks, narrow embeddings, ALiBi, own attention, position offsets."""
+
+WORKING = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES if name not in REFUSED]
+PLAIN = {
+    "bloom",
+    "falcon",
+    "falcon_alibi",
+    "mpt",
+    "gptj",
+    "gpt_neo",
+    "codegen",
+    "xglm",
+    "deberta_v2",
+    "longt5",
+    "switch",
+}
+"""Architectures that run unpacked."""
+
+WITHOUT_KEYS = {"deepseek_v3"}
+WITHOUT_NEURONS = {"gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v3", "switch"}
+K = 6
+IDS = torch.randint(4, VOCABULARY, (3, 12), generator=torch.Generator().manual_seed(1))
+LENGTHS = [12, 6, 3]
+MASK = torch.tensor([[int(position < n) for position in range(12)] for n in LENGTHS])
+
+pytestmark = pytest.mark.filterwarnings("ignore::promptscope.engine.choice.PackingWarning")
+
+
+@cache
+def given(name: str) -> PreTrainedModel:
+    return make(name)
+
+
+@cache
+def loaded(name: str) -> HookedModel:
+    return ps.load_model(given(name))
+
+
+def targets(model: HookedModel) -> Tensor | None:
+    return IDS[:, :5] if model.family.kind == "seq2seq" else None
+
+
+def wanted(model: HookedModel) -> Tensor:
+    return torch.ones(3, 5, dtype=torch.bool) if model.family.kind == "seq2seq" else MASK.bool()
+
+
+def prompts(model: HookedModel) -> dict[str, Prompt]:
+    made: dict[str, Prompt] = {"v1": ps.SoftPrompt(K)}
+    if model.family.name not in WITHOUT_KEYS:
+        made |= {"v2": ps.DeepPrompt(K), "v2 in one layer": ps.DeepPrompt(K, layers=[1])}
+    generator = torch.Generator().manual_seed(2)
+    for prompt in made.values():
+        prompt.bind(model)
+        with torch.no_grad():
+            for numbers in prompt.parameters():
+                numbers.copy_(torch.randn(numbers.shape, generator=generator) / 2)
+    return made
+
+
+def by_hooks(model: HookedModel, prompt: Prompt | None) -> Tensor:
+    return model.logits(IDS, MASK, prompt, via="hooks", decoder_input_ids=targets(model))[wanted(model)]
+
+
+def gradient(logits: Tensor, prompt: Prompt) -> Tensor:
+    weights = torch.randn(logits.shape, generator=torch.Generator().manual_seed(3))
+    found = torch.autograd.grad((logits * weights).sum(), list(prompt.parameters()))
+    return torch.cat([one.flatten() for one in found])
+
+
+def close(got: Tensor, expected: Tensor) -> None:
+    assert (got - expected).norm() <= 2e-5 * expected.norm()
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_texts_are_those_of_the_plain_model_alone(name: str) -> None:
+    """Bridge and twin on a padded batch against the caller's own model, told nothing, one text at a time."""
+    model, untouched = loaded(name), make(name)
+    decoder = targets(model)
+    rows = []
+    for i, n in enumerate(LENGTHS):
+        arguments: dict[str, Any] = {"input_ids": IDS[i : i + 1, :n], "attention_mask": MASK[i : i + 1, :n]}
+        if decoder is not None:
+            arguments["decoder_input_ids"] = decoder[i : i + 1]
+        rows.append(untouched(**arguments).logits[0])
+    alone = torch.cat(rows)
+    close(by_hooks(model, None), alone)
+    close(model.logits(IDS, MASK, decoder_input_ids=decoder)[wanted(model)], alone)
+    theirs = given(name).state_dict()
+    assert all(torch.equal(value, theirs[key]) for key, value in untouched.state_dict().items())
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_all_ways_give_the_same_logits_and_gradients(name: str) -> None:
+    model = loaded(name)
+    assert (why_not_packed(model) is None) == (name not in PLAIN), why_not_packed(model)
+    where, decoder, plain = wanted(model), targets(model), by_hooks(model, None)
+    for kind, prompt in prompts(model).items():
+        expected = by_hooks(model, prompt)
+        assert (expected - plain).norm() > 1e-2 * plain.norm(), kind
+        ways = [model.logits(IDS, MASK, prompt, decoder_input_ids=decoder)[where]]
+        if name not in PLAIN:
+            ways.append(packed_logits(model, Texts(IDS, MASK, where, decoder), [prompt.place(model)]))
+        slope = gradient(expected, prompt)
+        for got in ways:
+            close(got, expected)
+            close(gradient(got, prompt), slope)
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_texts_go_on_alike(name: str) -> None:
+    """With a cache, packed or plain, and read anew by the bridge at every step."""
+    model = loaded(name)
+    if model.family.kind == "masked":
+        with pytest.raises(ps.TaskError, match="masked language model"):
+            ps.generate(model, IDS, MASK, None, 5)
+        return
+    same = [(f"{model.family.embedding}", lambda x, hook: x * 1)]
+    for prompt in (None, *prompts(model).values()):
+        told = ps.generate(model, IDS, MASK, prompt, 5)
+        with ps.execution(packed=False):
+            assert ps.generate(model, IDS, MASK, prompt, 5) == told
+        assert ps.generate(model, IDS, MASK, prompt, 5, hooks=same) == told
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_probes_look_at_what_there_is(name: str) -> None:
+    model = loaded(name)
+    sites = set(model.hook_points()["name"])
+    stack = model.family.stacks[0]
+    assert (f"{stack}.1.mlp.hook_post" in sites) == (name not in WITHOUT_NEURONS)
+    assert (f"{stack}.1.attn.hook_k" in sites) == (name not in WITHOUT_KEYS)
+    if f"{stack}.1.attn.hook_pattern" not in sites:
+        assert name == "longt5"
+        return
+    seq2seq = model.family.kind == "seq2seq"
+    examples = [
+        Encoded(
+            id=f"x{n}",
+            input_ids=ids[:n].tolist(),
+            segments=["text"] * n,
+            special=[False] * n,
+            targets=[5] if seq2seq else [-100] * (n - 1) + [5],
+            decoder_input_ids=[2] if seq2seq else None,
+            label_start=0 if seq2seq else n - 1 if model.family.kind == "masked" else n,
+            truncated=False,
+        )
+        for ids, n in zip(IDS, LENGTHS, strict=True)
+    ]
+    made = prompts(model)
+    result = ps.probe(model, [AttentionMass()], made, examples, batch_size=2, progress=False)
+    values = result["attention_mass"].values
+    assert np.isfinite(values).all() and values.max() > 0 and values.min() >= 0
+
+
+@pytest.mark.parametrize("name", REFUSED)
+def test_a_wrong_bridge_is_refused_by_the_line_that_failed(name: str) -> None:
+    with pytest.raises(ps.ModelError, match=r"logits differ|never fires"):
+        ps.load_model(make(name))
