@@ -224,7 +224,6 @@ def test_help_names_the_presets_and_what_can_be_set(capsys: pytest.CaptureFixtur
         (['tasks=["continent_en"]'], "at least 2 tasks"),
         (['tasks=["continent_en", "continent_en"]'], "each once"),
         (["layers=paper"], "--set layers=measured"),
-        (["layers=all"], "measured, paper"),
         (["steps=0"], "no hyper-parameters for task 'continent_en'"),
     ],
 )
@@ -240,6 +239,8 @@ def test_an_unknown_value_of_a_preset_is_named(tmp_path: Path) -> None:
         main(["--out", str(tmp_path), "--set", "stpes=3"])
     with pytest.raises(SystemExit, match="expected a int"):
         main(["--out", str(tmp_path), "--set", "steps=many"])
+    with pytest.raises(SystemExit, match="'all' is none of 'measured', 'paper'"):
+        main(["--out", str(tmp_path), "--set", "layers=all"])
 
 
 def test_presets_follow_the_paper() -> None:
