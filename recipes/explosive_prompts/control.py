@@ -41,6 +41,19 @@ def started_at_the_norm(settings: Settings, planned: Sequence[Planned], runs: Ma
     return list({one.name: one for one in made}.values())  # one rate where the norms are the same
 
 
+def by_kind_of_rate(control: pd.DataFrame, common: float) -> pd.DataFrame:
+    """Return the scores of `started_at_the_norm` with two rates: *common*, and infinity for those scaled with the norm.
+
+    The scaled rate is another one for each seed, so that a choice between rates would be one between seeds. A seed
+    whose norm asks for no other rate has the common one as both.
+    """
+    scaled = control["rate"] != common
+    key = ["variant", "task", "seed"]
+    has = control[scaled].set_index(key).index
+    alone = control[~scaled & ~control.set_index(key).index.isin(has)]
+    return pd.concat([control[~scaled], control[scaled].assign(rate=np.inf), alone.assign(rate=np.inf)])
+
+
 def swap_table(
     model: ps.HookedModel,
     tasks: Tasks,

@@ -16,7 +16,7 @@ import promptscope as ps
 from promptscope.prompts.reparameterisation import UnderParameterised
 from recipes.common import few_shot, load_tasks, read_published
 from recipes.common.grids import at_own_best_rate
-from recipes.explosive_prompts.control import rescaled
+from recipes.explosive_prompts.control import STARTED, by_kind_of_rate, rescaled
 from recipes.explosive_prompts.measures import repeated, transfer_correlation
 from recipes.explosive_prompts.parameters import parameter_table
 from recipes.explosive_prompts.plan import plan
@@ -188,6 +188,20 @@ def test_the_best_rate_is_chosen_on_validation_records() -> None:
     lines = [("a", "t", 0.1, s, 0.9, 0.1) for s in (0, 1)] + [("a", "t", 0.3, s, 0.2, 1.0) for s in (0, 1)]
     scores = pd.DataFrame(lines, columns=["variant", "task", "rate", "seed", "validation", "score"])
     assert at_own_best_rate(scores)["rate"].unique().tolist() == [0.1]
+
+
+def test_the_control_chooses_between_kinds_of_rates_and_not_between_seeds() -> None:
+    """Scaled rates differ by seed: the luckiest seed was taken for the control, alone and without an interval."""
+    lines = [(STARTED, "t", 0.3, s, 0.5, 0.4 + 0.1 * s) for s in range(3)]
+    lines += [
+        (STARTED, "t", rate, s, 0.6 + 0.1 * s, 0.7) for s, rate in ((0, 45.0), (1, 61.0))
+    ]  # seed 2: the norm is alike
+    control = pd.DataFrame(lines, columns=["variant", "task", "rate", "seed", "validation", "score"])
+    best = at_own_best_rate(by_kind_of_rate(control, 0.3)).sort_values("seed")
+    assert best["seed"].tolist() == [0, 1, 2]
+    assert best["score"].tolist() == pytest.approx([0.7, 0.7, 0.6])
+    weak = control.assign(validation=control["rate"].eq(0.3))
+    assert at_own_best_rate(by_kind_of_rate(weak, 0.3))["rate"].tolist() == [0.3] * 3
 
 
 def test_planted_transfer_is_found_and_three_tasks_have_no_correlation() -> None:
