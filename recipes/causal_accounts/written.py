@@ -29,7 +29,7 @@ by hand. Prompts of {length} tokens, {steps} training steps of {train_batch} rec
 (embeddings) and v2 (keys and values). Accounts over {limit} inputs ({few} where many variants are run), heads ranked by
 {how}.
 
-**{finished} of {planned} prompts are measured here**{cut}.
+**{finished} of {planned} prompts are measured here**{cut}.{note}
 """
 
 LIMITS = """## What this does not show
@@ -50,7 +50,8 @@ def findings_page(folder: Path) -> str:
     head = HEAD.format(
         **settings | {"tasks": _listed(settings["tasks"])}, model=about["model"], preset=folder.name,
         how="exact patching" if settings["exact"] else "attribution patching (first order)", finished=finished,
-        planned=planned, cut="" if finished == planned else ": the rest was not run, and the intervals are wide",
+        planned=planned, note=f" {about['note']}" if about.get("note") else "",
+        cut="" if finished == planned else ": the rest was not run, so that nothing here is general",
     )  # fmt: skip
     sections = [
         ("What the prompts buy", said_of_effects(tables["effects"])),
