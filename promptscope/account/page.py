@@ -122,7 +122,9 @@ _SHOWN = {
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
     """Write numbers for people: two decimals, intervals in brackets, p-values no finer than they are."""
     merged = table.copy()
-    for name in list(merged.columns):
+    for name in table.columns:
+        if name not in merged:
+            continue  # an end of an interval that is shown already
         low, high = f"{name}_low", f"{name}_high"
         if low in merged and high in merged:
             merged[name] = [
@@ -132,7 +134,7 @@ def _rounded(table: pd.DataFrame) -> pd.DataFrame:
             merged = merged.drop(columns=[low, high])
         elif name == "p_value":
             merged[name] = [p_words(p).removeprefix("p ").removeprefix("= ") if p == p else "" for p in merged[name]]
-        elif pd.api.types.is_float_dtype(merged[name]) and not name.endswith(("_low", "_high")):
+        elif pd.api.types.is_float_dtype(merged[name]):
             merged[name] = [_number(value) if value == value else "" for value in merged[name]]
     return merged.rename(columns={name: str(name).replace("_", " ") for name in merged.columns})
 
