@@ -37,7 +37,9 @@ def started_at_the_norm(settings: Settings, planned: Sequence[Planned], runs: Ma
         for rate in (one.rate, float(f"{one.rate * max(ratio, 1.0):.2g}")):
             config = train_config(settings, rate, one.seed)
             prompt = ps.SoftPrompt(1, start, one.seed)
-            made.append(replace(one, group="control", variant=STARTED, rate=rate, prompt=prompt, config=config))
+            # Named after the prompt it starts from: where that was trained anew, this is another run.
+            of = ept.content_hash()[:8]
+            made.append(replace(one, group="control", variant=STARTED, rate=rate, prompt=prompt, config=config, of=of))
     return list({one.name: one for one in made}.values())  # one rate where the norms are the same
 
 

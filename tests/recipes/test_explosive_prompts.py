@@ -190,6 +190,13 @@ def test_the_best_rate_is_chosen_on_validation_records() -> None:
     assert at_own_best_rate(scores)["rate"].unique().tolist() == [0.1]
 
 
+def test_a_control_run_is_named_after_the_prompt_it_starts_from() -> None:
+    """An EPT run that was trained anew met the control of the old one, and the recipe could not go on."""
+    one = plan(PRESETS["smoke"], load_tasks(["continent_en"]))["main"][0]
+    other = replace(one, of="1a2b3c4d")
+    assert other.name == f"{one.name}_1a2b3c4d" and replace(one, of="0").name != other.name
+
+
 def test_the_control_chooses_between_kinds_of_rates_and_not_between_seeds() -> None:
     """Scaled rates differ by seed: the luckiest seed was taken for the control, alone and without an interval."""
     lines = [(STARTED, "t", 0.3, s, 0.5, 0.4 + 0.1 * s) for s in range(3)]
