@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import pandas as pd
@@ -10,6 +11,7 @@ from promptscope.account.account import Account
 from promptscope.account.compare import compare
 from promptscope.account.figures import figures_of
 from promptscope.account.part import Part
+from promptscope.account.wording import p_words
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.report import Report
@@ -81,7 +83,11 @@ def _headline(page: Report, account: Account) -> None:
             continue
         row = numbers.loc[name]
         detail = f"95 % interval {ends.format(row['low'])} to {ends.format(row['high'])}" if ends else ""
-        page.number(label, spec.format(row["value"]).replace("-", "−"), detail.replace("-", "−"))
+        page.number(label, _spaced(spec.format(row["value"])), _spaced(detail))
+
+
+def _spaced(text: str) -> str:
+    return re.sub(r"(?<=\d)%", " %", text).replace("-", "−")
 
 
 def _part(page: Report, part: Part) -> None:
@@ -114,15 +120,27 @@ _SHOWN = {
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
+    """Write numbers for people: two decimals, intervals in brackets, p-values no finer than they are."""
     merged = table.copy()
-    for name in list(merged.columns):
+    for name in table.columns:
+        if name not in merged:
+            continue  # an end of an interval that is shown already
         low, high = f"{name}_low", f"{name}_high"
         if low in merged and high in merged:
             merged[name] = [
-                f"{v:.2f} ({a:.2f} to {b:.2f})" for v, a, b in zip(merged[name], merged[low], merged[high], strict=True)
+                f"{_number(v)} ({_number(a)} to {_number(b)})"
+                for v, a, b in zip(merged[name], merged[low], merged[high], strict=True)
             ]
             merged = merged.drop(columns=[low, high])
+        elif name == "p_value":
+            merged[name] = [p_words(p).removeprefix("p ").removeprefix("= ") if p == p else "" for p in merged[name]]
+        elif pd.api.types.is_float_dtype(merged[name]):
+            merged[name] = [_number(value) if value == value else "" for value in merged[name]]
     return merged.rename(columns={name: str(name).replace("_", " ") for name in merged.columns})
+
+
+def _number(value: float) -> str:
+    return (f"{value:.1g}" if 0 < abs(value) < 0.01 else f"{value:.2f}").replace("-", "−")
 
 
 def _side_by_side(page: Report, accounts: Sequence[Account]) -> None:
@@ -135,4 +153,4 @@ def _side_by_side(page: Report, accounts: Sequence[Account]) -> None:
         "The numbers of each, with 95 % intervals over inputs; `mean over runs` with an interval over runs.",
     )
     if found.heads is not None:
-        page.table(found.heads, "Top ten heads in common, for each pair, with the hypergeometric null.")
+        page.table(_rounded(found.heads), "Top ten heads in common, for each pair, with the hypergeometric null.")

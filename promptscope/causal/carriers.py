@@ -91,14 +91,15 @@ def carriers_on(
     ranked = ranked_heads(model, order, effect)
     shares: dict[int, tuple[float, float, float]] = {}
 
-    def share_of(heads: Sequence[Component]) -> tuple[float, float, float]:
-        moved = patched_nats(model, prompt, effect, [Variant(tuple(heads))], direction, batch_size=batch_size)[0]
-        value, low, high = effect_share(moved, effect.gold)
-        return float(value), float(low), float(high)
+    def shares_of(sets: Sequence[Sequence[Component]]) -> list[tuple[float, float, float]]:
+        variants = [Variant(tuple(heads)) for heads in sets]
+        moved = patched_nats(model, prompt, effect, variants, direction, batch_size=batch_size)
+        measured = (effect_share(one, effect.gold) for one in moved)
+        return [(float(value), float(low), float(high)) for value, low, high in measured]
 
     def reaches(size: int) -> bool:
         if size not in shares:
-            shares[size] = share_of(ranked[:size])
+            shares[size] = shares_of([ranked[:size]])[0]
         return shares[size][0] >= wanted
 
     n, size = len(ranked), 1
@@ -113,13 +114,14 @@ def carriers_on(
     else:
         above = None
     generator = np.random.default_rng(seed)
+    # All random sets at once: the two runs that they are patched between are then made once, not for each set.
+    drawn = {size: [generator.permutation(n)[:size] for _ in range(n_random)] for size in sorted(shares) if size < n}
+    sets = [[ranked[i] for i in one] for several in drawn.values() for one in several]
+    of_drawn = iter(shares_of(sets) if sets else [])
     rows = []
     for size in sorted(shares):
-        drawn = [
-            share_of([ranked[i] for i in generator.permutation(n)[:size]])[0]
-            for _ in range(n_random if size < n else 0)
-        ]
-        null = (float(np.mean(drawn)), min(drawn), max(drawn)) if drawn else (np.nan,) * 3
+        random = [next(of_drawn)[0] for _ in drawn.get(size, ())]
+        null = (float(np.mean(random)), min(random), max(random)) if random else (np.nan,) * 3
         rows.append((size, *shares[size], *null))
     columns = ["size", "share", "low", "high", "random", "random_low", "random_high"]
     chosen = None if above is None else tuple(ranked[:above])

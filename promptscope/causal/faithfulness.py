@@ -7,9 +7,11 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 import torch
+from jaxtyping import Float
+from torch import Tensor
 
-from promptscope.causal.effect import PromptEffect, answers, effect_on
-from promptscope.causal.inputs import make_inputs
+from promptscope.causal.effect import PromptEffect, effect_on
+from promptscope.causal.inputs import Answers, Inputs, make_inputs
 from promptscope.causal.running import Condition, run
 from promptscope.checks import checked
 from promptscope.errors import PromptError
@@ -104,16 +106,15 @@ def faithfulness_on(
         for name, reading in readings.items()
     }
     inputs = effect.inputs
-    reference = _outputs(model, inputs, Condition(prompt), batch_size)
+    reference = _outputs(model, inputs, Condition(prompt), batch_size)[1]
 
     def row(name: str, prompts: Sequence[Prompt | None]) -> tuple[object, ...]:
         golds, corrects, kls = [], [], []
         for one in prompts:
             condition = Condition(one)
-            said = answers(model, inputs, condition, batch_size)
+            said, other = _outputs(model, inputs, condition, batch_size)
             golds.append(said.gold)
             corrects.append(said.correct)
-            other = _outputs(model, inputs, condition, batch_size)
             kls.append((reference.exp() * (reference - other)).sum(1).clamp(min=0).cpu().numpy())
         gold, correct, kl = (np.mean(each, axis=0) for each in (golds, corrects, kls))
         share = effect_share(gold - effect.plain.gold, effect.gold)
@@ -126,12 +127,16 @@ def faithfulness_on(
     return pd.DataFrame(rows, columns=["reading", "share", "low", "high", "accuracy", "kl"])
 
 
-def _outputs(model: HookedModel, inputs, condition: Condition, batch_size: int) -> torch.Tensor:
-    """Return the log-probabilities of the first answer token: (X, V) in float32."""
-    found: list[tuple[int, torch.Tensor]] = []
+def _outputs(
+    model: HookedModel, inputs: Inputs, condition: Condition, batch_size: int
+) -> tuple[Answers, Float[Tensor, "X V"]]:
+    """Return the answers, and the log-probabilities of the first answer token in float32, of one pass."""
+    read = np.empty((3, len(inputs)))
+    found: list[tuple[int, Tensor]] = []
     for chosen, batch in inputs.batches(model, batch_size):
         logits, _ = run(model, batch, condition)
+        read[:, chosen] = inputs.read(batch, logits)
         counts = (batch.targets != IGNORED).sum(1)
         first = logits[counts.cumsum(0) - counts].float().log_softmax(-1)
         found += list(zip(chosen.tolist(), first, strict=True))
-    return torch.stack([row for _, row in sorted(found, key=lambda pair: pair[0])])
+    return Answers(*read), torch.stack([row for _, row in sorted(found, key=lambda pair: pair[0])])

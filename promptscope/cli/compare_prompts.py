@@ -37,6 +37,8 @@ def compare_prompts(
     json: Json = False,
 ) -> None:
     """Compare prompts: similarities, norms, ranks, PCA, t-SNE, clusters with permutation tests. Needs no model."""
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise PromptError(f"--out {str(out)!r} must end in .html: the page; tables go to a folder of its name")
     with only_results_on_stdout():
         import promptscope as ps
         from promptscope.comparison import read_vectors

@@ -78,7 +78,7 @@ def _yes(value: bool) -> str:
 
 
 def _self_tests() -> dict[str, str]:
-    """Load a model of each kind, which tests its hook points, and run it behind a prompt."""
+    """Load a model of each kind, which tests its hook points, and run it with a prompt."""
     import torch
 
     import promptscope as ps

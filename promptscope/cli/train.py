@@ -59,7 +59,7 @@ def train(
     prompt: Annotated[
         Literal["v1", "v2"],
         typer.Option(
-            help="v1: embeddings in front of the text; v2: keys and values in every layer.", rich_help_panel=_PROMPT
+            help="v1: embeddings before the text; v2: keys and values in every layer.", rich_help_panel=_PROMPT
         ),
     ] = "v1",
     length: Annotated[int, typer.Option(min=1, help="Number of prompt positions.", rich_help_panel=_PROMPT)] = 20,

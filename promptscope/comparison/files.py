@@ -25,7 +25,9 @@ def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], d
 
     - folders of ours and of PEFT, and runs (their last prompt);
     - `.npy`, `.npz`, `.safetensors`, and `.pt`, `.pth`, `.bin` that PyTorch reads without running code: every array
-      (k, d); a file with several gives each the name `FILE:KEY`.
+      (k, d), also inside lists and dicts; a file with several gives each the name `FILE:KEY`.
+
+    A folder that is linked to twice, or from inside itself, is read once.
 
     Raises:
         PromptError: no such folder, or nothing in it that is a prompt.
@@ -52,8 +54,12 @@ def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], d
     return found, left_out
 
 
-def _places(folder: Path) -> Iterator[Path]:
+def _places(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
     """Yield the folders and files that each are prompts; what is inside of such a folder belongs to it."""
+    seen = set() if seen is None else seen
+    if folder.resolve() in seen:
+        return
+    seen.add(folder.resolve())
     if _is_run(folder) or (folder / "prompt.json").is_file() or is_peft_folder(folder):
         yield folder
         return
@@ -61,8 +67,8 @@ def _places(folder: Path) -> Iterator[Path]:
         if path.name.startswith("."):
             continue
         if path.is_dir():
-            yield from _places(path)
-        elif path.suffix in SUFFIXES:
+            yield from _places(path, seen)
+        elif path.suffix.lower() in SUFFIXES:
             yield path
 
 
@@ -74,21 +80,33 @@ def _open(path: Path) -> dict[str | None, Any]:
     """Return what a file or folder holds; the key is None where it is one prompt."""
     if path.is_dir():
         return {None: load_prompt(path / "prompts" / "last" if _is_run(path) else path, strict=False)}
-    if path.suffix == ".npy":
+    suffix = path.suffix.lower()
+    if suffix == ".npy":
         return {None: np.load(path, allow_pickle=False)}
-    if path.suffix == ".npz":
+    if suffix == ".npz":
         with zipfile.ZipFile(path) as archive:
             damaged = archive.testzip()
         if damaged is not None:
             raise PromptError(f"the checksum of {damaged} is another: the file is damaged")
         with np.load(path, allow_pickle=False) as arrays:
             values: dict[str, Any] = dict(arrays)
-    elif path.suffix == ".safetensors":
+    elif suffix == ".safetensors":
         values = dict(read_tensors(path))
     else:
-        loaded = read_torch(path)
-        values = loaded if isinstance(loaded, dict) else {"": loaded}
+        values = _flat(read_torch(path))
     matrices = {str(key): value for key, value in values.items() if getattr(value, "ndim", 0) in (1, 2, 3)}
     if not matrices:
-        raise PromptError(f"holds no array (tokens, width), only {', '.join(map(str, values)) or 'nothing'}")
+        kinds = ", ".join(f"{key or 'a'}: {type(value).__name__}" for key, value in values.items())
+        raise PromptError(f"holds no array (tokens, width), only {kinds or 'nothing'}")
     return {None if len(matrices) == 1 else key: value for key, value in matrices.items()}
+
+
+def _flat(value: Any, key: str = "") -> dict[str, Any]:
+    """Return what dicts and lists hold, however deep, by keys such as `a.0`."""
+    if isinstance(value, dict):
+        inner = value.items()
+    elif isinstance(value, list | tuple):
+        inner = dict(enumerate(value)).items()
+    else:
+        return {key: value}
+    return {name: one for k, v in inner for name, one in _flat(v, f"{key}.{k}" if key else str(k)).items()}

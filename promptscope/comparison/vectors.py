@@ -14,6 +14,8 @@ from promptscope.arrays import as_floats
 from promptscope.errors import PromptError
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 
+_LEAST, _MOST = 1e-15, 1e15
+
 
 @dataclass(frozen=True, eq=False)
 class PromptVectors:
@@ -46,10 +48,14 @@ def _read(name: str, value: Any) -> list[PromptVectors]:
     array = as_floats(value)
     if array is None or not 1 <= array.ndim <= 3 or array.size == 0:
         what = f"{value.dtype} of shape {tuple(value.shape)}" if hasattr(value, "shape") else type(value).__name__
+        if isinstance(value, torch.Tensor) and (value.is_meta or value.layout != torch.strided):
+            kind = "on the meta device, which holds no numbers" if value.is_meta else "sparse: give its to_dense()"
+            raise PromptError(f"{name!r} is a tensor {kind}")
         raise PromptError(
             f"{name!r} must be a prompt, or floating-point numbers (tokens, width), got {what}. Token ids are no "
             "prompt: look their embeddings up first"
         )
+    _check_range(name, array)
     stack = np.array(array, dtype=np.float32).reshape((-1, *array.shape[-2:]) if array.ndim == 3 else (1, *array.shape))
     if array.ndim == 1:
         stack = stack[:, None]
@@ -71,6 +77,16 @@ def _numbers_of(name: str, prompt: Prompt) -> Float[np.ndarray, "k d"]:
     assert isinstance(prompt, DeepPrompt)
     parts = [tensor.detach().float().cpu() for _, tensor in sorted(prompt.tensors().items())]  # (layer, k, d) each
     return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], dim=1).numpy()
+
+
+def _check_range(name: str, array: np.ndarray) -> None:
+    """Refuse numbers whose squares fp32 cannot hold: their norms would be infinite, or zero."""
+    largest = float(np.max(np.abs(array), initial=0.0, where=np.isfinite(array)))
+    if largest and not _LEAST < largest < _MOST:
+        raise PromptError(
+            f"{name!r} has numbers up to {largest:.2g}, and norms in float32 take {_LEAST:.0e} to {_MOST:.0e}: rescale "
+            "them, if they are a prompt at all"
+        )
 
 
 def _check(name: str, x: Float[np.ndarray, "k d"]) -> None:

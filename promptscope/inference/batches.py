@@ -21,7 +21,7 @@ def encode_split(
     limit: int | None = None,
     reserve: int = 0,
 ) -> EncodedSplit:
-    """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens behind the text."""
+    """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens after the text."""
     encoded = task.encode(
         model.tokenizer,
         model.family.kind,
@@ -105,7 +105,7 @@ def share_over(
     with_label: bool = True,
     padding: Side = "right",
 ) -> Shared | None:
-    """Compute once what stands in front of all *examples*: the prompt, and tokens that all of them begin with."""
+    """Compute once what comes before all *examples*: the prompt, and tokens that all of them begin with."""
     if padding == "left":  # texts begin at different positions
         return share(model, [] if prompt is None else [prompt])
     # The token before the label (before the first new token, without labels) predicts: it stays with its text.

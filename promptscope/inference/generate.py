@@ -1,4 +1,4 @@
-"""Greedy generation behind a soft prompt."""
+"""Greedy generation with a soft prompt."""
 
 from collections.abc import Sequence
 
@@ -77,7 +77,7 @@ def write(
     stop_ids: Sequence[int],
     shared: Shared | None,
 ) -> list[list[int]]:
-    """Do as `generate` says, behind what was `share`d of all rows; padding in front of a text counts as positions."""
+    """Do as `generate` says, after what was `share`d of all rows; padding before a text counts as positions."""
     texts = continue_(model, input_ids, attention_mask, [] if prompt is None else [prompt], max_new_tokens, shared)
     logits, new = texts.last, input_ids[:, :0]
     stop = torch.tensor(list(stop_ids), dtype=new.dtype, device=new.device)

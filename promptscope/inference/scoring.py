@@ -97,7 +97,7 @@ def _score_words(
     prompts: Sequence[Prompt],
     shared: Shared | None,
 ) -> Float[Tensor, "B labels"]:
-    """Read every record's text once, then each word behind it."""
+    """Read every record's text once, then each word after it."""
     mask = batch.attention_mask
     if model.family.kind == "causal":
         assert batch.label_start is not None

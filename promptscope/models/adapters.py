@@ -1,4 +1,4 @@
-"""Bridges for masked language models that TransformerLens has none for, through its own registry of architectures."""
+"""Bridges that TransformerLens has not, or has wrong, through its own registry of architectures."""
 
 from typing import Any
 
@@ -15,7 +15,10 @@ from transformer_lens.model_bridge.generalized_components import (
     UnembeddingBridge,
 )
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
+from transformer_lens.model_bridge.supported_architectures.phimoe import PhiMoEArchitectureAdapter
 from transformer_lens.model_bridge.supported_architectures.roberta import RobertaArchitectureAdapter
+
+from promptscope.models.falcon import FalconAdapter
 
 
 class MaskedAdapter(ArchitectureAdapter):
@@ -184,7 +187,9 @@ ADAPTERS: dict[str, type[ArchitectureAdapter]] = {
     "DebertaV2ForMaskedLM": DebertaV2Adapter,
     "DistilBertForMaskedLM": DistilBertAdapter,
     "ElectraForMaskedLM": ElectraAdapter,
+    "FalconForCausalLM": FalconAdapter,
     "ModernBertForMaskedLM": ModernBertAdapter,
+    "PhimoeForCausalLM": PhiMoEArchitectureAdapter,  # registered there under another spelling only
     "XLMRobertaForMaskedLM": RobertaArchitectureAdapter,
 }
 

@@ -6,6 +6,7 @@ around the softmax inside of the attention's own code.
 """
 
 from collections.abc import Callable
+from types import MethodType
 from typing import Any
 
 import torch
@@ -96,19 +97,17 @@ def make_attention_live(bridge: TransformerBridge, hf_model: PreTrainedModel) ->
         # The after-the-fact report would fire the same hook points a second time.
         attention.__dict__["_fire_post_hoc_hook"] = lambda hook, tensor, label: tensor
         original: Any = attention.original_component
-        if asks:
-            for module in original.modules():
-                module.__dict__[_BRIDGE] = attention  # a plain attribute: as a submodule it would be a cycle
-        else:
-            original.__dict__["forward"] = _inside(original.forward, attention, bridge.cfg.n_heads)
+        for module in original.modules():
+            module.__dict__[_BRIDGE] = attention  # a plain attribute: as a submodule it would be a cycle
+        if not asks:
+            # Bound to its module, so that a copied bridge calls its own hook points.
+            original.__dict__["forward"] = MethodType(_with_hooked_softmax, original)
 
 
-def _inside(run: Callable[..., Any], attention: AttentionBridge, n_heads: int) -> Callable[..., Any]:
-    def forward(*args: Any, **kwargs: Any) -> Any:
-        with _AroundSoftmax(attention, n_heads):
-            return run(*args, **kwargs)
-
-    return forward
+def _with_hooked_softmax(attention: nn.Module, *args: Any, **kwargs: Any) -> Any:
+    bridge = attention.__dict__[_BRIDGE]
+    with _AroundSoftmax(bridge, bridge.config.n_heads):
+        return type(attention).forward(attention, *args, **kwargs)
 
 
 def _ask_for_a_function(delegated: list[AttentionBridge]) -> bool:

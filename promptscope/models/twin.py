@@ -3,11 +3,13 @@
 import copy
 from typing import Any
 
+import torch
 from transformer_lens.model_bridge import TransformerBridge
 from transformer_lens.model_bridge.generalized_components.base import GeneralizedComponent
 from transformer_lens.model_bridge.sources._bridge_builder import build_bridge_from_module
 from transformers import PreTrainedModel
 
+from promptscope.errors import ModelError
 from promptscope.models.live_attention import make_attention_live
 from promptscope.models.native_norms import make_norms_native
 from promptscope.models.splitting import own_buffers, split_projections
@@ -23,15 +25,18 @@ def boot_bridge(hf_model: PreTrainedModel) -> TransformerBridge:
     """Boot the TransformerLens bridge on a weight-sharing copy of *hf_model*; freeze every parameter.
 
     Booting rewires its module tree in place, hence the copy: *hf_model* keeps its attention
-    implementation, its state dict and `save_pretrained`. GPT-NeoX is the one family whose fused
-    query/key/value weights the bridge has to copy.
+    implementation, its state dict and `save_pretrained`. Fused query/key/value weights are copied by the
+    bridge where its parts are no views of them: GPT-NeoX, BLOOM, MPT, CodeGen, Falcon.
+
+    Raises:
+        ModelError: transformer-lens cannot make a bridge of the model as its configuration says.
     """
     inner = share_weights(hf_model)
     # Not boot_transformers: with a tokenizer at hand it looks its name up on the Hub.
     inner.set_attn_implementation("eager")
     split_projections(inner)
     own_buffers(inner)
-    bridge = build_bridge_from_module(inner, type(inner).__name__, hf_config=inner.config)
+    bridge = _built(inner)
     make_attention_live(bridge, inner)
     _make_embedding_live(bridge, inner)
     make_norms_native(bridge)
@@ -39,6 +44,19 @@ def boot_bridge(hf_model: PreTrainedModel) -> TransformerBridge:
     # After booting: splitting fused projections makes new, trainable parameters.
     bridge.eval().requires_grad_(False)
     return bridge
+
+
+def _built(inner: PreTrainedModel) -> TransformerBridge:
+    name = type(inner).__name__
+    try:
+        return build_bridge_from_module(inner, name, hf_config=inner.config)
+    except torch.OutOfMemoryError:
+        raise
+    except (RuntimeError, ValueError) as error:
+        raise ModelError(
+            f"transformer-lens cannot make a bridge over this {name} ({error}): an option of its config.json is one "
+            "that its bridge for the architecture does not know"
+        ) from error
 
 
 def _make_embedding_live(bridge: TransformerBridge, inner: PreTrainedModel) -> None:

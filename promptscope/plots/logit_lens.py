@@ -1,4 +1,4 @@
-"""A quantity of the logit lens along the layers, beside its nulls."""
+"""A quantity of the logit lens along the layers, with its nulls."""
 
 import plotly.graph_objects as go
 

@@ -22,7 +22,7 @@ _CELL, _GAP_X, _GAP_Y, _PER_ROW = 46.0, 34.0, 58.0, 3
 def matrix(result: ProbeResult, rows: str, columns: str, level: float = 0.05, **select: Any) -> go.Figure:
     """Draw *rows* down by *columns* across, with one facet for each combination of the dimensions that are left.
 
-    The number stands in the cell; where the result has p-values, those below *level* are marked with an asterisk.
+    The number is in the cell; where the result has p-values, those below *level* are marked with an asterisk.
     *select* picks entries of other dimensions: `matrix(scores, "task", "other", layer=3)`.
 
     Raises:

@@ -1,4 +1,4 @@
-"""How far prompt vectors are from the nearest token, beside random vectors and the vocabulary itself."""
+"""How far prompt vectors are from the nearest token, compared with random vectors and the vocabulary itself."""
 
 import numpy as np
 import plotly.graph_objects as go

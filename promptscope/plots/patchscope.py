@@ -1,4 +1,4 @@
-"""Scores of Patchscopes descriptions over source and target layers, the prompt beside its nulls."""
+"""Scores of Patchscopes descriptions over source and target layers, the prompt with its nulls."""
 
 import numpy as np
 import plotly.graph_objects as go

@@ -20,7 +20,7 @@ def projection_figure(
     """Draw a projection of N vectors; *labels* has a row for each of them.
 
     *colour* is the column that decides colour (and symbol, where there are more labels than colours); *hover* the
-    columns that are shown for a point, by default all. The quality of the picture stands under the title.
+    columns that are shown for a point, by default all. The quality of the picture is under the title.
 
     Raises:
         ValueError: labels for another number of vectors, or a column that is not there.

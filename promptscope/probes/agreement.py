@@ -1,4 +1,4 @@
-"""Results that are set beside each other must have been measured alike."""
+"""Results that are compared must have been measured alike."""
 
 from collections.abc import Mapping
 from typing import Any

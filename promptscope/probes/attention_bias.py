@@ -68,9 +68,9 @@ class AttentionBias(Probe):
     `rho = sqrt(sum_i |z_i - (1-m_i) z0_i - m_i z_prompt_i|^2 / sum_i |z_i|^2)` over the real tokens of an input.
 
     In layer 0 it is 0 up to rounding, because queries, keys and values of the text are those of the plain model
-    (with `positions="shared"`, the default: z0 is measured with the text where it stands behind the prompt; with
+    (with `positions="shared"`, the default: z0 is measured with the text where it comes after the prompt; with
     `"own"`, learned positions alone leave a residual). Above, the difference is a finding: higher = more than a bias.
-    In `result.data` stand beside it the relative sizes of the two parts, `text_part` and `prompt_part`.
+    `result.data` also has the relative sizes of the two parts, `text_part` and `prompt_part`.
 
     >= 0, relative to z. Dimensions: prompt, layer, head. With encoder-decoders it is the encoder's self-attention.
 

@@ -79,13 +79,13 @@ class AttentionKL(Probe):
     that give nothing to such keys in one of the passes are left out; exact zeros become 1e-20. It does not grow with
     length, sees changes that cancel in the sum over queries, and sees none where the prompt merely takes its share.
 
-    `positions="own"` compares with the plain model; `"shared"` gives M's text the positions that it has behind the
+    `positions="own"` compares with the plain model; `"shared"` gives M's text the positions that it has after the
     prompt, k and up, so that a change of position alone does not count (learned positions; with rotary or relative
     positions, or in an encoder-decoder, the two agree up to rounding).
 
     Nats, >= 0, higher = attention moved more. Dimensions: prompt, layer, head. An input without text between its
     special tokens is skipped. The null is a prompt that was not trained: pass a random one of the same norm
-    beside yours, `prompts={"v2": prompt, "random": other}`, and see `result.compare("v2", "random")`.
+    as well as yours, `prompts={"v2": prompt, "random": other}`, and see `result.compare("v2", "random")`.
 
     Raises:
         ProbeError: no prompt is given, or no input has text.

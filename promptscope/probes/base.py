@@ -25,7 +25,7 @@ class Probe(ABC):
     `conditions` says for each capture whether it is taken from the `plain` pass (no prompt), from the `prompted`
     passes (one per prompt) or from `both`; one word stands for all captures. Captures that several probes share,
     and passes, are run once. `positions` says where the plain pass puts the text: `own` at 0, 1, ... (the model as
-    it is), or `shared` at k, k+1, ... (where it stands behind the prompt). `labelled` says that inputs end with the
+    it is), or `shared` at k, k+1, ... (where it comes after the prompt). `labelled` says that inputs end with the
     label, so that its loss can be captured.
 
     A probe of your own, complete; `ps.probe(model, [NormGrowth()], prompts=..., task=...)` runs it:

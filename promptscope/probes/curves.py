@@ -57,7 +57,7 @@ def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] 
 
 @checked()
 def stack_tasks(results: Mapping[str, ProbeResult]) -> ProbeResult:
-    """Return the results of several tasks as one, with the dimension `task` in front.
+    """Return the results of several tasks as one, with `task` as the first dimension.
 
     Numbers of single inputs, or without some inputs, are left out.
 

@@ -13,8 +13,8 @@ from promptscope.store import Capture, PairedCapture, View
 class JointCapture(PairedCapture):
     """A paired capture that needs, in the pass with the prompt, further hook points of the same layer.
 
-    `take` reduces each hook point of `further` when it fires; what it returns lives until `site`, which must fire
-    after them, does. Then `merge` replaces `reduce`, and `compare` gets what it returned beside the plain pass'.
+    `take` reduces each hook point of `further` when it fires; what it returns is kept until `site`, which must fire
+    after them, does. Then `merge` replaces `reduce`, and `compare` gets what it returned here and in the plain pass.
     """
 
     further: ClassVar[tuple[str, ...]]

@@ -55,7 +55,7 @@ class LabelCosine(Probe):
 
     `reference="unembedding"` (default): v_w is the token's row of W_U, the same in all layers; norms and biases between
     h and the logits are left out. `"residual"` (causal models): v_w is the residual stream of the word itself at layer
-    l, measured behind the prompt in `{prompt, last token of the input, word}`.
+    l, measured after the prompt in `{prompt, last token of the input, word}`.
 
     `non_gold="drawn"` takes one of the other words at random for each input (by *seed* and the input's id), as the
     paper does; `"mean"` averages over all of them. `centred=True` corrects for anisotropy: it subtracts the mean of the
@@ -106,7 +106,7 @@ class LabelCosine(Probe):
         made._kind = model.family.kind
         if self.reference == "residual" and made._kind != "causal":
             raise ProbeError(
-                f"reference='residual' feeds label words behind the prompt, which needs a causal model, and "
+                f"reference='residual' feeds label words after the prompt, which needs a causal model, and "
                 f"{model.name!r} is {made._kind}: use reference='unembedding'"
             )
         made._words = label_words(model, task, "the label-space cosine")
@@ -157,7 +157,7 @@ class LabelCosine(Probe):
         return result
 
     def _draw(self, id: str, gold: int) -> int:
-        """Draw a label other than *gold*: the same for an input wherever it stands among the others."""
+        """Draw a label other than *gold*: the same for an input wherever it is among the others."""
         assert self._words is not None
         other = random.Random(f"{self.seed} {id}").randrange(len(self._words.labels) - 1)
         return other + (other >= gold)

@@ -32,7 +32,7 @@ class FirstTokenNeurons(Capture):
     site: str = "mlp.hook_post"
 
     def reduce(self, x: Float[Tensor, "B T F"], layer: int, view: View) -> Float[Tensor, "B 1 F"]:
-        """Pick the position behind the prompt."""
+        """Pick the position after the prompt."""
         return view.without_prompt(x)[:, :1]
 
 
@@ -69,7 +69,7 @@ class NeuronStates(Probe):
 
     `at`: `"separator"` (default) feeds the input `{prompt, </s>}` alone and takes the state at `</s>`, so that a state
     belongs to a task and not to an input; `"prompt"` feeds the same and takes the states at the k prompt positions,
-    which only input-level prompts have (what stands at a deep prompt's positions reaches nothing); `"last"` is the mean
+    which only input-level prompts have (what is at a deep prompt's positions reaches nothing); `"last"` is the mean
     over the task's inputs of the state at their last token (for `binary`, the share of inputs that activate a neuron).
 
     `</s>` is the special token that ends every input of the task; *separator* gives another token id, for templates
@@ -126,7 +126,7 @@ class NeuronStates(Probe):
             return examples
         token = separator_of(examples) if self.separator is None else self.separator
         first = examples[0]
-        behind = first.label_start >= len(first.input_ids)  # a causal model's label stands behind its input
+        behind = first.label_start >= len(first.input_ids)  # a causal model's label comes after its input
         decoder = None if first.decoder_input_ids is None else first.decoder_input_ids[:1]
         targets = [-100]
         return [Encoded("separator", [token], ["special"], [True], targets, decoder, int(behind), False)]
@@ -184,7 +184,7 @@ def separator_of(examples: Sequence[Encoded]) -> int:
     ends = {(example.input_ids[-1], example.special[-1]) for example in examples}
     if len(ends) > 1 or not next(iter(ends))[1]:
         raise ProbeError(
-            "the inputs do not all end with the same special token, which at='separator' and at='prompt' feed behind "
+            "the inputs do not all end with the same special token, which at='separator' and at='prompt' feed after "
             "the prompt: end the template's source with {sep}, name a token, separator=tokenizer.eos_token_id, or use "
             "at='last'"
         )

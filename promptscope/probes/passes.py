@@ -313,7 +313,7 @@ def _view(batch: Batch, hook: str, slots: Mapping[str, int], model: HookedModel)
         first = torch.arange(tokens.shape[1], device=tokens.device) == 0  # the start token
         return View(slots.get("decoder", 0), tokens, ~tokens | first, answer, batch.targets)
     if model.family.kind == "causal":
-        answer = answer - 1  # the label is predicted one position before it stands
+        answer = answer - 1  # the label is predicted one position before its own
     return View(slots.get("encoder", 0), batch.attention_mask.bool(), batch.special, answer, batch.targets)
 
 

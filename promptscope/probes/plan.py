@@ -203,7 +203,7 @@ def _edit(model: HookedModel, writes: Sequence[Write]) -> Edit:
 
 
 def _shared_offset(model: HookedModel, prompt: Prompt) -> int:
-    """Position of the first text token behind the prompt; 0 where positions are relative, and it changes nothing."""
+    """Position of the first text token after the prompt; 0 where positions are relative, and it changes nothing."""
     return 0 if model.family.kind == "seq2seq" else prompt.slots(model).get("encoder", 0)
 
 

@@ -30,9 +30,9 @@ def prompt_pca(
     """Fit the vectors of all prompts together, layer by layer, and score how far they cluster by task and language.
 
     Values are coordinates, dimensions (prompt, layer, position, component); input-level prompts have one layer, -1. In
-    `result.data` stand `explained_variance` (layer, component), and for `task` and `language`, over the full vectors
+    `result.data` are `explained_variance` (layer, component), and for `task` and `language`, over the full vectors
     with Euclidean distance, the mean `silhouette_*` (layer): 1 = tight clusters, 0 = none, below 0 = nearer to others;
-    beside it `silhouette_*_null`, its mean when the labels are dealt to the prompts at random (a prompt's k vectors
+    with it `silhouette_*_null`, its mean when the labels are dealt to the prompts at random (a prompt's k vectors
     stay together), and `silhouette_*_p`, how often that is as high: `(1 + #) / (1 + n_permutations)`.
     `silhouette_*_of_prompt` (prompt, layer) is the mean over one prompt's own vectors.
 
@@ -104,14 +104,14 @@ def prompt_pca(
 
 def _vectors(prompts: Mapping[str, Prompt], role: Role, part: str) -> tuple[np.ndarray, Sequence[int]]:
     if len(prompts) < 2:
-        raise ProbeError(f"a PCA of prompts sets several beside each other, got {list(prompts)}")
+        raise ProbeError(f"a PCA of prompts compares several, at least two, got {list(prompts)}")
     unbound = [name for name, prompt in prompts.items() if not prompt.is_bound]
     if unbound:
         raise ProbeError(f"prompt {unbound[0]!r} has no numbers yet: bind it to a model, load or train it first")
     for what, read in _MUST_AGREE.items():
         found = {name: read(prompt) for name, prompt in prompts.items()}
         if len(set(found.values())) > 1:
-            raise ProbeError(f"prompts of different {what} cannot be set beside each other: {found}")
+            raise ProbeError(f"prompts of different {what} cannot be compared: {found}")
     arrays = [_of_one(prompt, role, part) for prompt in prompts.values()]
     if len({array.shape for array in arrays}) > 1:
         raise ProbeError(f"prompts of different layers or widths: {[array.shape for array in arrays]} (layer, k, d)")

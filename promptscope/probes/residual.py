@@ -22,7 +22,7 @@ class ResidualAt(Capture):
 
     @property
     def reach(self) -> int | None:
-        """A position counted from the start needs nothing behind it."""
+        """A position counted from the start needs nothing after it."""
         return self.at + 1 if isinstance(self.at, int) and self.at >= 0 else None
 
     def reduce(self, x: Float[Tensor, "B T d_model"], layer: int, view: View) -> Float[Tensor, "B d_model"]:

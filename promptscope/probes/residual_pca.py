@@ -32,9 +32,9 @@ class ResidualPCA(Probe):
     text position counted from 0 (negative: from the end); inputs that are shorter are skipped and counted.
 
     Values are coordinates, dimensions (prompt, layer, example, component), where the first "prompt" is `plain`. In
-    `result.data` stand `explained_variance` (layer, component) and `silhouette` (prompt, layer): how far the prompt's
+    `result.data` are `explained_variance` (layer, component) and `silhouette` (prompt, layer): how far the prompt's
     vectors and the plain ones lie apart in the full space (1 = two tight clusters, 0 = one; of at most 1,000 vectors).
-    A random prompt beside the trained one says how much of that any prompt does.
+    Probe a random prompt as well: it says how much of that any prompt does.
 
     Raises:
         ProbeError: no prompt, a prompt that is called `plain`, or fewer inputs than components.

@@ -55,7 +55,7 @@ class Transplant(Write):
 
     @abstractmethod
     def take(self, x: Tensor, layer: int, view: View) -> Tensor:
-        """Reduce the activation of the other run to what `put` needs; lives for one batch."""
+        """Reduce the activation of the other run to what `put` needs; it is kept for one batch."""
 
     @abstractmethod
     def put(self, x: Tensor, taken: Tensor, layer: int, view: View) -> Tensor:

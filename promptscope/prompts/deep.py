@@ -21,7 +21,7 @@ from promptscope.prompts.soft import SoftPrompt
 
 
 class DeepPrompt(Prompt):
-    """Trainable keys and values at k positions in front of the text, in each chosen layer.
+    """Trainable keys and values at k positions before the text, in each chosen layer.
 
     *Untied*: separate keys and values, 2 x k x L x d_kv parameters (Li & Liang 2021; Liu et al. 2022). *Tied*: one
     vector per position and layer serves as key and as value, k x L x d_kv parameters (the multilingual-GPT paper,
@@ -63,7 +63,7 @@ class DeepPrompt(Prompt):
         self.parts = None if parts is None else tuple(parts)
         self.numbers = nn.ParameterDict()  # "<part>_keys"/"<part>_values", tied: "<part>_both"; [layer, k, d_kv]
         self.networks = nn.ModuleDict()  # one for each of `numbers` of a reparameterised prompt
-        # Keys imported from PEFT stay as they stand in a cache: turned back and forth they would lose their last bits,
+        # Keys imported from PEFT stay as they are in a cache: turned back and forth they would lose their last bits,
         # and 30 layers make a difference of 5e-4 of that.
         self.keys_after_rotary = False
 
@@ -146,7 +146,7 @@ class DeepPrompt(Prompt):
                 self.networks[name] = self.reparameterisation.network(self.length, number.shape[-1])
 
     def place(self, model: HookedModel) -> Placement:
-        """Put keys and values in front of the text, in the chosen layers of the chosen attentions."""
+        """Put keys and values before the text, in the chosen layers of the chosen attentions."""
         self.bind(model)
         heads = (model.shape.n_kv_heads, model.shape.d_head)
         parts = {}

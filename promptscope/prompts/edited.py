@@ -15,7 +15,7 @@ from promptscope.prompts.prompt import Prompt
 class EditedPrompt(Prompt):
     """A prompt with some of its *tokens* edited: `ps.interventions.zero`, `mean`, `remove`, `cut` and `mix` make it.
 
-    What it puts in front of a text is the edited placement of the whole prompt (`ps.interventions.edits`).
+    What it puts before a text is the edited placement of the whole prompt (`ps.interventions.edits`).
     """
 
     def __init__(self, prompt: Prompt, how: str, tokens: Sequence[int], other: Prompt | None = None) -> None:
@@ -46,7 +46,7 @@ class EditedPrompt(Prompt):
         return {"how": self.how, "tokens": list(self.tokens), **made_of}
 
     def place(self, model: HookedModel) -> Placement:
-        """Edit what the whole prompt puts in front of the text."""
+        """Edit what the whole prompt puts before the text."""
         self.bind(model)
         placement = self.prompt.place(model)
         gone = [position in self.tokens for position in range(placement.length)]

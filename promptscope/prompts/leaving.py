@@ -42,7 +42,7 @@ def past_key_values(placement: Placement, model: HookedModel, batch: Any, copies
     ids, mask = _ids_and_mask(batch)
     if model.family.kind != "causal":
         raise PromptError(
-            f"past_key_values in front of a text exist for causal models, and {model.name!r} is a {model.family.kind} "
+            f"past_key_values before a text exist for causal models, and {model.name!r} is a {model.family.kind} "
             "model, whose cache holds nothing that a text attends to: use prompt.inputs_embeds (input-level prompts), "
             "or model.logits and ps.generate"
         )

@@ -2,10 +2,10 @@
 
 An adapter is `adapter_config.json` and one tensor, `prompt_embeddings`:
 
-- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors in front of the text. Of P-tuning's encoder PEFT itself stores
+- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors before the text. Of P-tuning's encoder PEFT itself stores
   only the output; its weights are read where somebody has added them, see `peft_encoder`. Encoder-decoders store
   `[2k, d_model]`, of which PEFT uses the first k.
-- PREFIX_TUNING: `[k, L x 2 x d_kv]`, layer by layer, key then value, heads inside; the keys as they stand in a cache,
+- PREFIX_TUNING: `[k, L x 2 x d_kv]`, layer by layer, key then value, heads inside; the keys as they are in a cache,
   that is after the rotary embedding.
 """
 

@@ -25,10 +25,10 @@ P = TypeVar("P", bound="Prompt")
 
 
 class Prompt(nn.Module, ABC):
-    """Trainable vectors at k positions in front of the text.
+    """Trainable vectors at k positions before the text.
 
     A prompt is made without a model and gets its parameters when it meets one: `prompt.bind(model)`; training,
-    `model.logits` and `ps.probe` bind by themselves. `place(model)` says what it puts in front of a text;
+    `model.logits` and `ps.probe` bind by themselves. `place(model)` says what it puts before a text;
     `hooks(model)` is what that does, on every family, `prefix(model)` the same as keys and values, on causal models.
 
     >>> import promptscope as ps
@@ -202,13 +202,13 @@ class Prompt(nn.Module, ABC):
 
     @abstractmethod
     def place(self, model: HookedModel) -> Placement:
-        """Bind the prompt to *model* and return what it puts in front of a text, with gradient.
+        """Bind the prompt to *model* and return what it puts before a text, with gradient.
 
         This is all that a kind of prompt has to say: hooks, prefix cache and packed pass read it.
         """
 
     def slots(self, model: HookedModel) -> dict[str, int]:
-        """Return how many positions the prompt takes in front of each stream (`encoder`, `decoder`)."""
+        """Return how many positions the prompt takes before each stream (`encoder`, `decoder`)."""
         return self.place(model).slots(model)
 
     def hooks(self, model: HookedModel) -> list[Hook]:
@@ -216,7 +216,7 @@ class Prompt(nn.Module, ABC):
         return hooks_of(self.place(model), model)
 
     def prefix(self, model: HookedModel) -> Prefix:
-        """Return the prompt as keys and values in front of every layer (causal models)."""
+        """Return the prompt as keys and values in every layer (causal models)."""
         return prefix_of(self.place(model), model)
 
     def inputs_embeds(
@@ -243,7 +243,7 @@ class Prompt(nn.Module, ABC):
         return inputs_embeds(self.place(model), model, ids, mask)
 
     def past_key_values(self, model: HookedModel, batch: Any, copies: int = 1) -> dict[str, Any]:
-        """Return a prompt of any kind as a cache in front of the text: `hf_model.generate(**...)`, `hf_model(**...)`.
+        """Return a prompt of any kind as a cache before the text: `hf_model.generate(**...)`, `hf_model(**...)`.
 
         `past_key_values` (a `DynamicCache` of k positions; one call uses it up), `input_ids [B, n]` padded on the left,
         `attention_mask [B, k + n]`, `position_ids [B, n]`. *batch* is what a tokenizer returns, padded on either side,

@@ -1,4 +1,4 @@
-"""Input-level prompts: k trainable embeddings in front of the text (prompt tuning, "v1")."""
+"""Input-level prompts: k trainable embeddings before the text (prompt tuning, "v1")."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from promptscope.prompts.reparameterisation import Reparameterisation, draw_weig
 
 
 class SoftPrompt(Prompt):
-    """k trainable embeddings `P [k, d_model]` in front of the text; k x d parameters (Lester et al. 2021).
+    """k trainable embeddings `P [k, d_model]` before the text; k x d parameters (Lester et al. 2021).
 
-    On encoder-decoders they stand in front of the encoder's text. Position and type embeddings, where the model
+    On encoder-decoders they come before the encoder's text. Position and type embeddings, where the model
     adds some, are added to the prompt as to any token.
 
     >>> prompt = SoftPrompt(length=20, init="uniform", seed=0)
@@ -61,7 +61,7 @@ class SoftPrompt(Prompt):
         return {"embedding": self.vectors()}
 
     def place(self, model: HookedModel) -> Placement:
-        """Put the k embeddings in front of the (encoder's) text."""
+        """Put the k embeddings before the (encoder's) text."""
         self.bind(model)
         return Placement(self.length, self.vectors())
 

@@ -1,4 +1,4 @@
-"""Readings: a prompt put into words, with a null beside every word."""
+"""Readings: a prompt put into words, with a null for every word."""
 
 from promptscope.readings.comparison import compare_with_nulls
 from promptscope.readings.describe import DescribePrompt

@@ -1,4 +1,4 @@
-"""A reading's numbers beside what its nulls give for them."""
+"""A reading's numbers compared with what its nulls give for them."""
 
 from collections.abc import Mapping
 

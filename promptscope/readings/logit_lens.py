@@ -61,7 +61,7 @@ class LogitLens:
         return tuple(map(str, self.data.data_vars))
 
     def against_null(self) -> pd.DataFrame:
-        """Return each quantity's mean over positions, layer by layer, beside the nulls'; see `compare_with_nulls`.
+        """Return each quantity's mean over positions, by layer, and the same of the nulls; see `compare_with_nulls`.
 
         p-values are one-sided: lower entropy, lower KL, more mass on the labels than random prompts. They are not
         corrected for the number of layers.

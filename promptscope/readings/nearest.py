@@ -52,7 +52,7 @@ class NearestTokens:
         return rows.reset_index()
 
     def against_null(self) -> pd.DataFrame:
-        """Return mean distance and percentile of the nearest token (and the label rate) beside the nulls'.
+        """Return mean distance and percentile of the nearest token (and the label rate) and the same of the nulls.
 
         Nearer than random is the finding; the norm is that of the random prompts by construction, so it has no p.
         """

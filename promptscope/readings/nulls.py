@@ -19,7 +19,7 @@ Kind = Literal["prompt", "random", "untrained", "wayward"]
 @checked(random=0, seed=0)
 @dataclass(frozen=True)
 class Nulls:
-    """The prompts that every reading reads beside the prompt itself.
+    """The prompts that every reading reads besides the prompt itself.
 
     - `random`: how many draws of `random_like(prompt)`: the same norms, random directions. A p-value over R draws
       cannot be less than 1/(R + 1).

@@ -52,7 +52,7 @@ class Patchscope:
         return tuple(map(str, self.data.data_vars))
 
     def against_null(self) -> pd.DataFrame:
-        """Return each score's mean over the grid and its best cell, beside the same of the nulls.
+        """Return each score's mean over the grid and its best cell, compared with the same of the nulls.
 
         The best of many cells is high for a random prompt as well, so it is compared with the *best* of each null's
         grid. `unpatched` is the score of bare placeholders. No interval: the cells of a grid are not independent.
@@ -81,7 +81,7 @@ class Patchscope:
         return self.texts if scores is None else self.texts.merge(scores, on=["of", "source", "target"])
 
     def plot(self, score: str | None = None) -> go.Figure:
-        """Draw the grid of a score, source by target layers: the prompt beside the mean of each kind of null."""
+        """Draw the grid of a score, source by target layers: the prompt compared with the mean of each kind of null."""
         from promptscope.plots.patchscope import patchscope_figure
 
         return patchscope_figure(self, score)
@@ -120,10 +120,10 @@ def read_patchscope(
         scores: name -> function of a description, such as `class_rate(words)` or `word_f1(reference)`.
         describe: the text; by default three demonstrations and ` x` for each prompt token.
         source_layers, target_layers: from -1 (what enters layer 0) on; by default about six of each, evenly. Targets
-            end before the last layer, behind which nothing is read from the placeholders.
+            end before the last layer, after which nothing is read from the placeholders.
         positions: the prompt tokens to read together, all by default; `[2]` reads token 2 alone. Token 0 stands at the
             first position, which many models use as an attention sink: after the first layers its residual is large
-            (SmolLM2-135M: 24,000 beside 200) and the same for every prompt, so that it says nothing of its own.
+            (SmolLM2-135M: 24,000 compared with 200) and the same for every prompt, so that it says nothing of its own.
         entry: `"embeddings"`, where the prompt was trained; `"first_layer"` runs the prompt from the output of layer 0,
             as the code of InSPEcT does, and needs source layers from 0 on.
         max_new_tokens: longest description.

@@ -77,8 +77,8 @@ def patch(vectors: Float[Tensor, "B k d"], layer: int, start: int, rows: Tensor 
     """Return the hook that writes *vectors* over positions start, start + 1, ... of the residual after *layer*.
 
     *rows* are the rows of the batch to write to, one for each of the vectors' first dimension; by default all, and a
-    first dimension of one serves them all. A later decoding step, behind a cache, is left alone: what was written is
-    in the cache.
+    first dimension of one serves them all. A later decoding step, which reads a cache, is left alone: what was written
+    is in the cache.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

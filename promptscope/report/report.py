@@ -23,7 +23,7 @@ from promptscope.report.table import Table, make_table
 
 @dataclass
 class Section:
-    """A heading and what stands under it, in order: (kind, content) pairs that the template knows."""
+    """A heading and what is under it, in order: (kind, content) pairs that the template knows."""
 
     title: str
     parts: list[tuple[str, Any]] = field(default_factory=list)
@@ -38,7 +38,7 @@ class Report:
     """A page: title, lead, key numbers, then sections of text, tables and figures; last, what it was made from.
 
     Everything is text until the page is written, where it is escaped; figures are Plotly's. The page needs no
-    network: plotly.js stands in it once.
+    network: plotly.js is in it once.
 
     >>> page = Report("Capitals", "What a prompt changes.")
     >>> page.section("Scores").text("Higher is better.").table(pd.DataFrame({"prompt": ["v2"], "accuracy": [0.91]}))
@@ -66,7 +66,7 @@ class Report:
 
     @checked()
     def section(self, title: str) -> Report:
-        """Start a section; what is added next stands in it."""
+        """Start a section; what is added next is part of it."""
         self.sections.append(Section(title))
         return self
 

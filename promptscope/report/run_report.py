@@ -24,7 +24,7 @@ def run_report(
     split: str | None = "test",
     limit: int | None = None,
 ) -> Report:
-    """Make a page about runs: settings, learning curves, scores beside the frozen model's, prompt norms.
+    """Make a page about runs: settings, learning curves, scores compared with the frozen model's, prompt norms.
 
     *split* None leaves the scores out; a run whose model or task is not there any more is named in the text.
 

@@ -17,7 +17,7 @@ from promptscope.checks import checked
 
 @dataclass(frozen=True)
 class Alignment:
-    """How often assignment and vote agree, beside what chance gives."""
+    """How often assignment and vote agree, compared with what chance gives."""
 
     observed: float
     """Share of tokens where they agree, in [0, 1]; higher = more aligned (the paper's Table 13)."""

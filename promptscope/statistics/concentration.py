@@ -10,7 +10,7 @@ from promptscope.checks import checked
 
 @dataclass(frozen=True)
 class Concentration:
-    """How concentrated importance is on one model per token, beside what chance gives."""
+    """How concentrated importance is on one model per token, compared with what chance gives."""
 
     observed: float
     """Mean over prompts of `importance_concentration`, in [1/M, 1]; 1 = every token matters to one model."""

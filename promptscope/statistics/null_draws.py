@@ -1,4 +1,4 @@
-"""A number beside what random draws give for it."""
+"""A number compared with what random draws give for it."""
 
 import numpy as np
 from jaxtyping import Float

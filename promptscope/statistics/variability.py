@@ -1,4 +1,4 @@
-"""How much a head's attention depends on what the input says rather than where the token stands."""
+"""How much a head's attention depends on what the input says rather than where the token is."""
 
 import numpy as np
 from jaxtyping import Bool, Float

@@ -34,7 +34,7 @@ class Capture(ABC):
     def reach(self) -> int | None:
         """How many leading tokens of an input the capture reads; None: all.
 
-        Causal models do not run what lies behind, if no other capture of the pass reads it.
+        Causal models do not run what comes after, if no other capture of the pass reads it.
         """
         return None
 
@@ -54,7 +54,7 @@ class Capture(ABC):
 class PairedCapture(Capture):
     """A capture that needs the pass with and the pass without the prompt at the same time.
 
-    `reduce` runs in both passes and what it returns lives for one batch only (for all layers at once, in the
+    `reduce` runs in both passes and what it returns is kept for one batch only (for all layers at once, in the
     pass without the prompt); `compare` makes of the two what is kept.
     """
 

@@ -179,5 +179,5 @@ def _check_literals(template: Template, specials: Specials) -> None:
             raise TaskError(
                 f"The template writes the special token {max(spelt, key=len)!r} as plain text, which is read as "
                 "plain text. Write {bos}, {sep}, {mask} or {eos}, with Template(..., specials={...}) to say "
-                "which token it stands for."
+                "which token is meant."
             )

@@ -1,4 +1,4 @@
-"""Templates: where the text, the special tokens and the label of a record stand."""
+"""Templates: where the text, the special tokens and the label of a record are."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -28,7 +28,7 @@ class Template:
 
     Placeholders: `{name}` is a field of the record; `{bos} {sep} {mask} {eos}` are the tokenizer's own
     special tokens (see `promptscope.tasks.specials`), `{token:<|im_start|>}` the special token of that spelling;
-    `{label}` stands once, in the target. `{{` is a brace.
+    `{label}` occurs once, in the target. `{{` is a brace.
 
     * causal: source and target are tokenised apart and concatenated; loss on label and end token;
     * masked: the source holds `{mask}`, the target is `{label}`;
@@ -38,10 +38,10 @@ class Template:
     other words belong at the end of the source, because a loss is taken on label and end tokens only.
     `specials` overrides special tokens by name with a string, which may be several tokens or none.
     `mask_attended=False` (masked models only) hides {mask} from attention: it reads the text and the prompt, and no
-    token reads it, not even itself. So *token splitting* (S2) ran, whose [MASK] stands in a pad slot behind the text;
+    token reads it, not even itself. So *token splitting* (S2) ran, whose [MASK] is in a pad slot after the text;
     its text does not say so. By default {mask} is a token like any other.
     `chat=True` (causal models): the source is what the user says, the label what the assistant answers, and the
-    tokenizer's own chat template writes what stands around them; `{eos}` is the end of the assistant's turn.
+    tokenizer's own chat template writes what is around them; `{eos}` is the end of the assistant's turn.
 
     Raises TaskError for unknown placeholders, a missing or repeated `{label}`, or words in the target.
 

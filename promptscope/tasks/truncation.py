@@ -48,7 +48,7 @@ def _shorten(
     if not times:
         raise TaskError(
             f"Record {id!r} does not fit: with no text left, the template's own words and special tokens are "
-            f"{len(row)} tokens and max_length leaves {max(limit, 0)} for them beside the label. Raise "
+            f"{len(row)} tokens and max_length leaves {max(limit, 0)} for them and the label. Raise "
             "max_length, or shorten the template or the label."
         )
     left = {name: row.segments.count(name) for name in times}
@@ -59,7 +59,7 @@ def _shorten(
     new = dict(value)
     for name, kept in left.items():
         if kept < counts[name]:
-            # a field that stands several times loses its share at each place
+            # a field that occurs several times loses its share at each place
             new[name] = _cut(value[name], row, name, math.ceil((counts[name] - kept) / times[name]))
     return new
 

@@ -28,8 +28,15 @@ def read_rows(path: Path) -> list[Row]:
         RunError: the file is missing or damaged.
     """
     try:
-        with open(path, newline="", encoding="utf-8") as file:
-            rows = list(csv.DictReader(file))
+        text = path.read_text(encoding="utf-8")
+        reader = csv.DictReader(text.splitlines())
+        rows = list(reader)
+        missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ValueError(f"it has no columns {', '.join(missing)}")
+        # Of a number that is cut the first digits are a number too: only the end of the line tells.
+        if not text.endswith("\n") or any(None in row or None in row.values() for row in rows):
+            raise ValueError("a line is cut, or has too many cells")
         return [{name: _number(name, value) for name, value in row.items()} for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{str(path)!r} cannot be read ({error}): delete the run's folder and train again") from error

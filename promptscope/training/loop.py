@@ -31,7 +31,7 @@ class Loop:
     """One run in its folder. What changes from step to step is what the checkpoint carries, and nothing else.
 
     A step has two halves, so that the gradients of several runs can be computed together between them: `prepare`
-    gives the records, `update` takes the loss, when the gradient stands in the prompt.
+    gives the records, `update` takes the loss, when the prompt has its gradient.
     """
 
     def __init__(

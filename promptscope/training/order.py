@@ -1,4 +1,4 @@
-"""Which records stand in which batch: a pure function of seed and step, so that a run can go on anywhere."""
+"""Which records are in which batch: a pure function of seed and step, so that a run can go on anywhere."""
 
 import torch
 

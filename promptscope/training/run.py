@@ -86,8 +86,17 @@ class Run:
         `step` (counted from 1), `epoch`, `loss` (nats per target token, before the update), `learning_rate`,
         `grad_norm` (L2, before clipping), `prompt_norm` (mean L2 norm of the prompt's vectors, after the update),
         `seconds` since the start, and `validation_*`.
+
+        Raises:
+            RunError: the file is missing, cut or damaged.
         """
-        return pd.DataFrame(read_rows(self.folder / "history.csv"))
+        rows = read_rows(self.folder / "history.csv")
+        if len(rows) != self.result["steps"]:
+            raise RunError(
+                f"history.csv in {str(self.folder)!r} has {len(rows)} lines of {self.result['steps']} steps: it is "
+                "damaged. Delete the run's folder and train again"
+            )
+        return pd.DataFrame(rows)
 
     @property
     def prompt(self) -> Prompt:

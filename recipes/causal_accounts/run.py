@@ -31,6 +31,7 @@ def main() -> int:
     parser = recipe_parser(__doc__, PRESETS)
     parser.add_argument("--model", default="embedded-causal", help="name or folder; default: embedded-causal")
     parser.add_argument("--so-far", action="store_true", help="measure nothing; write what is finished")
+    parser.add_argument("--note", default="", help="what a reader must know of the model; it goes on the page")
     arguments = parser.parse_args()
     study = chosen_settings(arguments, PRESETS)
     out: Path = arguments.out
@@ -49,7 +50,7 @@ def main() -> int:
         for name, table in tables.items():
             results.table(name, table)
         done = {"model": Path(arguments.model).name, "finished": len(finished), "planned": len(cells(study))}
-        results.finish(done | {"cost": cost(out)})
+        results.finish(done | {"note": arguments.note, "cost": cost(out)})
         text = findings_page(out)
         write_text(out / "findings.md", text)
         print(text)

@@ -56,7 +56,7 @@ _FACTS = ("continent_en", "capital_en", "currency_en")
 
 PRESETS = {
     "smoke": Study(("continent_en", "capital_en"), seeds=1, length=3, steps=3, limit=6, few=4, layers=3, n_random=1),
-    "embedded": Study(_FACTS, steps=150, train_batch=16, limit=32, few=16, layers=6, shots=4, exact=True),
+    "embedded": Study(_FACTS, steps=80, limit=32, few=12, layers=5, shots=4, exact=True),
     "small": Study(_WORDS, steps=40, limit=16, few=6),
     "full": Study(_WORDS, length=20, steps=300, train_batch=16, limit=64, few=32, layers=8, n_random=3, exact=True),
 }

@@ -29,7 +29,16 @@ by hand. Prompts of {length} tokens, {steps} training steps of {train_batch} rec
 (embeddings) and v2 (keys and values). Accounts over {limit} inputs ({few} where many variants are run), heads ranked by
 {how}.
 
-**{finished} of {planned} prompts are measured here**{cut}.
+**{finished} of {planned} prompts are measured here**{cut}.{note}
+"""
+
+LIMITS = """## What this does not show
+
+- One model. Accounts of one task share their inputs, so that seeds are repetitions of training and not of the inputs.
+- Means over seeds have their range in brackets, no interval; intervals (95 %) in the verdicts are each prompt's, over
+  inputs, not corrected for how many prompts, layers and heads are looked at.
+- The hypergeometric null takes all heads for equally likely; heads that matter for any prompt overlap beyond it. Hence
+  the pairs on two tasks.
 """
 
 
@@ -41,7 +50,8 @@ def findings_page(folder: Path) -> str:
     head = HEAD.format(
         **settings | {"tasks": _listed(settings["tasks"])}, model=about["model"], preset=folder.name,
         how="exact patching" if settings["exact"] else "attribution patching (first order)", finished=finished,
-        planned=planned, cut="" if finished == planned else ": the rest was not run, and the intervals are wide",
+        planned=planned, note=f" {about['note']}" if about.get("note") else "",
+        cut="" if finished == planned else ": the rest was not run, so that nothing here is general",
     )  # fmt: skip
     sections = [
         ("What the prompts buy", said_of_effects(tables["effects"])),
@@ -55,7 +65,7 @@ def findings_page(folder: Path) -> str:
         parts.append(f"## {title}\n\n" + "\n".join(f"- {sentence}" for sentence in sentences) + "\n")
         if table is not None:
             parts.append(markdown(table))
-    return "\n".join(parts)
+    return "\n".join([*parts, LIMITS])
 
 
 Said = tuple[list[str], pd.DataFrame | None]
@@ -121,7 +131,7 @@ def said_of_heads(overlaps: pd.DataFrame, effects: pd.DataFrame) -> Said:
         one, two, p = same_task_test(chosen)
         chance = float(chosen["expected"].mean())
         more = int((same["p_value"] < 0.05).sum())
-        rows.append((what, len(same), one, two, chance, p))
+        rows.append((what, len(same), one, two, chance, f"{p:.2g}" if np.isfinite(p) else "–"))
         first = "the same heads, more than chance" if more > len(same) / 2 else "no more of the same heads than chance"
         if not np.isfinite(p):
             second = "whether that is the task's doing cannot be told"

@@ -17,7 +17,10 @@ FAILED = ("run", "error", "reason")
 
 @dataclass(frozen=True)
 class Planned:
-    """One run: which variant of a prompt (the run's *group* says of which comparison) on which task."""
+    """One run: which variant of a prompt (the run's *group* says of which comparison) on which task.
+
+    *of*: what tells it from the same run made from another trained prompt; empty where it is made from none.
+    """
 
     group: str
     variant: str
@@ -27,11 +30,19 @@ class Planned:
     prompt: ps.Prompt
     data: ps.Task
     config: ps.TrainConfig
+    of: str = ""
 
     @property
     def name(self) -> str:
         """Return the name of the run's folder."""
-        words = (self.group, self.variant, self.task.replace("/", "-"), f"{self.rate:g}", str(self.seed))
+        words: tuple[str, ...] = (
+            self.group,
+            self.variant,
+            self.task.replace("/", "-"),
+            f"{self.rate:g}",
+            str(self.seed),
+        )
+        words += (self.of,) if self.of else ()
         return "_".join(words).replace(" ", "-").replace("*", "x")
 
 

@@ -73,14 +73,19 @@ class Results:
         page = ps.Report(title, lead).section("Published and computed")
         page.table(self.summary(), "Cells of the published tables.")
         for name, caption in captions.items():
-            if name in self.tables or name in self.figures:
+            filled = name in self.tables and len(self.tables[name])
+            if filled or name in self.figures:
                 page.section(name.replace("_", " ").capitalize()).text(caption)
             if name in self.figures:
                 page.figure(self.figures[name])
-            if name in self.tables:
+            if filled:
                 page.table(self.tables[name])
         for table, frame in self.comparisons.items():
-            page.section(f"Table {table}").table(frame[COLUMNS])
+            page.section(f"Table {table}")
+            if frame["computed"].notna().any():
+                page.table(frame[COLUMNS])
+            else:
+                page.text("Nothing of it was computed here; the printed numbers are in the CSV file.")
         return page.provenance({"recipe": {"name": self.recipe}, "settings": self.settings})
 
     def finish(self, notes: Mapping[str, Any] | None = None) -> None:

@@ -37,8 +37,23 @@ def started_at_the_norm(settings: Settings, planned: Sequence[Planned], runs: Ma
         for rate in (one.rate, float(f"{one.rate * max(ratio, 1.0):.2g}")):
             config = train_config(settings, rate, one.seed)
             prompt = ps.SoftPrompt(1, start, one.seed)
-            made.append(replace(one, group="control", variant=STARTED, rate=rate, prompt=prompt, config=config))
+            # Named after the prompt it starts from: where that was trained anew, this is another run.
+            of = ept.content_hash()[:8]
+            made.append(replace(one, group="control", variant=STARTED, rate=rate, prompt=prompt, config=config, of=of))
     return list({one.name: one for one in made}.values())  # one rate where the norms are the same
+
+
+def by_kind_of_rate(control: pd.DataFrame, common: float) -> pd.DataFrame:
+    """Return the scores of `started_at_the_norm` with two rates: *common*, and infinity for those scaled with the norm.
+
+    The scaled rate is another one for each seed, so that a choice between rates would be one between seeds. A seed
+    whose norm asks for no other rate has the common one as both.
+    """
+    scaled = control["rate"] != common
+    key = ["variant", "task", "seed"]
+    has = control[scaled].set_index(key).index
+    alone = control[~scaled & ~control.set_index(key).index.isin(has)]
+    return pd.concat([control[~scaled], control[scaled].assign(rate=np.inf), alone.assign(rate=np.inf)])
 
 
 def swap_table(

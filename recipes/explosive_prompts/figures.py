@@ -38,7 +38,7 @@ def _heat(z: np.ndarray, x: list[str], y: list[str], title: str, about: str, sig
         zmin=-1 if signed else 0, zmax=1 if signed else max(1.0, float(np.nanmax(z))),
         texttemplate="%{z:.2f}", xgap=1, ygap=1,
     )  # fmt: skip
-    figure.update_xaxes(type="category", tickangle=30)
+    figure.update_xaxes(type="category", tickangle=30 if max(map(len, x)) > 3 else 0)
     figure.update_yaxes(type="category", autorange="reversed")
     return figure
 

@@ -8,7 +8,7 @@ import pandas as pd
 from recipes.common import Finding, Number, judge, over_tasks
 from recipes.common.grids import at_own_best_rate, paired
 from recipes.common.verdicts import mean_with_interval
-from recipes.explosive_prompts.control import STARTED, SWAPS
+from recipes.explosive_prompts.control import STARTED, SWAPS, by_kind_of_rate
 from recipes.explosive_prompts.methods import PLAIN, TOKENS
 
 MARGIN = 0.02
@@ -20,7 +20,8 @@ def findings(scores: pd.DataFrame, swaps: pd.DataFrame, steps: pd.DataFrame) -> 
     main = scores[scores["group"] == "main"]
     rates = scores[scores["group"].isin(["main", "rates"])]
     best = at_own_best_rate(rates)
-    control = at_own_best_rate(scores[scores["group"] == "control"])
+    common = float(main["rate"].iloc[0])
+    control = at_own_best_rate(by_kind_of_rate(scores[scores["group"] == "control"], common))
     both = pd.concat([best, control])
     claims: list[tuple[str, str, str, Callable[[str], Sequence[float]]]] = [
         (

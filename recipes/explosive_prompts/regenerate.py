@@ -74,7 +74,8 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     results.table("claims", claim_summary(found_claims))
     page = results.report(TITLE, LEAD, CAPTIONS)
     for verdict, n in tally(found_claims).items():
-        page.number(verdict, str(n), "claims by task and over tasks")
+        if n or verdict not in ("not measured", "matched"):
+            page.number(verdict, str(n), "claims by task and over tasks")
     page.write(out / "report.html")
     results.finish(
         {"model": {"name": model.name, "embedding_hash": model.embedding_hash}, "runs": len(runs)} | cost(out)
@@ -145,10 +146,10 @@ def _measures(
     limit = settings.scored or None
     norms = norm_table(planned, runs)
     results.table("norms", norms)
-    title = "norm along training (Figures 2, 11)"
+    title = "Norm along training (Figures 2, 11)"
     results.figure(
         "figure_2",
-        curve_figure(norms, "step", "norm", "method", title.capitalize(), "L2 norm, mean over seeds", False, True),
+        curve_figure(norms, "step", "norm", "method", title, "L2 norm, mean over seeds", False, True),
     )
     results.figure(
         "figure_2_score",

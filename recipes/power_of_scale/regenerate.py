@@ -68,7 +68,8 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
     results.table("claims", claim_summary(claims))
     page = results.report(TITLE, LEAD, CAPTIONS)
     for verdict, n in tally(claims).items():
-        page.number(verdict, str(n), "claims by task and over tasks")
+        if n or verdict not in ("not measured", "matched"):
+            page.number(verdict, str(n), "claims by task and over tasks")
     page.write(out / "report.html")
     results.finish({"model": about, "runs": len(scores)} | cost(out))
     print(results.tables["claims"].drop(columns="meaning").to_string(index=False))

@@ -1,13 +1,20 @@
 """The whole account, on every kind of model; bad input is named, not drawn."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pytest
 
 import promptscope as ps
 from promptscope.account import PARTS, Settings, account_page, compare
 from promptscope.account.figures import figures_of
+from promptscope.account.page import _rounded
+from promptscope.account.parts.routes import routes_part
+from promptscope.account.subject import Subject
+from promptscope.causal.effect import PromptEffect
+from promptscope.causal.inputs import Answers, make_inputs
 from promptscope.errors import ProbeError, PromptError
 
 SETTINGS = Settings(limit=8, few=8, layers=2, n_random=1, shots=2, batch_size=8)
@@ -43,6 +50,15 @@ def _numbers(trace):
     return trace.z if trace.type == "heatmap" else trace.x if trace.mode == "markers" else trace.y
 
 
+def test_numbers_on_the_page_are_no_finer_than_they_are():
+    table = pd.DataFrame({"a": [-1.234, 0.004], "a_low": [-2.0, 0.0], "a_high": [1.0, 1.0],
+                          "p_value": [0.000999, float("nan")], "n": [3, 4], "gain": [float("nan"), -0.5]})  # fmt: skip
+    shown = _rounded(table)
+    assert shown["a"].tolist() == ["−1.23 (−2.00 to 1.00)", "0.004 (0.00 to 1.00)"]
+    assert shown["p value"].tolist() == ["< 0.001", ""]
+    assert shown["n"].tolist() == [3, 4] and shown["gain"].tolist() == ["", "−0.50"]
+
+
 def test_several_runs_side_by_side(deep, prompts):
     model, task, prompt, _ = prompts
     other = ps.explain(model, prompt, task, name="soft", parts=["answers", "routes"], settings=SETTINGS)
@@ -68,6 +84,20 @@ def test_a_task_without_labels_says_which_parts_do_not_run(prompts):
     assert account["neurons"].is_empty and "no labels" in account["neurons"].omitted[0]
     assert "logit_difference" not in account["answers"].tables["scores"]
     assert figures_of(account["neurons"]) == []
+
+
+def test_an_effect_that_is_clear_on_all_inputs_but_not_on_the_first_few(prompts):
+    """Sets of heads are searched on few inputs: where the effect is unclear there, they are left out, not divided."""
+    model, task, prompt, _ = prompts
+    inputs = make_inputs(model, task, prompt, limit=8)
+    none = np.zeros(8)
+    gold = np.array([-0.5, 0.5, -0.4, 0.4, 2.0, 2.1, 1.9, 2.0])
+    effect = PromptEffect(inputs, Answers(none, none, none), Answers(gold, none, none), "shared")
+    subject = Subject(model, prompt, task, effect, None, replace(SETTINGS, few=4))
+    assert effect.size.is_clear and not subject.small.size.is_clear
+    found = routes_part(subject)
+    assert found.sentences and "sets" not in found.tables
+    assert any(reason.startswith("Sets of heads") for reason in found.omitted)
 
 
 def test_one_input_has_no_interval(prompts):

@@ -68,6 +68,45 @@ def test_every_format_is_read_and_what_is_damaged_is_named(folder: Path) -> None
     assert "damaged" in left_out["bad-bits.pt"] and "damaged" in left_out["bad-cut.safetensors"]
 
 
+def test_links_that_lead_back_are_followed_once_and_no_file_is_passed_over(tmp_path: Path) -> None:
+    """A link to the folder above was followed forty levels deep; a suffix in capitals was skipped without a word."""
+    x = NOISE.normal(size=(4, 8))
+    np.save(tmp_path / "one.npy", x)
+    (tmp_path / "one.npy").rename(tmp_path / "ONE.NPY")
+    inner = tmp_path / "inner"
+    inner.mkdir()
+    (inner / "back").symlink_to(tmp_path, target_is_directory=True)
+    torch.save({"run": {"prompts": [torch.tensor(x), 2 * torch.tensor(x)]}, "lr": 0.1}, inner / "nested.pt")
+    torch.save({"lr": 0.1}, inner / "numbers.pt")
+    found, left_out = read_vectors(tmp_path)
+    assert [one.name for one in found] == [
+        "ONE.NPY", "inner/nested.pt:run.prompts.0", "inner/nested.pt:run.prompts.1"
+    ]  # fmt: skip
+    assert left_out == {"inner/numbers.pt": "holds no array (tokens, width), only lr: float"}
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        (np.full((2, 4), 1e200), "numbers up to 1e[+]200, and norms in float32"),
+        (np.full((2, 4), 1e-200), "numbers up to 1e-200"),
+        (torch.full((2, 4), 1e30), "numbers up to 1e[+]30"),
+        (torch.empty(2, 4, device="meta"), "meta device, which holds no numbers"),
+        (torch.ones(2, 4).to_sparse(), "sparse: give its to_dense"),
+    ],
+)
+def test_numbers_that_float32_cannot_hold_and_tensors_without_numbers(value: object, said: str) -> None:
+    with pytest.raises(ps.PromptError, match=said):
+        vectors_of({"p": value})
+
+
+def test_a_page_without_its_ending_is_refused_before_anything_is_read(tmp_path: Path) -> None:
+    np.save(tmp_path / "one.npy", NOISE.normal(size=(4, 8)))
+    said = CliRunner().invoke(app, ["compare-prompts", str(tmp_path), "--out", str(tmp_path / "page")])
+    assert said.exit_code == 2 and "must end in .html" in said.output
+    assert not (tmp_path / "page").exists()
+
+
 def test_numbers_are_the_six_similarities_norms_and_ranks() -> None:
     p, q, short = NOISE.normal(size=(4, 8)), NOISE.normal(size=(4, 8)), NOISE.normal(size=(2, 8))
     prompts = vectors_of({"p": p, "q": q, "short": short})

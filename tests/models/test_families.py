@@ -30,6 +30,9 @@ WORKING = [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) f
 PLAIN = {
     "bloom",
     "falcon",
+    "falcon_new",
+    "falcon_40b",
+    "falcon_11b",
     "falcon_alibi",
     "mpt",
     "gptj",
@@ -43,7 +46,7 @@ PLAIN = {
 """Architectures that run unpacked."""
 
 WITHOUT_KEYS = {"deepseek_v3"}
-WITHOUT_NEURONS = {"gpt_oss", "mixtral", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v3", "switch"}
+WITHOUT_NEURONS = {"gpt_oss", "mixtral", "phimoe", "olmoe", "qwen2_moe", "qwen3_moe", "deepseek_v3", "switch"}
 K = 6
 IDS = torch.randint(4, VOCABULARY, (3, 12), generator=torch.Generator().manual_seed(1))
 LENGTHS = [12, 6, 3]

@@ -173,6 +173,39 @@ ENTRIES: dict[str, Entry] = {
             max_position_embeddings=64,
         ),
     ),
+    "falcon_40b": Entry(
+        "FalconForCausalLM",
+        "FalconConfig",
+        dict(
+            vocab_size=160,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_kv_heads=2,
+            multi_query=True,
+            new_decoder_architecture=True,
+            bias=True,
+            pad_token_id=1,
+            max_position_embeddings=64,
+        ),
+    ),
+    "falcon_11b": Entry(
+        "FalconForCausalLM",
+        "FalconConfig",
+        dict(
+            vocab_size=160,
+            hidden_size=32,
+            num_hidden_layers=3,
+            num_attention_heads=4,
+            num_kv_heads=2,
+            multi_query=True,
+            new_decoder_architecture=True,
+            num_ln_in_parallel_attn=1,
+            bias=False,
+            pad_token_id=1,
+            max_position_embeddings=64,
+        ),
+    ),
     "falcon_alibi": Entry(
         "FalconForCausalLM",
         "FalconConfig",
@@ -277,6 +310,11 @@ ENTRIES: dict[str, Entry] = {
     "mixtral": Entry(
         "MixtralForCausalLM",
         "MixtralConfig",
+        dict(**GROUPED, num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
+    ),
+    "phimoe": Entry(
+        "PhimoeForCausalLM",
+        "PhimoeConfig",
         dict(**GROUPED, num_local_experts=4, num_experts_per_tok=2, sliding_window=None),
     ),
     "olmoe": Entry("OlmoeForCausalLM", "OlmoeConfig", dict(**GROUPED, num_experts=4, num_experts_per_tok=2)),
@@ -404,7 +442,7 @@ ENTRIES: dict[str, Entry] = {
     ),
 }
 NAMES = (*ENTRIES, "t5gemma")
-REFUSED = ("falcon_new", "openai_gpt")
+REFUSED = ("openai_gpt",)
 """Architectures whose bridge is wrong: what loading says of them is tested too."""
 
 

@@ -16,7 +16,7 @@ import promptscope as ps
 from promptscope.prompts.reparameterisation import UnderParameterised
 from recipes.common import few_shot, load_tasks, read_published
 from recipes.common.grids import at_own_best_rate
-from recipes.explosive_prompts.control import rescaled
+from recipes.explosive_prompts.control import STARTED, by_kind_of_rate, rescaled
 from recipes.explosive_prompts.measures import repeated, transfer_correlation
 from recipes.explosive_prompts.parameters import parameter_table
 from recipes.explosive_prompts.plan import plan
@@ -112,17 +112,17 @@ def test_the_paper_preset_plans_all_its_runs_from_the_hubs_columns(tmp_path: Pat
     assert groups["main"][0].config.steps == 30_000
 
 
-def test_splits_have_the_sizes_of_table_5() -> None:
-    """With as many records as the data sets have: QQP, SST-2, Yelp and the halved CoLA."""
-
-    def sizes(name: str, train: int, test: int) -> tuple[int, ...]:
-        splits = {k: [{"text": "x", "label": i % 2} for i in range(n)] for k, n in (("train", train), ("test", test))}
-        task = paper_splits({name: ps.Task.from_records(splits)})[name]
-        return tuple(len(task.split(split)) for split in ("train", "validation", "test"))
-
+@pytest.mark.parametrize(
+    ("name", "train", "test"),
+    [pytest.param("sst2", 67_349, 872, marks=pytest.mark.slow), ("cola", 8_551, 1_043), ("rte", 2_490, 277)],
+)
+def test_splits_have_the_sizes_of_table_5(name: str, train: int, test: int) -> None:
+    """With as many records as the data sets have: the large SST-2, the halved CoLA, RTE."""
+    splits = {k: [{"text": "x", "label": i % 2} for i in range(n)] for k, n in (("train", train), ("test", test))}
+    task = paper_splits({name: ps.Task.from_records(splits)})[name]
+    sizes = tuple(len(task.split(split)) for split in ("train", "validation", "test"))
     published = read_published(PUBLISHED).query("table == '5'").set_index(["row", "column"])["published"].astype(int)
-    for name, train, test in (("sst2", 67_349, 872), ("cola", 8_551, 1_043), ("rte", 2_490, 277)):
-        assert sizes(name, train, test) == tuple(published[NAMES[name]][["train", "validation", "test"]])
+    assert sizes == tuple(published[NAMES[name]][["train", "validation", "test"]])
 
 
 @pytest.mark.slow
@@ -188,6 +188,27 @@ def test_the_best_rate_is_chosen_on_validation_records() -> None:
     lines = [("a", "t", 0.1, s, 0.9, 0.1) for s in (0, 1)] + [("a", "t", 0.3, s, 0.2, 1.0) for s in (0, 1)]
     scores = pd.DataFrame(lines, columns=["variant", "task", "rate", "seed", "validation", "score"])
     assert at_own_best_rate(scores)["rate"].unique().tolist() == [0.1]
+
+
+def test_a_control_run_is_named_after_the_prompt_it_starts_from() -> None:
+    """An EPT run that was trained anew met the control of the old one, and the recipe could not go on."""
+    one = plan(PRESETS["smoke"], load_tasks(["continent_en"]))["main"][0]
+    other = replace(one, of="1a2b3c4d")
+    assert other.name == f"{one.name}_1a2b3c4d" and replace(one, of="0").name != other.name
+
+
+def test_the_control_chooses_between_kinds_of_rates_and_not_between_seeds() -> None:
+    """Scaled rates differ by seed: the luckiest seed was taken for the control, alone and without an interval."""
+    lines = [(STARTED, "t", 0.3, s, 0.5, 0.4 + 0.1 * s) for s in range(3)]
+    lines += [
+        (STARTED, "t", rate, s, 0.6 + 0.1 * s, 0.7) for s, rate in ((0, 45.0), (1, 61.0))
+    ]  # seed 2: the norm is alike
+    control = pd.DataFrame(lines, columns=["variant", "task", "rate", "seed", "validation", "score"])
+    best = at_own_best_rate(by_kind_of_rate(control, 0.3)).sort_values("seed")
+    assert best["seed"].tolist() == [0, 1, 2]
+    assert best["score"].tolist() == pytest.approx([0.7, 0.7, 0.6])
+    weak = control.assign(validation=control["rate"].eq(0.3))
+    assert at_own_best_rate(by_kind_of_rate(weak, 0.3))["rate"].tolist() == [0.3] * 3
 
 
 def test_planted_transfer_is_found_and_three_tasks_have_no_correlation() -> None:

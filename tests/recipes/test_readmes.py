@@ -13,7 +13,7 @@ from recipes.common.keep import MAX_BYTES, SUFFIXES, keep, kept_files
 from recipes.common.keep import main as keep_main
 from recipes.common.readme import BLOCK, RECIPES, main, without_tables, written
 
-OWN = ("attention_and_neurons", "prompt_geometry", "token_splitting")
+OWN = ("attention_and_neurons", "explosive_prompts", "power_of_scale", "prompt_geometry", "token_splitting")
 MEASURED = re.compile(r"(?<![\w/.-])\d*\.\d+|\d+ %")
 
 

@@ -133,6 +133,18 @@ def test_damaged_files_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.Mo
     train(tmp_path / "run")
 
 
+@pytest.mark.parametrize("cut", ["header", "cell", "line"])
+def test_a_finished_run_whose_history_is_cut_says_so(cut: str, tmp_path: Path) -> None:
+    """What was left of the file was taken for the whole: fewer steps, or a KeyError wherever a column was read."""
+    train(tmp_path / "run")
+    path = tmp_path / "run" / "history.csv"
+    lines = path.read_text().splitlines(keepends=True)
+    text = {"header": lines[0][:20], "cell": "".join(lines)[:-12], "line": "".join(lines[:-1])}[cut]
+    path.write_text(text)
+    with pytest.raises(ps.RunError, match=r"history\.csv.*again"):
+        _ = ps.Run(tmp_path / "run").history
+
+
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     with FileLock(tmp_path / "run" / ".lock"), pytest.raises(ps.RunError, match="another process"):

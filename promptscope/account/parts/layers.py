@@ -8,7 +8,7 @@ from promptscope.account.wording import percent, with_interval
 from promptscope.causal.cuts import cut_layers_on
 from promptscope.causal.swaps import check_swap, swap_layers_on
 from promptscope.errors import PromptError
-from promptscope.prompts import random_like
+from promptscope.prompts import DeepPrompt, random_like
 
 
 def layers_part(subject: Subject) -> Findings:
@@ -62,6 +62,9 @@ def _where(found: Findings, layers: list[int], n: int, wanted: float, width: int
 
 
 def _swap(subject: Subject, found: Findings) -> None:
+    if not isinstance(subject.prompt, DeepPrompt):
+        found.omit("Keys against values: only a deep prompt has keys and values of its own to be swapped.")
+        return
     other, name = subject.untrained, "the untrained prompt's"
     if other is None:
         other, name = random_like(subject.prompt, subject.settings.seed), "a random prompt's of the same norms"

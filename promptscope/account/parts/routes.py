@@ -46,6 +46,12 @@ def routes_part(subject: Subject) -> Findings:
         )
         return found
     _heads(found, order, s.exact)
+    if not small.size.is_clear:
+        found.omit(
+            f"Sets of heads, positions and paths: they are measured on the first {len(small.inputs)} inputs, where the "
+            "effect is too small to be divided by; give more of them (few)."
+        )
+        return found
     sets = carriers_on(model, prompt, small, order, s.wanted, n_random=s.n_random, batch_size=s.batch_size, seed=s.seed)
     found.tables["sets"] = sets.table
     _set(found, sets, s.wanted)
@@ -85,7 +91,7 @@ def _heads(found: Findings, order, exact: bool) -> None:
         "not corrected)."
     )
     found.number("largest share of one head", share, low, high)
-    if "heads_random" in found.results:
+    if "heads_random" in found.results and np.isfinite(found.results["heads_random"].values.values).any():
         null = float(np.nanmax(found.results["heads_random"].values.values))
         verdict = "beyond that" if low > null else "not clearly beyond that"
         found.say(

@@ -58,7 +58,8 @@ def words_part(subject: Subject) -> Findings:
             if low > 0.8 and low > null:
                 verdict = "it does what the prompt does"
             elif low > max(null, 0.0):
-                verdict = "it does in part what the prompt does"
+                part = "a part" if value > 0.2 else "little"
+                verdict = f"it does {part} of what the prompt does"
             else:
                 verdict = "it does not do what the prompt does"
             found.say(

@@ -248,7 +248,7 @@ def _held_after_passes(bench: Bench, n: int) -> int:
 
 def _same_hooks(bench: Bench, before: dict[str, Any], when: str) -> None:
     if seen := changes({"hooks": before}, {"hooks": hooks_of(bench.model)}):
-        raise CheckFailed(f"a hook is left behind {when}: {seen['hooks']}")
+        raise CheckFailed(f"a hook is still attached {when}: {seen['hooks']}")
 
 
 def _sites(bench: Bench) -> list[str]:
