@@ -67,6 +67,7 @@ def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict
     if lost:
         raise ModelError(f"the bridge has no {lost[0]}, so its layers cannot be named")
     layers = {stack: len(getattr(bridge, stack)) for stack in stacks}
+    _check_attention(bridge, twin, attentions, layers)
     look = _Look(bridge, run, widths, layers, _batch(kind, widths))
     before, after = top_points(kind)
     points = [*before, *layer_points(kind), *after]
@@ -88,6 +89,23 @@ def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict
     return Family(
         twin.config.model_type, kind, type(twin).__name__, attentions, (*top, *ordered, *end), missing=missing
     )
+
+
+def _check_attention(
+    bridge: Bridge, twin: PreTrainedModel, attentions: dict[str, Attention], layers: dict[str, int]
+) -> None:
+    """Raise ModelError for a model some of whose layers have no attention: recurrent, convolutional, or in part."""
+    known = list(bridge.hook_dict)
+    for attention in attentions.values():
+        n = layers[attention.stack]
+        where = (attention.stack, attention.module)
+        without = [i for i in range(n) if not any(x.startswith(f"{where[0]}.{i}.{where[1]}.hook_") for x in known)]
+        if without:
+            raise ModelError(
+                f"{len(without)} of the {n} layers of {type(twin).__name__} ({twin.config.model_type!r}) have "
+                "no attention: recurrent and convolutional models, or in part so, are not supported: a "
+                "prompt has no keys and values in such a layer"
+            )
 
 
 def _other_embedding(point: HookPoint, kept: Sequence[HookPoint]) -> bool:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
-from transformers import PreTrainedModel
+from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel, Qwen3NextConfig, Qwen3NextForCausalLM
 
 import promptscope as ps
 from promptscope.engine import Texts
@@ -21,7 +21,7 @@ from promptscope.models import HookedModel
 from promptscope.probes import AttentionMass
 from promptscope.prompts import Prompt
 from promptscope.tasks import Encoded
-from tests.models.zoo import NAMES, REFUSED, VOCABULARY, make
+from tests.models.zoo import HEADS_8, NAMES, REFUSED, VOCABULARY, make
 
 QUICK = {"gemma3", "gpt_oss", "opt_proj", "bloom", "modernbert", "bart"}
 """One of each kind: norms of keys, windows and sinks, narrow embeddings, ALiBi, own attention, position offsets."""
@@ -185,6 +185,25 @@ def test_probes_look_at_what_there_is(name: str) -> None:
 def test_a_wrong_bridge_is_refused_by_the_line_that_failed(name: str) -> None:
     with pytest.raises(ps.ModelError, match=r"logits differ|never fires"):
         ps.load_model(make(name))
+
+
+@pytest.mark.parametrize(("kind", "layers"), [("mamba", "3 of the 3"), ("qwen3_next", "2 of the 3")])
+def test_recurrent_models_are_refused_by_name(kind: str, layers: str) -> None:
+    sizes = {key: value for key, value in HEADS_8.items() if kind != "mamba" or key in ("vocab_size", "hidden_size")}
+    if kind == "mamba":
+        model: PreTrainedModel = MambaForCausalLM(MambaConfig(**sizes, num_hidden_layers=3, state_size=8))
+    else:
+        linear = dict.fromkeys(("linear_num_value_heads", "linear_num_key_heads"), 2)
+        linear |= dict.fromkeys(("linear_key_head_dim", "linear_value_head_dim"), 8)
+        linear |= {"num_experts": 4, "num_experts_per_tok": 2, "moe_intermediate_size": 32}
+        types = ["linear_attention", "linear_attention", "full_attention"]
+        model = Qwen3NextForCausalLM(
+            Qwen3NextConfig(**sizes, **linear, shared_expert_intermediate_size=32, layer_types=types)
+        )
+    with pytest.raises(
+        ps.ModelError, match=rf"{layers} layers of {type(model).__name__} .* have no attention: recurrent"
+    ):
+        ps.load_model(model.eval())
 
 
 def page_rows() -> Any:
