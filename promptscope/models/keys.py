@@ -166,7 +166,9 @@ def _by_rule(
 ) -> Tensor:
     if rule.startswith("normed"):
         keys = _normed(keys, layer, model, part)
-    return rotate(keys, *_angles(keys, layer, model, part)) if rule.endswith("turned") else keys
+    if rule.endswith("turned"):
+        keys = rotate(keys, *_angles(keys, layer, model, part))
+    return keys.to(model.dtype)  # some norms give float32, whatever they are given
 
 
 def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedModel, part: str) -> Tensor:

@@ -98,6 +98,10 @@ def _twin_logits(
 
 
 def _differ(a: torch.Tensor, b: torch.Tensor, model: HookedModel) -> bool:
+    if model.dtype in (torch.bfloat16, torch.float16):
+        # Rounding sends a token to other experts now and then: half of the positions must agree.
+        far = (a - b).norm(dim=-1) / b.norm(dim=-1)
+        return not far.float().median().item() <= 3 * _TOLERANCE[model.dtype]
     scale = b.abs().max().item() or 1.0
     return not (a - b).abs().max().item() / scale <= 3 * _TOLERANCE[model.dtype]
 
