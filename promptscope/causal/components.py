@@ -54,10 +54,12 @@ def components(model: HookedModel, at: At) -> list[Component]:
             for layer in range(model.layers[a.stack])
             for head in range(model.shape.n_heads)
         ]
-    name = "hook_mlp_out" if at == "ffn" else "hook_resid_post"
     known = set(model.hook_points()["name"])
     found = []
     for stack in family.stacks:
+        # What the FFN adds has another name where a norm comes after it, or where the bridge has no alias for it.
+        names = ("hook_mlp_out", "mlp.hook_out", "mlp.out.hook_out") if at == "ffn" else ("hook_resid_post",)
+        name = next((one for one in names if family.has(f"{stack}.{{i}}.{one}")), names[0])
         stream = next(a.queries for a in family.attentions.values() if a.stack == stack)
         for layer in range(model.layers[stack]):
             if f"{stack}.{layer}.{name}" not in known:

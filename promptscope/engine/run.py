@@ -136,8 +136,7 @@ def continue_(
     if model.needs_hooks(placements):
         return ReadAgain(model, placements, ids, mask, room)
     if not is_packed(model, placements):
-        counts = model.facts.window is not None or model.facts.why_inlined is not None
-        if counts and not all(placement.sees_everywhere(model) for placement in placements):
+        if model.counts_columns and not all(placement.sees_everywhere(model) for placement in placements):
             return ReadAgain(model, placements, ids, mask, room)
         return PlainContinuation(model, placements, ids, mask, room, shared)
     if shared is None:

@@ -462,6 +462,12 @@ class HookedModel:
             )
         return via
 
+    @property
+    def counts_columns(self) -> bool:
+        """Whether some attention goes by how many columns lie between two tokens, and not by the positions told."""
+        facts = self.facts
+        return facts.window is not None or facts.why_inlined is not None or not facts.takes_positions
+
     def needs_hooks(self, placements: Sequence[Placement]) -> bool:
         """Say whether a causal model must run as the bridge: under hooks, or because no cache does what prompts ask.
 
@@ -474,8 +480,7 @@ class HookedModel:
         facts = self.facts
         if facts.why_no_cache is not None and placements:
             return True
-        counts = facts.window is not None or facts.why_inlined is not None or not facts.takes_positions
-        if counts and any(placement.hidden for placement in placements):
+        if self.counts_columns and any(placement.hidden for placement in placements):
             return True
         return facts.why_inlined is not None and not all(one.sees_everywhere(self) for one in placements)
 
@@ -560,6 +565,12 @@ class HookedModel:
         head = self.twin.get_output_embeddings()
         assert head is not None
         return head(hidden)
+
+    def hooked_unembed(self, hidden: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows V"]:
+        """Do as `unembed` does, under the hooks that are attached to the bridge."""
+        if self.facts.head == "model":
+            return model_head(self.bridge.original_model)(hidden)
+        return self.bridge.unembed(hidden)
 
     @cached_property
     def _model_head(self) -> Callable[[Tensor], Tensor]:

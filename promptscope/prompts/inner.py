@@ -9,7 +9,7 @@ from promptscope.models import Hook, HookedModel
 
 @torch.no_grad()
 def keys_and_values(
-    model: HookedModel, vectors: Float[Tensor, "k d_model"], part: str
+    model: HookedModel, vectors: Float[Tensor, "k d_embed"], part: str
 ) -> tuple[Float[Tensor, "L k d_kv"], Float[Tensor, "L k d_kv"]]:
     """Run *vectors* through the model alone and return every layer's keys (before rotary) and values.
 
@@ -26,14 +26,17 @@ def keys_and_values(
 
         return name, hook_function
 
-    def write(x: Float[Tensor, "1 k d_model"], hook: object) -> Tensor:
+    def write(x: Float[Tensor, "1 k d"], hook: object) -> Tensor:
         return vectors.to(x)[None]
+
+    def embed(x: Float[Tensor, "1 k d_embed"], hook: object) -> Tensor:
+        return vectors.to(x)[None] * model.facts.hook_scale
 
     names = {
         role: [f"{attention.stack}.{i}.{attention.module}.hook_{role}" for i in range(model.layers[attention.stack])]
         for role in ("k", "v")
     }
-    hooks: list[Hook] = [("embed.hook_out", write)]
+    hooks: list[Hook] = [(model.family.embedding, embed)]
     placeholders = torch.zeros(1, k, dtype=torch.long, device=model.device)
     decoder_ids = None
     if model.family.kind == "seq2seq":

@@ -26,7 +26,7 @@ def inputs_embeds(
         )
     ids, mask = _checked(model, ids, mask, placement.length)
     vectors = placement.vectors.to(model.dtype).expand(len(ids), -1, -1)
-    embeds = torch.cat([vectors, model.embed(_right(ids, mask))], dim=1)
+    embeds = model.inputs(torch.cat([vectors, model.embed(_right(ids, mask))], dim=1))
     mask = torch.cat([mask.new_ones(len(ids), placement.length), _right(mask, mask)], dim=1)
     if model.family.kind != "causal":  # positions count from the first prompt position by themselves
         return {"inputs_embeds": embeds, "attention_mask": mask}
@@ -34,7 +34,7 @@ def inputs_embeds(
     order = torch.argsort(mask, dim=1, stable=True)
     mask = mask.gather(1, order)
     embeds = embeds.gather(1, order[..., None].expand_as(embeds))
-    return {"inputs_embeds": embeds, "attention_mask": mask, "position_ids": _positions(mask)}
+    return {"inputs_embeds": embeds, "attention_mask": mask, **model.told_positions(_positions(mask))}
 
 
 def past_key_values(placement: Placement, model: HookedModel, batch: Any, copies: int) -> dict[str, Any]:
@@ -55,13 +55,18 @@ def past_key_values(placement: Placement, model: HookedModel, batch: Any, copies
             f"{seen} of {model.shape.n_layers} only{' and has hidden positions' if prefix.gaps else ''}: use "
             "model.logits and ps.generate"
         )
+    if model.counts_columns and not bool(mask.all()):
+        raise PromptError(
+            f"attention of {model.name!r} counts columns (a window, or a bias by distance), and padding between prompt "
+            "and text would be counted: give texts of one length, or use model.logits and ps.generate"
+        )
     order = torch.argsort(mask, dim=1, stable=True)
     ids, mask = ids.gather(1, order), mask.gather(1, order)
     whole = torch.cat([mask.new_ones(len(ids), placement.length), mask], dim=1)
     return {
         "input_ids": ids,
         "attention_mask": whole,
-        "position_ids": _positions(whole)[:, placement.length :],
+        **model.told_positions(_positions(whole)[:, placement.length :]),
         "past_key_values": prefix.cache(len(ids) * copies),
     }
 

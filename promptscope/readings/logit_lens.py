@@ -173,8 +173,14 @@ def _read(prompt: Prompt, model: HookedModel, n: int, label_words: Sequence[str]
 
 def lens_log_probabilities(residual: Float[Tensor, "*rows d_model"], model: HookedModel) -> Float[Tensor, "*rows V"]:
     """Return `log softmax(W_U norm(h))`, in float32 at least."""
-    # Hooks may be attached to the bridge's unembedding; without any, the plain one does the same.
-    logits = (model.bridge.unembed if model.active_hooks() else model.unembed)(model.bridge.ln_final(residual))
+    if not model.family.has("ln_final.hook_out"):
+        raise ProbeError(
+            f"the logit lens reads through the final norm, and {model.family.name} model {model.name!r} has none: its "
+            "layers end with a norm of their own"
+        )
+    # Hooks may be attached to the bridge's final norm and unembedding; without any, the plain one does the same.
+    unembed = model.hooked_unembed if model.active_hooks() else model.unembed
+    logits = unembed(model.bridge.ln_final(residual))
     return log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
 
 

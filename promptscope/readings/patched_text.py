@@ -1,8 +1,11 @@
 """Greedy continuations of a text whose placeholders carry somebody else's residual stream."""
 
+from typing import Any
+
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from transformers import DynamicCache
 
 from promptscope.models import Hook, HookedModel, Prefix
 from promptscope.models.attached import attach
@@ -46,7 +49,9 @@ def patched_continuations(
 
 
 def _prefix(model: HookedModel, head: Int[Tensor, "n"]) -> Prefix:
-    cache = model.twin.base_model(input_ids=head[None].to(model.device), use_cache=True).past_key_values
+    # A cache without the model's config: one with it would keep of a layer with a window no more than that.
+    cache: Any = DynamicCache()
+    model.twin.base_model(input_ids=head[None].to(model.device), past_key_values=cache, use_cache=True)
     layers = range(model.shape.n_layers)
     return Prefix(
         tuple(cache.layers[i].keys for i in layers), tuple(cache.layers[i].values for i in layers), frozenset(layers)
@@ -69,9 +74,9 @@ def _continue(
         logits = model.bridge.original_model(
             input_ids=tail.to(device).expand(size, -1),
             attention_mask=torch.ones(size, n_seen, dtype=torch.long, device=device),
-            position_ids=positions.expand(size, -1),
             past_key_values=cache,
             use_cache=True,
+            **model.told_positions(positions.expand(size, -1)),
         ).logits[:, -1]
     new = logits.argmax(-1, keepdim=True)
     while new.shape[1] < n_new:
@@ -79,9 +84,9 @@ def _continue(
         hidden = model.twin.base_model(
             input_ids=new[:, -1:],
             attention_mask=torch.ones(size, n_seen, dtype=torch.long, device=device),
-            position_ids=torch.full((size, 1), n_seen - 1, device=device),
             past_key_values=cache,
             use_cache=True,
+            **model.told_positions(torch.full((size, 1), n_seen - 1, device=device)),
         ).last_hidden_state
         new = torch.cat([new, model.unembed(hidden[:, -1]).argmax(-1, keepdim=True)], dim=1)
     return new.tolist()

@@ -20,6 +20,8 @@ from promptscope.engine.run import packed_logits
 from promptscope.models import HookedModel
 from promptscope.probes import AttentionMass
 from promptscope.prompts import Prompt
+from promptscope.readings.logit_lens import lens_log_probabilities
+from promptscope.readings.residual import prompt_residual
 from promptscope.tasks import Encoded
 from tests.models.zoo import HEADS_8, NAMES, REFUSED, VOCABULARY, make
 
@@ -179,6 +181,34 @@ def test_probes_look_at_what_there_is(name: str) -> None:
     result = ps.probe(model, [AttentionMass()], made, examples, batch_size=2, progress=False)
     values = result["attention_mass"].values
     assert np.isfinite(values).all() and values.max() > 0 and values.min() >= 0
+
+
+@pytest.mark.parametrize("name", WORKING)
+def test_prompts_leave_and_are_read_as_they_run(name: str) -> None:
+    """As `inputs_embeds` of the plain model, as a deep prompt of the same vectors, and by the lens after all layers."""
+    model = loaded(name)
+    if model.family.kind == "seq2seq":
+        return
+    prompt = prompts(model)["v1"]
+    expected = by_hooks(model, prompt)
+    ends = expected[torch.tensor(LENGTHS).cumsum(0) - 1]
+    causal = model.family.kind == "causal"
+    with torch.no_grad():
+        left = model.twin(**prompt.inputs_embeds(model, IDS, MASK)).logits
+        close(left[:, -1] if causal else left[torch.arange(3), torch.tensor(LENGTHS) + K - 1], ends)
+        if not causal:
+            return
+        if name not in WITHOUT_KEYS:
+            deep = ps.DeepPrompt(K, init=ps.init.FromPrompt(prompt)).bind(model)
+            close(by_hooks(model, deep), expected)
+        if not model.family.has("ln_final.hook_out"):
+            with pytest.raises(ps.ProbeError, match="the final norm"):
+                lens_log_probabilities(prompt_residual(prompt, model)[-1], model)
+            return
+        said = model.forward_hooked(IDS[:1], None, prompt)[0, :K].log_softmax(-1)
+        close(lens_log_probabilities(prompt_residual(prompt, model)[-1], model), said)
+        with model.hooks([("unembed.hook_out", lambda x, hook: x * 1)]):
+            close(lens_log_probabilities(prompt_residual(prompt, model)[-1], model), said)
 
 
 @pytest.mark.parametrize("name", REFUSED)
