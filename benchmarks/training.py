@@ -15,6 +15,7 @@ from benchmarks.inputs import Lengths, random_batches, row_lengths
 from benchmarks.models import Models, Subject
 from benchmarks.ways import in_every_way
 from benchmarks.workload import Variant, Workload, beside
+from promptscope.models.keys import cached
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from promptscope.tasks import Batch
 from promptscope.training.gradient import accumulate_gradient

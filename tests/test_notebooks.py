@@ -18,7 +18,13 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) >= 5
 
 
-@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+QUICK = ("look-inside-one-prompt", "your-own-probe")  # a kernel of its own takes each as long as fifty tests
+
+
+@pytest.mark.parametrize(
+    "path",
+    [pytest.param(path, marks=() if path.stem in QUICK else pytest.mark.slow, id=path.stem) for path in NOTEBOOKS],
+)
 def test_notebook_runs(path: Path, tmp_path: Path) -> None:
     """With fewer steps: whether it runs, not what is learned."""
     notebook = nbformat.read(path, as_version=4)

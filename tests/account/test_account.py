@@ -68,7 +68,7 @@ def test_several_runs_side_by_side(deep, prompts):
 
 
 @pytest.mark.parametrize("name", ["embedded-masked-0", "embedded-seq2seq"])
-@pytest.mark.parametrize("kind", ["v1", "v2"])
+@pytest.mark.parametrize("kind", ["v1", pytest.param("v2", marks=pytest.mark.slow)])
 def test_other_families(name, kind):
     model, task = ps.load_model(name), ps.load_task("continent_en")
     prompt = (ps.SoftPrompt(2, init="vocab") if kind == "v1" else ps.DeepPrompt(2)).bind(model)

@@ -33,6 +33,7 @@ def test_control_without_a_compiler_says_so(tmp_path: Path, monkeypatch: pytest.
     assert isinstance(said, str) and "compiler" in said
 
 
+@pytest.mark.slow
 def test_control_that_fails_says_so(tmp_path: Path) -> None:
     said = run_control(["--cases", "no-such-case"], tmp_path)
     assert isinstance(said, str) and said.startswith("not run")

@@ -13,6 +13,7 @@ from tests.training.toy import toy_model
 NAMES = ["embedded-masked-0", "embedded-masked-1"]
 
 
+@pytest.mark.slow
 def test_models_given_by_name_are_loaded_in_turn_and_let_go() -> None:
     alive: list[weakref.ref] = []
 

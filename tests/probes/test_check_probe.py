@@ -311,6 +311,7 @@ FAULTS = [
 ]
 
 
+@pytest.mark.slow
 def test_the_probe_that_faults_are_planted_in_is_sound(model):
     report = ps.check_probe(Sound(), model)
     assert len(report.passed) == 19 and "passes 19 checks" in str(report)

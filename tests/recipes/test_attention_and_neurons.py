@@ -159,6 +159,7 @@ def test_groups_of_layers_are_the_runs_own(out: Path) -> None:
         assert run.tied
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_and_runs_no_pass(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -69,6 +69,7 @@ def test_files_agree_with_each_other(quick: tuple[Path, str]) -> None:
         assert finding["sentence"] in page.text
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_and_probes_nothing(quick: tuple[Path, str]) -> None:
     out, _ = quick
     before = {path: path.stat().st_mtime_ns for folder in ("runs", "store") for path in (out / folder).rglob("*.safe*")}

@@ -159,6 +159,7 @@ def test_shapley_values_are_means_over_orders(out: Path) -> None:
     assert table["efficiency_residual"].abs().max() < 1e-5
 
 
+@pytest.mark.slow
 def test_a_second_call_trains_nothing_and_measures_nothing(
     out: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

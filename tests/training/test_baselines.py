@@ -15,7 +15,7 @@ from promptscope.training.order import batch_indices
 CONFIG = ps.TrainConfig(steps=3, batch_size=4, learning_rate=0.01, evaluate_every=2, evaluate_limit=6)
 
 
-@pytest.mark.parametrize("name", ["embedded-causal", "embedded-seq2seq"])
+@pytest.mark.parametrize("name", ["embedded-causal", pytest.param("embedded-seq2seq", marks=pytest.mark.slow)])
 @pytest.mark.parametrize("method", BASELINES)
 def test_trains_a_copy_and_leaves_the_model_alone(name: str, method: str) -> None:
     model, task = ps.load_model(name), ps.load_task("continent_en")

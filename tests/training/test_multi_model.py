@@ -107,6 +107,7 @@ def test_a_run_of_one_model_does_not_take_over_the_folder(tmp_path: Path) -> Non
         ps.train(first, ps.SoftPrompt(3, seed=2), toy_task(), CONFIG, out=tmp_path / "run", progress=False)
 
 
+@pytest.mark.slow
 def test_models_by_name_are_loaded_in_turn() -> None:
     names = ["embedded-masked-0", "embedded-masked-1"]
     config = ps.TrainConfig(steps=1, batch_size=4, learning_rate=0.05)

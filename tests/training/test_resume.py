@@ -191,6 +191,7 @@ def test_going_on_leaves_the_callers_random_numbers_alone(tmp_path: Path) -> Non
     assert torch.equal(torch.get_rng_state(), before)
 
 
+@pytest.mark.slow
 def test_a_run_without_a_folder_is_gone_with_its_process() -> None:
     code = (
         "import promptscope as ps; from tests.training.toy import *; "
