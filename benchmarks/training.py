@@ -64,8 +64,9 @@ def make_prompt(subject: Subject, level: Level, k: int, seed: int = 0) -> Prompt
     prompt = DeepPrompt(k, init="vocab", seed=seed).bind(subject.hooked)
     keys, heads = prompt.keys(), (subject.hooked.shape.n_kv_heads, subject.hooked.shape.d_head)
     with torch.no_grad():
-        both = (x.unflatten(-1, heads).transpose(1, 2) for x in (keys, prompt.values()))
-        turned, _ = cached(*both, prompt.chosen_layers(subject.hooked), subject.hooked)
+        values = prompt.values().unflatten(-1, heads).transpose(1, 2)
+        written = keys.unflatten(-1, heads).transpose(1, 2)
+        turned, _ = cached(written, values, prompt.chosen_layers(subject.hooked), subject.hooked)
         keys.copy_(turned.transpose(1, 2).flatten(2))
     prompt.keys_after_rotary = True  # as PEFT has them: numbers and gradients then mean the same
     return prompt
