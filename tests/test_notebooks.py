@@ -18,7 +18,7 @@ def test_there_are_notebooks() -> None:
     assert len(NOTEBOOKS) >= 5
 
 
-QUICK = ("look-inside-one-prompt", "your-own-probe")  # a kernel of its own takes each as long as fifty tests
+QUICK = ("look-inside-one-prompt",)  # a kernel of its own takes each as long as fifty tests
 
 
 @pytest.mark.parametrize(

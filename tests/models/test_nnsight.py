@@ -226,6 +226,7 @@ def test_nnsight_is_imported_only_when_asked_for():
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
 
 
+@pytest.mark.slow
 def test_the_conformance_suite_passes_on_it():
     model = ps.load_model("embedded-causal", backend="nnsight")
     ps.check_probe(AttentionMass(), model, only=["batch size", "no hook left after an exception", "edits act"])

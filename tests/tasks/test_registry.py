@@ -35,6 +35,7 @@ def test_every_known_data_set_loads_from_its_local_sample(name: str, shared_data
     assert len(task.encode(mgpt, "causal", "test", limit=20)) == 20
 
 
+@pytest.mark.slow
 def test_known_labels_against_the_published_counts(shared_data: Path) -> None:
     def count(name: str, split: str, ties: str = "drop") -> dict[str, int]:
         records = load_task(name, path=shared_data / name, ties=ties).split(split)
