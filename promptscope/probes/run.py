@@ -27,9 +27,9 @@ _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy")
 @checked(batch_size=1, limit=1)
 def probe(
     model: HookedModel,
+    prompts: Mapping[str, Prompt] | Prompt | None,
+    task: Task | Sequence[Encoded],
     probes: Probe | str | Iterable[Probe | str],
-    prompts: Mapping[str, Prompt] | Prompt | None = None,
-    task: Task | Sequence[Encoded] | None = None,
     store: ActivationStore | str | os.PathLike[str] | None = None,
     split: str = "test",
     limit: int | None = None,
@@ -70,7 +70,7 @@ def probe(
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> prompts = {"seed 0": ps.SoftPrompt(4), "seed 1": ps.SoftPrompt(4, seed=1)}
-    >>> results = ps.probe(model, ["attention_mass"], prompts, task, limit=2, progress=False)
+    >>> results = ps.probe(model, prompts, task, ["attention_mass"], limit=2, progress=False)
     >>> results["attention_mass"].values.dims
     ('prompt', 'layer', 'head')
     """

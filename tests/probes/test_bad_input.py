@@ -87,7 +87,7 @@ def test_unknown_settings():
 
 def test_no_task_or_an_empty_one():
     with pytest.raises(ProbeError, match="give task="):
-        probe(hooked("gpt2"), AttentionKL(), prompts())
+        probe(hooked("gpt2"), prompts(), None, AttentionKL())
     fails(ProbeError, r"give task=.*'sst2'", prompts=prompts(), task="sst2")
     fails(ProbeError, "is empty", prompts=prompts(), task=[])
 
@@ -95,8 +95,8 @@ def test_no_task_or_an_empty_one():
 def test_inputs_without_text_between_special_tokens():
     model, _ = counting()
     with pytest.raises(ProbeError, match="not defined for any of the 2 inputs"):
-        probe(model, AttentionKL(), prompts(), encoded([2, 2]), progress=False)
-    result = probe(model, AttentionKL(), prompts(), encoded([2, 6, 2, 5]), progress=False)["attention_kl"]
+        probe(model, prompts(), encoded([2, 2]), AttentionKL(), progress=False)
+    result = probe(model, prompts(), encoded([2, 6, 2, 5]), AttentionKL(), progress=False)["attention_kl"]
     assert (result.n_examples, result.n_skipped) == (2, 2)
     assert result.data["example"].values.tolist() == ["x1", "x3"]
 
@@ -104,7 +104,7 @@ def test_inputs_without_text_between_special_tokens():
 def test_inputs_that_do_not_fit_the_context():
     model, passes = counting()
     with pytest.raises(PromptError, match="64"):
-        probe(model, AttentionKL(), prompts(), [*encoded([5] * 20), *encoded([62])], progress=False)
+        probe(model, prompts(), [*encoded([5] * 20), *encoded([62])], AttentionKL(), progress=False)
     assert not passes
 
 
@@ -122,7 +122,7 @@ def test_unknown_split():
     task = Task.from_records(rows)
     model = hooked("gpt2")
     with pytest.raises(TaskError, match="no split 'test'"):
-        probe(_with_tokenizer(model), AttentionKL(), prompts(), task)
+        probe(_with_tokenizer(model), prompts(), task, AttentionKL())
 
 
 def _with_tokenizer(model):

@@ -37,7 +37,7 @@ def test_a_vote_in_one_batch_is_each_prompt_alone() -> None:
         for prompt in prompts:
             prompt.embedding.mul_(4)  # strong enough that they disagree
     together = labels_in_one_batch(model, task, prompts, limit=20, batch_size=8)
-    alone = [ps.predict(model, task, prompt, limit=20, progress=False) for prompt in prompts]
+    alone = [ps.predict(model, prompt, task, limit=20, progress=False) for prompt in prompts]
     assert together == alone and len({tuple(row) for row in alone}) > 1
     assert majority(["b", "a", "a", "b", "c"]) == "b"
 
