@@ -81,10 +81,6 @@ def probe(
             prompt.bind(model)
         if batch_size < 1:
             raise ProbeError(f"batch_size must be at least 1, got {batch_size}")
-        if task is None or isinstance(task, str):
-            raise ProbeError(
-                f"nothing to probe on: give task=ps.load_task(...), or a list of encoded records, not {task!r}"
-            )
         examples = {
             labelled: _examples(model, task, named, split, limit, labelled)
             for labelled in {one.labelled for one in chosen}

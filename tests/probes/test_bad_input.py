@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 import promptscope as ps
-from promptscope.errors import ProbeError, PromptError, StoreError, TaskError
+from promptscope.errors import ArgumentError, ProbeError, PromptError, StoreError, TaskError
 from promptscope.probes import AttentionKL, AttentionVariability, Probe, probe
 from promptscope.tasks import Task
 from tests.probe_inputs import counting, encoded
@@ -25,9 +25,9 @@ def fails(error, match, probes=None, prompts=None, task=None, **options):
     with pytest.raises(error, match=match):
         unchecked(probe)(
             model,
-            AttentionKL() if probes is None else probes,
             prompts,
             encoded() if task is None else task,
+            AttentionKL() if probes is None else probes,
             progress=False,
             **options,
         )
@@ -86,9 +86,9 @@ def test_unknown_settings():
 
 
 def test_no_task_or_an_empty_one():
-    with pytest.raises(ProbeError, match="give task="):
-        probe(hooked("gpt2"), prompts(), None, AttentionKL())
-    fails(ProbeError, r"give task=.*'sst2'", prompts=prompts(), task="sst2")
+    for no_task in (None, "sst2"):
+        with pytest.raises(ArgumentError, match=r"probe: task must be .*Make it with ps.load_task"):
+            probe(hooked("gpt2"), prompts(), no_task, AttentionKL())
     fails(ProbeError, "is empty", prompts=prompts(), task=[])
 
 
