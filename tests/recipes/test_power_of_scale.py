@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import promptscope as ps
+from promptscope.readings import Nulls, read_nearest_tokens
 from recipes.power_of_scale.ensembling import labels_in_one_batch, majority
 from recipes.power_of_scale.findings import _labels_less_best
 from recipes.power_of_scale.parameters import METHODS, parameter_table
@@ -56,7 +57,8 @@ def test_a_prompt_made_of_label_words_has_them_as_neighbours() -> None:
     assert task.verbalizer is not None
     words = tuple(task.verbalizer.word(label) for label in task.verbalizer.labels)
     prompt = ps.SoftPrompt(len(words) + 1, ps.init.Labels(words)).bind(model)
-    found = reading(model, prompt, task, 1)
+    near = read_nearest_tokens(model, prompt, 1, nulls=Nulls(random=0)).table.query("kind == 'prompt'")
+    found = reading(near, prompt, task)
     random = reading(model, ps.random_like(prompt), task, 1)
     assert found["label_rate"] == 1.0 and found["cosine"] > 0.99
     assert random["label_rate"] < 1.0 and random["cosine"] < 0.6
