@@ -57,9 +57,9 @@ def test_a_prompt_made_of_label_words_has_them_as_neighbours() -> None:
     assert task.verbalizer is not None
     words = tuple(task.verbalizer.word(label) for label in task.verbalizer.labels)
     prompt = ps.SoftPrompt(len(words) + 1, ps.init.Labels(words)).bind(model)
-    near = read_nearest_tokens(model, prompt, 1, nulls=Nulls(random=0)).table.query("kind == 'prompt'")
-    found = reading(near, prompt, task)
-    random = reading(model, ps.random_like(prompt), task, 1)
+    near = read_nearest_tokens(model, prompt, 1, nulls=Nulls(random=1)).table
+    found = reading(near[near["kind"] == "prompt"], prompt, task)
+    random = reading(near[near["kind"] == "random"], ps.random_like(prompt), task)
     assert found["label_rate"] == 1.0 and found["cosine"] > 0.99
     assert random["label_rate"] < 1.0 and random["cosine"] < 0.6
 
