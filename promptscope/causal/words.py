@@ -19,14 +19,14 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.inference.batches import encode_split
 from promptscope.models import HookedModel
-from promptscope.probes import ProbeResult
+from promptscope.probes import ProbeResult, Saved
 from promptscope.prompts import Prompt, SoftPrompt, random_like
 from promptscope.statistics import hypergeometric_overlap
 from promptscope.tasks import IGNORED, Task
 
 
 @dataclass(frozen=True, eq=False)
-class WordsComparison:
+class WordsComparison(Saved):
     """A prompt beside conditions in words.
 
     - `heads`: a row for each condition: its own effect in nats, how many of the top heads it has in common with the

@@ -9,7 +9,7 @@ if TYPE_CHECKING:
     from promptscope.training.grid import GridRun, train_grid
     from promptscope.training.jobs import ManyRuns, RunConfig, train_many
     from promptscope.training.multi_model import train_across
-    from promptscope.training.run import Run
+    from promptscope.training.run import Run, load_run
     from promptscope.training.single import train
 
 # The same table for Python: the command line makes its options of TrainConfig, and `--help` must not wait for torch.
@@ -19,7 +19,7 @@ _HOMES = {
     "grid": "GridRun train_grid",
     "jobs": "ManyRuns RunConfig train_many",
     "multi_model": "train_across",
-    "run": "Run",
+    "run": "Run load_run",
     "single": "train",
 }
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}
@@ -32,6 +32,7 @@ __all__ = [
     "Run",
     "RunConfig",
     "TrainConfig",
+    "load_run",
     "train",
     "train_across",
     "train_baseline",

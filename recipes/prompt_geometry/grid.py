@@ -139,6 +139,6 @@ def train(
         runs = ps.train_grid(model, grid, out, rows_per_pass=rows)
     except ps.GridError as error:
         failed = error.failed
-        runs = {name: ps.Run(out / name) for name in grid if name not in failed}
+        runs = {name: ps.load_run(out / name) for name in grid if name not in failed}
     rows_of = [(name, type(error).__name__, str(error)) for name, error in failed.items()]
     return {keys[name]: run for name, run in runs.items()}, pd.DataFrame(rows_of, columns=["run", "error", "reason"])
