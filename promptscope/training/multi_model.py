@@ -157,7 +157,7 @@ class _JointEvaluator(Evaluator):
 
         def of_model(model: HookedModel) -> dict[str, float]:
             limits = (config.batch_size, config.evaluate_limit, config.max_length)
-            evaluator = Evaluator(model, self.task, self.prompt, "validation", *limits, padding=config.padding)
+            evaluator = Evaluator(model, self.prompt, self.task, "validation", *limits, padding=config.padding)
             return evaluator.scores(progress)
 
         every = list(self.models.map(of_model).values())

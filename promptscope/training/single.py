@@ -160,7 +160,7 @@ def _evaluator(model: HookedModel, prompt: Prompt, task: Task, config: TrainConf
     if not config.evaluate_every:
         return None
     limits = (config.batch_size, config.evaluate_limit, config.max_length)
-    return Evaluator(model, task, prompt, "validation", *limits, padding=config.padding)
+    return Evaluator(model, prompt, task, "validation", *limits, padding=config.padding)
 
 
 def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig) -> dict[str, dict[str, Any]]:

@@ -52,9 +52,9 @@ class Uncountable:
 
 
 def probed(model: HookedModel, store: Path, hooks: list[tuple[str, object]] | None = None) -> ps.ProbeResult:
-    return ps.probe(model, "attention_kl", ps.SoftPrompt(3), toy_task(), store, progress=False, hooks=hooks or [])[
-        "attention_kl"
-    ]
+    return ps.probe(
+        model, ps.SoftPrompt(3), toy_task(), "attention_kl", store=store, progress=False, hooks=hooks or []
+    )["attention_kl"]
 
 
 @pytest.mark.parametrize("first", ["clean", "hooked"])

@@ -56,7 +56,7 @@ def test_it_is_trained_and_loaded_again(family: str, tmp_path: Path) -> None:
     loaded = ps.load_prompt(tmp_path / "prompt", model)
     assert type(loaded) is Scaled
     assert torch.equal(loaded.place(model).vectors, prompt.place(model).vectors)
-    scores = [ps.evaluate(model, task, one, progress=False) for one in (prompt, loaded, run.prompt)]
+    scores = [ps.evaluate(model, one, task, progress=False) for one in (prompt, loaded, run.prompt)]
     assert scores[0] == scores[1] == scores[2]
 
 
@@ -80,11 +80,11 @@ def test_cut_prompts_run_every_way_and_write_the_same() -> None:
     ids, mask = torch.tensor([[5, 6, 7, 8], [9, 5, 0, 0]]), torch.tensor([[1, 1, 1, 1], [1, 1, 0, 0]])
     by_hooks = model.logits(ids, mask, prompt, via="hooks")
     torch.testing.assert_close(model.logits(ids, mask, prompt, via="prefix")[mask.bool()], by_hooks[mask.bool()])
-    written = ps.generate(model, ids, mask, prompt, 5)
+    written = ps.generate(model, prompt, ids, mask, max_new_tokens=5)
     with ps.execution(packed=False):
-        assert ps.generate(model, ids, mask, prompt, 5) == written
+        assert ps.generate(model, prompt, ids, mask, max_new_tokens=5) == written
     same_point = ("blocks.0.hook_resid_pre", lambda x, hook: None)
-    assert ps.generate(model, ids, mask, prompt, 5, hooks=[same_point]) == written
+    assert ps.generate(model, prompt, ids, mask, max_new_tokens=5, hooks=[same_point]) == written
 
 
 EDITS = {
