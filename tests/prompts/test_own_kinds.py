@@ -127,7 +127,7 @@ def test_what_its_code_does_is_part_of_what_it_is(monkeypatch: pytest.MonkeyPatc
     start = prompt.bind(model).copy()
 
     def found() -> Any:
-        return ps.probe(model, "attention_kl", prompt, task, tmp_path / "s", progress=False)["attention_kl"].values
+        return ps.probe(model, prompt, task, "attention_kl", tmp_path / "s", progress=False)["attention_kl"].values
 
     before = found()
     ps.train(model, start.copy(), task, config, tmp_path / "run", progress=False)
