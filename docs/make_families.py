@@ -25,8 +25,8 @@ What a config lacks, and the configs that lack it.
 POINTS_PAGE = Path(__file__).parent / "hook-points.md"
 POINTS_HEAD = """# Hook points by family
 
-`model.hook_points()` lists the hook points of the model that you loaded, with shape, meaning, and whether a written value
-acts. The tables below were made by `docs/make_families.py` from all models of [the page of
+`model.hook_points()` lists the hook points of the model that you loaded, with shape, meaning, and whether a written
+value acts. The tables below were made by `docs/make_families.py` from all models of [the page of
 families](families.md); configs have the names of its second column.
 
 `{i}` is the number of a layer. Dimensions: `batch`; `pos`, the k prompt positions and then the text; `dec_pos`, the
