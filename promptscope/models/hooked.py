@@ -309,8 +309,9 @@ class HookedModel:
         """
         bridge, twin = self._watches
         if strayed := twin.attached():
+            where = ", ".join(hook.point or "the whole of it" for hook in strayed[:3])
             raise ModelError(
-                f"{self.name!r} has hooks on model.twin ({', '.join(hook.point for hook in strayed[:3])}), which runs "
+                f"{self.name!r} has hooks on model.twin ({where}), which runs "
                 "texts in layouts of its own: attach them to model.bridge, or with model.hooks(...)"
             )
         return bridge.attached() + attached_everywhere()
