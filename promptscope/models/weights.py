@@ -51,7 +51,8 @@ class Weights:
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Weights":
         # The copied model has weights of its own, and nothing to do with the caller's.
-        return Weights(*(copy.deepcopy(part, memo) for part in (self._twin, self._bridge, self._boot)))
+        twin, bridge, boot = copy.deepcopy((self._twin, self._bridge, self._boot), memo)
+        return Weights(twin, bridge, boot)
 
     def _take_stock(self) -> None:
         self.fingerprints, self._types = self._look(), self._look_at_types()
