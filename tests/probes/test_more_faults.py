@@ -158,7 +158,7 @@ class HoldsDates(Sound):
 
 
 def _hoard_lists(self, x, layer, view):
-    KEPT.append(x.tolist())
+    KEPT.append(x[:, :3].tolist())
     return x[:, 0].norm(dim=-1)
 
 
