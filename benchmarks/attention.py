@@ -52,7 +52,7 @@ def deviation_variants(subject: Subject, n: int, first_n: int, inputs: int) -> t
         return {"variability": _two_passes(lambda: _blocks(subject, batches, first_n))}
 
     def promptscope() -> Outcome:
-        result = ps.probe(subject.hooked, probe, task=examples, batch_size=_BATCH, progress=False)
+        result = ps.probe(subject.hooked, None, examples, probe, batch_size=_BATCH, progress=False)
         return {"variability": torch.tensor(result[probe.name].values.values)}
 
     lengths = row_lengths(batches)

@@ -73,7 +73,7 @@ def probe_variants(
         return {}
 
     def promptscope() -> Outcome:
-        results = ps.probe(subject.hooked, probes, prompt, examples, batch_size=_BATCH, progress=False)
+        results = ps.probe(subject.hooked, prompt, examples, probes, batch_size=_BATCH, progress=False)
         return {"attention_kl": torch.tensor(results["attention_kl"].values.values[0])}
 
     lengths = row_lengths(batches)

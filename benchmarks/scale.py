@@ -91,7 +91,7 @@ def _variants(
     def promptscope() -> Outcome:
         with tempfile.TemporaryDirectory() as folder:
             results = ps.probe(
-                subject.hooked, probes, prompt, examples, store=folder, batch_size=case.batch, progress=False
+                subject.hooked, prompt, examples, probes, store=folder, batch_size=case.batch, progress=False
             )
             about["store kB an input"] = sum(file.stat().st_size for file in Path(folder).rglob("*")) / inputs / 1e3
         kl = results["attention_kl"].data["per_example"].values[0]

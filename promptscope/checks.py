@@ -152,7 +152,8 @@ def _check_all(
                 wanted = _words(parameter.annotation)
                 hint = f" {hints[name]}" if name in hints else _hint(value, parameter.annotation)
                 others = _shapes(name, given) if _is_array(value) else ""
-                raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{hint}")
+                order = _order(value, name, signature)
+                raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{order or hint}")
             if name not in nan and not _finite(value):
                 raise ArgumentError(f"{where} is or holds NaN or infinity, got {_shown(value)}: leave such out first.")
             low = at_least.get(name)
@@ -238,6 +239,16 @@ def _shapes(but: str, given: Mapping[str, Any]) -> str:
     return f", with {', '.join(arrays)}" if arrays else ""
 
 
+def _order(value: Any, name: str, signature: inspect.Signature) -> str:
+    """Say in which order arguments come, where one of our own objects is at another's place."""
+    if not type(value).__module__.startswith("promptscope."):
+        return ""
+    names = [one for one in signature.parameters if one != "self"]
+    kinds = {one: signature.parameters[one].annotation for one in names}
+    fitting = [one for one in names if one != name and kinds[one] is not Any and _fits(value, kinds[one])]
+    return f" It fits {fitting[0]}: the order is {', '.join(names)}." if fitting else ""
+
+
 def _hint(value: Any, kind: Any) -> str:
     kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
     options = [option for one in kinds if get_origin(one) is Literal for option in get_args(one)]
@@ -245,7 +256,7 @@ def _hint(value: Any, kind: Any) -> str:
         close = nearest(value.lower(), [str(option) for option in options])
         if close:
             return close
-        if any(isinstance(get_origin(one), type) and issubclass(get_origin(one), Sequence) for one in kinds):
+        if any(get_origin(one) is Sequence and get_args(one) == (str,) for one in kinds):
             return " Put a single text in a list."
     makers = [_MAKERS[name] for one in kinds for name in [getattr(one, "__name__", "")] if name in _MAKERS]
     if makers:

@@ -1,10 +1,16 @@
 """What a function or a class computes, as a hash of its code and of everything that the code refers to."""
 
+import copyreg
+import dataclasses
+import dis
 import functools
 import inspect
+import operator
 import sys
-from collections.abc import Mapping
+import types
+from collections.abc import Iterator, Mapping
 from importlib.metadata import packages_distributions, version
+from importlib.util import resolve_name
 from types import CodeType, FunctionType, MethodType, ModuleType
 from typing import Any
 
@@ -15,9 +21,10 @@ from promptscope.files import content_hash, tensor_hash
 
 _NOT_BEHAVIOUR = (
     *("__dict__", "__weakref__", "__doc__", "__module__", "__qualname__", "__annotations__", "__firstlineno__"),
-    *("__static_attributes__", "__abstractmethods__", "_abc_impl", "__parameters__"),
-    *("__dataclass_fields__", "__dataclass_params__", "__match_args__"),
+    *("__static_attributes__", "__abstractmethods__", "_abc_impl", "__parameters__", "__orig_bases__"),
+    *("__annotate__", "__annotate_func__", "__annotations_cache__", "__type_params__", "__match_args__"),
 )
+_PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...), type(NotImplemented))
 
 Seen = dict[int, tuple[int, Any]]
 
@@ -29,10 +36,10 @@ class UnknownIdentityError(Exception):
 def code_identity(thing: Any) -> str:
     """Return a hash that changes whenever what *thing*, a function or a class, computes may change.
 
-    Hashed are: bytecode and constants, default values, variables of enclosing functions, global names that the code
-    uses (their values; functions and classes among them in the same way), class attributes, base classes. What belongs
-    to an installed package counts by its name and the package's version. Comments, line numbers and file names do not
-    count.
+    Hashed are: bytecode and constants, default values, attributes of functions, variables of enclosing functions,
+    global names that the code uses (their values; functions and classes among them in the same way), what it uses of
+    your own modules, class attributes, base classes, and all that objects hold. What can be imported from an installed
+    package counts by its name and the package's version. Comments, line numbers and file names do not count.
 
     Raises:
         UnknownIdentityError: it refers to something that has no content to hash.
@@ -44,40 +51,36 @@ def code_identity(thing: Any) -> str:
     >>> code_identity(double) == code_identity(triple)
     False
     """
-    return content_hash(_describe(thing, {}))
+    try:
+        return content_hash(_describe(thing, {}))
+    except RecursionError as error:
+        raise UnknownIdentityError("what it refers to is nested too deeply") from error
 
 
 def _describe(value: Any, seen: Seen) -> Any:
-    if value is None or isinstance(value, bool | int | float | complex | str | bytes):
+    if type(value) in _PLAIN:
         return [type(value).__name__, repr(value)]
     if id(value) in seen:  # a function that calls itself, a list that holds itself
         return ["seen", seen[id(value)][0]]
     seen[id(value)] = len(seen), value  # held, so that nothing else gets its id meanwhile
-    if isinstance(value, ModuleType):
-        return ["module", value.__name__, _release(value.__name__)]
-    if (name := _installed(value)) is not None:
+    if (name := _importable(value)) is not None:
         return name
-    for kind, describe in _KINDS:
-        if isinstance(value, kind):
-            return describe(value, seen)
-    if _is_plain_object(value):
-        return ["object", _describe(type(value), seen), _mapping(vars(value), seen)]
-    raise UnknownIdentityError(f"a {type(value).__name__} has no content that could be hashed")
+    describe = _EXACT.get(type(value)) or next((one for kind, one in _KINDS if isinstance(value, kind)), _object)
+    return describe(value, seen)
 
 
 def _function(function: Any, seen: Seen) -> Any:
-    function = inspect.unwrap(function)
     code: CodeType = function.__code__
-    missing = object()
-    used = {name: function.__globals__.get(name, missing) for name in sorted(_names(code))}
+    home = function.__globals__
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
     return [
         "function",
         _code(code),
         _describe(list(function.__defaults__ or ()), seen),
         _mapping(function.__kwdefaults__ or {}, seen),
+        _mapping(vars(function), seen),
         {name: _cell(cell, seen) for name, cell in cells},
-        {name: _describe(value, seen) for name, value in used.items() if value is not missing},
+        _release(str(home.get("__name__"))) or _used(code, home, seen),
     ]
 
 
@@ -88,16 +91,68 @@ def _cell(cell: Any, seen: Seen) -> Any:
         return "empty"
 
 
+def _used(code: CodeType, home: Mapping[str, Any], seen: Seen) -> Any:
+    """Describe what *code* uses of the globals in its *home*, and of the modules that it imports itself."""
+    names = _names(code)
+    found = {name: home[name] for name in sorted(names) if name in home}
+    found |= {f"import {name}": _imported(name) for name in _imports(code, home.get("__package__"))}
+    return {
+        name: _module(value, names, seen) if isinstance(value, ModuleType) else _describe(value, seen)
+        for name, value in found.items()
+    }
+
+
 def _names(code: CodeType) -> set[str]:
     """Global names that *code* and the functions inside it may use; names of attributes are among them, harmlessly."""
-    inner = (constant for constant in code.co_consts if isinstance(constant, CodeType))
-    return set(code.co_names).union(*map(_names, inner))
+    return set(code.co_names).union(*map(_names, _inner(code)))
+
+
+def _imports(code: CodeType, package: str | None) -> list[str]:
+    """Names of the modules that *code* and the functions inside it import when they run."""
+    steps = list(dis.get_instructions(code))
+    found = {
+        resolve_name("." * steps[i - 2].argval + step.argval, package)  # the level, the names, the module
+        for i, step in enumerate(steps)
+        if step.opname == "IMPORT_NAME"
+    }
+    return sorted(found.union(*(_imports(inner, package) for inner in _inner(code))))
+
+
+def _inner(code: CodeType) -> Iterator[CodeType]:
+    return (constant for constant in code.co_consts if isinstance(constant, CodeType))
+
+
+def _imported(name: str) -> ModuleType:
+    if name not in sys.modules and _release(name) is None:
+        raise UnknownIdentityError(f"the module {name!r} is not imported yet")
+    return sys.modules.get(name) or ModuleType(name)
+
+
+def _module(module: ModuleType, names: set[str], seen: Seen, within: tuple[ModuleType, ...] = ()) -> Any:
+    """Describe a module: an installed one by its version, another by what code that uses these *names* may use."""
+    if release := _release(module.__name__):
+        return ["module", module.__name__, release]
+    if module in within:
+        return ["module", module.__name__]
+    within = (*within, module)
+    used = {name: value for name, value in vars(module).items() if name in names}
+    return {
+        name: _module(value, names, seen, within) if isinstance(value, ModuleType) else _describe(value, seen)
+        for name, value in used.items()
+    }
+
+
+def _lone_module(module: ModuleType, seen: Seen) -> Any:
+    if release := _release(module.__name__):
+        return ["module", module.__name__, release]
+    raise UnknownIdentityError(f"all of the module {module.__name__!r} would have to be hashed")
 
 
 def _code(code: CodeType) -> list[Any]:
     # Not marshal or co_filename: moving a cell or a line must not change the hash.
     constants = [_code(c) if isinstance(c, CodeType) else repr(_ordered(c)) for c in code.co_consts]
-    return [code.co_code.hex(), list(code.co_names), list(code.co_varnames), constants]
+    flags = [code.co_flags, code.co_argcount, code.co_posonlyargcount, code.co_kwonlyargcount]
+    return [code.co_code.hex(), code.co_exceptiontable.hex(), flags, [*code.co_names], [*code.co_varnames], constants]
 
 
 def _ordered(constant: Any) -> Any:
@@ -108,33 +163,43 @@ def _class(cls: type, seen: Seen) -> Any:
     members = {
         name: _describe(member, seen)
         for name, member in sorted(vars(cls).items())
-        if name not in _NOT_BEHAVIOUR and not inspect.isgetsetdescriptor(member) and not _generated(cls, name)
+        if name not in _NOT_BEHAVIOUR and not _is_slot(member) and not _generated(cls, name)
     }
-    return ["class", cls.__qualname__, members, [_describe(base, seen) for base in cls.__bases__]]
+    return ["class", cls.__qualname__, members, [_describe(base, seen) for base in (type(cls), *cls.__bases__)]]
+
+
+def _is_slot(member: Any) -> bool:
+    return inspect.isgetsetdescriptor(member) or inspect.ismemberdescriptor(member)
 
 
 def _generated(cls: type, name: str) -> bool:
-    """Whether `dataclass` wrote a method; it follows from the fields, which are attributes and values of instances."""
+    """Whether `dataclass` wrote a method; it follows from the fields, which count as such."""
     member = vars(cls)[name]
     member = inspect.unwrap(member) if isinstance(member, FunctionType) else None
     written = member is not None and member.__code__.co_filename == "<string>"
     return "__dataclass_fields__" in vars(cls) and name.startswith("__") and written
 
 
+def _field(field: Any, seen: Seen) -> Any:
+    parts = field.default, field.default_factory, field.init, field.compare, field.kw_only
+    return ["field", [_describe(part, seen) for part in parts]]
+
+
 def _property(member: property, seen: Seen) -> Any:
     return ["property", [_describe(function, seen) for function in (member.fget, member.fset, member.fdel)]]
-
-
-def _partial(function: Any, seen: Seen) -> Any:
-    return ["partial", *(_describe(part, seen) for part in (function.func, list(function.args), function.keywords))]
 
 
 def _bound(method: Any, seen: Seen) -> Any:
     return ["method", _describe(method.__func__, seen), _describe(method.__self__, seen)]
 
 
-def _wrapped(method: Any, seen: Seen) -> Any:
-    return [type(method).__name__, _describe(method.__func__, seen)]
+def _builtin(function: Any, seen: Seen) -> Any:
+    owner = getattr(function, "__objclass__", None) or getattr(function, "__self__", None)
+    return ["builtin", function.__name__, _describe(owner, seen)]
+
+
+def _wrapped(member: Any, seen: Seen) -> Any:
+    return [type(member).__name__, _describe(member.__wrapped__, seen)]
 
 
 def _cached(member: Any, seen: Seen) -> Any:
@@ -154,6 +219,8 @@ def _set(value: Any, seen: Seen) -> Any:
 
 
 def _tensor(value: torch.Tensor, seen: Seen) -> Any:
+    if value.is_meta or value.layout != torch.strided or value.is_quantized:
+        raise UnknownIdentityError(f"a tensor of layout {value.layout} on {value.device} is not hashed")
     return ["tensor", tensor_hash(value)]
 
 
@@ -168,37 +235,72 @@ def _repr(value: Any, seen: Seen) -> Any:
     return [type(value).__name__, repr(value)]
 
 
+def _no_content(value: Any, seen: Seen) -> Any:
+    raise UnknownIdentityError(f"a {type(value).__name__} has no content that could be hashed")
+
+
+def _object(value: Any, seen: Seen) -> Any:
+    """Describe any other object by what pickling would keep of it: its class and all that it holds."""
+    try:
+        known = copyreg.dispatch_table.get(type(value))
+        parts = value.__reduce_ex__(4) if known is None else known(value)
+    except Exception:  # whatever a class raises that cannot be pickled
+        return _no_content(value, seen)
+    if isinstance(parts, str):  # by its name alone
+        return _no_content(value, seen)
+    make, arguments, state, items, pairs = (*parts, None, None, None)[:5]
+    return [
+        "object",
+        *(_describe(part, seen) for part in (type(value), make, arguments, state)),
+        *([] if part is None else _describe(list(part), seen) for part in (items, pairs)),
+    ]
+
+
+_EXACT: dict[type, Any] = {
+    dict: _mapping,
+    types.MappingProxyType: _mapping,
+    list: _sequence,
+    tuple: _sequence,
+    set: _set,
+    frozenset: _set,
+    np.ndarray: _array,
+    torch.Tensor: _tensor,
+    torch.nn.Parameter: _tensor,
+}
+"""What has its content for its identity; what inherits from them may hold more."""
+
 _KINDS: tuple[tuple[Any, Any], ...] = (
     (type, _class),
     (FunctionType, _function),
     (MethodType, _bound),
+    ((types.BuiltinFunctionType, types.MethodWrapperType), _builtin),
+    ((types.MethodDescriptorType, types.WrapperDescriptorType, types.ClassMethodDescriptorType), _builtin),
+    (ModuleType, _lone_module),
+    (CodeType, lambda code, seen: _code(code)),
     (property, _property),
     (functools.cached_property, _cached),
-    (functools.partial, _partial),
-    ((staticmethod, classmethod), _wrapped),
-    (torch.Tensor, _tensor),
-    ((np.ndarray, np.generic), _array),
-    ((torch.dtype, torch.device, slice, range), _repr),
-    (Mapping, _mapping),
-    ((list, tuple), _sequence),
-    ((set, frozenset), _set),
+    ((staticmethod, classmethod, functools._lru_cache_wrapper), _wrapped),
+    (dataclasses.Field, _field),
+    (np.generic, _array),
+    ((torch.dtype, torch.device, torch.layout, slice, range), _repr),
+    # A module has hooks, buffers and perhaps a gigabyte; an iterator is used up by being looked at.
+    ((torch.nn.Module, torch.Tensor, Iterator), _no_content),
 )
 
 
-def _is_plain_object(value: Any) -> bool:
-    """Whether all that an object knows is in its `__dict__`; a module, say, has hooks and buffers besides."""
-    made_in_python = type(value).__flags__ & (1 << 9)  # Py_TPFLAGS_HEAPTYPE
-    return hasattr(value, "__dict__") and bool(made_in_python) and not isinstance(value, torch.nn.Module)
-
-
-def _installed(value: Any) -> Any:
-    """Name what belongs to an installed package; None for what the user wrote."""
+def _importable(value: Any) -> Any:
+    """Name what can be imported from an installed package; None for all else, what a package made for the user too."""
     module = getattr(value, "__module__", None)
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
-    if not isinstance(module, str) or not isinstance(name, str) or not (callable(value) or isinstance(value, type)):
+    if not isinstance(module, str) or not isinstance(name, str) or (release := _release(module)) is None:
         return None
-    release = _release(module)
-    return None if release is None else ["installed", module, name, release]
+    try:
+        found = operator.attrgetter(name)(sys.modules[module])
+    except (AttributeError, KeyError):
+        return None
+    # Methods of a class are made anew at every look.
+    same = found is value or (isinstance(value, MethodType) and found == value)
+    return ["installed", module, name, release] if same else None
 
 
 @functools.cache

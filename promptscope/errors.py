@@ -102,7 +102,8 @@ class ProbeError(PromptscopeError):
     """A probe cannot be computed on this model, task or prompt.
 
     >>> import promptscope as ps
-    >>> ps.probe(ps.load_model("embedded-causal"), "attention_mas")  # doctest: +ELLIPSIS
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> ps.probe(model, None, task, "attention_mas")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
     promptscope.errors.ProbeError: no probe 'attention_mas'. Did you mean 'attention_mass'? There are: ...
     """

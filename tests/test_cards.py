@@ -48,7 +48,7 @@ def test_prompts_tasks_runs_and_results() -> None:
     assert "3 steps" in shown(run.prompt) and "DeepPrompt" in shown(run.prompt)
     assert "continent_en" in shown(task) and "accuracy" in shown(task) and "train 300" in shown(task)
     assert "<polyline" in run._repr_html_() and "continent_en" in shown(run)
-    found = ps.probe(model, "attention_mass", {"a <b>: c": run.prompt}, task, limit=2, progress=False)
+    found = ps.probe(model, {"a <b>: c": run.prompt}, task, "attention_mass", limit=2, progress=False)
     text = shown(found["attention_mass"])
     assert "a <b>: c" in text and "share of attention" in text and "mean" in text
 

@@ -1,12 +1,19 @@
 """What a function computes decides its identity: every way in which code can change is noticed."""
 
+import dataclasses
 import functools
+import random
+import re
+import sys
+from collections import deque
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any, ClassVar
 
 import numpy as np
 import pytest
 import torch
+from sklearn.preprocessing import StandardScaler
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
 
@@ -132,6 +139,116 @@ def test_recursion_ends() -> None:
         return count(n - 1) if n else 0
 
     assert code_identity(count) == code_identity(count)
+
+
+class Words(dict[str, int]):
+    """A container with an attribute and code of its own."""
+
+    extra = 0
+
+    def __call__(self, x: float) -> float:
+        return x
+
+
+class LoudWords(Words):
+    def __call__(self, x: float) -> float:
+        return -x
+
+
+class Slotted:
+    __slots__ = ("n",)
+
+    def __init__(self, n: int) -> None:
+        self.n = n
+
+
+def with_extra(thing: Any, extra: int) -> Any:
+    thing.extra = extra
+    return thing
+
+
+def decorated(n: int) -> Callable[[float], float]:
+    @functools.wraps(helper)
+    def wrapper(x: float) -> float:
+        return n * helper(x)
+
+    return wrapper
+
+
+def settings_of(n: int) -> type:
+    @dataclasses.dataclass
+    class Settings:
+        size: int = dataclasses.field(default_factory=lambda: n)
+
+    return Settings
+
+
+def metaclass_of(n: int) -> type:
+    return type("Meta", (type,), {"__call__": lambda cls: n})("Made", (), {})
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [
+        (decorated(1), decorated(2)),  # a decorator's settings
+        (with_extra(make(0), 1), with_extra(make(0), 2)),  # a function's attribute
+        (Words(a=1), LoudWords(a=1)),
+        (with_extra(Words(), 1), with_extra(Words(), 2)),
+        (deque([1]), deque([2])),
+        (type("Queue", (deque,), {})([1]), type("Queue", (deque,), {})([2])),
+        (random.Random(1), random.Random(2)),
+        (Slotted(1), Slotted(2)),
+        (np.ma.array([1, 2], mask=[0, 1]), np.ma.array([1, 2], mask=[1, 0])),
+        (re.compile("a"), re.compile("b")),
+        (settings_of(1), settings_of(2)),
+        (metaclass_of(1), metaclass_of(2)),
+        # objects and functions that an installed package made for the user
+        (StandardScaler().fit([[1.0], [2.0]]).transform, StandardScaler().fit([[1.0], [9.0]]).transform),
+        (np.vectorize(lambda x: x), np.vectorize(lambda x: 2 * x)),
+        (torch.no_grad()(lambda x: x), torch.no_grad()(lambda x: 2 * x)),
+        (torch.ones(2).mul, torch.zeros(2).mul),
+    ],
+)
+def test_whatever_objects_and_wrappers_hold(one: Any, other: Any) -> None:
+    assert code_identity(one) == code_identity(one)
+    assert code_identity(one) != code_identity(other)
+
+
+@pytest.mark.parametrize(
+    "code",
+    [
+        "import settings\ndef f(x): return x * settings.FACTOR",
+        "def f(x):\n    import settings as s\n    return x * s.FACTOR",
+        "def f(x):\n    from settings import FACTOR\n    return (lambda: FACTOR)()",
+        "import settings\ndef f(x): return x * settings.within.FACTOR",
+    ],
+)
+def test_what_is_used_of_ones_own_modules(monkeypatch: pytest.MonkeyPatch, code: str) -> None:
+    module = ModuleType("settings")
+    module.FACTOR, module.OTHER, module.within = 1, 1, module
+    monkeypatch.setitem(sys.modules, "settings", module)
+    space: dict[str, Any] = {"__name__": "one"}
+    exec(code, space)
+    before = code_identity(space["f"])
+    module.OTHER = 2
+    assert code_identity(space["f"]) == before
+    module.FACTOR = 2
+    assert code_identity(space["f"]) != before
+
+
+def test_a_module_that_is_not_there_yet_is_unknown() -> None:
+    space: dict[str, Any] = {"__name__": "one"}
+    exec("def f(x):\n    import no_such_module\n    return x", space)
+    with pytest.raises(UnknownIdentityError, match="no_such_module"):
+        code_identity(space["f"])
+
+
+@pytest.mark.parametrize(
+    "value", [torch.eye(2).to_sparse(), torch.eye(2, device="meta"), iter([1]), torch.nn.Linear(1, 1).forward]
+)
+def test_what_cannot_be_looked_at_is_unknown(value: Any) -> None:
+    with pytest.raises(UnknownIdentityError):
+        code_identity(make(value))
 
 
 def test_what_has_no_content_is_refused(tmp_path: Any) -> None:

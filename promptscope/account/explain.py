@@ -73,7 +73,7 @@ def explain(
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has nothing to explain: load or train it first")
     prompt.bind(model)
-    inputs = make_inputs(model, task, prompt, settings.split, settings.limit)
+    inputs = make_inputs(model, prompt, task, settings.split, settings.limit)
     settings = replace(settings, few=min(settings.few, len(inputs)))
     effect = effect_on(model, prompt, inputs, "shared", settings.batch_size)
     words, no_words = _in_words(model, task, inputs, instruction, settings)
@@ -113,7 +113,7 @@ def _run(key: str, subject: Subject, left_out: Sequence[str]) -> Part:
 def _fitted(model: HookedModel, task: Task, prompt: Prompt, settings: Settings) -> Inputs | None:
     if settings.fit not in task.splits or settings.fit == settings.split:
         return None
-    return make_inputs(model, task, prompt, settings.fit, settings.few)
+    return make_inputs(model, prompt, task, settings.fit, settings.few)
 
 
 def _in_words(

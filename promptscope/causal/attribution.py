@@ -48,7 +48,7 @@ def attribution_patch(
     >>> ps.causal.attribution_patch(model, ps.DeepPrompt(2).bind(model), task, limit=4).data["nats"].shape
     (6, 5)
     """
-    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    found = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), positions, batch_size)
     return attribution_on(model, prompt, found, at, direction, batch_size)
 
 

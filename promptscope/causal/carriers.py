@@ -70,7 +70,7 @@ def carriers(
     >>> found.table["size"].iloc[0]
     np.int64(1)
     """
-    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    found = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), positions, batch_size)
     return carriers_on(model, prompt, found, order, wanted, direction, n_random, batch_size, seed)
 
 

@@ -58,7 +58,7 @@ def cut_layers(
     >>> result.data["nats"].values[0].round(4).item()  # cut everywhere: nothing is left
     0.0
     """
-    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    found = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), positions, batch_size)
     return cut_layers_on(model, prompt, found, span, width, layers, batch_size)
 
 

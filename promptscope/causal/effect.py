@@ -104,7 +104,7 @@ def effect(
     """
     if positions not in ("shared", "own"):
         raise ProbeError(f"positions must be 'shared' or 'own', got {positions!r}")
-    inputs = make_inputs(model, task, prompt, split, limit)
+    inputs = make_inputs(model, prompt, task, split, limit)
     return effect_on(model, prompt, inputs, positions, batch_size)
 
 
@@ -130,7 +130,7 @@ def answers(model: HookedModel, inputs: Inputs, condition: Condition, batch_size
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
-    >>> inputs = ps.causal.make_inputs(model, task, limit=4)
+    >>> inputs = ps.causal.make_inputs(model, None, task, limit=4)
     >>> answers(model, inputs, Condition()).gold.shape  # without a prompt
     (4,)
     """

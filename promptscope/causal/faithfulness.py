@@ -81,7 +81,7 @@ def faithfulness(
     >>> ps.causal.faithfulness(model, prompt, task, {"its text": "the capital"}, limit=4)["reading"].tolist()
     ['the prompt', 'its text', 'random tokens', 'no prompt']
     """
-    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), "shared", batch_size)
+    found = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), "shared", batch_size)
     return faithfulness_on(model, prompt, found, readings, batch_size, n_random, seed)
 
 

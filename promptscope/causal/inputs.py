@@ -104,8 +104,8 @@ class Inputs:
 @checked(limit=1)
 def make_inputs(
     model: HookedModel,
+    prompt: Prompt | None,
     task: Task,
-    prompt: Prompt | None = None,
     split: str = "test",
     limit: int | None = 64,
     max_length: int | None = None,
@@ -118,7 +118,7 @@ def make_inputs(
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
-    >>> inputs = make_inputs(model, task, ps.SoftPrompt(4), limit=3)
+    >>> inputs = make_inputs(model, ps.SoftPrompt(4), task, limit=3)
     >>> len(inputs), inputs.task, inputs.split
     (3, 'continent_en', 'test')
     """

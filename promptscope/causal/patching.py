@@ -73,7 +73,7 @@ def patch(
     >>> result.data["nats"].dims, result.data["nats"].shape
     (('layer', 'head'), (6, 5))
     """
-    inputs = make_inputs(model, task, prompt, split, limit)
+    inputs = make_inputs(model, prompt, task, split, limit)
     found = effect_on(model, prompt, inputs, positions, batch_size)
     return patch_on(model, prompt, found, at, direction, source, layers, batch_size, progress)
 

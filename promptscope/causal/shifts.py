@@ -71,9 +71,9 @@ def shift(
     >>> result.values["shift"].values.tolist()
     ['rank 1', 'random prompt', 'random direction']
     """
-    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    found = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), positions, batch_size)
     return shift_on(
-        model, prompt, found, make_inputs(model, task, prompt, fit, limit), layers, ranks, others, batch_size, seed
+        model, prompt, found, make_inputs(model, prompt, task, fit, limit), layers, ranks, others, batch_size, seed
     )
 
 

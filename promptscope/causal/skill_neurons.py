@@ -71,7 +71,7 @@ def skill_neurons(
     """
     if task.verbalizer is None:
         raise ProbeError(f"skill neurons tell labels apart, and task {task.name!r} has no labels: give it a verbalizer")
-    fitted, held = make_inputs(model, task, prompt, fit, limit), make_inputs(model, task, prompt, split, limit)
+    fitted, held = make_inputs(model, prompt, task, fit, limit), make_inputs(model, prompt, task, split, limit)
     of = {record.id: record.label or "" for name in {fit, split} for record in task.split(name)}
     found = pd.Series([of[i] for i in fitted.ids]).value_counts()
     if len(found) < 2:

@@ -50,7 +50,7 @@ def swap_layers(
     >>> same.data["nats"].values.tolist()  # its own keys and values: nothing is lost
     [[0.0, 0.0], [0.0, 0.0]]
     """
-    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    found = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), positions, batch_size)
     return swap_layers_on(model, prompt, found, other, layers, batch_size)
 
 

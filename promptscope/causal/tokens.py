@@ -34,7 +34,7 @@ def token_attribution(
     >>> ps.causal.token_attribution(model, ps.SoftPrompt(3).bind(model), task, limit=4).shape
     (3,)
     """
-    return attribution_of_tokens(model, prompt, make_inputs(model, task, prompt, split, limit), batch_size)
+    return attribution_of_tokens(model, prompt, make_inputs(model, prompt, task, split, limit), batch_size)
 
 
 def attribution_of_tokens(model: HookedModel, prompt: Prompt, inputs, batch_size: int = 16) -> np.ndarray:
@@ -89,7 +89,7 @@ def keep_tokens(
     >>> sorted(set(table["way"]))
     ['greedy', 'importance', 'random']
     """
-    found = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), "shared", batch_size)
+    found = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), "shared", batch_size)
     return keep_tokens_on(model, prompt, found, order, sizes, n_random, greedy, batch_size, seed)
 
 

@@ -115,9 +115,9 @@ def compare_with_words(
     >>> found.cosine["words"].tolist()
     ['instruction']
     """
-    effect = effect_on(model, prompt, make_inputs(model, task, prompt, split, limit), positions, batch_size)
+    effect = effect_on(model, prompt, make_inputs(model, prompt, task, split, limit), positions, batch_size)
     return compare_with_words_on(
-        model, prompt, effect, make_inputs(model, task, prompt, fit, limit), words, layers, top, batch_size
+        model, prompt, effect, make_inputs(model, prompt, task, fit, limit), words, layers, top, batch_size
     )
 
 

@@ -42,8 +42,8 @@ def evaluate(
         trained, loaded, data = load_run_parts(run, model, task, task_path, device, dtype)
         scores = ps.evaluate(
             loaded,
-            data,
             choose_prompt(trained, prompt),
+            data,
             split=split,
             batch_size=batch_size,
             limit=limit,

@@ -84,7 +84,6 @@ def _norms(prompt: Any) -> list[dict[str, Any]]:
 def _nearest(prompt: Any, run: Any, model: str | None, n: int) -> list[dict[str, Any]] | str:
     """Return tokens per position, or why there are none: settings and norms are worth showing without them."""
     import promptscope as ps
-    from promptscope.prompts.nearest_tokens import nearest_tokens
     from promptscope.training.reload import reload_model
 
     if not isinstance(prompt, ps.SoftPrompt):
@@ -94,12 +93,14 @@ def _nearest(prompt: Any, run: Any, model: str | None, n: int) -> list[dict[str,
         return "the prompt does not say which model it is for: pass --model"
     try:
         loaded = reload_model(run, model) if run is not None else ps.load_model(str(name))
-        table = nearest_tokens(prompt, loaded, n)
+        nulls = ps.readings.Nulls(random=0)
+        table = ps.readings.read_nearest_tokens(loaded, prompt, n, nulls=nulls, n_reference=1).table
     except (ModelError, PromptError) as error:
         if model is not None:
             raise
         return f"the model is not at hand ({error})"
+    near = table[table["kind"] == "prompt"].assign(cosine=1 - table["distance"])
     return [
         {"position": position, "tokens": rows[["token", "cosine"]].to_dict("records")}
-        for position, rows in table.groupby("position")
+        for position, rows in near.groupby("position")
     ]

@@ -79,9 +79,9 @@ def probe(
         prompts = {prompt: chosen.bind(loaded)} | ({"random": ps.random_like(chosen)} if null else {})
         results = ps.probe(
             loaded,
+            prompts,
+            data,
             probes.split(","),
-            prompts=prompts,
-            task=data,
             store=out / "store",
             split=split,
             limit=limit,

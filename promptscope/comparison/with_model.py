@@ -11,7 +11,8 @@ from promptscope.comparison.vectors import PromptVectors
 from promptscope.errors import PromptError
 from promptscope.inference import evaluate
 from promptscope.models import HookedModel
-from promptscope.prompts import SoftPrompt, nearest_tokens, random_like
+from promptscope.prompts import Prompt, SoftPrompt, random_like
+from promptscope.readings import Nulls, read_nearest_tokens
 from promptscope.tasks import Task
 
 
@@ -38,12 +39,13 @@ def neighbour_table(prompts: Sequence[PromptVectors], model: HookedModel, n: int
     for one in prompts:
         if not isinstance(one.prompt, SoftPrompt):
             continue
-        found = nearest_tokens(one.prompt, model, n)
-        random = nearest_tokens(random_like(one.prompt, seed=seed), model, 1).set_index("position")["cosine"]
-        for position, of_position in found.groupby("position"):
+        # One entry of the vocabulary as reference: the percentiles among it are not used.
+        found = read_nearest_tokens(model, one.prompt, n, nulls=Nulls(random=1, seed=seed), n_reference=1).table
+        random = found[(found["kind"] == "random") & (found["rank"] == 1)].set_index("position")["distance"]
+        for position, of_position in found[found["kind"] == "prompt"].groupby("position"):
             tokens = ", ".join(repr(token) for token in of_position["token"])
-            nearest = float(of_position["cosine"].max())
-            rows.append((one.name, position, tokens, nearest, float(np.asarray(random.loc[position]).item())))
+            nearest = float(of_position["distance"].min())
+            rows.append((one.name, position, tokens, 1 - nearest, 1 - float(np.asarray(random.loc[position]).item())))
     return pd.DataFrame(rows, columns=["prompt", "position", "tokens", "cosine", "random_cosine"])
 
 
@@ -64,8 +66,8 @@ def transfer_table(
     rows = []
     for name, task in tasks.items():
 
-        def score(prompt: object, task: Task = task) -> tuple[str, float, float, float]:
-            found = evaluate(model, task, prompt, split, batch_size, limit, progress=False)  # type: ignore[arg-type]
+        def score(prompt: Prompt | None, task: Task = task) -> tuple[str, float, float, float]:
+            found = evaluate(model, prompt, task, split=split, batch_size=batch_size, limit=limit, progress=False)
             metric = next(iter(found))
             return metric, found[metric], found["loss"], found["n"]
 

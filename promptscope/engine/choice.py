@@ -26,7 +26,7 @@ class PackingWarning(UserWarning):
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> with warnings.catch_warnings():
     ...     warnings.simplefilter("error", ps.PackingWarning)  # stop, rather than be slow
-    ...     scores = ps.evaluate(model, task, limit=2, progress=False)
+    ...     scores = ps.evaluate(model, None, task, limit=2, progress=False)
     """
 
 
@@ -78,7 +78,7 @@ def execution(
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> with ps.execution(packed=False):
-    ...     scores = ps.evaluate(model, task, limit=4, progress=False)
+    ...     scores = ps.evaluate(model, None, task, limit=4, progress=False)
     """
     if attention not in (None, "padded", "flex"):
         raise ModelError(f"attention must be 'padded', 'flex' or None, not {attention!r}")

@@ -18,8 +18,8 @@ from promptscope.tasks.encoded import Side
 @checked(batch_size=1, limit=1, max_length=1, max_new_tokens=1)
 def evaluate(
     model: HookedModel,
+    prompt: Prompt | None,
     task: Task,
-    prompt: Prompt | None = None,
     split: str = "test",
     batch_size: int = 16,
     limit: int | None = None,
@@ -40,20 +40,30 @@ def evaluate(
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
-    >>> scores = ps.evaluate(model, ps.load_task("continent_en"), limit=8, progress=False)
+    >>> scores = ps.evaluate(model, None, ps.load_task("continent_en"), limit=8, progress=False)
     >>> list(scores)
     ['accuracy', 'macro_f1', 'loss', 'n']
     """
     with model.turn(hooks):
-        evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens, padding)
+        evaluator = Evaluator(
+            model,
+            prompt,
+            task,
+            split=split,
+            batch_size=batch_size,
+            limit=limit,
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+            padding=padding,
+        )
         return evaluator.scores(progress)
 
 
 @checked(batch_size=1, limit=1, max_length=1, max_new_tokens=1)
 def predict(
     model: HookedModel,
+    prompt: Prompt | None,
     task: Task,
-    prompt: Prompt | None = None,
     split: str = "test",
     batch_size: int = 16,
     limit: int | None = None,
@@ -66,12 +76,21 @@ def predict(
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
-    >>> predictions = ps.predict(model, task, limit=3, progress=False)
+    >>> predictions = ps.predict(model, None, task, limit=3, progress=False)
     >>> len(predictions), set(predictions) <= set(task.verbalizer.labels)
     (3, True)
     """
     with model.turn(hooks):
-        evaluator = Evaluator(model, task, prompt, split, batch_size, limit, max_length, max_new_tokens)
+        evaluator = Evaluator(
+            model,
+            prompt,
+            task,
+            split=split,
+            batch_size=batch_size,
+            limit=limit,
+            max_length=max_length,
+            max_new_tokens=max_new_tokens,
+        )
         return evaluator.texts(progress) if task.verbalizer is None else evaluator.labels(progress)
 
 
@@ -81,8 +100,8 @@ class Evaluator:
     def __init__(
         self,
         model: HookedModel,
+        prompt: Prompt | None,
         task: Task,
-        prompt: Prompt | None = None,
         split: str = "test",
         batch_size: int = 16,
         limit: int | None = None,

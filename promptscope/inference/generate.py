@@ -23,9 +23,9 @@ _TOKENS = (
 @torch.no_grad()
 def generate(
     model: HookedModel,
+    prompt: Prompt | None,
     input_ids: Int[Tensor, "B n"],
     attention_mask: Int[Tensor, "B n"] | None = None,
-    prompt: Prompt | None = None,
     max_new_tokens: int = 20,
     stop_ids: Sequence[int] = (),
     hooks: Sequence[Hook] = (),
@@ -47,7 +47,7 @@ def generate(
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> text = model.tokenizer(["Lima is in"], return_tensors="pt")
-    >>> (new,) = ps.generate(model, text["input_ids"], text["attention_mask"], ps.SoftPrompt(4), max_new_tokens=3)
+    >>> (new,) = ps.generate(model, ps.SoftPrompt(4), text["input_ids"], text["attention_mask"], max_new_tokens=3)
     >>> len(new), type(model.tokenizer.decode(new))
     (3, <class 'str'>)
     """

@@ -20,8 +20,8 @@ from promptscope.tasks import IGNORED, Batch, Task
 @torch.no_grad()
 def score_labels(
     model: HookedModel,
+    prompt: Prompt | None,
     task: Task,
-    prompt: Prompt | None = None,
     split: str = "test",
     batch_size: int = 16,
     limit: int | None = None,
@@ -39,7 +39,7 @@ def score_labels(
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
-    >>> scores = ps.score_labels(model, task, ps.SoftPrompt(4), limit=3, progress=False)
+    >>> scores = ps.score_labels(model, ps.SoftPrompt(4), task, limit=3, progress=False)
     >>> tuple(scores.shape), bool((scores <= 0).all())
     ((3, 5), True)
     """

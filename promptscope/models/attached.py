@@ -18,7 +18,7 @@ Hook = tuple[str, Callable[..., Tensor | None]]
 Bridge = Any
 """What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
-_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
+HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # The bridge registers some for itself, at the first pass; transformers does where hidden states are asked for.
 _OBSERVERS = ("transformer_lens.model_bridge", "transformers.")
 
@@ -53,7 +53,7 @@ class Watch:
     def __init__(self, root: nn.Module) -> None:
         # The dicts themselves: looking through all modules takes longer than a small model's pass.
         self._places = [
-            (name, module, kind, getattr(module, kind)) for name, module in root.named_modules() for kind in _KINDS
+            (name, module, kind, getattr(module, kind)) for name, module in root.named_modules() for kind in HOOK_KINDS
         ]
         # Numbers of handles: PyTorch gives none twice.
         self._own = {number for *_, hooks in self._places for number in hooks}
@@ -76,7 +76,7 @@ def attached_everywhere() -> list[AttachedHook]:
     """
     return [
         AttachedHook("every module", kind.strip("_").removesuffix("_hooks"), function)
-        for kind in _KINDS
+        for kind in HOOK_KINDS
         for function in getattr(torch.nn.modules.module, f"_global{kind}", {}).values()
         if not (getattr(function, "__module__", None) or "").startswith("torch.")
     ]

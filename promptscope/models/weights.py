@@ -10,6 +10,7 @@ from transformers import PreTrainedModel
 from promptscope.errors import ModelError
 from promptscope.files import fingerprint
 from promptscope.models.attached import Bridge
+from promptscope.models.modules import Modules
 
 Places = Iterator[tuple[str, nn.Module, str, Tensor]]
 
@@ -43,6 +44,7 @@ class Weights:
         self._twin, self._bridge, self._boot = twin, bridge, boot
         self._source = weakref.ref(source) if source is not None else None
         self._of_source = {} if source is None else {name: tensor for name, _, _, tensor in _tensors(source)}
+        self._modules = Modules(bridge, "model.bridge"), Modules(twin, "model.twin")
         self._take_stock()
 
     def _take_stock(self) -> None:
@@ -73,8 +75,10 @@ class Weights:
 
         Raises:
             ModelError: the bridge's own copy of a weight was edited, or the caller's own model got another parameter in
-                place of one: the twin knows nothing of either.
+                place of one: the twin knows nothing of either. Or something else than weights was changed.
         """
+        for modules in self._modules:
+            modules.check()
         self._check_source()
         now, storages = self._look(), self._twin_storages()
         if now == self.fingerprints and storages == self._storages:

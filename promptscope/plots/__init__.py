@@ -48,7 +48,7 @@ def plot(result: ProbeResult) -> go.Figure:
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> prompt = ps.SoftPrompt(2).bind(model)
-    >>> found = ps.probe(model, "attention_mass", prompt, task, limit=2, progress=False)
+    >>> found = ps.probe(model, prompt, task, "attention_mass", limit=2, progress=False)
     >>> plot(found["attention_mass"]).layout.title.text is not None
     True
     """

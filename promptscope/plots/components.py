@@ -28,7 +28,7 @@ def components(result: ProbeResult, layers: Sequence[int] | None = None) -> go.F
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> prompts = {name: ps.SoftPrompt(3, seed=seed).bind(model) for seed, name in enumerate("ab")}
-    >>> result = ps.probe(model, "residual_pca", prompts, ps.load_task("continent_en"), limit=4, progress=False)
+    >>> result = ps.probe(model, prompts, ps.load_task("continent_en"), "residual_pca", limit=4, progress=False)
     >>> len(components(result["residual_pca"], layers=[5]).data)  # without a prompt, and under each
     3
     """

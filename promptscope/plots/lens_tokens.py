@@ -15,7 +15,7 @@ def lens_tokens_figure(lens: LogitLens, of: str = "prompt") -> go.Figure:
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
-    >>> lens = ps.readings.read_logit_lens(ps.SoftPrompt(2).bind(model), model, nulls=ps.readings.Nulls(random=1))
+    >>> lens = ps.readings.read_logit_lens(model, ps.SoftPrompt(2).bind(model), nulls=ps.readings.Nulls(random=1))
     >>> lens_tokens_figure(lens).data[0].z.shape  # the embedding and 6 layers, by 2 positions
     (7, 2)
     """

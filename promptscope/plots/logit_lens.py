@@ -31,7 +31,7 @@ def logit_lens_figure(lens: LogitLens, quantity: str = "entropy") -> go.Figure:
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
-    >>> lens = ps.readings.read_logit_lens(ps.SoftPrompt(2).bind(model), model, nulls=ps.readings.Nulls(random=1))
+    >>> lens = ps.readings.read_logit_lens(model, ps.SoftPrompt(2).bind(model), nulls=ps.readings.Nulls(random=1))
     >>> figure = logit_lens_figure(lens)
     >>> len(figure.data) > 0
     True

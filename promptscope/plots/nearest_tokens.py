@@ -20,7 +20,7 @@ def nearest_tokens_figure(reading: NearestTokens) -> go.Figure:
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> prompt = ps.SoftPrompt(2).bind(model)
-    >>> reading = ps.readings.read_nearest_tokens(prompt, model, n=1)
+    >>> reading = ps.readings.read_nearest_tokens(model, prompt, n=1)
     >>> len(nearest_tokens_figure(reading).data) > 0
     True
     """

@@ -24,7 +24,7 @@ def patchscope_figure(reading: Patchscope, score: str | None = None) -> go.Figur
     >>> model = ps.load_model("embedded-causal")
     >>> describe = ps.readings.DescribePrompt((("Seoul", "the capital of Korea"),), placeholder="a")
     >>> reading = ps.readings.read_patchscope(
-    ...     ps.SoftPrompt(2).bind(model), model, describe=describe, nulls=ps.readings.Nulls(random=1), max_new_tokens=2,
+    ...     model, ps.SoftPrompt(2).bind(model), describe=describe, nulls=ps.readings.Nulls(random=1), max_new_tokens=2,
     ...     scores={"says capital": lambda text: float("capital" in text)},
     ... )
     >>> len(patchscope_figure(reading).data)

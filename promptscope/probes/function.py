@@ -136,7 +136,7 @@ def probe_function(
     ...     return view.at(x, view.answer).norm(dim=-1)
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("capital_en")
-    >>> result = ps.probe(model, norm_at_answer, prompts=ps.SoftPrompt(4), task=task, limit=3)["norm_at_answer"]
+    >>> result = ps.probe(model, ps.SoftPrompt(4), task, norm_at_answer, limit=3)["norm_at_answer"]
     >>> result.dims
     ('prompt', 'layer')
     """

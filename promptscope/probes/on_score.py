@@ -42,7 +42,7 @@ def on_scores(
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("sentiment_en")
     >>> prompts = {name: ps.SoftPrompt(length=4, seed=seed) for seed, name in enumerate(("sentiment", "topic"))}
-    >>> states = ps.probe(model, "neuron_states", prompts, task, limit=2)["neuron_states"]
+    >>> states = ps.probe(model, prompts, task, "neuron_states", limit=2)["neuron_states"]
     >>> on_scores(states).values.sizes["layer"], float(on_scores(states).values[0, 0, 0].round(6))
     (6, 1.0)
     """

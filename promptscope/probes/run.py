@@ -27,9 +27,9 @@ _PACKAGES = ("torch", "transformers", "transformer-lens", "numpy")
 @checked(batch_size=1, limit=1)
 def probe(
     model: HookedModel,
+    prompts: Mapping[str, Prompt] | Prompt | None,
+    task: Task | Sequence[Encoded],
     probes: Probe | str | Iterable[Probe | str],
-    prompts: Mapping[str, Prompt] | Prompt | None = None,
-    task: Task | Sequence[Encoded] | None = None,
     store: ActivationStore | str | os.PathLike[str] | None = None,
     split: str = "test",
     limit: int | None = None,
@@ -70,7 +70,7 @@ def probe(
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> prompts = {"seed 0": ps.SoftPrompt(4), "seed 1": ps.SoftPrompt(4, seed=1)}
-    >>> results = ps.probe(model, ["attention_mass"], prompts, task, limit=2, progress=False)
+    >>> results = ps.probe(model, prompts, task, ["attention_mass"], limit=2, progress=False)
     >>> results["attention_mass"].values.dims
     ('prompt', 'layer', 'head')
     """
@@ -81,10 +81,6 @@ def probe(
             prompt.bind(model)
         if batch_size < 1:
             raise ProbeError(f"batch_size must be at least 1, got {batch_size}")
-        if task is None or isinstance(task, str):
-            raise ProbeError(
-                f"nothing to probe on: give task=ps.load_task(...), or a list of encoded records, not {task!r}"
-            )
         examples = {
             labelled: _examples(model, task, named, split, limit, labelled)
             for labelled in {one.labelled for one in chosen}

@@ -3,7 +3,6 @@
 from promptscope.prompts import initialisation as init
 from promptscope.prompts import reparameterisation as reparameterise
 from promptscope.prompts.deep import DeepPrompt
-from promptscope.prompts.nearest_tokens import nearest_tokens
 from promptscope.prompts.norms import prompt_norms
 from promptscope.prompts.peft_io import write_peft
 from promptscope.prompts.prompt import Prompt
@@ -21,7 +20,6 @@ __all__ = [
     "WaywardPrompt",
     "init",
     "load_prompt",
-    "nearest_tokens",
     "prompt_norms",
     "random_like",
     "read_torch",

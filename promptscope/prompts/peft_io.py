@@ -81,7 +81,7 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
 
 
 @checked()
-def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedModel) -> None:
+def write_peft(model: HookedModel, prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     """Write *prompt* as an adapter that `peft.PeftModel.from_pretrained` loads on top of *model*.
 
     Input-level prompts become `prompt_tuning`, with an `Mlp` or `Lstm` network `p_tuning` (the network's weights are
@@ -96,7 +96,7 @@ def write_peft(prompt: Prompt, folder: str | os.PathLike[str], model: HookedMode
     >>> import tempfile, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     ps.write_peft(ps.SoftPrompt(4).bind(model), folder, model)
+    ...     ps.write_peft(model, ps.SoftPrompt(4).bind(model), folder)
     ...     ps.load_prompt(folder, model).length
     4
     """

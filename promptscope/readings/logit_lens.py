@@ -106,8 +106,8 @@ class LogitLens:
 @checked(n=1)
 @torch.no_grad()
 def read_logit_lens(
-    prompt: Prompt,
     model: HookedModel,
+    prompt: Prompt,
     n: int = 5,
     label_words: Sequence[str] = (),
     nulls: Nulls | None = None,
@@ -120,8 +120,8 @@ def read_logit_lens(
     `against_null()` before the words.
 
     Args:
-        prompt: an input-level prompt.
         model: a causal model.
+        prompt: an input-level prompt.
         n: likeliest tokens to keep for each layer and position.
         label_words: words of the task's classes, whose probability is followed.
         nulls: see `Nulls`.
@@ -136,7 +136,7 @@ def read_logit_lens(
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
-    >>> lens = read_logit_lens(ps.SoftPrompt(length=2).bind(model), model, nulls=Nulls(random=2))
+    >>> lens = read_logit_lens(model, ps.SoftPrompt(length=2).bind(model), nulls=Nulls(random=2))
     >>> lens.data["entropy"].dims, lens.data["of"].values.tolist()
     (('of', 'layer', 'position'), ['prompt', 'random 0', 'random 1'])
     """
@@ -144,16 +144,16 @@ def read_logit_lens(
     if n < 1:
         raise ProbeError(f"n must be at least 1, got {n}")
     with model.turn(hooks):
-        return _read(prompt, model, n, label_words, nulls or Nulls())
+        return _read(model, prompt, n, label_words, nulls or Nulls())
 
 
-def _read(prompt: Prompt, model: HookedModel, n: int, label_words: Sequence[str], nulls: Nulls) -> LogitLens:
-    read = subjects(prompt, model, nulls)
+def _read(model: HookedModel, prompt: Prompt, n: int, label_words: Sequence[str], nulls: Nulls) -> LogitLens:
+    read = subjects(model, prompt, nulls=nulls)
     labels = label_token_ids(model, label_words) if label_words else []
     numbers: dict[str, list[np.ndarray]] = {}
     tables = []
     for subject in read:
-        log_q = lens_log_probabilities(prompt_residual(subject.prompt, model), model)
+        log_q = lens_log_probabilities(prompt_residual(model, subject.prompt), model)
         for name, values in _quantities(log_q, labels).items():
             numbers.setdefault(name, []).append(values.cpu().numpy())
         tables.append(_top(log_q, subject, model, n))

@@ -80,8 +80,8 @@ class NearestTokens:
 
 @checked(n=1)
 def read_nearest_tokens(
-    prompt: Prompt,
     model: HookedModel,
+    prompt: Prompt,
     n: int = 5,
     metric: NearMetric = "cosine",
     label_words: Sequence[str] = (),
@@ -92,8 +92,8 @@ def read_nearest_tokens(
     """Return the *n* vocabulary entries nearest to each vector of an input-level prompt, and to those of its nulls.
 
     Args:
-        prompt: an input-level prompt.
         model: of any family.
+        prompt: an input-level prompt.
         n: tokens for each position.
         metric: `cosine`, `l2` or `dot` (which favours long token vectors), see `ps.statistics.nearest_vectors`.
         label_words: words of the task's classes, to count among the neighbours (Lester et al. 2021, section 7: class
@@ -108,11 +108,11 @@ def read_nearest_tokens(
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> prompt = ps.SoftPrompt(length=2, init="text: the").bind(model)
-    >>> reading = read_nearest_tokens(prompt, model, n=1)
+    >>> reading = read_nearest_tokens(model, prompt, n=1)
     >>> reading.per_position().query("kind == 'prompt'")["distance"].tolist()
     [0.0, 0.0]
     """
-    read = subjects(prompt, model, nulls or Nulls())
+    read = subjects(model, prompt, nulls=nulls or Nulls())
     table = embedding_table(model)
     labels = set(label_token_ids(model, label_words)) if label_words else set()
     reference = own_nearest_distances(table, metric, n_reference, seed)

@@ -56,7 +56,7 @@ class Subject:
 
 
 @checked()
-def subjects(prompt: Prompt, model: HookedModel, nulls: Nulls) -> list[Subject]:
+def subjects(model: HookedModel, prompt: Prompt, nulls: Nulls) -> list[Subject]:
     """Return the prompt and its nulls, bound to *model*.
 
     Raises:
@@ -64,13 +64,13 @@ def subjects(prompt: Prompt, model: HookedModel, nulls: Nulls) -> list[Subject]:
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
-    >>> [subject.of for subject in subjects(ps.SoftPrompt(2).bind(model), model, Nulls(random=2))]
+    >>> [subject.of for subject in subjects(model, ps.SoftPrompt(2).bind(model), nulls=Nulls(random=2))]
     ['prompt', 'random 0', 'random 1']
     """
     prompt = _input_level(prompt).bind(model)
     found = [Subject("prompt", "prompt", prompt)]
     found += [Subject(f"random {r}", "random", random_like(prompt, nulls.seed + r)) for r in range(nulls.random)]
-    untrained = nulls.untrained if nulls.untrained is not None else _start_of(prompt, model)
+    untrained = nulls.untrained if nulls.untrained is not None else _start_of(model, prompt)
     others: dict[Kind, SoftPrompt | None] = {"untrained": untrained, "wayward": nulls.wayward}
     for kind, other in others.items():
         if other is None:
@@ -91,7 +91,7 @@ def _input_level(prompt: Prompt) -> SoftPrompt:
     return prompt
 
 
-def _start_of(prompt: SoftPrompt, model: HookedModel) -> SoftPrompt | None:
+def _start_of(model: HookedModel, prompt: SoftPrompt) -> SoftPrompt | None:
     start = prompt.provenance.get("start")
     if start is None:
         return None

@@ -96,8 +96,8 @@ class Patchscope:
 
 @checked()
 def read_patchscope(
-    prompt: Prompt,
     model: HookedModel,
+    prompt: Prompt,
     scores: Mapping[str, Score] | None = None,
     describe: DescribePrompt | None = None,
     source_layers: Sequence[int] | None = None,
@@ -115,8 +115,8 @@ def read_patchscope(
     of the placeholders after layer t; the continuation (greedy, up to the end of the line) is the description.
 
     Args:
-        prompt: an input-level prompt.
         model: a causal model with a tokenizer.
+        prompt: an input-level prompt.
         scores: name -> function of a description, such as `class_rate(words)` or `word_f1(reference)`.
         describe: the text; by default three demonstrations and ` x` for each prompt token.
         source_layers, target_layers: from -1 (what enters layer 0) on; by default about six of each, evenly. Targets
@@ -142,7 +142,7 @@ def read_patchscope(
     >>> model = ps.load_model("embedded-causal")
     >>> describe = DescribePrompt((("Seoul", "the capital of Korea"),), placeholder="a")
     >>> prompt = ps.SoftPrompt(length=2).bind(model)
-    >>> reading = read_patchscope(prompt, model, describe=describe, nulls=Nulls(random=1), max_new_tokens=2)
+    >>> reading = read_patchscope(model, prompt, describe=describe, nulls=Nulls(random=1), max_new_tokens=2)
     >>> reading.texts.columns.tolist()
     ['of', 'kind', 'source', 'target', 'text']
     """
@@ -157,13 +157,13 @@ def read_patchscope(
     if entry == "first_layer" and -1 in sources:
         raise ProbeError("a prompt that enters at the output of layer 0 has no residual stream before it: leave out -1")
     with model.turn(hooks):
-        read = subjects(prompt, model, nulls or Nulls())
+        read = subjects(model, prompt, nulls=nulls or Nulls())
         chosen = _chosen_positions(positions, prompt.length)
         head, tail = (describe or DescribePrompt()).encode(model, len(chosen))
         grid = [(s, t) for s in sources for t in targets]
         rows, vectors = [], []
         for subject in read:
-            residual = prompt_residual(subject.prompt, model, entry)[:, chosen]  # (layer, k, d), -1 first
+            residual = prompt_residual(model, subject.prompt, entry=entry)[:, chosen]  # (layer, k, d), -1 first
             rows += [(subject.of, subject.kind, s, t) for s, t in grid]
             vectors += [residual[s + 1] for s, _ in grid]
         layers = torch.tensor([t for _, _, _, t in rows])
@@ -213,7 +213,7 @@ def _chosen_positions(positions: Sequence[int] | None, k: int) -> list[int]:
 
 
 def _unpatched(model: HookedModel, head: torch.Tensor, tail: torch.Tensor, max_new_tokens: int) -> str:
-    return _first_line(model, generate(model, torch.cat([head, tail])[None], max_new_tokens=max_new_tokens)[0])
+    return _first_line(model, generate(model, None, torch.cat([head, tail])[None], max_new_tokens=max_new_tokens)[0])
 
 
 def _first_line(model: HookedModel, ids: list[int]) -> str:

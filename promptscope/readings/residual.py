@@ -40,7 +40,7 @@ def check_layers(model: HookedModel, layers: list[int], last: int, what: str) ->
 
 @checked()
 @torch.no_grad()
-def prompt_residual(prompt: SoftPrompt, model: HookedModel, entry: Entry = "embeddings") -> Float[Tensor, "layer k d"]:
+def prompt_residual(model: HookedModel, prompt: SoftPrompt, entry: Entry = "embeddings") -> Float[Tensor, "layer k d"]:
     """Return the residual stream at the prompt's positions: before the first layer, then after each of L layers.
 
     No text is needed: in a causal model a prompt position sees only the prompt. What enters the first layer includes
@@ -53,7 +53,7 @@ def prompt_residual(prompt: SoftPrompt, model: HookedModel, entry: Entry = "embe
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
-    >>> prompt_residual(ps.SoftPrompt(2).bind(model), model).shape == (7, 2, model.shape.d_model)
+    >>> prompt_residual(model, ps.SoftPrompt(2).bind(model)).shape == (7, 2, model.shape.d_model)
     True
     """
     need_causal(model, "the residual stream of a prompt alone")

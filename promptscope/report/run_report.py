@@ -92,9 +92,9 @@ def _scores(page: Report, runs: dict[str, Run], split: str, limit: int | None) -
             key = f"{about['model']['source']} {about['model']['dtype']}"
             model = models[key] = models.get(key) or reload_model(run)
             options: dict[str, Any] = {"split": split, "limit": limit, "max_length": run.config.max_length}
-            score = evaluate(model, task, run.prompt, **options)
+            score = evaluate(model, run.prompt, task, **options)
             pair = (key, f"{about['task']} {run.config.max_length}")
-            frozen[pair] = plain = frozen.get(pair) or evaluate(model, task, **options)
+            frozen[pair] = plain = frozen.get(pair) or evaluate(model, None, task, **options)
         except PromptscopeError as error:
             missing.append(f"{name} was not scored: {error}")
             continue

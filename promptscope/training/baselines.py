@@ -112,7 +112,7 @@ def train_baseline(model: HookedModel, method: str, task: Task, config: TrainCon
         if config.evaluate_every and ((step + 1) % config.evaluate_every == 0 or step + 1 == total):
             now, _, prompt = _usable(model, tuned, method, task)
             limits = config.evaluate_limit, config.max_length
-            scored = evaluate(now, task, prompt, "validation", config.batch_size, *limits, progress=False)
+            scored = evaluate(now, prompt, task, "validation", config.batch_size, *limits, progress=False)
             row["validation"] = next(iter(scored.values()))
             if best is None or row["validation"] > best[0]:
                 best = (

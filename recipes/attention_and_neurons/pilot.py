@@ -43,7 +43,7 @@ def pilot(
             prompt = make_prompt(variant, settings, seed, {})
             run = ps.train(model, prompt, task, config, out=out / f"{name}-{variant}-{rate}")
             losses = run.history["loss"]
-            score = ps.evaluate(model, task, run.prompt, split="held_out")[metric]
+            score = ps.evaluate(model, run.prompt, task, split="held_out")[metric]
             rows.append((name, variant, rate, float(losses.tail(max(1, len(losses) // 10)).mean()), metric, score))
             print(*rows[-1], flush=True)
     return pd.DataFrame(rows, columns=["task", "variant", "learning_rate", "last_loss", "metric", "score"])

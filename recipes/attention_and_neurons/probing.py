@@ -44,9 +44,9 @@ def measure(
             left_out.append(f"{name}: no label-space cosine. {reason}")
         results[name] = ps.probe(
             model,
-            [*_probes(settings, name), *label_probes],
             prompts[name],
             task,
+            [*_probes(settings, name), *label_probes],
             store=store,
             limit=settings.probed or None,
             batch_size=settings.probe_batch,

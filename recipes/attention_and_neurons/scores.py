@@ -85,7 +85,7 @@ def main_metric(task: ps.Task) -> str:
 
 def _predicted(settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None) -> list[str]:
     print(f"score {task.name}", flush=True)
-    return ps.predict(model, task, None if prompt is None else prompt.bind(model), limit=settings.scored or None)
+    return ps.predict(model, None if prompt is None else prompt.bind(model), task, limit=settings.scored or None)
 
 
 def _written(settings: Settings, model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None) -> list[str]:

@@ -43,7 +43,7 @@ def tuned(model: ps.HookedModel, task: ps.Task, kind: str, seed: int, steps: int
 
 def said(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None = None) -> np.ndarray:
     """Return P(heads) of the model on the test texts, between the two flips."""
-    scores = ps.score_labels(model, task, prompt, batch_size=128, progress=False).double().softmax(-1)
+    scores = ps.score_labels(model, prompt, task, batch_size=128, progress=False).double().softmax(-1)
     return scores[:, FLIPS.index("heads")].numpy()
 
 

@@ -34,7 +34,7 @@ def baseline_table(
 
                 def compute(method: str = method, task: ps.Task = task, config: ps.TrainConfig = config) -> Any:
                     tuned = ps.train_baseline(model, method, task, config)
-                    scores = ps.evaluate(tuned.model, task, tuned.prompt, limit=limit, progress=False)
+                    scores = ps.evaluate(tuned.model, tuned.prompt, task, limit=limit, progress=False)
                     validation = tuned.history["validation"].max() if "validation" in tuned.history else None
                     return [tuned.n_parameters, next(iter(scores.values())), validation, scores["loss"]]
 

@@ -80,7 +80,7 @@ def best_prompt(run: ps.Run) -> ps.Prompt:
 
 def score_of(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, limit: int | None) -> float:
     """Return the task's first metric on `test`."""
-    return next(iter(ps.evaluate(model, task, prompt, limit=limit, progress=False).values()))
+    return next(iter(ps.evaluate(model, prompt, task, limit=limit, progress=False).values()))
 
 
 def score_table(
@@ -102,7 +102,7 @@ def score_table(
         test = kept.get(
             one.name,
             decided_by(identity, prompt, one.data, limit=limit),
-            partial(ps.evaluate, model, one.data, prompt, limit=limit, progress=False),
+            partial(ps.evaluate, model, prompt, one.data, limit=limit, progress=False),
         )
         history = run.history
         metric = next(iter(test))

@@ -91,7 +91,7 @@ def score(
         answers = kept.get(
             f"{task.name}-{condition}",
             decided_by(identity, prompt, task, scored=settings.scored),
-            lambda prompt=prompt: ps.predict(model, task, prompt, batch_size=50, limit=settings.scored, progress=False),
+            lambda prompt=prompt: ps.predict(model, prompt, task, batch_size=50, limit=settings.scored, progress=False),
         )
         records = task.split("test")[: len(answers)]
         right[condition] = [a.strip() in r.references for a, r in zip(answers, records, strict=True)]
@@ -184,9 +184,9 @@ def main() -> None:
         right[name] = score(model, task, prompts, settings, out)
         probed[name] = ps.probe(
             model,
+            prompts,
+            task,
             [ps.probes.AttentionKL(), ps.probes.AttentionVariability(first_n=10)],
-            prompts=prompts,
-            task=task,
             store=out / "store",
             limit=settings.probed,
             batch_size=20,

@@ -45,7 +45,7 @@ def figures(model: ps.HookedModel, task: ps.Task, tune: int | None) -> dict[str,
     """Return the scores of one model on one task."""
 
     def score(prompt: ps.Prompt | None) -> float:
-        return next(iter(ps.evaluate(model, task, prompt, batch_size=50, progress=False).values()))
+        return next(iter(ps.evaluate(model, prompt, task, batch_size=50, progress=False).values()))
 
     told = instruction(model, task)
     randoms = [score(ps.random_like(told, seed)) for seed in range(3)]

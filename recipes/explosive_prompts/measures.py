@@ -10,7 +10,7 @@ from jaxtyping import Float
 from torch import nn
 
 import promptscope as ps
-from promptscope.prompts import nearest_tokens
+from promptscope.readings import Nulls, read_nearest_tokens
 from promptscope.statistics import distance_matrix, effective_rank, mantel_test
 from recipes.common import Computed, decided_by, identity_of
 from recipes.common.grids import Planned, best_prompt, score_of
@@ -57,10 +57,11 @@ def redundancy_table(model: ps.HookedModel, planned: Sequence[Planned], runs: Ma
     for one in of_main(planned, runs, "PT", "P-Tuning", "ResPrompt"):
         prompt = best_prompt(runs[one.name])
         numbers = []
-        for each in (prompt, ps.random_like(prompt, seed=one.seed)):
+        near = read_nearest_tokens(model, prompt, n=1, nulls=Nulls(random=1, seed=one.seed), n_reference=1).table
+        for each, kind in ((prompt, "prompt"), (ps.random_like(prompt, seed=one.seed), "random")):
             x = vectors_of(each)
             off = ~np.eye(len(x), dtype=bool)
-            nearest = nearest_tokens(each, model, n=1)["token"]
+            nearest = near[near["kind"] == kind]["token"]
             numbers += [
                 float(np.abs(cosines(x))[off].mean()),
                 effective_rank(x),

@@ -54,7 +54,7 @@ def member_answers(
     """Return each prompt's answer to each test record: in one batch where labels are one token, else one by one."""
     if task.verbalizer is not None and max(map(len, task.scored_ids(model.tokenizer, model.family.kind).values())) == 1:
         return labels_in_one_batch(model, task, prompts, limit)
-    return [ps.predict(model, task, prompt, limit=limit, progress=False) for prompt in prompts]
+    return [ps.predict(model, prompt, task, limit=limit, progress=False) for prompt in prompts]
 
 
 def ensemble_table(

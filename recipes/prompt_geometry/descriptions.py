@@ -97,14 +97,12 @@ def _patched(
 ) -> Patchscope:
     last = model.shape.n_layers - 1
     return read_patchscope(
-        prompt,
         model,
-        scores,
-        DescribePrompt(placeholder=settings.placeholder),
+        prompt,
+        scores=scores,
+        describe=DescribePrompt(placeholder=settings.placeholder),
         source_layers=_evenly(-1, last, settings.patch_layers),
-        # What is written later than that has no layers left that could read it into the next position.
         target_layers=_evenly(-1, max(0, model.shape.n_layers // 3 - 1), settings.patch_layers),
-        # The first position is an attention sink: its residual stream is the same for every prompt.
         positions=range(min(1, settings.length - 1), settings.length),
         nulls=nulls,
     )

@@ -74,8 +74,8 @@ def _read(
     nulls: Nulls,
 ) -> dict[str, pd.DataFrame]:
     tables = {
-        "nearest tokens": read_nearest_tokens(prompt, model, label_words=labels[task], nulls=nulls).against_null(),
-        "logit lens": read_logit_lens(prompt, model, label_words=labels[task], nulls=nulls).against_null(),
+        "nearest tokens": read_nearest_tokens(model, prompt, label_words=labels[task], nulls=nulls).against_null(),
+        "logit lens": read_logit_lens(model, prompt, label_words=labels[task], nulls=nulls).against_null(),
     }
     tables["patchscope"], texts = read_descriptions(prompt, model, task, labels, settings, nulls)
     numbers = pd.concat([table.assign(reading=name) for name, table in tables.items()], ignore_index=True)

@@ -61,10 +61,9 @@ def frozen_scores(model: ps.HookedModel, tasks: Mapping[str, ps.Task], settings:
 def _score(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, settings: Settings) -> list[float]:
     scores = ps.evaluate(
         model,
-        task,
         prompt,
-        "test",
-        # Where padding moves texts, scores depend on who is in a batch: the authors' batches are those of training.
+        task,
+        split="test",
         batch_size=settings.batch_size if settings.padding == "left" else 32,
         limit=settings.scored or None,
         max_new_tokens=MAX_NEW_TOKENS,

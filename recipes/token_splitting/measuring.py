@@ -122,7 +122,7 @@ def frozen_scores(
     limit = n_scored(name, settings)
 
     def compute() -> list[tuple[str, float, float]]:
-        found = ModelSet(models).map(lambda model: ps.evaluate(model, task, limit=limit, progress=False))
+        found = ModelSet(models).map(lambda model: ps.evaluate(model, None, task, limit=limit, progress=False))
         return [(model, scores["loss"], scores["accuracy"]) for model, scores in found.items()]
 
     rows = Computed(folder).get(f"{name}_frozen", decided_by(identities, None, task, scored=limit), compute)
@@ -160,7 +160,7 @@ class _Scorer:
         for variant, draw, n_kept, prompt in variants:
             if prompt is not None:
                 prompt = prompt.bind(model, strict=False)
-            scores = ps.evaluate(model, self.task, prompt, limit=self.limit, progress=False)
+            scores = ps.evaluate(model, prompt, self.task, limit=self.limit, progress=False)
             yield name, own, variant, draw, n_kept, scores["loss"], scores["accuracy"]
 
     def _of_owner(self, name: str) -> Iterator[tuple[str, int, int, ps.Prompt | None]]:

@@ -92,7 +92,7 @@ def _scored(
     def of_model(model: ps.HookedModel) -> list[tuple[str, int, float, float]]:
         rows = []
         for name, draw, prompt in prompts:
-            scores = ps.evaluate(model, task, prompt.copy().bind(model, strict=False), limit=limit, progress=False)
+            scores = ps.evaluate(model, prompt.copy().bind(model, strict=False), task, limit=limit, progress=False)
             rows.append((name, draw, scores["loss"], scores["accuracy"]))
         return rows
 

@@ -89,7 +89,7 @@ def test_a_task_without_labels_says_which_parts_do_not_run(prompts):
 def test_an_effect_that_is_clear_on_all_inputs_but_not_on_the_first_few(prompts):
     """Sets of heads are searched on few inputs: where the effect is unclear there, they are left out, not divided."""
     model, task, prompt, _ = prompts
-    inputs = make_inputs(model, task, prompt, limit=8)
+    inputs = make_inputs(model, prompt, task, limit=8)
     none = np.zeros(8)
     gold = np.array([-0.5, 0.5, -0.4, 0.4, 2.0, 2.1, 1.9, 2.0])
     effect = PromptEffect(inputs, Answers(none, none, none), Answers(gold, none, none), "shared")

@@ -20,7 +20,7 @@ def case(request):
     name, kind = request.param
     model, task = ps.load_model(name), ps.load_task(MODELS[name])
     prompt = (ps.SoftPrompt(3, init="vocab") if kind == "v1" else ps.DeepPrompt(3)).bind(model)
-    return model, prompt, effect_on(model, prompt, make_inputs(model, task, prompt, limit=3))
+    return model, prompt, effect_on(model, prompt, make_inputs(model, prompt, task, limit=3))
 
 
 def test_the_effect_is_that_of_each_record_alone(case):
@@ -84,7 +84,7 @@ def test_undefined_shares_say_nothing_but_nats_do():
     prompt = ps.SoftPrompt(2, init="vocab").bind(model)
     with torch.no_grad():
         prompt.embedding.zero_()
-    effect = effect_on(model, prompt, make_inputs(model, task, prompt, limit=6))
+    effect = effect_on(model, prompt, make_inputs(model, prompt, task, limit=6))
     still = ps.causal.PromptEffect(effect.inputs, effect.plain, effect.plain, "shared")
     found = patch_on(model, prompt, still, "residual")
     assert not still.size.is_clear

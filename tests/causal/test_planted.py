@@ -19,7 +19,7 @@ EVERY = {(layer, head) for layer in range(2) for head in range(2)}
 
 
 def effect_of(model, prompt, task=None):
-    return effect_on(model, prompt, make_inputs(model, task or planted_task(), prompt))
+    return effect_on(model, prompt, make_inputs(model, prompt, task or planted_task()))
 
 
 @pytest.fixture(scope="module")
@@ -92,7 +92,7 @@ def test_a_prompt_that_adds_a_constant_is_a_direction_at_that_layer_and_not_befo
     prompt = planted_prompt(model, 1, [0])
     task = planted_task()
     effect = effect_of(model, prompt, task)
-    found = shift_on(model, prompt, effect, make_inputs(model, task, prompt, "train"), others={})
+    found = shift_on(model, prompt, effect, make_inputs(model, prompt, task, "train"), others={})
     assert float(found.values.sel(shift="rank 1", layer=1)) == pytest.approx(1, abs=1e-4)
     assert float(found.values.sel(shift="rank 1", layer=0)) == pytest.approx(0, abs=1e-4)
     assert abs(float(found.values.sel(shift="random direction", layer=1)) - 1) > 0.1

@@ -63,7 +63,7 @@ def test_eval_gives_what_python_gives(workplace: Path, kind: str) -> None:
     value = json.loads(done.stdout)
     model = ps.load_model(workplace / "model")
     task = ps.load_task(workplace / "reviews", verbalizer="labels")
-    assert value["scores"] == pytest.approx(ps.evaluate(model, task, ps.Run(folder).prompt, progress=False))
+    assert value["scores"] == pytest.approx(ps.evaluate(model, ps.Run(folder).prompt, task, progress=False))
     assert value["scores"]["n"] == 6
 
 
@@ -71,7 +71,7 @@ def test_eval_of_the_frozen_model(workplace: Path) -> None:
     plain = json.loads(run_command("eval", workplace / "runs" / "v1", "--prompt", "none", "--json").stdout)["scores"]
     model = ps.load_model(workplace / "model")
     task = ps.load_task(workplace / "reviews", verbalizer="labels")
-    assert plain == pytest.approx(ps.evaluate(model, task, progress=False))
+    assert plain == pytest.approx(ps.evaluate(model, None, task, progress=False))
 
 
 def test_probe_writes_results_tables_and_a_page(workplace: Path, tmp_path: Path) -> None:

@@ -38,7 +38,7 @@ def folder(tmp_path: Path) -> Path:
     save_file({"prompt": torch.tensor(x).bfloat16()}, tmp_path / "four.safetensors")
     ps.SoftPrompt(4, seed=1).bind(model).save(tmp_path / "ours" / "soft")
     ps.DeepPrompt(4, seed=1).bind(model).save(tmp_path / "ours" / "deep")
-    ps.write_peft(ps.SoftPrompt(4, seed=2).bind(model), tmp_path / "peft", model)
+    ps.write_peft(model, ps.SoftPrompt(4, seed=2).bind(model), tmp_path / "peft")
     np.save(tmp_path / "stack.npy", np.stack([x, x + 1]))
     np.save(tmp_path / "bad-ids.npy", np.arange(4))
     np.save(tmp_path / "bad-nan.npy", np.full((2, 3), np.nan))
@@ -165,15 +165,17 @@ def test_a_model_adds_neighbours_and_transfer(folder: Path) -> None:
     neighbours, transfer = found.tables["neighbours"], found.tables["transfer"].set_index("prompt")
     soft = ps.load_prompt(folder / "ours" / "soft")
     assert isinstance(soft, ps.SoftPrompt)
-    expected = ps.prompts.nearest_tokens(soft, model, 5)
+    expected = ps.readings.read_nearest_tokens(model, soft, 5, nulls=ps.readings.Nulls(random=0)).table
     mine = neighbours[neighbours["prompt"] == "ours/soft"].set_index("position")
-    assert mine.loc[0, "cosine"] == pytest.approx(expected[expected["position"] == 0]["cosine"].max())
-    scores = ps.evaluate(model, task, soft, limit=10, progress=False)
+    assert mine.loc[0, "cosine"] == pytest.approx(
+        1 - expected.query("kind == 'prompt' and position == 0")["distance"].min()
+    )
+    scores = ps.evaluate(model, soft, task, limit=10, progress=False)
     assert transfer.loc["ours/soft", ["score", "loss"]].tolist() == pytest.approx([scores["accuracy"], scores["loss"]])
-    array = ps.evaluate(model, task, soft, limit=10, progress=False)
+    array = ps.evaluate(model, soft, task, limit=10, progress=False)
     foreign = ps.compare_prompts({"x": soft.vectors()}, model=model, tasks={"continents": task}, limit=10)
     assert foreign.tables["transfer"]["loss"].item() == pytest.approx(array["loss"])
-    frozen = ps.evaluate(model, task, limit=10, progress=False)
+    frozen = ps.evaluate(model, None, task, limit=10, progress=False)
     assert set(transfer["frozen_loss"].round(6)) == {round(frozen["loss"], 6)}
     narrow = ps.compare_prompts({"narrow": np.ones((2, 3)), "fits": np.ones((2, WIDTH))}, model=model)
     assert narrow.tables["left_out"]["prompt"].tolist() == ["narrow, with the model"]

@@ -66,9 +66,9 @@ def test_a_run_says_so(tmp_path) -> None:
 
 def test_probes_stay_in_float32() -> None:
     model, task = toy_model("llama"), toy_task()
-    exact = ps.probe(model, "attention_kl", ps.SoftPrompt(3), task, progress=False)["attention_kl"].values
+    exact = ps.probe(model, ps.SoftPrompt(3), task, "attention_kl", progress=False)["attention_kl"].values
     with execution(matmul="bf16"):
-        same = ps.probe(model, "attention_kl", ps.SoftPrompt(3), task, progress=False)["attention_kl"].values
+        same = ps.probe(model, ps.SoftPrompt(3), task, "attention_kl", progress=False)["attention_kl"].values
     assert (exact == same).all()
 
 
@@ -76,12 +76,12 @@ def test_edits_are_noticed() -> None:
     model, task = toy_model("llama"), toy_task()
     model = ps.load_model(model.twin, tokenizer=model.tokenizer)
     with execution(matmul="bf16"):
-        before = ps.score_labels(model, task, ps.SoftPrompt(3), progress=False)
+        before = ps.score_labels(model, ps.SoftPrompt(3), task, progress=False)
         kept = model.twin.model.layers[0].mlp.up_proj.weight.clone()
         model.twin.model.layers[0].mlp.up_proj.weight.data.mul_(-5)
-        after = ps.score_labels(model, task, ps.SoftPrompt(3), progress=False)
+        after = ps.score_labels(model, ps.SoftPrompt(3), task, progress=False)
         model.twin.model.layers[0].mlp.up_proj.weight.data.copy_(kept)
-        back = ps.score_labels(model, task, ps.SoftPrompt(3), progress=False)
+        back = ps.score_labels(model, ps.SoftPrompt(3), task, progress=False)
     assert (before - after).abs().max() > 1e-3
     torch.testing.assert_close(back, before)
 
@@ -91,4 +91,4 @@ def test_where_it_does_not_exist() -> None:
         pass
     model, task = ps.load_model("embedded-causal", dtype="float64"), ps.load_task("continent_en")
     with execution(matmul="bf16"), pytest.raises(ps.ModelError, match="load the model in bfloat16"):
-        ps.evaluate(model, task, limit=2, progress=False)
+        ps.evaluate(model, None, task, limit=2, progress=False)

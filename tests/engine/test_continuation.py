@@ -71,10 +71,10 @@ def test_reading_on_behind_what_is_shared(family: str, name: str) -> None:
 def test_generation_writes_what_the_plain_way_writes(family: str, name: str) -> None:
     """And what each row gets alone; tests/training/test_generate.py compares with a loop over whole texts."""
     model, batch, prompt = lively(family), texts(family), EVERY[name](3) if name != "none" else None
-    packed = ps.generate(model, batch.input_ids, batch.attention_mask, prompt, 6)
+    packed = ps.generate(model, prompt, batch.input_ids, batch.attention_mask, max_new_tokens=6)
     with ps.execution(packed=False):
-        assert ps.generate(model, batch.input_ids, batch.attention_mask, prompt, 6) == packed
-    assert [ps.generate(model, row[None], None, prompt, 6)[0] for row in batch.rows] == packed
+        assert ps.generate(model, prompt, batch.input_ids, batch.attention_mask, max_new_tokens=6) == packed
+    assert [ps.generate(model, prompt, row[None], None, max_new_tokens=6)[0] for row in batch.rows] == packed
     assert len({tuple(row) for row in packed}) > 1
 
 
@@ -84,9 +84,9 @@ def test_words_of_several_tokens_score_as_on_the_plain_way(family: str, name: st
     model = toy_model(family, torch.float64)
     prompt = EVERY[name]().bind(model) if name != "none" else None
     task = toy_task({"good": "very very good", "bad": "is dull"})
-    packed = ps.score_labels(model, task, prompt, batch_size=4, progress=False)
+    packed = ps.score_labels(model, prompt, task, batch_size=4, progress=False)
     with ps.execution(packed=False):
-        plain = ps.score_labels(model, task, prompt, batch_size=4, progress=False)
+        plain = ps.score_labels(model, prompt, task, batch_size=4, progress=False)
     assert_exact(packed, plain, family)
     assert (packed[:, 0] - packed[:, 1]).abs().min() > 1e-3
 

@@ -162,7 +162,7 @@ def test_evaluation_computes_the_prompt_once(name: str, own: int) -> None:
     model, prompt = toy_model("gpt2"), EVERY[name]().bind(toy_model("gpt2")) if name else None
     _, real = toy_batches("gpt2", EVERY["v1"]().bind(model), 3)
     with counting(model) as counts:
-        ps.evaluate(model, toy_task(), prompt, "train", batch_size=3, progress=False)
+        ps.evaluate(model, prompt, toy_task(), split="train", batch_size=3, progress=False)
     assert counts.body == [own + BOS, *(n - size * BOS for n, size in zip(real, (3, 3, 3, 1), strict=True))]
     assert counts.logits == [6, 6, 6, 2]  # label and end: accuracy and loss from one pass
 
@@ -172,7 +172,7 @@ def test_words_of_several_tokens_are_read_behind_texts_that_are_read_once(name: 
     model, prompt = toy_model("gpt2"), EVERY[name]().bind(toy_model("gpt2")) if name else None
     examples = encode_split(model, toy_task(LONG_WORD), "test", prompt)
     with counting(model) as counts:
-        ps.score_labels(model, toy_task(LONG_WORD), prompt, batch_size=5, progress=False)
+        ps.score_labels(model, prompt, toy_task(LONG_WORD), batch_size=5, progress=False)
     read = [sum(example.label_start - BOS for example in examples[at : at + 5]) for at in (0, 5)]
     long = 5 * 2  # "very very" of the one label of three tokens; "dull" is one token, and is read by nobody
     assert counts.body == [own + BOS, read[0], long, read[1], long]
@@ -183,7 +183,7 @@ def test_words_of_several_tokens_encode_once() -> None:
     model, prompt = toy_model("t5"), EVERY["v1"]().bind(toy_model("t5"))
     examples = encode_split(model, toy_task(LONG_WORD), "test", prompt)
     with counting(model) as counts:
-        ps.score_labels(model, toy_task(LONG_WORD), prompt, batch_size=5, progress=False)
+        ps.score_labels(model, prompt, toy_task(LONG_WORD), batch_size=5, progress=False)
     sources = [sum(len(example.input_ids) + K for example in examples[at : at + 5]) for at in (0, 5)]
     assert counts.through("encoder.block") == sources
     # keys and values of the sources once; the one row later is given up, because modules want some input
@@ -196,7 +196,7 @@ def test_words_of_several_tokens_encode_once() -> None:
 def test_generation_reads_texts_once_then_a_row_for_each_new_token(family: str, name: str, own: int) -> None:
     model, batch = hooked(family), texts(family)
     with counting(model) as counts:
-        ps.generate(model, batch.input_ids, batch.attention_mask, EVERY[name]() if name else None, 4)
+        ps.generate(model, EVERY[name]() if name else None, batch.input_ids, batch.attention_mask, max_new_tokens=4)
     assert counts.body == [own, REAL, 3, 3, 3][own == 0 :]
     assert counts.logits == [3, 3, 3, 3]
 
@@ -204,7 +204,7 @@ def test_generation_reads_texts_once_then_a_row_for_each_new_token(family: str, 
 def test_generation_encodes_once() -> None:
     model, batch = hooked("t5"), texts("t5")
     with counting(model) as counts:
-        ps.generate(model, batch.input_ids, batch.attention_mask, EVERY["v1"](), 4)
+        ps.generate(model, EVERY["v1"](), batch.input_ids, batch.attention_mask, max_new_tokens=4)
     assert counts.through("encoder.block") == [3 * K + REAL]
     assert counts.through("EncDecAttention.v") == [3 * K + REAL, 1, 1, 1]
     assert counts.through("decoder.block.1.layer.2") == counts.logits == [3, 3, 3, 3]
@@ -213,7 +213,7 @@ def test_generation_encodes_once() -> None:
 def test_generated_predictions_of_several_batches_compute_the_prompt_once() -> None:
     model, prompt = toy_model("gpt2"), EVERY["v1"]().bind(toy_model("gpt2"))
     with counting(model) as counts:
-        ps.predict(model, writing_task(), prompt, batch_size=2, max_new_tokens=1, progress=False)
+        ps.predict(model, prompt, writing_task(), batch_size=2, max_new_tokens=1, progress=False)
     sources = encode_split(model, writing_task(), "test", prompt, with_label=False)
     lengths = [len(example.input_ids) - BOS for example in sources]
     assert counts.body == [K + BOS, lengths[0] + lengths[1], lengths[2]]

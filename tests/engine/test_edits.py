@@ -19,13 +19,13 @@ Compute = Callable[[HookedModel, Path], object]
 
 
 def scores(model: HookedModel, folder: Path) -> np.ndarray:
-    return ps.score_labels(model, toy_task(), ps.SoftPrompt(3), progress=False).numpy()
+    return ps.score_labels(model, ps.SoftPrompt(3), toy_task(), progress=False).numpy()
 
 
 def texts(model: HookedModel, folder: Path) -> np.ndarray:
     generator = torch.Generator().manual_seed(0)
     ids = torch.randint(5, VOCAB, (8, 6), generator=generator)
-    return np.array(ps.generate(model, ids, prompt=ps.SoftPrompt(3), max_new_tokens=6))
+    return np.array(ps.generate(model, ps.SoftPrompt(3), ids, max_new_tokens=6))
 
 
 def losses(model: HookedModel, folder: Path) -> np.ndarray:
@@ -36,7 +36,7 @@ def losses(model: HookedModel, folder: Path) -> np.ndarray:
 
 
 def statistic(model: HookedModel, folder: Path) -> np.ndarray:
-    result = ps.probe(model, "attention_kl", ps.SoftPrompt(3), toy_task(), folder / "store", progress=False)
+    result = ps.probe(model, ps.SoftPrompt(3), toy_task(), "attention_kl", store=folder / "store", progress=False)
     return result["attention_kl"].values
 
 

@@ -98,7 +98,9 @@ def test_a_prompt_of_someones_own_runs_every_way(family: str) -> None:
         assert_rounded(run(model, batch, [prompt]), expected)
     if family != "bert":
         ids, mask = batch.input_ids, batch.attention_mask
-        assert ps.generate(model, ids, mask, prompt, 3) == ps.generate(model, ids, mask, twice, 3)
+        assert ps.generate(model, prompt, ids, mask, max_new_tokens=3) == ps.generate(
+            model, twice, ids, mask, max_new_tokens=3
+        )
 
 
 def test_hooks_that_do_not_follow_from_the_placement_are_refused() -> None:
@@ -182,7 +184,7 @@ def test_the_models_own_attention_comes_back(family: str, implementation: str, m
     assert attention.NAME in set.union(*seen) or family in ("gpt2", "llama", "gpt_neox", "bert")
     assert implementations(model) == {implementation}
     if family != "bert":
-        ps.generate(model, batch.input_ids, batch.attention_mask, EVERY["v2 untied"](), 2)
+        ps.generate(model, EVERY["v2 untied"](), batch.input_ids, batch.attention_mask, max_new_tokens=2)
         assert implementations(model) == {implementation}
     monkeypatch.setattr({"bert": both_ways, "t5": both_ways}.get(family, causal), "attend", crashes)
     with pytest.raises(ValueError, match="no such rows"):

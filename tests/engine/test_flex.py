@@ -53,6 +53,6 @@ def test_flex_attention_runs_where_it_is_asked_for_on_a_gpu() -> None:
     with ps.execution(attention="padded"):
         assert fastest_pass(model) is CausalPass
     with ps.execution(attention="flex"), pytest.raises(ps.ModelError, match="runs on a GPU"):
-        ps.score_labels(toy_model("gpt2"), toy_task(), progress=False)
+        ps.score_labels(toy_model("gpt2"), None, toy_task(), progress=False)
     with pytest.raises(ps.ModelError, match="'padded', 'flex'"), ps.execution(attention="sdpa"):
         pass

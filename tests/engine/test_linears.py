@@ -202,7 +202,7 @@ def test_logits_of_some_words_are_columns_of_all_logits(family: str, name: str, 
     assert got.shape == (10, 3)
     torch.testing.assert_close(got, full[:, tokens], rtol=1e-9, atol=1e-9)
     with execution(packed=False):
-        scores = ps.score_labels(model, toy_task(), prompt, "train", progress=False)
+        scores = ps.score_labels(model, prompt, toy_task(), split="train", progress=False)
     words = [[model.tokenizer.convert_tokens_to_ids(word) for word in ("positive", "negative")]]
     ours = full.log_softmax(-1)[:, words[0]]
     torch.testing.assert_close(ours, scores, rtol=1e-6, atol=1e-6)

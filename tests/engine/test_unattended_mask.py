@@ -119,7 +119,7 @@ def test_importance_is_what_evaluations_give(how: str) -> None:
     found = ps.importance(model, prompt, task, how, progress=False)
     for token in range(K):
         with ps.execution(packed=False):
-            scores = ps.evaluate(model, task, change(prompt, token), progress=False)
+            scores = ps.evaluate(model, change(prompt, token), task, progress=False)
         assert float(found.loss.values[0, token]) == pytest.approx(scores["loss"], rel=1e-6)
     plain = ps.importance(model, prompt, toy_task(), how, progress=False)
     assert np.abs(plain.loss.values - found.loss.values).max() > 1e-4
@@ -129,7 +129,7 @@ def test_probes_see_the_reading() -> None:
     model = toy_model("bert", torch.float64)
     tasks = (toy_task(), unattended())
     plain, hidden = (
-        ps.probe(model, "attention_mass", ps.SoftPrompt(K, seed=2).bind(model), task, progress=False)["attention_mass"]
+        ps.probe(model, ps.SoftPrompt(K, seed=2).bind(model), task, "attention_mass", progress=False)["attention_mass"]
         for task in tasks
     )
     assert float(np.abs(plain.values - hidden.values).max()) > 1e-4

@@ -141,7 +141,7 @@ def prompt() -> ps.SoftPrompt:
 
 @cache
 def result() -> ps.ProbeResult:
-    return ps.probe(model(), "attention_kl", prompt(), task(), limit=2, progress=False)["attention_kl"]
+    return ps.probe(model(), prompt(), task(), "attention_kl", limit=2, progress=False)["attention_kl"]
 
 
 @cache
@@ -170,7 +170,7 @@ MADE: dict[str, Callable[[], Any]] = {
     "Task": task,
     "ProbeResult": result,
     "Importance": importance,
-    "LogitLens": lambda: ps.readings.read_logit_lens(prompt(), model()),
+    "LogitLens": lambda: ps.readings.read_logit_lens(model(), prompt()),
     "TrainConfig": lambda: ps.TrainConfig(steps=1, batch_size=2),
     "PathLike": folder,
     "DataFrame": lambda: pd.DataFrame({"a": [1.0]}),

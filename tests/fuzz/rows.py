@@ -28,7 +28,7 @@ def _with(function: Callable[..., Any], base: dict[str, Any], **changes: list[An
 def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     one = {"model": model(), "task": task(), "prompt": prompt(), "limit": 2, "progress": False}
     read = {"prompt": prompt(), "model": model()}
-    generate = {"model": model(), "input_ids": IDS}
+    generate = {"model": model(), "prompt": None, "input_ids": IDS}
     hole = np.array([1.0, np.nan, 2.0])
     six, five = np.arange(6.0), np.arange(5.0)
     square = np.abs(np.subtract.outer(five, five))

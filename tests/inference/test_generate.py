@@ -58,10 +58,10 @@ def test_padded_rows_get_the_tokens_that_they_get_alone(family: str, kind: str) 
     assert len({tuple(row) for row in expected}) == 3  # the models do say something
     assert sum(len(set(row)) for row in expected) > 4
     for row, tokens in zip(rows, expected, strict=True):
-        assert ps.generate(model, row[None], prompt=prompt, max_new_tokens=NEW) == [tokens]
+        assert ps.generate(model, prompt, row[None], max_new_tokens=NEW) == [tokens]
     for side in ("left", "right"):
         batch = ragged(family, side)
-        assert ps.generate(model, batch.input_ids, batch.attention_mask, prompt, NEW) == expected, side
+        assert ps.generate(model, prompt, batch.input_ids, batch.attention_mask, max_new_tokens=NEW) == expected, side
 
 
 @pytest.mark.parametrize("family", [*CAUSAL, "t5"])
@@ -75,35 +75,37 @@ def test_without_a_prompt_it_is_hugging_faces_greedy_search(family: str) -> None
             input_ids=row[None], attention_mask=torch.ones_like(row[None]), generation_config=settings
         )
         new = out[0, len(row) if family != "t5" else 1 :].tolist()
-        assert ps.generate(hooked(family), row[None], max_new_tokens=NEW) == [new]
+        assert ps.generate(hooked(family), None, row[None], max_new_tokens=NEW) == [new]
 
 
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_each_row_ends_at_its_own_stop_token(family: str) -> None:
     model, prompt, batch = lively(family), ps.DeepPrompt(4, seed=3), ragged(family)
-    free = ps.generate(model, batch.input_ids, batch.attention_mask, prompt, NEW)
+    free = ps.generate(model, prompt, batch.input_ids, batch.attention_mask, max_new_tokens=NEW)
     stop = [free[0][2], free[1][-1]]
     expected = [row[: min((row.index(s) for s in stop if s in row), default=NEW)] for row in free]
-    assert ps.generate(model, batch.input_ids, batch.attention_mask, prompt, NEW, stop) == expected
+    assert (
+        ps.generate(model, prompt, batch.input_ids, batch.attention_mask, max_new_tokens=NEW, stop_ids=stop) == expected
+    )
     assert len({len(row) for row in expected}) > 1
 
 
 def test_settings_beside_the_weights_do_not_come_in() -> None:
     """A model's generation_config.json may hold a repetition penalty or an end token; neither is asked for here."""
     model, row = hooked("llama"), ragged("llama").rows[0][None]
-    before = ps.generate(model, row, max_new_tokens=NEW)
+    before = ps.generate(model, None, row, max_new_tokens=NEW)
     saved = model.twin.generation_config
     try:
         model.twin.generation_config = GenerationConfig(eos_token_id=before[0][1], repetition_penalty=50.0)
-        assert ps.generate(model, row, max_new_tokens=NEW) == before
+        assert ps.generate(model, None, row, max_new_tokens=NEW) == before
     finally:
         model.twin.generation_config = saved
 
 
 def test_what_cannot_be_generated() -> None:
     with pytest.raises(ps.TaskError, match="masked language model"):
-        ps.generate(hooked("bert"), torch.tensor([[1, 2]]))
+        ps.generate(hooked("bert"), None, torch.tensor([[1, 2]]))
     with pytest.raises(ps.PromptError, match="64"):
-        ps.generate(hooked("gpt2"), torch.tensor([[1, 2]]), prompt=ps.SoftPrompt(50), max_new_tokens=13)
+        ps.generate(hooked("gpt2"), ps.SoftPrompt(50), torch.tensor([[1, 2]]), max_new_tokens=13)
     with pytest.raises(ps.TaskError, match="at least one"):
-        ps.generate(hooked("gpt2"), torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 1], [0, 0]]))
+        ps.generate(hooked("gpt2"), None, torch.tensor([[1, 2], [3, 4]]), torch.tensor([[1, 1], [0, 0]]))

@@ -16,11 +16,11 @@ from tests.training.toy import LONG_WORD, WORD, toy_model, toy_rows, toy_task, t
 def test_scores_are_those_of_each_record_alone(family: str, words: dict[str, str], with_prompt: bool) -> None:
     if family == "bert" and words is LONG_WORD:
         with pytest.raises(ps.TaskError, match=r"one token.*very very good"):
-            ps.score_labels(toy_model(family), toy_task(words), progress=False)
+            ps.score_labels(toy_model(family), None, toy_task(words), progress=False)
         return
     model, truth = toy_model(family), toy_truth(family)
     prompt = ps.SoftPrompt(3, seed=1).bind(model) if with_prompt else None
-    scores = ps.score_labels(model, toy_task(words), prompt, batch_size=4, progress=False)
+    scores = ps.score_labels(model, prompt, toy_task(words), batch_size=4, progress=False)
     vectors = prompt.embedding.detach() if prompt is not None else None
     expected = [
         [references.label_score(truth, family, row["text"], word, vectors) for word in words.values()]
@@ -34,10 +34,10 @@ def test_scores_are_those_of_each_record_alone(family: str, words: dict[str, str
 def test_deep_prompt_scores_do_not_depend_on_the_batch(family: str, words: dict[str, str]) -> None:
     model = toy_model(family)
     prompt = ps.DeepPrompt(3, layers=[0, 2], seed=1).bind(model)
-    together = ps.score_labels(model, toy_task(words), prompt, batch_size=10, progress=False)
-    alone = ps.score_labels(model, toy_task(words), prompt, batch_size=1, progress=False)
+    together = ps.score_labels(model, prompt, toy_task(words), batch_size=10, progress=False)
+    alone = ps.score_labels(model, prompt, toy_task(words), batch_size=1, progress=False)
     torch.testing.assert_close(together, alone, rtol=1e-5, atol=1e-5)
-    plain = ps.score_labels(model, toy_task(words), batch_size=10, progress=False)
+    plain = ps.score_labels(model, None, toy_task(words), batch_size=10, progress=False)
     assert (together - plain).abs().max() > 0.01
 
 
@@ -46,7 +46,7 @@ def test_scores_do_not_see_the_records_own_label(words: dict[str, str]) -> None:
     rows = toy_rows()
     swapped = [row | {"label": {"good": "bad", "bad": "good"}[row["label"]]} for row in rows]
     scores = [
-        ps.score_labels(toy_model("gpt2"), ps.Task.from_records({"test": r}, verbalizer=words), progress=False)
+        ps.score_labels(toy_model("gpt2"), None, ps.Task.from_records({"test": r}, verbalizer=words), progress=False)
         for r in (rows, swapped)
     ]
     torch.testing.assert_close(*scores, rtol=1e-5, atol=1e-5)
@@ -58,7 +58,7 @@ def test_text_cut_to_the_context_still_leaves_room_for_every_word() -> None:
         row["text"] = "the story is " * 40
     task = ps.Task.from_records({"test": rows}, verbalizer=LONG_WORD)
     prompt = ps.SoftPrompt(20)
-    scores = ps.score_labels(toy_model("gpt2"), task, prompt, progress=False)
+    scores = ps.score_labels(toy_model("gpt2"), prompt, task, progress=False)
     assert scores.shape == (4, 2)
     assert torch.isfinite(scores).all()
     # 64 positions - 20 of the prompt - bos, sep - "very very good", end
@@ -70,4 +70,4 @@ def test_text_cut_to_the_context_still_leaves_room_for_every_word() -> None:
 
 def test_a_generation_task_has_no_labels_to_score() -> None:
     with pytest.raises(ps.TaskError, match="no label words"):
-        ps.score_labels(toy_model("gpt2"), writing_task(), progress=False)
+        ps.score_labels(toy_model("gpt2"), None, writing_task(), progress=False)

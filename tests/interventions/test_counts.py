@@ -15,7 +15,7 @@ N, BATCH, TARGETS = 7, 3, 2  # records in three batches; a label and an end toke
 def count(family: str, prompt: ps.Prompt, how: str, **options: int) -> tuple[HookedModel, Counts]:
     model = toy_model(family)
     prompt.bind(model)
-    ps.evaluate(model, toy_task(), prompt, limit=1, progress=False)  # what is measured once per model is over
+    ps.evaluate(model, prompt, toy_task(), limit=1, progress=False)  # what is measured once per model is over
     with counting(model) as counts:
         importance(model, prompt, toy_task(), how=how, limit=N, batch_size=BATCH, progress=False, **options)
     return model, counts

@@ -34,7 +34,7 @@ def test_losses_are_those_of_evaluate(family: str, how: str, name: str) -> None:
     result = run(family, prompt, how=how)
 
     def loss(other: Prompt) -> float:
-        return ps.evaluate(model, toy_task(), other, limit=5, progress=False)["loss"]
+        return ps.evaluate(model, other, toy_task(), limit=5, progress=False)["loss"]
 
     without = np.array([loss(HOWS[how](prompt, i)) for i in range(K)])
     whole = loss(prompt)

@@ -45,7 +45,7 @@ def test_what_is_not_taken_from_one_is_taken_from_the_other(tokens: set[int]) ->
 def test_a_mixture_runs_and_does_something() -> None:
     model, task = toy_model("bert", torch.float64), toy_task()
     a, b = pair()
-    losses = [ps.evaluate(model, task, one, progress=False)["loss"] for one in (a, mix(a, b, [1]), mix(a, b, []))]
+    losses = [ps.evaluate(model, one, task, progress=False)["loss"] for one in (a, mix(a, b, [1]), mix(a, b, []))]
     assert losses[0] == losses[2]
     assert abs(losses[1] - losses[0]) > 1e-4
 

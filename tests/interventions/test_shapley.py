@@ -27,7 +27,7 @@ def test_mean_over_all_orders_of_what_a_token_adds(how: str) -> None:
     def loss(kept: frozenset[int]) -> float:
         gone = [i for i in range(k) if i not in kept]
         other = None if how == "remove" and not kept else (zero if how == "zero" else remove)(prompt, gone)
-        return ps.evaluate(model, toy_task(), other, limit=4, progress=False)["loss"]
+        return ps.evaluate(model, other, toy_task(), limit=4, progress=False)["loss"]
 
     added = np.zeros(k)
     for order in permutations(range(k)):

@@ -76,20 +76,20 @@ def generate(call: Call) -> np.ndarray:
     texts: list[Any] = []
     for i in range(0, len(ids), call.batch_size):
         part = slice(i, i + call.batch_size)
-        texts += ps.generate(call.model, ids[part], mask[part], call.prompt(), max_new_tokens=4, hooks=call.hooks)
+        texts += ps.generate(call.model, call.prompt(), ids[part], mask[part], max_new_tokens=4, hooks=call.hooks)
     return call.in_order([str(list(map(int, text))) for text in texts])
 
 
 def evaluate(call: Call) -> np.ndarray:
     scores = ps.evaluate(
-        call.model, call.task(), call.prompt(), batch_size=call.batch_size, progress=False, hooks=call.hooks
+        call.model, call.prompt(), call.task(), batch_size=call.batch_size, progress=False, hooks=call.hooks
     )
     return np.array([scores[name] for name in sorted(scores)])
 
 
 def predict(call: Call) -> np.ndarray:
     found = ps.predict(
-        call.model, call.task(), call.prompt(), batch_size=call.batch_size, progress=False, hooks=call.hooks
+        call.model, call.prompt(), call.task(), batch_size=call.batch_size, progress=False, hooks=call.hooks
     )
     return call.in_order([LABELS.index(one) for one in found])
 
@@ -97,7 +97,7 @@ def predict(call: Call) -> np.ndarray:
 def score_labels(call: Call) -> np.ndarray:
     return call.in_order(
         ps.score_labels(
-            call.model, call.task(), call.prompt(), batch_size=call.batch_size, progress=False, hooks=call.hooks
+            call.model, call.prompt(), call.task(), batch_size=call.batch_size, progress=False, hooks=call.hooks
         )
     )
 
@@ -105,10 +105,10 @@ def score_labels(call: Call) -> np.ndarray:
 def probe(call: Call) -> np.ndarray:
     result = ps.probe(
         call.model,
-        "attention_kl",
         call.prompt(),
         call.task(),
-        call.folder / "store",
+        "attention_kl",
+        store=call.folder / "store",
         batch_size=call.batch_size,
         progress=False,
         hooks=call.hooks,
@@ -131,7 +131,7 @@ def shapley(call: Call) -> np.ndarray:
 
 
 def logit_lens(call: Call) -> np.ndarray:
-    reading = ps.readings.read_logit_lens(call.prompt(), call.model, hooks=call.hooks)
+    reading = ps.readings.read_logit_lens(call.model, call.prompt(), hooks=call.hooks)
     return np.concatenate(
         [
             reading.data[name].values.ravel()

@@ -78,10 +78,10 @@ def test_a_hook_acts_at_every_step_of_generation(family: str) -> None:
                     text = torch.cat([alone, new], dim=1)
                     logits = model.forward_hooked(text, prompt=prompt, hooks=[(site(model), zero_head)])
                 new = torch.cat([new, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
-            together = ps.generate(model, ids, mask, prompt, max_new_tokens=5, hooks=[(site(model), zero_head)])
+            together = ps.generate(model, prompt, ids, mask, max_new_tokens=5, hooks=[(site(model), zero_head)])
             assert together[row] == new[0].tolist()
             with model.hooks([(site(model), zero_head)]):
-                assert ps.generate(model, alone, None, prompt, max_new_tokens=5) == [new[0].tolist()]
+                assert ps.generate(model, prompt, alone, None, max_new_tokens=5) == [new[0].tolist()]
 
 
 def test_users_hooks_see_what_the_prompt_wrote_and_may_edit_it() -> None:
@@ -153,12 +153,12 @@ def entry_points(model: HookedModel, task: ps.Task, prompt: ps.Prompt, hooks: li
     config = ps.TrainConfig(steps=2, batch_size=4, learning_rate=0.1)
     given = {"progress": False, "hooks": hooks}
     result = {
-        "evaluate": list(ps.evaluate(model, task, prompt, limit=6, **given).values()),
-        "evaluate left": list(ps.evaluate(model, task, prompt, limit=6, padding="left", **given).values())
+        "evaluate": list(ps.evaluate(model, prompt, task, limit=6, **given).values()),
+        "evaluate left": list(ps.evaluate(model, prompt, task, limit=6, padding="left", **given).values())
         if model.family.kind == "causal"
         else [],
-        "predict": ps.predict(model, task, prompt, limit=6, **given),
-        "score": ps.score_labels(model, task, prompt, limit=6, **given).tolist(),
+        "predict": ps.predict(model, prompt, task, limit=6, **given),
+        "score": ps.score_labels(model, prompt, task, limit=6, **given).tolist(),
         "importance": ps.importance(model, prompt, task, limit=4, **given).difference.values.values.tolist(),
         "cut": ps.importance(model, prompt, task, how="cut", limit=4, **given).difference.values.values.tolist(),
         "shapley": ps.shapley(model, prompt, task, limit=4, **given).values.values.tolist(),
@@ -172,11 +172,11 @@ def entry_points(model: HookedModel, task: ps.Task, prompt: ps.Prompt, hooks: li
         ],
     }
     if model.family.kind != "seq2seq":
-        found = ps.probe(model, "attention_mass", prompt, task, limit=4, **given)["attention_mass"]
+        found = ps.probe(model, prompt, task, "attention_mass", limit=4, **given)["attention_mass"]
         result["probe"] = found.values.values.tolist()
     if model.family.kind == "causal" and isinstance(prompt, ps.SoftPrompt):
         nulls = ps.readings.Nulls(random=1)
-        lens = ps.readings.read_logit_lens(prompt, model, nulls=nulls, hooks=hooks)
+        lens = ps.readings.read_logit_lens(model, prompt, nulls=nulls, hooks=hooks)
         result["lens"] = lens.data["entropy"].values.tolist()
     return result
 

@@ -19,7 +19,7 @@ CASES = [
 
 
 def score(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None) -> float:
-    return next(iter(ps.evaluate(model, task, prompt, limit=60, progress=False).values()))
+    return next(iter(ps.evaluate(model, prompt, task, limit=60, progress=False).values()))
 
 
 @pytest.mark.parametrize(("name", "task", "text"), CASES)

@@ -143,14 +143,14 @@ def test_texts_go_on_alike(name: str) -> None:
     model = loaded(name)
     if model.family.kind == "masked":
         with pytest.raises(ps.TaskError, match="masked language model"):
-            ps.generate(model, IDS, MASK, None, 5)
+            ps.generate(model, None, IDS, MASK, max_new_tokens=5)
         return
     same = [(f"{model.family.embedding}", lambda x, hook: x * 1)]
     for prompt in (None, *prompts(model).values()):
-        told = ps.generate(model, IDS, MASK, prompt, 5)
+        told = ps.generate(model, prompt, IDS, MASK, max_new_tokens=5)
         with ps.execution(packed=False):
-            assert ps.generate(model, IDS, MASK, prompt, 5) == told
-        assert ps.generate(model, IDS, MASK, prompt, 5, hooks=same) == told
+            assert ps.generate(model, prompt, IDS, MASK, max_new_tokens=5) == told
+        assert ps.generate(model, prompt, IDS, MASK, max_new_tokens=5, hooks=same) == told
 
 
 @pytest.mark.parametrize("name", WORKING)
@@ -178,7 +178,7 @@ def test_probes_look_at_what_there_is(name: str) -> None:
         for ids, n in zip(IDS, LENGTHS, strict=True)
     ]
     made = prompts(model)
-    result = ps.probe(model, [AttentionMass()], made, examples, batch_size=2, progress=False)
+    result = ps.probe(model, made, examples, [AttentionMass()], batch_size=2, progress=False)
     values = result["attention_mass"].values
     assert np.isfinite(values).all() and values.max() > 0 and values.min() >= 0
 
@@ -203,12 +203,12 @@ def test_prompts_leave_and_are_read_as_they_run(name: str) -> None:
             close(by_hooks(model, deep), expected)
         if not model.family.has("ln_final.hook_out"):
             with pytest.raises(ps.ProbeError, match="the final norm"):
-                lens_log_probabilities(prompt_residual(prompt, model)[-1], model)
+                lens_log_probabilities(prompt_residual(model, prompt)[-1], model)
             return
         said = model.forward_hooked(IDS[:1], None, prompt)[0, :K].log_softmax(-1)
-        close(lens_log_probabilities(prompt_residual(prompt, model)[-1], model), said)
+        close(lens_log_probabilities(prompt_residual(model, prompt)[-1], model), said)
         with model.hooks([("unembed.hook_out", lambda x, hook: x * 1)]):
-            close(lens_log_probabilities(prompt_residual(prompt, model)[-1], model), said)
+            close(lens_log_probabilities(prompt_residual(model, prompt)[-1], model), said)
 
 
 @pytest.mark.parametrize("name", REFUSED)

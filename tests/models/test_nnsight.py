@@ -103,7 +103,7 @@ def test_probes_give_the_same_numbers(family, models):
     probes = [AttentionKL(), AttentionMass(), AttentionBias(), NeuronStates(at="last"), ResidualPCA()]
     examples = inputs(family)
     found = [
-        ps.probe(model, probes, prompts(model), examples, batch_size=3, progress=False) for model in models[family]
+        ps.probe(model, prompts(model), examples, probes, batch_size=3, progress=False) for model in models[family]
     ]
     for name in found[0]:
         a, b = (result[name].values.transpose("prompt", ...).values for result in found)
@@ -128,7 +128,7 @@ class WithoutHead(WritingProbe):
 
 def test_a_writing_probe_gives_the_same_numbers(models):
     found = [
-        ps.probe(model, WithoutHead(), prompts(model), labelled("llama"), progress=False)["without_head"].values
+        ps.probe(model, prompts(model), labelled("llama"), WithoutHead(), progress=False)["without_head"].values
         for model in models["llama"]
     ]
     np.testing.assert_allclose(found[0], found[1], atol=1e-5)
@@ -143,7 +143,7 @@ def test_generation_with_a_prompt_and_under_hooks(family, models):
     for name in prompts(lens):
         for hooks in ([], zero):
             mine, theirs = (
-                ps.generate(model, ids, mask, prompts(model)[name], max_new_tokens=5, hooks=hooks)
+                ps.generate(model, prompts(model)[name], ids, mask, max_new_tokens=5, hooks=hooks)
                 for model in (trace, lens)
             )
             assert mine == theirs

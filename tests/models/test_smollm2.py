@@ -99,7 +99,7 @@ def test_peft_in_both_directions(
         eager = theirs(input_ids=ids, attention_mask=mask).logits[:, -n:]
         base.set_attn_implementation("sdpa")
         prompt = load_prompt(tmp_path / "theirs", model)
-        write_peft(prompt, tmp_path / "ours", model)
+        write_peft(model, prompt, tmp_path / "ours")
         again = peft.PeftModel.from_pretrained(base, str(tmp_path / "ours")).eval()
         logits = {via: model.logits(ids, mask, prompt, via=via) for via in ("hooks", "prefix")}  # type: ignore[arg-type]
         logits |= {

@@ -33,10 +33,10 @@ def main(store: str, out: str, kill_at: int | None = None) -> None:
     model.forward_hooked = maybe_die
     results = probe(
         model,
-        [AttentionKL(), AttentionKL("per_query"), AttentionVariability(5)],
         {"v1": ps.SoftPrompt(4)},
         encoded(LENGTHS),
-        ActivationStore(store, shard_size=2),
+        [AttentionKL(), AttentionKL("per_query"), AttentionVariability(5)],
+        store=ActivationStore(store, shard_size=2),
         batch_size=1,
     )
     numbers = {name: result.values.values.tolist() for name, result in results.items()}

@@ -94,9 +94,9 @@ def test_attention_kl(family, kind, reading):
     examples = encoded(family=family)
     results = probe(
         hooked(family),
-        AttentionKL(reading=reading),
         {"p": prompt(kind, family)},
         examples,
+        AttentionKL(reading=reading),
         batch_size=3,
         progress=False,
     )
@@ -112,7 +112,7 @@ def test_attention_kl(family, kind, reading):
 def test_shared_positions_move_the_plain_model_s_text_behind_the_prompt(family):
     examples = encoded(family=family)
     probes = [AttentionKL(), AttentionKL(positions="shared"), AttentionKL("per_query", positions="shared")]
-    results = probe(hooked(family), probes, {"p": prompt("v1", family)}, examples, progress=False)
+    results = probe(hooked(family), {"p": prompt("v1", family)}, examples, probes, progress=False)
     for reading, name in [("paper", "attention_kl"), ("per_query", "attention_kl_per_query")]:
         expected = expected_kl(family, "v1", reading, examples, offset=K).mean(axis=0)
         np.testing.assert_allclose(results[f"{name}_shared_positions"].values.sel(prompt="p"), expected, atol=1e-6)
@@ -125,7 +125,7 @@ def test_shared_positions_move_the_plain_model_s_text_behind_the_prompt(family):
 def test_attention_variability(family):
     examples = encoded(family=family)
     first_n = 7
-    result = probe(hooked(family), AttentionVariability(first_n), None, examples, batch_size=3, progress=False)
+    result = probe(hooked(family), None, examples, AttentionVariability(first_n), batch_size=3, progress=False)
     result = result["attention_variability"]
     patterns = [bare_patterns(family, example) for example in examples]
     causal = hooked(family).family.kind == "causal"
@@ -155,7 +155,7 @@ def test_what_a_deep_prompt_in_one_layer_cannot_do(family):
     model = hooked(family)
     middle = ps.DeepPrompt(K, layers=[1], init=ps.init.Uniform(-2.0, 2.0)).bind(model)
     probes = [AttentionKL("paper", "shared"), AttentionKL("per_query", "shared")]
-    paper, per_query = probe(model, probes, {"middle": middle}, encoded(), progress=False).values()
+    paper, per_query = probe(model, {"middle": middle}, encoded(), probes, progress=False).values()
     assert paper.values.sel(layer=0).max() < 1e-9
     assert paper.values.sel(layer=1).min() > 1e-4
     assert per_query.values.sel(layer=[0, 1]).max() < 1e-6

@@ -18,7 +18,7 @@ KINDS = ("v1", "v2", "v2 tied")
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attention_mass(family, kind):
     examples, made = inputs(family), prompt(kind, family)
-    result = probe(hooked(family), AttentionMass(), {"p": made}, examples, batch_size=3, progress=False)
+    result = probe(hooked(family), {"p": made}, examples, AttentionMass(), batch_size=3, progress=False)
     result = result["attention_mass"]
     patterns = [inside(family, example, made)["pattern"] for example in examples]
     layers, heads = len(patterns[0]), patterns[0][0].shape[0]
@@ -49,7 +49,7 @@ def test_layers_that_a_prompt_leaves_out_give_it_nothing():
     model = hooked("gpt2")
     middle = ps.DeepPrompt(K, layers=[1], init=ps.init.Uniform(-2.0, 2.0)).bind(model)
     probes = [AttentionMass(), AttentionBias()]
-    mass, bias = probe(model, probes, {"p": middle}, inputs("gpt2"), progress=False).values()
+    mass, bias = probe(model, {"p": middle}, inputs("gpt2"), probes, progress=False).values()
     np.testing.assert_array_equal(mass.values.sel(layer=[0, 2]), 0.0)
     assert mass.values.sel(layer=1).min() > 0.05
     # below its layer nothing changes, in it the prompt is a bias and nothing else, above it is more
@@ -78,7 +78,7 @@ def naive_residual(prompted, plain, layer, head, n):
 @pytest.mark.parametrize("family", FAMILIES)
 def test_attention_bias(family, kind, positions):
     examples, made = inputs(family), prompt(kind, family)
-    result = probe(hooked(family), AttentionBias(positions), {"p": made}, examples, batch_size=3, progress=False)
+    result = probe(hooked(family), {"p": made}, examples, AttentionBias(positions), batch_size=3, progress=False)
     (result,) = result.values()
     offset = K if positions == "shared" and family != "t5" else 0
     truth = []
@@ -100,13 +100,13 @@ def test_attention_bias(family, kind, positions):
 def test_half_precision_is_summed_in_single():
     examples = inputs("gpt2")
     made = ps.DeepPrompt(K, init=ps.init.Uniform(-2.0, 2.0))
-    bias = probe(hooked("gpt2", torch.bfloat16), AttentionBias(), {"p": made}, examples, progress=False)
+    bias = probe(hooked("gpt2", torch.bfloat16), {"p": made}, examples, AttentionBias(), progress=False)
     first = bias["attention_bias"].values.sel(layer=0)
     assert first.min() > 1e-6 and first.max() < 0.02
 
 
 def test_bad_settings_and_no_prompt():
     with pytest.raises(ProbeError, match="compares with a prompt"):
-        probe(hooked("gpt2"), AttentionMass(), None, inputs("gpt2"), progress=False)
+        probe(hooked("gpt2"), None, inputs("gpt2"), AttentionMass(), progress=False)
     with pytest.raises(ProbeError, match="compares with a prompt"):
-        probe(hooked("gpt2"), AttentionBias(), None, inputs("gpt2"), progress=False)
+        probe(hooked("gpt2"), None, inputs("gpt2"), AttentionBias(), progress=False)

@@ -6,7 +6,7 @@ import inspect
 import pytest
 
 import promptscope as ps
-from promptscope.errors import ProbeError, PromptError, StoreError, TaskError
+from promptscope.errors import ArgumentError, ProbeError, PromptError, StoreError, TaskError
 from promptscope.probes import AttentionKL, AttentionVariability, Probe, probe
 from promptscope.tasks import Task
 from tests.probe_inputs import counting, encoded
@@ -25,9 +25,9 @@ def fails(error, match, probes=None, prompts=None, task=None, **options):
     with pytest.raises(error, match=match):
         unchecked(probe)(
             model,
-            AttentionKL() if probes is None else probes,
             prompts,
             encoded() if task is None else task,
+            AttentionKL() if probes is None else probes,
             progress=False,
             **options,
         )
@@ -86,17 +86,17 @@ def test_unknown_settings():
 
 
 def test_no_task_or_an_empty_one():
-    with pytest.raises(ProbeError, match="give task="):
-        probe(hooked("gpt2"), AttentionKL(), prompts())
-    fails(ProbeError, r"give task=.*'sst2'", prompts=prompts(), task="sst2")
+    for no_task in (None, "sst2"):
+        with pytest.raises(ArgumentError, match=r"probe: task must be .*Make it with ps.load_task"):
+            probe(hooked("gpt2"), prompts(), no_task, AttentionKL())
     fails(ProbeError, "is empty", prompts=prompts(), task=[])
 
 
 def test_inputs_without_text_between_special_tokens():
     model, _ = counting()
     with pytest.raises(ProbeError, match="not defined for any of the 2 inputs"):
-        probe(model, AttentionKL(), prompts(), encoded([2, 2]), progress=False)
-    result = probe(model, AttentionKL(), prompts(), encoded([2, 6, 2, 5]), progress=False)["attention_kl"]
+        probe(model, prompts(), encoded([2, 2]), AttentionKL(), progress=False)
+    result = probe(model, prompts(), encoded([2, 6, 2, 5]), AttentionKL(), progress=False)["attention_kl"]
     assert (result.n_examples, result.n_skipped) == (2, 2)
     assert result.data["example"].values.tolist() == ["x1", "x3"]
 
@@ -104,7 +104,7 @@ def test_inputs_without_text_between_special_tokens():
 def test_inputs_that_do_not_fit_the_context():
     model, passes = counting()
     with pytest.raises(PromptError, match="64"):
-        probe(model, AttentionKL(), prompts(), [*encoded([5] * 20), *encoded([62])], progress=False)
+        probe(model, prompts(), [*encoded([5] * 20), *encoded([62])], AttentionKL(), progress=False)
     assert not passes
 
 
@@ -122,7 +122,7 @@ def test_unknown_split():
     task = Task.from_records(rows)
     model = hooked("gpt2")
     with pytest.raises(TaskError, match="no split 'test'"):
-        probe(_with_tokenizer(model), AttentionKL(), prompts(), task)
+        probe(_with_tokenizer(model), prompts(), task, AttentionKL())
 
 
 def _with_tokenizer(model):

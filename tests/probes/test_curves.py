@@ -113,7 +113,7 @@ def test_prompts_of_different_lengths_are_not_compared():
 def test_real_results_carry_what_curves_need():
     model = hooked("gpt2")
     made = {"v1": prompt("v1", "gpt2")}
-    results = {seed: probe(model, AttentionKL(), made, encoded(seed=seed), progress=False) for seed in (0, 1)}
+    results = {seed: probe(model, made, encoded(seed=seed), AttentionKL(), progress=False) for seed in (0, 1)}
     curves = layer_curves({str(seed): found["attention_kl"] for seed, found in results.items()})
     np.testing.assert_allclose(
         curves.values.sel(group="1", prompt="v1"), results[1]["attention_kl"].layer_curve().values.sel(prompt="v1")
@@ -147,7 +147,7 @@ def test_correlation_is_scipy_s_over_the_heads_of_a_quarter():
 def test_correlation_on_a_model():
     model = hooked("gpt2")
     probes = [AttentionKL(), AttentionVariability(7)]
-    found = probe(model, probes, {"v1": prompt("v1", "gpt2")}, encoded(), progress=False)
+    found = probe(model, {"v1": prompt("v1", "gpt2")}, encoded(), probes, progress=False)
     result = correlate(found["attention_kl"], found["attention_variability"])
     assert result.data["layers"].values.tolist() == ["0", "1", "2"]  # three layers make three groups
     kl, variability = found["attention_kl"].values.sel(prompt="v1").values, found["attention_variability"].values.values

@@ -23,7 +23,7 @@ PROBES = [
 
 def run(family, examples, batch_size=8, probes=PROBES):
     made = {"v1": prompt("v1", family), "v2": prompt("v2", family)}
-    return probe(hooked(family), probes, made, examples, batch_size=batch_size, progress=False)
+    return probe(hooked(family), made, examples, probes, batch_size=batch_size, progress=False)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama", "bert", "t5"])
@@ -45,7 +45,7 @@ def test_shards(family, tmp_path):
     """A store in many small files, the inputs that are too short among them, gives the same numbers."""
     made = {"v1": prompt("v1", family)}
     stores = [ActivationStore(tmp_path / str(size), shard_size=size) for size in (64, 2)]
-    whole, parts = (probe(hooked(family), PROBES, made, inputs(family), one, progress=False) for one in stores)
+    whole, parts = (probe(hooked(family), made, inputs(family), PROBES, store=one, progress=False) for one in stores)
     for name, result in whole.items():
         for variable in result.data.data_vars:
             np.testing.assert_allclose(result.data[variable], parts[name].data[variable], atol=1e-5, err_msg=name)

@@ -104,7 +104,7 @@ def test_gold_and_mean_of_the_others(family, reference, kind, centred):
     of = task()
     one = LabelCosine(reference, non_gold="mean", centred=centred)
     prompts = {"p": prompt(kind, family)} if kind else None
-    (result,) = probe(model(family), one, prompts, of, batch_size=2, progress=False).values()
+    (result,) = probe(model(family), prompts, of, one, batch_size=2, progress=False).values()
     table = expected(family, kind, reference, centred, of)
     gold = [list(WORDS).index(label) for label in LABELS]
     truth = np.array(
@@ -133,7 +133,7 @@ def test_the_drawn_word_is_one_of_the_others_and_does_not_depend_on_the_order():
     gold = [list(WORDS).index(label) for label in LABELS]
     seen = []
     for seed in range(8):
-        (result,) = probe(model("gpt2"), LabelCosine(seed=seed), made, of, progress=False).values()
+        (result,) = probe(model("gpt2"), made, of, LabelCosine(seed=seed), progress=False).values()
         drawn = result.data["per_example"].sel(prompt="p", word="non-gold")
         chosen = []
         for x, g in enumerate(gold):
@@ -145,7 +145,7 @@ def test_the_drawn_word_is_one_of_the_others_and_does_not_depend_on_the_order():
     assert any(one[0] != one[3] for one in seen)  # two inputs of one label, each with a draw of its own
     rows = [{"id": f"test-{i}", "text": TEXTS[i], "label": LABELS[i]} for i in reversed(range(5))]
     back = Task.from_records(rows, "single", WORDS, split="test")
-    (again,) = probe(model("gpt2"), LabelCosine(seed=7), made, back, progress=False, batch_size=2).values()
+    (again,) = probe(model("gpt2"), made, back, LabelCosine(seed=7), progress=False, batch_size=2).values()
     there, here = (found.data["per_example"] for found in (result, again))
     np.testing.assert_allclose(here.sel(example=there["example"]), there, atol=1e-6)
 
@@ -153,16 +153,16 @@ def test_the_drawn_word_is_one_of_the_others_and_does_not_depend_on_the_order():
 @pytest.mark.parametrize("reference", ["unembedding", "residual"])
 def test_label_words_in_another_shard_than_the_inputs(tmp_path, reference):
     made, one = {"p": prompt("v1", "gpt2")}, LabelCosine(reference)
-    (whole,) = probe(model("gpt2"), one, made, task(), progress=False).values()
+    (whole,) = probe(model("gpt2"), made, task(), one, progress=False).values()
     store = ActivationStore(tmp_path, shard_size=2)
-    (parts,) = probe(model("gpt2"), one, made, task(), store, progress=False).values()
+    (parts,) = probe(model("gpt2"), made, task(), one, store=store, progress=False).values()
     np.testing.assert_allclose(parts.values, whole.values, atol=1e-6)
 
 
 def test_the_default_keeps_a_few_numbers_and_both_corrections_share_them(tmp_path):
     store = ActivationStore(tmp_path)
     made = {"p": prompt("v1", "gpt2")}
-    probe(model("gpt2"), [LabelCosine(), LabelCosine(centred=True)], made, task(), store, progress=False)
+    probe(model("gpt2"), made, task(), [LabelCosine(), LabelCosine(centred=True)], store=store, progress=False)
     entries = store.entries()
     assert len(entries) == 1
     assert entries["bytes"][0] < 5 * 3 * 2 * 3 * 4 + 500  # inputs, layers, corrections, labels, bytes; and the header
@@ -179,18 +179,18 @@ def test_label_words_cost_one_short_pass_beside_a_probe_of_the_same_inputs(tmp_p
 
     one.forward_hooked = counted
     made = {"p": prompt("v1", "gpt2")}
-    probe(one, ResidualPCA(), made, task(), tmp_path, progress=False)
+    probe(one, made, task(), ResidualPCA(), store=tmp_path, progress=False)
     passes.clear()
     both = [ResidualPCA(), LabelCosine("residual")]
-    probe(one, both, made, task(), tmp_path, progress=False)
+    probe(one, made, task(), both, store=tmp_path, progress=False)
     assert passes == [(len(WORDS), 2)]
 
 
 def test_other_label_words_are_other_captures(tmp_path):
     other = dict(WORDS, mid="great")
     store = ActivationStore(tmp_path)
-    first = probe(model("gpt2"), LabelCosine(non_gold="mean"), None, task(), store, progress=False)
-    second = probe(model("gpt2"), LabelCosine(non_gold="mean"), None, task(other), store, progress=False)
+    first = probe(model("gpt2"), None, task(), LabelCosine(non_gold="mean"), store=store, progress=False)
+    second = probe(model("gpt2"), None, task(other), LabelCosine(non_gold="mean"), store=store, progress=False)
     assert len(store.entries()) == 2
     assert np.abs(first["label_cosine_mean"].values - second["label_cosine_mean"].values).max() > 1e-4
 
@@ -201,21 +201,21 @@ def generation() -> Task:
 
 def test_tasks_without_label_words():
     with pytest.raises(ProbeError, match=r"'films' is a generation task.*Leave the probe out.*verbalizer"):
-        probe(model("gpt2"), LabelCosine(), {"p": ps.SoftPrompt(2)}, generation(), progress=False)
+        probe(model("gpt2"), {"p": ps.SoftPrompt(2)}, generation(), LabelCosine(), progress=False)
     with pytest.raises(ProbeError, match=r"not a list of encoded records"):
-        probe(model("gpt2"), LabelCosine(), None, rows_of("gpt2", task()), progress=False)
+        probe(model("gpt2"), None, rows_of("gpt2", task()), LabelCosine(), progress=False)
     with pytest.raises(ProbeError, match="has one"):
-        probe(model("gpt2"), LabelCosine(), None, task({"pos": "positive"}, ("pos",) * 5), progress=False)
+        probe(model("gpt2"), None, task({"pos": "positive"}, ("pos",) * 5), LabelCosine(), progress=False)
     twins = {"pos": "very good", "neg": "very bad", "mid": "dull"}
     with pytest.raises(ProbeError, match=r"'pos' and 'neg'.*both begin with the token 'very'"):
-        probe(model("gpt2"), LabelCosine(), None, task(twins), progress=False)
+        probe(model("gpt2"), None, task(twins), LabelCosine(), progress=False)
     korean = ps.load_model("embedded-causal")  # its byte-level tokenizer writes rare syllables as bytes
     for word, piece in (("뷁", "ë·"), ("😀", "ð")):
         words = {"pos": word, "neg": "bad", "mid": "dull"}
         with pytest.raises(ProbeError, match=rf"label 'pos' of 'films' begins with the token '{piece}.*no letter"):
-            probe(korean, LabelCosine(), None, task(words), progress=False)
+            probe(korean, None, task(words), LabelCosine(), progress=False)
     with pytest.raises(ProbeError, match=r"needs a causal model.*reference='unembedding'"):
-        probe(model("bert"), LabelCosine("residual"), None, task(), progress=False)
+        probe(model("bert"), None, task(), LabelCosine("residual"), progress=False)
     for bad in ({"reference": "logits"}, {"non_gold": "all"}):
         with pytest.raises(ProbeError, match="must be"):
             inspect.unwrap(LabelCosine.__init__)(LabelCosine(), **bad)
@@ -228,7 +228,7 @@ def test_tasks_with_different_label_sets():
     made = {"p": prompt("v1", "gpt2")}
 
     def run(one):
-        return {n: next(iter(probe(model("gpt2"), one, made, t, progress=False).values())) for n, t in tasks.items()}
+        return {n: next(iter(probe(model("gpt2"), made, t, one, progress=False).values())) for n, t in tasks.items()}
 
     plain = layer_curves(run(LabelCosine()))
     assert plain.dims == ("prompt", "word", "group", "layer")

@@ -50,7 +50,7 @@ def test_states_are_those_of_the_model_alone(family, kind):
     examples = ended(inputs(family))
     places = ("separator", "last") if kind == "v2" else ("separator", "prompt", "last")
     probes = [NeuronStates(state, at) for state in ("pre", "post", "binary") for at in places]
-    results = probe(hooked(family), probes, {"p": prompt(kind, family)}, examples, batch_size=3, progress=False)
+    results = probe(hooked(family), {"p": prompt(kind, family)}, examples, probes, batch_size=3, progress=False)
     for one in probes:
         truth = expected(family, kind, one.state, one.at, examples)
         result = results[one.name]
@@ -71,7 +71,7 @@ def test_on_scores_of_tasks_are_the_loop_s(family, state, at):
         prompts = {"v1": ps.SoftPrompt(K, init=init, seed=number), "v2": ps.DeepPrompt(K, init=init, seed=number)}
         prompts = {kind: prompts[kind].bind(model) for kind in kinds}
         examples = ended(inputs(family, seed=number))
-        (results[task],) = probe(model, NeuronStates(state, at), prompts, examples, progress=False).values()
+        (results[task],) = probe(model, prompts, examples, NeuronStates(state, at), progress=False).values()
         for kind, made in prompts.items():
             rows = examples if at == "last" else [alone(examples[0])]
             found = [inside(family, row, made)["pre" if state == "pre" else "post"] for row in rows]
@@ -109,11 +109,11 @@ def test_prompts_of_one_result_are_tasks_too():
     model = hooked("gpt2")
     init = ps.init.Uniform(-2.0, 2.0)
     made = {name: ps.DeepPrompt(K, init=init, seed=i).bind(model) for i, name in enumerate("abcdef")}
-    results = probe(model, NeuronStates(), made, ended(inputs("gpt2")), progress=False)
+    results = probe(model, made, ended(inputs("gpt2")), NeuronStates(), progress=False)
     together = on_scores(results["neuron_states"])
     apart = on_scores(
         {
-            name: probe(model, NeuronStates(), {"v2": one}, ended(inputs("gpt2")), progress=False)["neuron_states"]
+            name: probe(model, {"v2": one}, ended(inputs("gpt2")), NeuronStates(), progress=False)["neuron_states"]
             for name, one in made.items()
         }
     )
@@ -126,10 +126,10 @@ def test_prompts_of_one_result_are_tasks_too():
 def test_one_row_is_run_at_the_separator_and_only_sums_are_kept(tmp_path):
     model, passes = counting()
     examples, made = ended(encoded(lengths=(5,) * 9)), {"v1": ps.SoftPrompt(K)}
-    probe(model, NeuronStates(), made, examples, tmp_path, progress=False)
+    probe(model, made, examples, NeuronStates(), store=tmp_path, progress=False)
     assert [p["size"] for p in passes] == [1]
     store = ActivationStore(tmp_path / "sums", shard_size=4)
-    probe(model, [NeuronStates(at="last"), NeuronStates("binary", "last")], made, examples, store, progress=False)
+    probe(model, made, examples, [NeuronStates(at="last"), NeuronStates("binary", "last")], store=store, progress=False)
     assert sum(p["size"] for p in passes) == 1 + 9
     one_state = 3 * model.bridge.cfg.d_mlp * 4  # layers, neurons, bytes
     sizes = store.entries()["bytes"]
@@ -139,9 +139,11 @@ def test_one_row_is_run_at_the_separator_and_only_sums_are_kept(tmp_path):
 def test_shards_and_batches_do_not_change_sums(tmp_path):
     examples, made = ended(inputs("llama")), {"v1": prompt("v1", "llama")}
     options = {"progress": False}
-    whole = probe(hooked("llama"), NeuronStates("binary", "last"), made, examples, batch_size=7, **options)
+    whole = probe(hooked("llama"), made, examples, NeuronStates("binary", "last"), batch_size=7, **options)
     store = ActivationStore(tmp_path, shard_size=2)
-    parts = probe(hooked("llama"), NeuronStates("binary", "last"), made, examples[::-1], store, batch_size=1, **options)
+    parts = probe(
+        hooked("llama"), made, examples[::-1], NeuronStates("binary", "last"), store=store, batch_size=1, **options
+    )
     for name in whole:
         np.testing.assert_allclose(whole[name].values, parts[name].values, atol=1e-6)
 
@@ -149,18 +151,18 @@ def test_shards_and_batches_do_not_change_sums(tmp_path):
 def test_bad_input():
     model = hooked("gpt2")
     with pytest.raises(ProbeError, match=r"do not all end with the same special token.*\{sep\}.*at='last'"):
-        probe(model, NeuronStates(), {"v1": ps.SoftPrompt(2)}, encoded(), progress=False)
-    result = probe(model, NeuronStates(separator=9), {"v1": ps.SoftPrompt(2)}, encoded(), progress=False)
+        probe(model, {"v1": ps.SoftPrompt(2)}, encoded(), NeuronStates(), progress=False)
+    result = probe(model, {"v1": ps.SoftPrompt(2)}, encoded(), NeuronStates(separator=9), progress=False)
     assert result["neuron_states"].values.shape == (1, 3, 1, 128)
     deep = {"v2": ps.DeepPrompt(2)}
     with pytest.raises(ProbeError, match=r"'v2' is a deep prompt.*at='separator'"):
-        probe(model, NeuronStates(at="prompt"), deep, ended(encoded()), progress=False)
+        probe(model, deep, ended(encoded()), NeuronStates(at="prompt"), progress=False)
     with pytest.raises(ProbeError, match="compares with a prompt"):
-        probe(model, NeuronStates(), None, ended(encoded()), progress=False)
+        probe(model, None, ended(encoded()), NeuronStates(), progress=False)
     two = {"a": ps.SoftPrompt(2), "b": ps.SoftPrompt(3)}
     with pytest.raises(ProbeError, match="different lengths"):
-        probe(model, NeuronStates(at="prompt"), two, ended(encoded()), progress=False)
-    unequal = probe(model, NeuronStates(), two, ended(encoded()), progress=False)["neuron_states"]
+        probe(model, two, ended(encoded()), NeuronStates(at="prompt"), progress=False)
+    unequal = probe(model, two, ended(encoded()), NeuronStates(), progress=False)["neuron_states"]
     with pytest.raises(ProbeError, match=r"different lengths.*\{'a': 2, 'b': 3\}.*Train prompts of one length"):
         on_scores(unequal)
 
@@ -168,7 +170,7 @@ def test_bad_input():
 def states_of(family="gpt2", seed=0, length=K, name="v1", probes=None):
     model = hooked(family, seed=seed)
     made = {name: ps.SoftPrompt(length).bind(model)}
-    (result,) = probe(model, probes or NeuronStates(), made, ended(inputs(family)), progress=False).values()
+    (result,) = probe(model, made, ended(inputs(family)), probes or NeuronStates(), progress=False).values()
     return result
 
 

@@ -39,7 +39,7 @@ def test_the_docstring_s_probe_runs_and_is_right():
     exec(example(), names)
     model, inputs = hooked("gpt2"), encoded()
     prompt = ps.SoftPrompt(4, init=ps.init.Uniform(-3.0, 3.0)).bind(model)
-    result = probe(model, names["NormGrowth"](), {"v1": prompt}, inputs, progress=False)["norm_growth"]
+    result = probe(model, {"v1": prompt}, inputs, names["NormGrowth"](), progress=False)["norm_growth"]
     assert result.dims == ("prompt", "layer") and result.units == "ratio"
     growth = []
     for row in inputs:
@@ -97,7 +97,7 @@ class Mine(Probe):
 def test_a_paired_capture_sees_both_passes_of_the_same_batch():
     model, inputs = hooked("llama"), encoded()
     prompts = {"v1": ps.SoftPrompt(4).bind(model), "v2": ps.DeepPrompt(3).bind(model)}
-    result = probe(model, Mine(Difference(), "both"), prompts, inputs, batch_size=3, progress=False)["mine"]
+    result = probe(model, prompts, inputs, Mine(Difference(), "both"), batch_size=3, progress=False)["mine"]
     for name, made in prompts.items():
         moved = []
         for row in inputs:
@@ -107,11 +107,11 @@ def test_a_paired_capture_sees_both_passes_of_the_same_batch():
 
 
 def test_one_layer_or_a_site_outside_the_layers():
-    one = probe(hooked("gpt2"), Mine(Kept(site="blocks.1.hook_resid_post")), None, encoded(), progress=False)["mine"]
+    one = probe(hooked("gpt2"), None, encoded(), Mine(Kept(site="blocks.1.hook_resid_post")), progress=False)["mine"]
     assert one.data["layer"].values.tolist() == [1]
-    every = probe(hooked("gpt2"), Mine(Kept()), None, encoded(), progress=False)["mine"]
+    every = probe(hooked("gpt2"), None, encoded(), Mine(Kept()), progress=False)["mine"]
     np.testing.assert_allclose(one.values, every.values.sel(layer=[1]))
-    embed = probe(hooked("gpt2"), Mine(Kept(site="embed.hook_out")), None, encoded(), progress=False)["mine"]
+    embed = probe(hooked("gpt2"), None, encoded(), Mine(Kept(site="embed.hook_out")), progress=False)["mine"]
     assert embed.data["layer"].values.tolist() == [-1]
 
 
@@ -131,7 +131,7 @@ def test_logits_can_be_captured_whole(family):
             return entries.result(np.concatenate([p["values"] for p in entries.plain("it")]), dims=("layer", "token"))
 
     inputs = encoded([5, 5, 5], family=family)
-    result = probe(hooked(family), First(FirstLogits()), None, inputs, progress=False)["mine"]
+    result = probe(hooked(family), None, inputs, First(FirstLogits()), progress=False)["mine"]
     ids = torch.tensor([row.input_ids for row in inputs])
     with torch.no_grad():
         logits = hooked(family).logits(ids, decoder_input_ids=torch.zeros(3, 1).long() if family == "t5" else None)
@@ -141,7 +141,7 @@ def test_logits_can_be_captured_whole(family):
 def test_an_unknown_hook_point_names_the_nearest_before_any_pass(tmp_path):
     model, passes = counting()
     with pytest.raises(ModelError, match=r"hook_residd_post.*Did you mean"):
-        probe(model, Mine(Kept(site="hook_residd_post")), None, encoded(), tmp_path / "store", progress=False)
+        probe(model, None, encoded(), Mine(Kept(site="hook_residd_post")), store=tmp_path / "store", progress=False)
     assert not passes
     assert not (tmp_path / "store").exists()
 
@@ -149,7 +149,7 @@ def test_an_unknown_hook_point_names_the_nearest_before_any_pass(tmp_path):
 @pytest.mark.parametrize("how", ["scalar", "one row", "batch lost"])
 def test_a_capture_must_keep_one_row_per_input(how):
     with pytest.raises(ProbeError, match="one row per input"):
-        probe(hooked("gpt2"), Mine(Kept(how=how)), None, encoded(), progress=False)
+        probe(hooked("gpt2"), None, encoded(), Mine(Kept(how=how)), progress=False)
 
 
 @pytest.mark.parametrize("how", ["width", "dtype"])
@@ -166,7 +166,7 @@ def test_a_capture_must_keep_one_shape_and_type_in_all_layers(how):
             return x[:, 0, :1] if layer else x[:, 0, :1].long()
 
     with pytest.raises(ProbeError, match=r"Uneven must keep the same shape and type.*at blocks\.0\..*at blocks\.1\."):
-        probe(hooked("gpt2"), Mine(Uneven()), None, encoded(), progress=False, batch_size=3)
+        probe(hooked("gpt2"), None, encoded(), Mine(Uneven()), progress=False, batch_size=3)
 
 
 def test_what_is_only_compared_may_differ_in_shape_from_layer_to_layer():
@@ -181,26 +181,26 @@ def test_what_is_only_compared_may_differ_in_shape_from_layer_to_layer():
             return (prompted - plain).abs().sum(dim=-1) + 100 * prompted.shape[-1]
 
     prompts = {"p": ps.SoftPrompt(3, seed=1)}
-    found = probe(hooked("gpt2"), Mine(Some(), "prompted"), prompts, encoded(), progress=False, batch_size=3)["mine"]
+    found = probe(hooked("gpt2"), prompts, encoded(), Mine(Some(), "prompted"), progress=False, batch_size=3)["mine"]
     assert (found.values.round(-2) == [[100, 200, 300]]).all() and (found.values != found.values.round(-2)).all()
 
 
 def test_numbers_that_are_not_finite_never_reach_the_store(tmp_path):
     # Row 1 of its batch: batches take the longest inputs first, and this is the second longest.
     with pytest.raises(ProbeError, match=r"not finite at blocks\.0\.hook_resid_post for input 'x2'"):
-        probe(hooked("gpt2"), Mine(Kept(how="nan")), None, encoded(), tmp_path, progress=False)
+        probe(hooked("gpt2"), None, encoded(), Mine(Kept(how="nan")), store=tmp_path, progress=False)
     assert len(ActivationStore(tmp_path).entries()) == 0
 
 
 def test_no_hook_is_left_behind(tmp_path):
     model = hooked("gpt2")
     before = count_hooks(model)
-    probe(model, Mine(Kept()), None, encoded(), progress=False)
+    probe(model, None, encoded(), Mine(Kept()), progress=False)
     with pytest.raises(ProbeError):
-        probe(model, Mine(Kept(how="scalar")), None, encoded(), tmp_path, progress=False)
+        probe(model, None, encoded(), Mine(Kept(how="scalar")), store=tmp_path, progress=False)
     assert count_hooks(model) == before
     # and the entry is free for the next one
-    probe(model, Mine(Kept()), None, encoded(), tmp_path, progress=False)
+    probe(model, None, encoded(), Mine(Kept()), store=tmp_path, progress=False)
 
 
 def count_hooks(model):

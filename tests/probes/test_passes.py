@@ -25,7 +25,7 @@ def prompts():
 
 def run(model, probes, named, store, **options):
     options = {"batch_size": 3, "progress": False} | options
-    return probe(model, probes, named, encoded(), store, **options)
+    return probe(model, named, encoded(), probes, store=store, **options)
 
 
 def test_all_probes_share_one_forward_per_condition_and_batch(tmp_path):
@@ -106,9 +106,9 @@ def test_other_inputs_and_another_model_never_share_an_entry(tmp_path):
     model, passes = counting()
     run(model, AttentionVariability(3), None, tmp_path)
     passes.clear()
-    probe(model, AttentionVariability(3), None, encoded(seed=1), tmp_path, progress=False, batch_size=3)
+    probe(model, None, encoded(seed=1), AttentionVariability(3), store=tmp_path, progress=False, batch_size=3)
     assert len(passes) == BATCHES
-    result = probe(hooked("gpt2", seed=5), AttentionVariability(3), None, encoded(), tmp_path, progress=False)
+    result = probe(hooked("gpt2", seed=5), None, encoded(), AttentionVariability(3), store=tmp_path, progress=False)
     assert len(ActivationStore(tmp_path).entries()) == 3
     other = run(model, AttentionVariability(3), None, tmp_path)
     assert np.abs(result["attention_variability"].values - other["attention_variability"].values).max() > 1e-3
@@ -120,7 +120,13 @@ def test_batch_and_shard_size_change_nothing(tmp_path, family):
     inputs = encoded(family=family)
     results = [
         probe(
-            hooked(family), ALL, named, inputs, ActivationStore(tmp_path / str(i), shard), batch_size=b, progress=False
+            hooked(family),
+            named,
+            inputs,
+            ALL,
+            store=ActivationStore(tmp_path / str(i), shard),
+            batch_size=b,
+            progress=False,
         )
         for i, (b, shard) in enumerate([(1, 64), (3, 2), (7, 4)])
     ]
@@ -131,8 +137,8 @@ def test_batch_and_shard_size_change_nothing(tmp_path, family):
 
 def test_order_of_the_inputs_changes_nothing_but_their_order():
     named, inputs = prompts(), encoded()
-    there = probe(hooked("gpt2"), ALL, named, inputs, progress=False)
-    back = probe(hooked("gpt2"), ALL, named, inputs[::-1], progress=False)
+    there = probe(hooked("gpt2"), named, inputs, ALL, progress=False)
+    back = probe(hooked("gpt2"), named, inputs[::-1], ALL, progress=False)
     for name, result in there.items():
         np.testing.assert_allclose(result.values, back[name].values, atol=1e-6)
     examples = back["attention_kl"].data["per_example"]
@@ -203,7 +209,7 @@ def test_what_lands_in_the_store_is_what_the_model_computes_alone(family):
     if family == "bert":  # a mask in the middle, where the label is predicted
         inputs = [type(e)(**(vars(e) | {"label_start": len(e.input_ids) // 2})) for e in inputs]
     keeper = Both()
-    probe(model, keeper, {"v1": prompt}, inputs, batch_size=3, progress=False)
+    probe(model, {"v1": prompt}, inputs, keeper, batch_size=3, progress=False)
     names = model.site("hook_resid_post")
     for side, made in enumerate((prompt, None)):
         k = 4 if made is not None else 0

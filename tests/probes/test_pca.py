@@ -40,7 +40,7 @@ CASES = [(family, *place) for family in ("gpt2", "llama", "bert", "t5") for plac
 def test_residual_pca(family, at, length):
     examples = inputs(family)
     made = {"v1": prompt("v1", family), "v2": prompt("v2", family)}
-    (result,) = probe(hooked(family), ResidualPCA(at), made, examples, batch_size=3, progress=False).values()
+    (result,) = probe(hooked(family), made, examples, ResidualPCA(at), batch_size=3, progress=False).values()
     usable = [e for e in examples if len(e.input_ids) >= length]
     assert (result.n_examples, result.n_skipped) == (len(usable), len(examples) - len(usable))
     assert result.data["example"].values.tolist() == [e.id for e in usable]
@@ -68,20 +68,20 @@ def test_residual_pca(family, at, length):
 
 def test_an_encoder_decoder_answers_in_its_decoder():
     made = prompt("v2", "t5")
-    (result,) = probe(hooked("t5"), ResidualPCA(), {"v2": made}, inputs("t5"), progress=False).values()
-    (encoder,) = probe(hooked("t5"), ResidualPCA("last"), {"v2": made}, inputs("t5"), progress=False).values()
+    (result,) = probe(hooked("t5"), {"v2": made}, inputs("t5"), ResidualPCA(), progress=False).values()
+    (encoder,) = probe(hooked("t5"), {"v2": made}, inputs("t5"), ResidualPCA("last"), progress=False).values()
     assert result.values.sizes == encoder.values.sizes
     assert np.abs(result.values.values - encoder.values.values).max() > 1e-2
 
 
 def test_layers_are_read_in_groups_that_fit(monkeypatch):
     made = {"v1": prompt("v1", "gpt2")}
-    whole = probe(hooked("gpt2"), ResidualPCA(), made, inputs("gpt2"), progress=False)["residual_pca"]
+    whole = probe(hooked("gpt2"), made, inputs("gpt2"), ResidualPCA(), progress=False)["residual_pca"]
     read = []
     gather = module._gather
     monkeypatch.setattr(module, "_BYTES_AT_ONCE", 4 * 2 * len(LENGTHS) * 32 * 2)  # two layers
     monkeypatch.setattr(module, "_gather", lambda *a: read.append(a[2]) or gather(*a))
-    parts = probe(hooked("gpt2"), ResidualPCA(), made, inputs("gpt2"), progress=False)["residual_pca"]
+    parts = probe(hooked("gpt2"), made, inputs("gpt2"), ResidualPCA(), progress=False)["residual_pca"]
     assert {(piece.start, piece.stop) for piece in read} == {(0, 2), (2, 4)}
     np.testing.assert_array_equal(whole.values, parts.values)
 
@@ -89,18 +89,18 @@ def test_layers_are_read_in_groups_that_fit(monkeypatch):
 def test_both_pcas_and_label_cosines_may_share_a_capture(tmp_path):
     store = ActivationStore(tmp_path)
     made = {"v1": prompt("v1", "gpt2")}
-    probe(hooked("gpt2"), [ResidualPCA(), ResidualPCA(n_components=3, name="three")], made, inputs("gpt2"), store)
+    probe(hooked("gpt2"), made, inputs("gpt2"), [ResidualPCA(), ResidualPCA(n_components=3, name="three")], store=store)
     assert len(store.entries()) == 2  # plain and prompted
 
 
 def test_bad_residual_pca():
     model, made = hooked("gpt2"), {"v1": prompt("v1", "gpt2")}
     with pytest.raises(ProbeError, match=r"at least 2 inputs with position 14; 1 of 7 have it"):
-        probe(model, ResidualPCA(14), made, inputs("gpt2"), progress=False)
+        probe(model, made, inputs("gpt2"), ResidualPCA(14), progress=False)
     with pytest.raises(ProbeError, match="give that prompt another name"):
-        probe(model, ResidualPCA(), {"plain": made["v1"]}, inputs("gpt2"), progress=False)
+        probe(model, {"plain": made["v1"]}, inputs("gpt2"), ResidualPCA(), progress=False)
     with pytest.raises(ProbeError, match="compares with a prompt"):
-        probe(model, ResidualPCA(), None, inputs("gpt2"), progress=False)
+        probe(model, None, inputs("gpt2"), ResidualPCA(), progress=False)
     for bad in ({"at": "middle"}, {"n_components": 0}):
         with pytest.raises(ProbeError, match="must be"):
             inspect.unwrap(ResidualPCA.__init__)(ResidualPCA(), **bad)

@@ -42,7 +42,7 @@ def test_a_function_s_probe_runs_by_its_name():
     def first_number(x, view):
         return x[:, view.k, 0]
 
-    result = ps.probe(hooked("gpt2"), "first_number", {"p": ps.SoftPrompt(3)}, encoded(), progress=False)
+    result = ps.probe(hooked("gpt2"), {"p": ps.SoftPrompt(3)}, encoded(), "first_number", progress=False)
     assert result["first_number"].dims == ("prompt", "layer")
 
 
@@ -102,7 +102,7 @@ def test_an_installed_package_s_probe(installed):
         "their_probes", "theirs = their_probes:Theirs\nbroken = their_probes:Missing\nodd = their_probes:number", CODE
     )
     assert "theirs" in PROBES and "theirs" in list(PROBES)
-    result = ps.probe(hooked("gpt2"), "theirs", {"p": ps.SoftPrompt(3)}, encoded(), progress=False)["theirs"]
+    result = ps.probe(hooked("gpt2"), {"p": ps.SoftPrompt(3)}, encoded(), "theirs", progress=False)["theirs"]
     assert result.dims == ("prompt", "layer", "head")
     with pytest.raises(ProbeError, match=r"'broken' of the package 'their_probes' cannot be loaded.*Missing"):
         PROBES["broken"]

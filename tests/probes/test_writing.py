@@ -74,7 +74,7 @@ def zero(head):
 def test_an_ablated_head_changes_the_loss_as_by_hand(family):
     model, examples = hooked(family), labelled(family)
     prompts = {"v1": ps.SoftPrompt(3).bind(model), "v2": ps.DeepPrompt(2).bind(model)}
-    result = probe(model, WithoutHeads(), prompts, examples, batch_size=3, progress=False)["without_heads"]
+    result = probe(model, prompts, examples, WithoutHeads(), batch_size=3, progress=False)["without_heads"]
     for name, prompt in prompts.items():
         plain = np.array([loss_by_hand(model, e, prompt) for e in examples])
         changes = {h: [loss_by_hand(model, e, prompt, zero(h)) for e in examples] - plain for h in range(4)}
@@ -103,7 +103,7 @@ def test_encoder_decoders_and_models_without_a_prompt():
             return {"both": [Halve("encoder_blocks.1.attn.hook_z"), Halve("encoder_blocks.2.attn.hook_z")]}
 
     model, examples = hooked("t5"), labelled("t5")
-    result = probe(model, Halved(), None, examples, batch_size=2, progress=False)["halved"]
+    result = probe(model, None, examples, Halved(), batch_size=2, progress=False)["halved"]
     hooks = [(f"encoder_blocks.{i}.attn.hook_z", lambda x, hook: x / 2) for i in (1, 2)]
     by_hand = [loss_by_hand(model, e, None, hooks) - loss_by_hand(model, e, None) for e in examples]
     assert result.dims == ("write",)
@@ -135,7 +135,7 @@ class Patched(WritingProbe):
 def test_another_run_s_activation(donor):
     model, examples = hooked("llama"), labelled("llama")
     prompts = {"a": ps.SoftPrompt(3, seed=1).bind(model), "b": ps.SoftPrompt(5, seed=2).bind(model)}
-    result = probe(model, Patched(donor), prompts, examples, batch_size=3, progress=False)["patched"]
+    result = probe(model, prompts, examples, Patched(donor), batch_size=3, progress=False)["patched"]
     changes = []
     for example in examples:
         ids, at, kept = torch.tensor([example.input_ids]), example.label_start - 1, []
@@ -160,13 +160,13 @@ def test_another_run_s_activation(donor):
 def test_written_passes_are_kept_and_told_apart(tmp_path):
     model, passes = counting()
     prompts = {"v1": ps.SoftPrompt(3).bind(model), "v2": ps.SoftPrompt(3, seed=9).bind(model)}
-    first = probe(model, Patched("v2"), prompts, labelled(), tmp_path, progress=False)["patched"]
+    first = probe(model, prompts, labelled(), Patched("v2"), store=tmp_path, progress=False)["patched"]
     run = len(passes)
-    again = probe(model, Patched("v2"), prompts, labelled(), tmp_path, progress=False)["patched"]
+    again = probe(model, prompts, labelled(), Patched("v2"), store=tmp_path, progress=False)["patched"]
     assert len(passes) == run > 0
     np.testing.assert_array_equal(first.values, again.values)
     prompts["v2"] = ps.SoftPrompt(3, seed=10).bind(model)  # the same name with other numbers
-    other = probe(model, Patched("v2"), prompts, labelled(), tmp_path, progress=False)["patched"]
+    other = probe(model, prompts, labelled(), Patched("v2"), store=tmp_path, progress=False)["patched"]
     assert len(passes) > run and float(abs(other.values - first.values).sel(prompt="v1").max()) > 1e-6
     assert len(ActivationStore(tmp_path).entries()) > 4
 
@@ -174,9 +174,9 @@ def test_written_passes_are_kept_and_told_apart(tmp_path):
 def test_bad_input():
     model = hooked("gpt2")
     with pytest.raises(ProbeError, match="4 of 4 inputs have none"):
-        probe(model, WithoutHeads(), None, encoded([9, 5, 12, 7]), progress=False)
+        probe(model, None, encoded([9, 5, 12, 7]), WithoutHeads(), progress=False)
     with pytest.raises(ProbeError, match="prompt 'c', which is not given"):
-        probe(model, Patched("c"), {"a": ps.SoftPrompt(3)}, labelled(), progress=False)
+        probe(model, {"a": ps.SoftPrompt(3)}, labelled(), Patched("c"), progress=False)
 
     @dataclass(frozen=True)
     class Broken(Write):
@@ -197,9 +197,9 @@ def test_bad_input():
     before = sum(len(module._forward_hooks) for module in model.bridge.modules())
     for how, message in (("shape", "whole activation"), ("none", "returned None"), ("nan", "not finite")):
         with pytest.raises(ProbeError, match=message):
-            probe(model, Breaks("hook_resid_post", how), None, labelled(), progress=False)
+            probe(model, None, labelled(), Breaks("hook_resid_post", how), progress=False)
     with pytest.raises(ModelError, match="Did you mean 'hook_resid_post'"):
-        probe(model, Breaks("hook_resid_pots"), None, labelled(), progress=False)
+        probe(model, None, labelled(), Breaks("hook_resid_pots"), progress=False)
     assert sum(len(module._forward_hooks) for module in model.bridge.modules()) == before
 
 
@@ -211,7 +211,7 @@ def test_a_function_s_changes():
     def halves(x, view):
         return view.at(x, view.lengths - 1).unflatten(-1, (2, -1)).sum(dim=-1)
 
-    result = probe(model, halves, prompts, inputs, batch_size=3, progress=False)["halves"]
+    result = probe(model, prompts, inputs, halves, batch_size=3, progress=False)["halves"]
     changes = []
     for row in inputs:
         found = {}
@@ -230,7 +230,7 @@ def test_functions_are_told_apart_by_their_code(tmp_path):
         def scaled(x, view, factor=factor):
             return x[:, view.k, 0] * factor
 
-        values.append(probe(hooked("gpt2"), scaled, None, encoded(), tmp_path, progress=False)["scaled"].values)
+        values.append(probe(hooked("gpt2"), None, encoded(), scaled, store=tmp_path, progress=False)["scaled"].values)
     np.testing.assert_allclose(2 * values[0], values[1], rtol=1e-5)
 
 
@@ -243,4 +243,4 @@ def test_what_probe_function_refuses():
         return x[:, :, 0, 0]
 
     with pytest.raises(ProbeError, match=r"name each, such as dims=\('head',\)"):
-        probe(hooked("gpt2"), nameless, None, encoded(), progress=False)
+        probe(hooked("gpt2"), None, encoded(), nameless, progress=False)

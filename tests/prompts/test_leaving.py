@@ -38,8 +38,8 @@ def test_plain_generate_gives_the_tokens_of_ours(family, side):
     model, hf, (ids, mask) = hooked(family), bare(family), texts(side)
     for kind in ("v1", "v2"):
         made = prompt(kind, family)
-        ours = ps.generate(model, ids, mask, made, max_new_tokens=NEW)
-        assert ours != ps.generate(model, ids, mask, None, max_new_tokens=NEW)
+        ours = ps.generate(model, made, ids, mask, max_new_tokens=NEW)
+        assert ours != ps.generate(model, None, ids, mask, max_new_tokens=NEW)
         batch = {"input_ids": ids, "attention_mask": mask}
         out = hf.generate(**made.past_key_values(model, batch), **GREEDY)
         assert out[:, ids.shape[1] :].tolist() == ours
@@ -83,7 +83,7 @@ def test_beams_and_samples_of_both_ways_agree(family):
 def test_encoder_decoders_and_masked_models(side):
     ids, mask = texts(side)
     model, made = hooked("t5"), prompt("v1", "t5")
-    ours = ps.generate(model, ids, mask, made, max_new_tokens=NEW)
+    ours = ps.generate(model, made, ids, mask, max_new_tokens=NEW)
     assert bare("t5").generate(**made.inputs_embeds(model, ids, mask), **GREEDY)[:, 1:].tolist() == ours
     model, made = hooked("bert"), prompt("v1", "bert")
     with torch.no_grad():

@@ -106,7 +106,7 @@ def test_prefix_tuning_of_t5_in_both_directions(layers: int, tmp_path: Path) -> 
     prompt = load_prompt(tmp_path / "theirs")
     want = peft_logits(theirs, batch)
     assert_same(model, prompt, batch, want)
-    write_peft(prompt, tmp_path / "ours", model)
+    write_peft(model, prompt, tmp_path / "ours")
     again = peft.PeftModel.from_pretrained(tiny_hf_model("t5", layers=layers), str(tmp_path / "ours")).eval()
     for ours, expected in zip(peft_logits(again, batch), want, strict=True):
         torch.testing.assert_close(ours, expected, rtol=0, atol=TOLERANCE)
@@ -124,7 +124,7 @@ PROMPTS: dict[str, Any] = {
 def test_peft_reads_what_we_write(family: str, name: str, tmp_path: Path) -> None:
     model, batch = hooked(family), ragged(family)
     prompt = PROMPTS[name](family)
-    write_peft(prompt, tmp_path, model)
+    write_peft(model, prompt, tmp_path)
     theirs = peft.PeftModel.from_pretrained(tiny_hf_model(family), str(tmp_path)).eval()
     assert_same(model, prompt, batch, peft_logits(theirs, batch))
     assert_same(model, load_prompt(tmp_path), batch, peft_logits(theirs, batch))
@@ -134,7 +134,7 @@ def test_peft_reads_what_we_write(family: str, name: str, tmp_path: Path) -> Non
 @pytest.mark.parametrize("family", CAUSAL)
 def test_a_round_trip_gives_pefts_tensor_back(family: str, kind: str, tmp_path: Path) -> None:
     theirs = adapter(family, kind, tmp_path / "theirs")
-    write_peft(load_prompt(tmp_path / "theirs"), tmp_path / "ours", hooked(family))
+    write_peft(hooked(family), load_prompt(tmp_path / "theirs"), tmp_path / "ours")
     ours = peft.utils.load_peft_weights(str(tmp_path / "ours"), device="cpu")
     torch.testing.assert_close(
         ours["prompt_embeddings"], theirs.get_prompt_embedding_to_save("default"), rtol=0, atol=1e-6
@@ -152,7 +152,7 @@ def test_prefix_tuning_is_bitwise_pefts(family: str, tmp_path: Path) -> None:
     for layer, (keys, values) in enumerate(zip(*_cache(theirs.get_prompt(1)), strict=True)):
         assert torch.equal(prompt.bind(model).prefix(model).keys[layer], keys)
         assert torch.equal(prompt.prefix(model).values[layer], values)
-    write_peft(prompt, tmp_path / "ours", model)
+    write_peft(model, prompt, tmp_path / "ours")
     name = "prompt_embeddings"
     ours, file = (peft.utils.load_peft_weights(str(tmp_path / f), device="cpu")[name] for f in ("ours", "theirs"))
     assert torch.equal(ours, file)

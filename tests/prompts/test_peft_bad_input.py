@@ -126,7 +126,7 @@ def test_an_adapter_of_another_kind_of_model(tmp_path: Path) -> None:
 )
 def test_what_peft_cannot_express(family: str, prompt: Prompt, message: str, tmp_path: Path) -> None:
     with pytest.raises(PromptError, match=message):
-        write_peft(prompt, tmp_path / "out", hooked(family))
+        write_peft(hooked(family), prompt, tmp_path / "out")
     assert not (tmp_path / "out" / "adapter_config.json").exists()
 
 
@@ -136,7 +136,7 @@ def test_even_numbers_of_t5_layers_share_prefixes(tmp_path: Path) -> None:
 
     model = load_model(tiny_hf_model("t5", layers=2))
     with pytest.raises(PromptError, match=r"decoder layers 0 and 1 .* the same prefix"):
-        write_peft(DeepPrompt(2, parts=["decoder"]), tmp_path, model)
+        write_peft(model, DeepPrompt(2, parts=["decoder"]), tmp_path)
 
 
 def test_an_adapter_is_not_written_over_a_prompt(tmp_path: Path) -> None:
@@ -144,4 +144,4 @@ def test_an_adapter_is_not_written_over_a_prompt(tmp_path: Path) -> None:
     prompt = SoftPrompt(2).bind(model)
     prompt.save(tmp_path)
     with pytest.raises(PromptError, match="another folder"):
-        write_peft(prompt, tmp_path, model)
+        write_peft(model, prompt, tmp_path)

@@ -41,7 +41,7 @@ def same(model, family, prompt, folder):
 def test_p_tuning_goes_out_with_its_encoder(family, how, tmp_path):
     model = hooked(family)
     prompt = ps.SoftPrompt(K, init=ps.init.Uniform(-1.0, 1.0), reparameterisation=how).bind(model)
-    write_peft(prompt, tmp_path, model)
+    write_peft(model, prompt, tmp_path)
     theirs = same(model, family, prompt, tmp_path)
     assert theirs.peft_config["default"].peft_type == "P_TUNING"
     back = load_prompt(tmp_path, model)
@@ -52,7 +52,7 @@ def test_p_tuning_goes_out_with_its_encoder(family, how, tmp_path):
 def test_a_masked_model_s_prompt_goes_out_and_comes_back(tmp_path):
     model = hooked("bert")
     prompt = ps.SoftPrompt(K, init=ps.init.Uniform(-1.0, 1.0)).bind(model)
-    write_peft(prompt, tmp_path, model)
+    write_peft(model, prompt, tmp_path)
     same(model, "bert", prompt, tmp_path)
     assert torch.equal(load_prompt(tmp_path, model).vectors(), prompt.vectors())
 
@@ -73,7 +73,7 @@ def test_peft_s_own_adapter_of_an_encoder(config, tmp_path):
 
 def test_what_peft_has_not(tmp_path):
     with pytest.raises(PromptError, match="masked models such as"):
-        write_peft(ps.DeepPrompt(K).bind(hooked("bert")), tmp_path, hooked("bert"))
+        write_peft(hooked("bert"), ps.DeepPrompt(K).bind(hooked("bert")), tmp_path)
     other = ps.SoftPrompt(K, reparameterisation=Residual(8)).bind(hooked("gpt2"))
     with pytest.raises(PromptError, match=r"prompt\.fold"):
-        write_peft(other, tmp_path, hooked("gpt2"))
+        write_peft(hooked("gpt2"), other, tmp_path)

@@ -179,7 +179,7 @@ def test_bad_input(tmp_path: Path) -> None:
         prompt.fold()
     residual = ps.SoftPrompt(3, reparameterisation=Residual(4)).bind(model)
     with pytest.raises(ps.PromptError, match=r"prompt\.fold\(\)"):
-        ps.write_peft(residual, tmp_path / "peft", model)
+        ps.write_peft(model, residual, tmp_path / "peft")
     assert not (tmp_path / "peft").exists()
     with pytest.raises(ps.PromptError, match="unknown activation"):
         UnderParameterised(activation="rely")

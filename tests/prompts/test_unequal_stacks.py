@@ -50,11 +50,11 @@ def test_every_row_of_every_layer_acts_and_learns(depths: tuple[int, int], tied:
 def test_the_packed_pass_is_the_hooked_one(depths: tuple[int, int], layers: list[int] | None) -> None:
     model, task = model_of(*depths), toy_task()
     prompt = ps.DeepPrompt(3, layers=layers, init="vocab", seed=1).bind(model)
-    packed = ps.score_labels(model, task, prompt, progress=False)
+    packed = ps.score_labels(model, prompt, task, progress=False)
     with ps.execution(packed=False):
-        plain = ps.score_labels(model, task, prompt, progress=False)
+        plain = ps.score_labels(model, prompt, task, progress=False)
     torch.testing.assert_close(packed, plain, atol=1e-3, rtol=1e-3)
-    ids = [[0, *row] for row in ps.generate(model, IDS, MASK, prompt, max_new_tokens=3)]
+    ids = [[0, *row] for row in ps.generate(model, prompt, IDS, MASK, max_new_tokens=3)]
     for row, written in enumerate(ids):  # the definition, token by token
         seen = IDS[row : row + 1, : int(MASK[row].sum())]
         for t in range(1, len(written)):

@@ -9,7 +9,6 @@ from torch import Tensor
 
 import promptscope as ps
 from promptscope.inference.batches import batches, encode_split
-from promptscope.prompts import nearest_tokens
 from promptscope.readings import Nulls, read_nearest_tokens
 from promptscope.training.gradient import accumulate_gradient
 from tests.training.references import text_ids as ids_of
@@ -65,7 +64,8 @@ def test_strength_decides_how_near_to_the_text_it_stays() -> None:
         losses.append(float(run.history["loss"].iloc[-1]))
     assert away[0] > away[1] > 3 * away[2] > 0
     assert losses[0] < losses[2]
-    assert nearest_tokens(prompt, model, n=1)["token"].str.strip().tolist() == ["story"] * 3
+    near = read_nearest_tokens(model, prompt, n=1, nulls=Nulls(random=0)).table.query("kind == 'prompt'")
+    assert near["token"].str.strip().tolist() == ["story"] * 3
 
 
 def test_in_a_grid_each_prompt_has_its_own_text(tmp_path: Path) -> None:
@@ -102,7 +102,7 @@ def test_a_reading_of_the_place_says_the_text() -> None:
     model = toy_model("gpt2")
     prompt, wayward = ps.SoftPrompt(3, seed=1), ps.WaywardPrompt(3, "story")
     ps.train(model, wayward, toy_task(), CONFIG, progress=False)
-    reading = read_nearest_tokens(prompt, model, n=1, nulls=Nulls(random=2, wayward=wayward))
+    reading = read_nearest_tokens(model, prompt, n=1, nulls=Nulls(random=2, wayward=wayward))
     assert reading.table.query("kind == 'wayward'")["token"].str.strip().tolist() == ["story"] * 3
     assert reading.against_null()["wayward"].notna().all()
 

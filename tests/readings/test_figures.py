@@ -34,7 +34,7 @@ def nulls(model):
 
 
 def test_nearest_tokens_show_every_vector_of_every_kind_and_the_vocabulary(model, nulls):
-    reading = read_nearest_tokens(SoftPrompt(3), model, n=2, nulls=nulls)
+    reading = read_nearest_tokens(model, SoftPrompt(3), n=2, nulls=nulls)
     figure = reading.plot()
     assert [trace.name for trace in figure.data] == ["prompt", "random, same norms", "untrained", "vocabulary"]
     first = reading.per_position()
@@ -47,7 +47,7 @@ def test_nearest_tokens_show_every_vector_of_every_kind_and_the_vocabulary(model
 
 
 def test_logit_lens_shows_the_table_against_null(model, nulls):
-    lens = read_logit_lens(SoftPrompt(3), model, label_words=["good"], nulls=nulls)
+    lens = read_logit_lens(model, SoftPrompt(3), label_words=["good"], nulls=nulls)
     for quantity in lens.quantities:
         figure = lens.plot(quantity)
         table = lens.against_null().query("quantity == @quantity")
@@ -60,16 +60,16 @@ def test_logit_lens_shows_the_table_against_null(model, nulls):
         np.testing.assert_array_equal(grey.y, [*table["random_high"], *table["random_low"][::-1]])
         assert lines["prompt"].x[0] == -1
     with pytest.raises(ProbeError, match=r"holds no 'label_mass'.*needs label_words"):
-        read_logit_lens(SoftPrompt(3), model, nulls=Nulls(random=1)).plot("label_mass")
+        read_logit_lens(model, SoftPrompt(3), nulls=Nulls(random=1)).plot("label_mass")
 
 
 def test_one_position_has_no_band_of_its_own(model):
-    figure = read_logit_lens(SoftPrompt(1), model, nulls=Nulls(random=0)).plot()
+    figure = read_logit_lens(model, SoftPrompt(1), nulls=Nulls(random=0)).plot()
     assert [trace.name for trace in figure.data] == ["prompt"]
 
 
 def test_lens_tokens_stand_in_their_cells(model, nulls):
-    lens = read_logit_lens(SoftPrompt(3), model, n=2, nulls=nulls)
+    lens = read_logit_lens(model, SoftPrompt(3), n=2, nulls=nulls)
     cells = lens.plot_tokens().data[0]
     own = lens.top[lens.top["kind"] == "prompt"]
     for row, layer in enumerate(cells.y):
@@ -82,7 +82,7 @@ def test_lens_tokens_stand_in_their_cells(model, nulls):
 
 def test_patchscope_grids_share_a_scale_and_show_texts(model, nulls):
     scores = {"rate": class_rate(["good", "great", "bad"]), "other": len}
-    reading = read_patchscope(SoftPrompt(3), model, scores, DESCRIBE, max_new_tokens=4, nulls=nulls)
+    reading = read_patchscope(model, SoftPrompt(3), scores=scores, describe=DESCRIBE, max_new_tokens=4, nulls=nulls)
     figure = reading.plot()
     grids = reading.data["rate"]
     assert len(figure.data) == 3 and {trace.coloraxis for trace in figure.data} == {"coloraxis"}

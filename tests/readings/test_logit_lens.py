@@ -21,7 +21,7 @@ def plain_logits(family, prompt):
 @pytest.mark.parametrize("family", CAUSAL)
 def test_after_the_last_layer_it_is_the_model_itself(family):
     prompt = SoftPrompt(4, seed=1).bind(hooked(family))
-    lens = read_logit_lens(prompt, hooked(family), n=200, nulls=Nulls(random=1))
+    lens = read_logit_lens(hooked(family), prompt, n=200, nulls=Nulls(random=1))
     q = softmax(plain_logits(family, prompt).astype(np.float64), axis=-1)
     last = lens.top.query("kind == 'prompt' and layer == 2")
     found = np.zeros_like(q)
@@ -43,7 +43,7 @@ def test_earlier_layers_are_those_of_a_model_cut_off_there(family):
     setattr(cut.base_model, layers, getattr(cut.base_model, layers)[:2])
     logits = cut(inputs_embeds=prompt.vectors().detach()[None], use_cache=False).logits[0].numpy()
     q = softmax(logits.astype(np.float64), axis=-1)
-    lens = read_logit_lens(prompt, hooked(family), nulls=Nulls(random=0))
+    lens = read_logit_lens(hooked(family), prompt, nulls=Nulls(random=0))
     own = lens.data.sel(of="prompt", layer=1)
     np.testing.assert_allclose(own["entropy"], stats.entropy(q, axis=-1), atol=1e-5)
     last = softmax(plain_logits(family, prompt).astype(np.float64), axis=-1)
@@ -54,7 +54,7 @@ def test_earlier_layers_are_those_of_a_model_cut_off_there(family):
 def test_residual_does_not_depend_on_text_and_starts_at_the_prompt(family):
     model = hooked(family)
     prompt = SoftPrompt(3).bind(model)
-    residual = prompt_residual(prompt, model)
+    residual = prompt_residual(model, prompt)
     assert residual.shape == (4, 3, 32)
     positions = model.twin.transformer.wpe.weight[:3] if family == "gpt2" else 0
     torch.testing.assert_close(residual[0], prompt.vectors() + positions)
@@ -68,7 +68,7 @@ def test_residual_does_not_depend_on_text_and_starts_at_the_prompt(family):
 def test_prompts_that_enter_at_the_first_layer_stand_there():
     model = hooked("llama")
     prompt = SoftPrompt(3).bind(model)
-    usual, moved = prompt_residual(prompt, model), prompt_residual(prompt, model, "first_layer")
+    usual, moved = prompt_residual(model, prompt), prompt_residual(model, prompt, entry="first_layer")
     torch.testing.assert_close(moved[1], prompt.vectors())
     assert not torch.allclose(moved[2], usual[2], atol=1e-2)
 
@@ -80,7 +80,7 @@ def speaking():
 
 def test_label_mass_is_the_probability_of_the_label_words(speaking):
     prompt = SoftPrompt(2).bind(speaking)
-    lens = read_logit_lens(prompt, speaking, n=18, label_words=["good", "bad"], nulls=Nulls(random=2))
+    lens = read_logit_lens(speaking, prompt, n=18, label_words=["good", "bad"], nulls=Nulls(random=2))
     labels = lens.top[lens.top["token_id"].isin(ids("good bad"))]
     mass = labels.groupby(["of", "layer", "position"])["probability"].sum()
     for (of, layer, position), value in mass.items():
@@ -92,7 +92,7 @@ def test_label_mass_is_the_probability_of_the_label_words(speaking):
 def test_a_random_prompt_is_like_other_random_prompts_and_nulls_are_seeded():
     model = hooked("gpt2")
     prompt = SoftPrompt(3, seed=9)
-    lens = read_logit_lens(prompt, model)
+    lens = read_logit_lens(model, prompt)
     table = lens.against_null()
     assert table["layer"].tolist() == [layer for layer in range(-1, 3) for _ in range(2)]
     assert (table.query("quantity == 'entropy'")["p_value"] > 0.01).all()
@@ -100,9 +100,9 @@ def test_a_random_prompt_is_like_other_random_prompts_and_nulls_are_seeded():
     row = table.query("quantity == 'entropy' and layer == 1").iloc[0]
     assert row["value"] == pytest.approx(float(means.sel(of="prompt", layer=1)))
     assert row["random"] == pytest.approx(float(means.sel(of=means["kind"] == "random", layer=1).mean()))
-    again = read_logit_lens(prompt, model)
+    again = read_logit_lens(model, prompt)
     np.testing.assert_array_equal(lens.data["entropy"], again.data["entropy"])
-    other = read_logit_lens(prompt, model, nulls=Nulls(seed=99))
+    other = read_logit_lens(model, prompt, nulls=Nulls(seed=99))
     assert not np.allclose(lens.data["entropy"].values[1:], other.data["entropy"].values[1:])
     assert "4 layers, 3 positions" in repr(lens) and lens.provenance["tied_embeddings"]
 
@@ -117,7 +117,7 @@ def test_a_prompt_that_says_a_label_is_seen(speaking):
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
-    lens = read_logit_lens(prompt, speaking, label_words=["good"])
+    lens = read_logit_lens(speaking, prompt, label_words=["good"])
     row = lens.against_null().query("quantity == 'label_mass' and layer == 2").iloc[0]
     assert row["value"] > 1.5 * row["random_high"] and row["p_value"] == 1 / 20
 
@@ -125,9 +125,9 @@ def test_a_prompt_that_says_a_label_is_seen(speaking):
 @pytest.mark.parametrize("family", ["bert", "t5"])
 def test_other_kinds_are_refused(family):
     with pytest.raises(ProbeError, match=r"logit lens .* needs a causal model.*read_nearest_tokens serves every"):
-        read_logit_lens(SoftPrompt(2), hooked(family))
+        read_logit_lens(hooked(family), SoftPrompt(2))
 
 
 def test_deep_prompts_are_refused():
     with pytest.raises(PromptError, match="keys and values"):
-        read_logit_lens(DeepPrompt(2), hooked("gpt2"))
+        read_logit_lens(hooked("gpt2"), DeepPrompt(2))

@@ -24,16 +24,16 @@ def trained_a_little(prompt: SoftPrompt) -> SoftPrompt:
 
 def test_random_prompts_have_the_norms_and_nothing_else():
     prompt = trained_a_little(SoftPrompt(3))
-    read = subjects(prompt, hooked("gpt2"), Nulls(random=4, seed=7))
+    read = subjects(hooked("gpt2"), prompt, nulls=Nulls(random=4, seed=7))
     assert [subject.of for subject in read] == ["prompt", "random 0", "random 1", "random 2", "random 3"]
     assert read[0].prompt is prompt
     norms = [np.linalg.norm(subject.vectors, axis=1) for subject in read]
     np.testing.assert_allclose(norms, np.tile(norms[0], (5, 1)), rtol=1e-5)
     for a, b in itertools.pairwise(read):
         assert not np.allclose(a.vectors, b.vectors)
-    again = subjects(prompt, hooked("gpt2"), Nulls(random=4, seed=7))
+    again = subjects(hooked("gpt2"), prompt, nulls=Nulls(random=4, seed=7))
     np.testing.assert_array_equal(read[2].vectors, again[2].vectors)
-    moved = subjects(prompt, hooked("gpt2"), Nulls(random=4, seed=8))
+    moved = subjects(hooked("gpt2"), prompt, nulls=Nulls(random=4, seed=8))
     np.testing.assert_array_equal(read[2].vectors, moved[1].vectors)
 
 
@@ -42,13 +42,13 @@ def test_the_untrained_prompt_is_made_again_only_where_provenance_proves_it():
     prompt = SoftPrompt(2, seed=5).bind(model)
     start = prompt.copy()
     trained = trained_a_little(prompt)
-    assert "untrained" not in {subject.kind for subject in subjects(trained, model, Nulls(random=0))}
+    assert "untrained" not in {subject.kind for subject in subjects(model, trained, nulls=Nulls(random=0))}
     trained.provenance["start"] = start.content_hash()
-    read = subjects(trained, model, Nulls(random=0))
+    read = subjects(model, trained, nulls=Nulls(random=0))
     assert [subject.kind for subject in read] == ["prompt", "untrained"]
     np.testing.assert_array_equal(read[1].vectors, start.vectors().detach().numpy())
     trained.init = load_prompt_init()
-    assert len(subjects(trained, model, Nulls(random=0))) == 1
+    assert len(subjects(model, trained, nulls=Nulls(random=0))) == 1
 
 
 def load_prompt_init():
@@ -60,7 +60,7 @@ def load_prompt_init():
 def test_a_trained_prompt_knows_its_start():
     model = load_model("embedded-causal")
     run = train(model, SoftPrompt(2), load_task("continent_en"), TrainConfig(steps=1, snapshot_every=1), progress=False)
-    read = subjects(run.prompt, model, Nulls(random=0))
+    read = subjects(model, run.prompt, nulls=Nulls(random=0))
     start = run.snapshots[0].vectors().detach().numpy()
     assert [subject.kind for subject in read] == ["prompt", "untrained"]
     np.testing.assert_array_equal(read[1].vectors, start)
@@ -69,12 +69,12 @@ def test_a_trained_prompt_knows_its_start():
 def test_given_nulls_are_read():
     model = hooked("gpt2")
     other = SoftPrompt(2, seed=1).bind(model)
-    read = subjects(SoftPrompt(2), model, Nulls(random=1, untrained=other, wayward=other))
+    read = subjects(model, SoftPrompt(2), nulls=Nulls(random=1, untrained=other, wayward=other))
     assert [subject.kind for subject in read] == ["prompt", "random", "untrained", "wayward"]
     with pytest.raises(PromptError, match="the wayward prompt has 3 positions, the prompt to read 2"):
-        subjects(SoftPrompt(2), model, Nulls(wayward=SoftPrompt(3)))
+        subjects(model, SoftPrompt(2), nulls=Nulls(wayward=SoftPrompt(3)))
     with pytest.raises(PromptError, match="keys and values"):
-        subjects(DeepPrompt(2), model, Nulls())
+        subjects(model, DeepPrompt(2), nulls=Nulls())
     with pytest.raises(ArgumentError, match="random must be at least 0, got -1"):
         Nulls(random=-1)
 

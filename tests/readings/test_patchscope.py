@@ -30,9 +30,9 @@ def test_a_token_patched_into_itself_changes_nothing_and_another_does(family, la
     model = hooked(family)
     prompt, other = (SoftPrompt(3, seed=seed).bind(model) for seed in (0, 1))
     plain = model.forward_hooked(IDS, prompt=prompt)
-    own = patch(prompt_residual(prompt, model)[layer + 1][None], layer, 0)
+    own = patch(prompt_residual(model, prompt)[layer + 1][None], layer, 0)
     torch.testing.assert_close(model.forward_hooked(IDS, prompt=prompt, hooks=[own]), plain, atol=1e-6, rtol=0)
-    foreign = patch(prompt_residual(other, model)[layer + 1][None], layer, 0)
+    foreign = patch(prompt_residual(model, other)[layer + 1][None], layer, 0)
     changed = model.forward_hooked(IDS, prompt=prompt, hooks=[foreign])
     assert (changed[:, 3:] - plain[:, 3:]).abs().max() > 1e-2  # at the text, not only where it was written
 
@@ -41,7 +41,7 @@ def test_a_token_patched_into_itself_changes_nothing_and_another_does(family, la
 def test_one_token_of_several_can_be_patched(family):
     model = hooked(family)
     prompt = SoftPrompt(3).bind(model)
-    residual = prompt_residual(prompt, model)
+    residual = prompt_residual(model, prompt)
     plain = model.forward_hooked(IDS, prompt=prompt)
     same = patch(residual[1, 1:2][None], 0, 1)
     torch.testing.assert_close(model.forward_hooked(IDS, prompt=prompt, hooks=[same]), plain, atol=1e-6, rtol=0)
@@ -88,14 +88,16 @@ def test_placeholders_patched_with_their_own_residual_read_as_unpatched(speaking
     ]
     speaking.forward_hooked(torch.cat([head, tail])[None], hooks=reads)
     found = patched_continuations(speaking, head, tail, torch.stack(kept), torch.tensor([0, 1]), 6)
-    plain = generate(speaking, torch.cat([head, tail])[None], max_new_tokens=6)[0]
+    plain = generate(speaking, None, torch.cat([head, tail])[None], max_new_tokens=6)[0]
     assert found == [plain, plain]
 
 
 def test_the_grid_is_read_for_the_prompt_and_its_nulls(speaking):
     prompt = SoftPrompt(2, seed=4).bind(speaking)
     scores = {"class rate": class_rate(["good", "bad"]), "f1": word_f1("a very good film")}
-    reading = read_patchscope(prompt, speaking, scores, DESCRIBE, max_new_tokens=5, nulls=Nulls(random=3))
+    reading = read_patchscope(
+        speaking, prompt, scores=scores, describe=DESCRIBE, max_new_tokens=5, nulls=Nulls(random=3)
+    )
     assert reading.data["f1"].dims == ("of", "source", "target")
     assert reading.data["f1"].shape == (4, 4, 3)  # layers -1..2 as sources, -1..1 as targets
     assert len(reading.texts) == 4 * 4 * 3 and reading.texts["text"].nunique() > 3
@@ -116,9 +118,9 @@ def test_the_grid_is_read_for_the_prompt_and_its_nulls(speaking):
 def test_cells_are_what_patching_by_hand_gives(speaking):
     prompt = SoftPrompt(2, seed=4).bind(speaking)
     options = {"source_layers": [0, 2], "target_layers": [1], "max_new_tokens": 4, "nulls": Nulls(random=0)}
-    reading = read_patchscope(prompt, speaking, describe=DESCRIBE, **options)
+    reading = read_patchscope(speaking, prompt, describe=DESCRIBE, **options)
     head, tail = DESCRIBE.encode(speaking, 2)
-    residual = prompt_residual(prompt, speaking)
+    residual = prompt_residual(speaking, prompt)
     for source, text in zip([0, 2], reading.texts["text"], strict=True):
         ids = torch.cat([head, tail])[None]
         for _ in range(4):
@@ -133,18 +135,18 @@ def test_cells_are_what_patching_by_hand_gives(speaking):
 def test_single_positions_and_the_other_entry_give_other_readings(speaking):
     prompt = SoftPrompt(3, seed=2).bind(speaking)
     options = {"describe": DESCRIBE, "max_new_tokens": 5, "nulls": Nulls(random=0), "source_layers": [0, 1, 2]}
-    whole = read_patchscope(prompt, speaking, **options)
-    alone = read_patchscope(prompt, speaking, positions=[2], **options)
-    moved = read_patchscope(prompt, speaking, entry="first_layer", **options)
+    whole = read_patchscope(speaking, prompt, **options)
+    alone = read_patchscope(speaking, prompt, positions=[2], **options)
+    moved = read_patchscope(speaking, prompt, entry="first_layer", **options)
     assert alone.provenance["positions"] == [2]
     assert whole.texts["text"].tolist() != alone.texts["text"].tolist()
     assert whole.texts["text"].tolist() != moved.texts["text"].tolist()
-    again = read_patchscope(prompt, speaking, **options)
+    again = read_patchscope(speaking, prompt, **options)
     assert again.texts.equals(whole.texts)
 
 
 def test_without_scores_there_are_texts(speaking):
-    reading = read_patchscope(SoftPrompt(2), speaking, describe=DESCRIBE, nulls=Nulls(random=0), max_new_tokens=2)
+    reading = read_patchscope(speaking, SoftPrompt(2), describe=DESCRIBE, nulls=Nulls(random=0), max_new_tokens=2)
     assert reading.scores == () and reading.to_dataframe() is reading.texts
     assert "4 source x 3 target layers" in repr(reading) and "unpatched" in repr(reading)
     with pytest.raises(ProbeError, match="no score 'f1'"):
@@ -154,30 +156,30 @@ def test_without_scores_there_are_texts(speaking):
 def test_bad_input(speaking):
     prompt = SoftPrompt(2).bind(speaking)
     with pytest.raises(ProbeError, match=r"target layers must lie in -1\.\.1 .* got \[2\]"):
-        read_patchscope(prompt, speaking, describe=DESCRIBE, target_layers=[0, 2])
+        read_patchscope(speaking, prompt, describe=DESCRIBE, target_layers=[0, 2])
     with pytest.raises(ProbeError, match=r"source layers must lie in -1\.\.2 .* got \[-2\]"):
-        read_patchscope(prompt, speaking, describe=DESCRIBE, source_layers=[-2])
+        read_patchscope(speaking, prompt, describe=DESCRIBE, source_layers=[-2])
     with pytest.raises(ProbeError, match="leave out -1"):
-        read_patchscope(prompt, speaking, describe=DESCRIBE, source_layers=[-1], entry="first_layer")
+        read_patchscope(speaking, prompt, describe=DESCRIBE, source_layers=[-1], entry="first_layer")
     with pytest.raises(ProbeError, match=r"positions must name some of 0\.\.1, got \[2\]"):
-        read_patchscope(prompt, speaking, describe=DESCRIBE, positions=[2])
+        read_patchscope(speaking, prompt, describe=DESCRIBE, positions=[2])
     with pytest.raises(ProbeError, match="must be one token"):
-        read_patchscope(prompt, speaking, describe=DescribePrompt(placeholder=" very good"))
+        read_patchscope(speaking, prompt, describe=DescribePrompt(placeholder=" very good"))
     with pytest.raises(ProbeError, match="at least one demonstration"):
         DescribePrompt(())
     with pytest.raises(PromptError, match="has only 64"):
-        read_patchscope(prompt, speaking, describe=DESCRIBE, max_new_tokens=60)
+        read_patchscope(speaking, prompt, describe=DESCRIBE, max_new_tokens=60)
 
 
 @pytest.mark.parametrize("family", ["bert", "t5"])
 def test_other_kinds_are_refused(family):
     with pytest.raises(ProbeError, match="Patchscopes reading needs a causal model"):
-        read_patchscope(SoftPrompt(2), hooked(family))
+        read_patchscope(hooked(family), SoftPrompt(2))
 
 
 def test_deep_prompts_are_refused(speaking):
     with pytest.raises(PromptError, match="keys and values"):
-        read_patchscope(DeepPrompt(2), speaking, describe=DESCRIBE)
+        read_patchscope(speaking, DeepPrompt(2), describe=DESCRIBE)
 
 
 def test_describe_prompt_marks_the_placeholders(speaking):

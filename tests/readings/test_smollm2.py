@@ -22,9 +22,9 @@ def einstein(model: HookedModel) -> SoftPrompt:
 
 def test_patchscope_describes_a_name_and_no_random_prompt(model: HookedModel, einstein: SoftPrompt) -> None:
     reading = read_patchscope(
-        einstein,
         model,
-        {"physics": class_rate(["physicist"])},
+        einstein,
+        scores={"physics": class_rate(["physicist"])},
         source_layers=[5, 9, 14],
         target_layers=[0, 2],
         positions=[1],
@@ -35,7 +35,7 @@ def test_patchscope_describes_a_name_and_no_random_prompt(model: HookedModel, ei
 
 
 def test_nearest_tokens_are_the_tokens(model: HookedModel, einstein: SoftPrompt) -> None:
-    reading = read_nearest_tokens(einstein, model, n=2, label_words=["Einstein"], nulls=Nulls(random=4))
+    reading = read_nearest_tokens(model, einstein, n=2, label_words=["Einstein"], nulls=Nulls(random=4))
     own = reading.table.query("kind == 'prompt' and rank == 1")
     assert own["token"].tolist() == [" Albert", " Einstein"] and own["distance"].tolist() == [0, 0]
     assert (reading.table.query("kind == 'random'")["percentile"] > 99).all()
@@ -44,5 +44,5 @@ def test_nearest_tokens_are_the_tokens(model: HookedModel, einstein: SoftPrompt)
 def test_the_last_layer_says_what_the_model_says(model: HookedModel, einstein: SoftPrompt) -> None:
     ids = model.tokenizer(" Albert Einstein", return_tensors="pt")["input_ids"]
     expected = model.logits(ids)[0].argmax(-1).tolist()
-    lens = read_logit_lens(einstein, model, n=1, nulls=Nulls(random=0))
+    lens = read_logit_lens(model, einstein, n=1, nulls=Nulls(random=0))
     assert lens.top[lens.top["layer"] == 29]["token_id"].tolist() == expected

@@ -177,7 +177,7 @@ def test_a_second_call_trains_nothing_and_runs_no_pass(
     monkeypatch.setattr(torch.nn.Module, "_call_impl", counted)  # a hook would make it another model
     assert main(["--out", str(out), *SMALLER]) == 0
     assert calls == 0
-    ps.evaluate(model, ps.load_task("continent_en"), limit=2, progress=False)
+    ps.evaluate(model, None, ps.load_task("continent_en"), limit=2, progress=False)
     assert calls > 0  # the counter counts
     assert "score " not in capsys.readouterr().out
     assert {path.name: path.read_bytes() for path in out.glob("*.csv")} == before
@@ -562,7 +562,7 @@ def test_intervals_over_inputs_are_what_fresh_inputs_give() -> None:
 
 def test_variability_s_interval_is_the_jackknife_s() -> None:
     model, examples = ps.load_model("embedded-causal"), ps.load_task("sentiment_en")
-    result = ps.probe(model, ps.probes.AttentionVariability(6), task=examples, limit=30, progress=False)
+    result = ps.probe(model, None, examples, ps.probes.AttentionVariability(6), limit=30, progress=False)
     found = variability_above_the_lowest(result["attention_variability"])
     curve = result["attention_variability"].layer_curve().values.values
     without = result["attention_variability"].data["without"].mean("head").values

@@ -9,6 +9,7 @@ import torch
 from torch import nn
 
 import promptscope as ps
+from promptscope.readings import Nulls, read_nearest_tokens
 from recipes.power_of_scale.ensembling import labels_in_one_batch, majority
 from recipes.power_of_scale.findings import _labels_less_best
 from recipes.power_of_scale.parameters import METHODS, parameter_table
@@ -37,7 +38,7 @@ def test_a_vote_in_one_batch_is_each_prompt_alone() -> None:
         for prompt in prompts:
             prompt.embedding.mul_(4)  # strong enough that they disagree
     together = labels_in_one_batch(model, task, prompts, limit=20, batch_size=8)
-    alone = [ps.predict(model, task, prompt, limit=20, progress=False) for prompt in prompts]
+    alone = [ps.predict(model, prompt, task, limit=20, progress=False) for prompt in prompts]
     assert together == alone and len({tuple(row) for row in alone}) > 1
     assert majority(["b", "a", "a", "b", "c"]) == "b"
 
@@ -56,8 +57,9 @@ def test_a_prompt_made_of_label_words_has_them_as_neighbours() -> None:
     assert task.verbalizer is not None
     words = tuple(task.verbalizer.word(label) for label in task.verbalizer.labels)
     prompt = ps.SoftPrompt(len(words) + 1, ps.init.Labels(words)).bind(model)
-    found = reading(model, prompt, task, 1)
-    random = reading(model, ps.random_like(prompt), task, 1)
+    near = read_nearest_tokens(model, prompt, 1, nulls=Nulls(random=1)).table
+    found = reading(near[near["kind"] == "prompt"], prompt, task)
+    random = reading(near[near["kind"] == "random"], ps.random_like(prompt), task)
     assert found["label_rate"] == 1.0 and found["cosine"] > 0.99
     assert random["label_rate"] < 1.0 and random["cosine"] < 0.6
 

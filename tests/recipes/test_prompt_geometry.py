@@ -458,9 +458,9 @@ def test_again_nothing_is_trained_or_scored_and_the_tables_are_the_same(
     before = {path.name: path.read_bytes() for path in small.glob("*.csv")}
     evaluate, scored = ps.evaluate, []
 
-    def counting(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, *args: Any, **settings: Any) -> Any:
+    def counting(model: ps.HookedModel, prompt: ps.Prompt | None, task: ps.Task, *args: Any, **settings: Any) -> Any:
         scored.append(prompt)
-        return evaluate(model, task, prompt, *args, **settings)
+        return evaluate(model, prompt, task, *args, **settings)
 
     monkeypatch.setattr(grid_module, "accumulate_gradients", None)
     monkeypatch.setattr(scores_module.ps, "evaluate", counting)

@@ -88,15 +88,15 @@ def test_numbers_are_those_of_single_evaluations(out: Path) -> None:
     losses = masked.pivot_table(index="token", columns="model", values="loss")
     for name in MODELS:
         model = ps.load_model(name)
-        whole = ps.evaluate(model, task, prompt.copy(), limit=6, progress=False)
+        whole = ps.evaluate(model, prompt.copy(), task, limit=6, progress=False)
         assert transfer.loc[name, ["loss", "accuracy"]].tolist() == pytest.approx([whole["loss"], whole["accuracy"]])
         fresh = ps.SoftPrompt(3, ps.init.Uniform(-0.5, 0.5), seed=1)
-        initial = ps.evaluate(model, task, fresh, limit=6, progress=False)
+        initial = ps.evaluate(model, fresh, task, limit=6, progress=False)
         assert transfer.loc[name, "initial_loss"] == pytest.approx(initial["loss"])
         if name == MODELS[0]:
             continue
         for token in range(3):
-            loss = ps.evaluate(model, task, zero(prompt, token), limit=6, progress=False)["loss"]
+            loss = ps.evaluate(model, zero(prompt, token), task, limit=6, progress=False)["loss"]
             assert losses.loc[token, name] == pytest.approx(loss, rel=1e-4)
         others = [token for token in range(3) if losses.loc[token].idxmax() != name]
         assert compression.loc[name, "own_tokens"] == 3 - len(others)
@@ -104,7 +104,7 @@ def test_numbers_are_those_of_single_evaluations(out: Path) -> None:
             ("masked_loss", zero(prompt, others)),
             ("shortened_loss", remove(prompt, others) if len(others) < 3 else None),
         ):
-            found = ps.evaluate(model, task, short, limit=6, progress=False)["loss"]
+            found = ps.evaluate(model, short, task, limit=6, progress=False)["loss"]
             assert compression.loc[name, column] == pytest.approx(found, rel=1e-4)
 
 
@@ -149,10 +149,10 @@ def test_shapley_values_are_means_over_orders(out: Path) -> None:
     values = np.zeros(3)
     for order in permutations(range(3)):
         left = {0, 1, 2}
-        before = ps.evaluate(model, task, zero(prompt, sorted(left)), limit=3, progress=False)["loss"]
+        before = ps.evaluate(model, zero(prompt, sorted(left)), task, limit=3, progress=False)["loss"]
         for token in order:
             left.remove(token)
-            after = ps.evaluate(model, task, zero(prompt, sorted(left)), limit=3, progress=False)["loss"]
+            after = ps.evaluate(model, zero(prompt, sorted(left)), task, limit=3, progress=False)["loss"]
             values[token] += (before - after) / 6
             before = after
     np.testing.assert_allclose(table["values"], values, atol=1e-4)
@@ -178,7 +178,7 @@ def test_a_second_call_trains_nothing_and_measures_nothing(
         model.watch()  # they only count
     assert train(out) == 0
     assert calls == 0
-    ps.evaluate(models[MODELS[0]], ps.load_task("continent_en"), limit=2, progress=False)
+    ps.evaluate(models[MODELS[0]], None, ps.load_task("continent_en"), limit=2, progress=False)
     assert calls > 0  # the counter counts
     said = capsys.readouterr().out
     assert "train continent" not in said

@@ -53,7 +53,7 @@ def test_scores_are_those_of_evaluate(runs: list[ps.Run]) -> None:
     task = ps.load_task(runs[0].description["task"]["source"]["name_or_path"])
     page = Page(run_report(runs[:1]).html())
     for prompt in (runs[0].prompt, None):
-        scores = ps.evaluate(model, task, prompt, progress=False)
+        scores = ps.evaluate(model, prompt, task, progress=False)
         assert f"{scores['accuracy']:.3f}" in page.text
         assert f"{scores['loss']:.3f}" in page.text
 

@@ -13,7 +13,7 @@ def model():
 
 
 def run(model, store):
-    return ps.probe(model, "attention_mass", ps.SoftPrompt(2), ps.load_task("continent_en"), store, limit=2)
+    return ps.probe(model, ps.SoftPrompt(2), ps.load_task("continent_en"), "attention_mass", store=store, limit=2)
 
 
 @pytest.mark.parametrize(

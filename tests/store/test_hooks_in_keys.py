@@ -17,7 +17,7 @@ def fresh() -> ps.HookedModel:
 
 def probed(model: ps.HookedModel, store, **options) -> ps.ProbeResult:
     prompt = ps.SoftPrompt(4, init=ps.init.Uniform(-1.0, 1.0), seed=1).bind(model)
-    found = ps.probe(model, ps.probes.AttentionKL(), prompt, encoded(), store=store, progress=False, **options)
+    found = ps.probe(model, prompt, encoded(), ps.probes.AttentionKL(), store=store, progress=False, **options)
     return found["attention_kl"]
 
 

@@ -20,15 +20,15 @@ CONFIG = ps.TrainConfig(steps=3, batch_size=4, learning_rate=0.01, evaluate_ever
 def test_trains_a_copy_and_leaves_the_model_alone(name: str, method: str) -> None:
     model, task = ps.load_model(name), ps.load_task("continent_en")
     before = {key: value.clone() for key, value in model.twin.state_dict().items()}
-    plain = ps.evaluate(model, task, limit=6, progress=False)
+    plain = ps.evaluate(model, None, task, limit=6, progress=False)
     if (name, method) == ("embedded-seq2seq", "bitfit"):
         with pytest.raises(ps.RunError, match="has no biases"):
             ps.train_baseline(model, method, task, CONFIG)
         return
     tuned = ps.train_baseline(model, method, task, CONFIG)
     assert all(torch.equal(value, before[key]) for key, value in model.twin.state_dict().items())
-    assert ps.evaluate(model, task, limit=6, progress=False) == plain
-    assert ps.evaluate(tuned.model, task, tuned.prompt, limit=6, progress=False)["loss"] != plain["loss"]
+    assert ps.evaluate(model, None, task, limit=6, progress=False) == plain
+    assert ps.evaluate(tuned.model, tuned.prompt, task, limit=6, progress=False)["loss"] != plain["loss"]
     assert tuned.history["validation"].notna().tolist() == [False, True, True]
     assert not any(parameter.requires_grad for parameter in model.twin.parameters())
 
@@ -66,9 +66,9 @@ def test_what_is_scored_computes_what_peft_computes(method: str) -> None:
     with torch.no_grad():
         want = _loss(tuned, batch).item()
     scored, _, prompt = _usable(model, tuned, method, task)
-    got = ps.evaluate(scored, task, prompt, limit=6, progress=False)["loss"]
+    got = ps.evaluate(scored, prompt, task, limit=6, progress=False)["loss"]
     assert got == pytest.approx(want, abs=1e-4)
-    assert abs(got - ps.evaluate(model, task, limit=6, progress=False)["loss"]) > 1e-3
+    assert abs(got - ps.evaluate(model, None, task, limit=6, progress=False)["loss"]) > 1e-3
 
 
 def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -119,7 +119,7 @@ def test_text_is_written_behind_the_padded_rows(family: str, packed: bool | None
     for seed in range(5):
         prompt = ps.SoftPrompt(3, seed=seed).bind(model)
         with ps.execution(packed=packed), torch.no_grad():
-            evaluator = Evaluator(model, task, prompt, batch_size=8, max_new_tokens=4, padding="left")
+            evaluator = Evaluator(model, prompt, task, batch_size=8, max_new_tokens=4, padding="left")
             evaluator.end = []  # all four tokens
             texts.append((evaluator.texts(progress=False), naive_text(family, task, prompt.vectors(), 4)))
     assert all(ours == theirs for ours, theirs in texts)
@@ -152,4 +152,4 @@ def test_it_is_refused_where_it_would_move_nothing(family: str) -> None:
     with pytest.raises(ps.RunError, match="causal models"):
         ps.train(toy_model(family), ps.SoftPrompt(3), toy_task(), config, progress=False)
     with pytest.raises(ps.RunError, match="causal models"):
-        ps.evaluate(toy_model(family), toy_task(), padding="left", progress=False)
+        ps.evaluate(toy_model(family), None, toy_task(), padding="left", progress=False)

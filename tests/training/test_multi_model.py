@@ -70,7 +70,7 @@ def test_one_model_is_plain_training() -> None:
 def test_validation_is_the_mean_over_models() -> None:
     result = run()
     scores = [
-        ps.evaluate(model, toy_task(), _loose(result.prompt), "validation", progress=False)
+        ps.evaluate(model, _loose(result.prompt), toy_task(), split="validation", progress=False)
         for model in models().values()
     ]
     last = result.history.iloc[-1]

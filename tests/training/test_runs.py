@@ -63,7 +63,9 @@ def test_the_folder_of_a_finished_run(tmp_path: Path) -> None:
 def test_validation_columns_are_what_evaluate_says_of_the_prompt_then(tmp_path: Path) -> None:
     run = train(tmp_path / "run", steps=4, evaluate_every=2, evaluate_limit=6, snapshot_every=2)
     for step in (2, 4):
-        scores = ps.evaluate(toy_model("gpt2"), toy_task(), run.snapshots[step], "validation", limit=6, progress=False)
+        scores = ps.evaluate(
+            toy_model("gpt2"), run.snapshots[step], toy_task(), split="validation", limit=6, progress=False
+        )
         row = run.history.iloc[step - 1]
         assert {name: row[f"validation_{name}"] for name in scores} == pytest.approx(scores, rel=1e-5)
 
@@ -268,7 +270,7 @@ def test_a_learning_rate_far_too_high_is_undone(tmp_path: Path) -> None:
         train(tmp_path / "run", prompt=prompt, learning_rate=1e30)
     last = ps.load_prompt(tmp_path / "run" / "prompts" / "last", toy_model("gpt2"))
     assert last.content_hash() == prompt.content_hash() == start
-    assert np.isfinite(ps.evaluate(toy_model("gpt2"), toy_task(), last, progress=False)["loss"])
+    assert np.isfinite(ps.evaluate(toy_model("gpt2"), last, toy_task(), progress=False)["loss"])
 
 
 def test_a_gradient_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

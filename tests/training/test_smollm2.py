@@ -56,7 +56,7 @@ def test_learns_and_survives_being_killed(smollm2: Path, shared_data: Path, tmp_
     )
 
     task, model = ps.load_task("sst2", path=data), ps.load_model(smollm2)
-    frozen = ps.evaluate(model, task, limit=48, max_length=48, progress=False)
-    trained = ps.evaluate(model, task, whole.prompt, limit=48, max_length=48, progress=False)
+    frozen = ps.evaluate(model, None, task, limit=48, max_length=48, progress=False)
+    trained = ps.evaluate(model, whole.prompt, task, limit=48, max_length=48, progress=False)
     assert trained["loss"] < 0.5 * frozen["loss"]
     assert np.isfinite(trained["accuracy"])

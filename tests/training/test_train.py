@@ -41,8 +41,8 @@ def test_training_lowers_the_loss_and_never_touches_the_model(family: str, make:
         assert not any(parameter.requires_grad or parameter.grad is not None for parameter in module.parameters())
     # The prompt is trained in place, and what is saved is what was trained.
     assert run.prompt.content_hash() == prompt.content_hash()
-    frozen = ps.evaluate(model, toy_task(), split="train", progress=False)
-    assert ps.evaluate(model, toy_task(), run.prompt, split="train", progress=False)["loss"] < frozen["loss"]
+    frozen = ps.evaluate(model, None, toy_task(), split="train", progress=False)
+    assert ps.evaluate(model, run.prompt, toy_task(), split="train", progress=False)["loss"] < frozen["loss"]
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ def readings_part(subject: Subject) -> Findings:
         return found
     words = tuple(subject.task.verbalizer.words.values()) if subject.task.verbalizer is not None else ()
     decoded: dict[str, list[int] | str] = {}
-    nearest = read_nearest_tokens(prompt, model, n=3, nulls=Nulls(_RANDOM))
+    nearest = read_nearest_tokens(model, prompt, n=3, nulls=Nulls(_RANDOM))
     own = nearest.table[nearest.table["kind"] == "prompt"]
     found.tables["nearest"] = own[["position", "rank", "token", "distance", "percentile"]].reset_index(drop=True)
     null = nearest.against_null()
@@ -57,7 +57,7 @@ def readings_part(subject: Subject) -> Findings:
 
 
 def _lens(subject: Subject, found: Findings, decoded: dict, words: tuple[str, ...]) -> None:
-    lens = read_logit_lens(subject.prompt, subject.model, n=1, label_words=words, nulls=Nulls(_RANDOM))
+    lens = read_logit_lens(subject.model, subject.prompt, n=1, label_words=words, nulls=Nulls(_RANDOM))
     own = lens.top[(lens.top["kind"] == "prompt") & (lens.top["layer"] == lens.top["layer"].max())].sort_values(
         "position"
     )
@@ -70,9 +70,9 @@ def _patchscope(subject: Subject, found: Findings, decoded: dict, words: tuple[s
     try:
         scores = {"class words": class_rate(words)} if words else {}
         reading = read_patchscope(
-            subject.prompt,
             subject.model,
-            scores,
+            subject.prompt,
+            scores=scores,
             nulls=Nulls(3),
             source_layers=subject.layers()[:4],
             target_layers=[0, 1] if subject.model.shape.n_layers > 2 else [0],

@@ -43,9 +43,9 @@ class Bench:
         with tempfile.TemporaryDirectory(prefix="promptscope-check-") as folder:
             results = run_probe(
                 self.model,
-                probe or self.probe,
                 self.prompts if prompts is None else prompts,
                 self.task if task is None else task,
+                probe or self.probe,
                 store or ActivationStore(folder, shard_size=4),
                 split=_SPLIT,
                 batch_size=batch_size,

@@ -1,0 +1,104 @@
+"""A model is more than its weights: modules, their attributes, replaced methods, the configuration."""
+
+import copy
+from types import MethodType
+from typing import Any
+
+from torch import nn
+from transformers import PreTrainedConfig
+
+from promptscope.errors import ModelError, shortened
+from promptscope.models.attached import HOOK_KINDS
+from promptscope.models.identity import NOT_MATHS
+
+# TransformerLens changes these where hooks are attached and removed; hooks are known by other means.
+_OF_HOOKS = ("fwd_hooks", "bwd_hooks", "ctx", "context_level")
+
+
+class Modules:
+    """Notices changes of a module tree that are none of its weights, and that its other half knows nothing of.
+
+    *where* is what the user calls the tree.
+    """
+
+    def __init__(self, root: nn.Module, where: str) -> None:
+        self._where = where
+        self._was = [
+            (name, module, type(module), dict(vars(module)), dict(module._modules))
+            for name, module in nn.Module.named_modules(root)
+        ]
+        config = getattr(root, "config", None)
+        self._config = config if isinstance(config, PreTrainedConfig) else None
+        self._settings = copy.deepcopy(vars(config)) if self._config is not None else {}
+
+    def check(self) -> None:
+        """Refuse what has changed since.
+
+        Raises:
+            ModelError: another module, method or attribute than when the model was loaded, or another configuration.
+        """
+        for name, module, kind, attributes, children in self._was:
+            others_hooks = any(vars(module).get(kind) is not attributes[kind] for kind in HOOK_KINDS)
+            if others_hooks or _differs(vars(module), attributes):
+                self._refuse(name, module, attributes)
+            if module._modules != children or type(module) is not kind:
+                self._refuse_module(name, module, children)
+        if self._config is not None and _differs(vars(self._config), self._settings):
+            for setting in _changed(vars(self._config), self._settings):
+                if setting not in NOT_MATHS and not setting.startswith("_attn_implementation"):
+                    self._say(f"`{setting}` of {self._where}.config", vars(self._config), self._settings, setting)
+
+    def _refuse(self, name: str, module: nn.Module, before: dict[str, Any]) -> None:
+        for attribute in _changed(vars(module), before):
+            # What begins with an underscore are caches that fill by and by.
+            private = attribute.startswith("_") and attribute not in HOOK_KINDS
+            if private or attribute in _OF_HOOKS or _is_of_class(module, attribute):
+                continue
+            if attribute == "training":
+                raise ModelError(
+                    f"{self._named(name)} was put into {'training' if module.training else 'evaluation'} mode, in "
+                    f"which dropout may act: call {self._where}.{'eval' if module.training else 'train'}()"
+                )
+            self._say(f"`{attribute}` of {self._named(name)}", vars(module), before, attribute)
+
+    def _refuse_module(self, name: str, module: nn.Module, before: dict[str, Any]) -> None:
+        for child in _changed(module._modules, before):
+            self._say(f"the module {child!r} of {self._named(name)}", module._modules, before, child)
+        raise ModelError(f"{self._named(name)} has become a {type(module).__name__} since the model was loaded")
+
+    def _say(self, what: str, now: dict[str, Any], before: dict[str, Any], name: str) -> None:
+        shown = [_shown(values[name]) if name in values else "not there" for values in (now, before)]
+        raise ModelError(
+            f"{what} is {shown[0]}, and was {shown[1]} when the model was loaded: the plain and the hooked model would "
+            "compute different things. Put it back; change the transformers model before ps.load_model(model); or "
+            "attach hooks, model.hooks(...)"
+        )
+
+    def _named(self, name: str) -> str:
+        return f"{self._where}.{name}" if name else self._where
+
+
+def _is_of_class(module: nn.Module, attribute: str) -> bool:
+    """Whether a method was put on the object that its class has anyway, as by `module.forward = what_was_there`."""
+    of_class = getattr(type(module), attribute, None)
+    return callable(of_class) and vars(module).get(attribute) == MethodType(of_class, module)
+
+
+def _shown(value: Any) -> str:
+    return f"a {type(value).__name__}" if isinstance(value, nn.Module) else shortened(repr(value))
+
+
+def _differs(now: Any, before: Any) -> bool:
+    try:
+        return bool(now != before)
+    except (RuntimeError, ValueError):  # tensors and arrays have no truth value: another one is a change
+        return True
+
+
+def _changed(now: dict[str, Any], before: dict[str, Any]) -> list[str]:
+    return [
+        name
+        for name in {**before, **now}
+        if (name in now) != (name in before)
+        or (now[name] is not before[name] and (name in HOOK_KINDS or _differs(now[name], before[name])))
+    ]
