@@ -19,8 +19,6 @@ if TYPE_CHECKING:
 
 Names = str | Sequence[str] | Callable[[str], bool] | None
 
-_SHORT = {"hook_embed": "embed.hook_out", "hook_pos_embed": "pos_embed.hook_out"}  # as HookedTransformer called them
-
 
 class PromptCache(ActivationCache):
     """An `ActivationCache` of TransformerLens that knows which positions are the prompt's.
@@ -90,9 +88,6 @@ def cached_run(
     reading = [(name, partial(_keep, kept, name)) for name in _names(model, names_filter)]
     placement = prompt.place(model) if prompt is not None else None
     logits = model.forward_hooked(ids, mask, placement, [*hooks, *reading], decoder_ids)
-    for short, name in _SHORT.items():
-        if name in kept:
-            kept[short] = kept[name]
     slots = placement.slots(model) if placement is not None else {}
     widths = {"pos": (slots.get("encoder", 0), ids.shape[1])}
     if decoder_ids is not None:

@@ -95,7 +95,7 @@ def test_on_nnsight_it_keeps_the_same(hooked_twice=("gpt2", "llama")):
         ids, mask = texts("left")
         prompt = ps.SoftPrompt(K).bind(lens)
         (_, a), (_, b) = (model.run_with_cache(ids, mask, prompt) for model in (lens, trace))
-        for name in ("blocks.1.hook_resid_post", "blocks.2.attn.hook_z", "hook_embed"):
+        for name in ("blocks.1.hook_resid_post", "blocks.2.attn.hook_z", "embed.hook_out"):
             torch.testing.assert_close(a[name], b[name], atol=1e-5, rtol=1e-4)
 
 
@@ -108,8 +108,8 @@ def test_bad_input():
         model.run_with_cache(ids, mask, names_filter=lambda name: False)
     with pytest.raises(ModelError, match="none of them empty"):
         model.run_with_cache(["a", ""])
-    with pytest.raises(PromptError, match="prompt must be a soft prompt"):
-        model.run_with_cache(ids, mask, prompt="words")
+    with pytest.raises(PromptError, match="64"):
+        model.run_with_cache(torch.ones(1, 62, dtype=torch.long), prompt=ps.SoftPrompt(K))
     _, cache = model.run_with_cache(ids, mask, names_filter="attn.hook_pattern")
     with pytest.raises(ModelError, match=r"nothing is kept of 'blocks.0.hook_resid_post'"):
         cache.labelled("blocks.0.hook_resid_post")
