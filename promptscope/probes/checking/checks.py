@@ -26,7 +26,7 @@ from promptscope.probes.plan import OUTPUT
 from promptscope.probes.result import ProbeResult
 from promptscope.probes.saving import load_result
 from promptscope.probes.writing import WritingProbe
-from promptscope.store import ActivationStore, View
+from promptscope.store import ActivationStore
 from promptscope.tasks import Encoded
 
 _HELD = ("tensors", "arrays", "Python objects")
@@ -325,10 +325,8 @@ def _noise(x: Tensor, hook: object) -> Tensor:
     return new
 
 
-@probe_function("hook_resid_post", name="nothing")
-def NOTHING(x: Tensor, view: View) -> Tensor:  # noqa: N802 (a probe)
-    """Keep a number: a probe that does nothing else."""
-    return x[:, 0, 0]
+NOTHING = probe_function("hook_resid_post", name="nothing")(lambda x, view: x[:, 0, 0])
+"""A probe that keeps a number and does nothing else."""
 
 
 CHECKS: dict[str, Callable[[Bench], None]] = {
