@@ -67,9 +67,9 @@ def check_probe(
     - *deterministic*: two runs give the same numbers, whatever the global seeds;
     - *result saves and loads*: it comes back equal;
     - *served from the store*: a second run needs no pass and gives the same numbers;
-    - *edits act*: noise at the hook points that it reads changes the result; its own writes change the loss, or what it
-      captures;
-    - *memory flat in inputs*: after the passes, and when the result is gone, nothing is held that grows with the inputs.
+    - *edits act*: noise at the hook points that it reads changes the result; its own writes change the loss, or
+      what it captures;
+    - *memory flat in inputs*: after the passes, and when the result is gone, nothing is held that grows with inputs.
 
     Every check runs, even if one before it failed; a model that a probe damages is put right for the next, but for its
     weights. Only *padding* is left out where *batch size* fails, and the rest where the probe does not run at all.
