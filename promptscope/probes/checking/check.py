@@ -61,8 +61,8 @@ def check_probe(
     - *labelled result*: a `ProbeResult` with name, units and direction, of finite numbers;
     - *no hook left* after success, after inputs that the model cannot run, after an exception in a forward pass; the
       two errors come out (the first as a `PromptscopeError`);
-    - *model*, *tokenizer*, *prompts*, *random numbers* (torch, NumPy, Python) and *global settings* are unchanged, after
-      a run and after an exception in a forward pass;
+    - *model*, *tokenizer*, *prompts*, *random numbers* (torch, NumPy, Python) and *global settings* are unchanged,
+      after a run and after an exception in a forward pass;
     - *batch size*, *padding*, *padding side* and *order of inputs* do not change a number (to 1e-4 of the largest);
     - *deterministic*: two runs give the same numbers, whatever the global seeds;
     - *result saves and loads*: it comes back equal;
