@@ -1,6 +1,7 @@
 """Hooked models: one table of hook points over all supported families."""
 
 from promptscope.models.architectures import supported_architectures
+from promptscope.models.caching import PromptCache
 from promptscope.models.families import Attention, Family, HookPoint
 from promptscope.models.hooked import Hook, HookedModel, ModelShape, PromptLike, Via
 from promptscope.models.loading import EMBEDDED_MODELS, Backend, load_model
@@ -22,6 +23,7 @@ __all__ = [
     "ModelShape",
     "Placement",
     "Prefix",
+    "PromptCache",
     "PromptLike",
     "Via",
     "backend_table",

@@ -26,6 +26,7 @@ from promptscope.models.attached import (
     attached_everywhere,
     silent_points,
 )
+from promptscope.models.caching import PromptCache, cached_run
 from promptscope.models.context import context_of
 from promptscope.models.facts import Facts
 from promptscope.models.families import Family
@@ -309,8 +310,9 @@ class HookedModel:
         """
         bridge, twin = self._watches
         if strayed := twin.attached():
+            where = ", ".join(hook.point or "the whole of it" for hook in strayed[:3])
             raise ModelError(
-                f"{self.name!r} has hooks on model.twin ({', '.join(hook.point for hook in strayed[:3])}), which runs "
+                f"{self.name!r} has hooks on model.twin ({where}), which runs "
                 "texts in layouts of its own: attach them to model.bridge, or with model.hooks(...)"
             )
         return bridge.attached() + attached_everywhere()
@@ -378,12 +380,28 @@ class HookedModel:
             PromptError: the prompt does not fit this model, or prompt and text exceed its context.
             ModelError: inputs of the wrong kind or shape, or *unseen* on another model.
         """
-        if prompt is not None and not isinstance(prompt, PromptLike):
-            raise PromptError(f"prompt must be a soft prompt, such as ps.SoftPrompt(20), not {prompt!r}")
+        _check_prompt(prompt)
         if decoder_input_ids is not None:
             self._check_decoder_inputs(decoder_input_ids, len(input_ids))
         with self.turn(hooks):
             return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen, token_type_ids)
+
+    def right_padded(
+        self, input_ids: Tensor, attention_mask: Tensor | None, decoder_input_ids: Tensor | None = None
+    ) -> tuple[Tensor, Tensor, Tensor | None]:
+        """Check inputs, move padding to the right, and give encoder-decoders the token that starts their answers."""
+        input_ids, mask = self.check_inputs(input_ids, attention_mask)
+        if decoder_input_ids is not None:
+            self._check_decoder_inputs(decoder_input_ids, len(input_ids))
+        order = to_right_padding(mask)
+        return input_ids.gather(1, order), mask.gather(1, order), self._decoder_inputs(input_ids, decoder_input_ids)
+
+    def _decoder_inputs(self, input_ids: Tensor, given: Tensor | None) -> Tensor | None:
+        if given is not None or self.family.kind != "seq2seq":
+            return given
+        if (start := self.decoder_start_id) is None:
+            raise ModelError(f"config.json of {self.name!r} has no decoder_start_token_id: pass decoder_input_ids")
+        return input_ids.new_full((len(input_ids), 1), start)
 
     def _logits(
         self,
@@ -404,11 +422,7 @@ class HookedModel:
         types = self._check_types(input_ids, types)
         if types is not None:
             types = types.gather(1, order)
-        if decoder_input_ids is None and self.family.kind == "seq2seq":
-            start = self.decoder_start_id
-            if start is None:
-                raise ModelError(f"config.json of {self.name!r} has no decoder_start_token_id: pass decoder_input_ids")
-            decoder_input_ids = input_ids.new_full((len(input_ids), 1), start)
+        decoder_input_ids = self._decoder_inputs(input_ids, decoder_input_ids)
         placement = prompt.place(self) if prompt is not None else None
         if self.resolve_via(placement, via) == "hooks":
             more: dict[str, Any] = {"decoder_input_ids": decoder_input_ids, "unseen": unseen, "token_type_ids": types}
@@ -429,6 +443,53 @@ class HookedModel:
             typed |= self.told_positions(torch.arange(input_ids.shape[1], device=self.device).expand(input_ids.shape))
             logits = self.twin(input_ids=input_ids, attention_mask=seen, **typed).logits
         return logits if decoder_input_ids is not None else restore_order(logits, order)
+
+    def run_with_cache(
+        self,
+        texts: Tensor | str | Sequence[str],
+        attention_mask: Tensor | None = None,
+        prompt: PromptLike | None = None,
+        names_filter: str | Sequence[str] | Callable[[str], bool] | None = None,
+        hooks: Iterable[Hook] = (),
+        decoder_input_ids: Tensor | None = None,
+    ) -> tuple[Tensor, PromptCache]:
+        """Return logits and all activations, as TransformerLens' `run_with_cache` does: `(logits, cache)`.
+
+        Both are laid out as `[k prompt slots | text | padding]`; `cache.positions` names the columns. *texts* is one
+        text, several, or input ids `[B, n]` with their *attention_mask*, padded on either side. The cache is an
+        `ActivationCache`: `cache["resid_post", 3]`, `cache["blocks.3.attn.hook_pattern"]`, `cache.decompose_resid()`;
+        `cache.labelled(name)` has names for its dimensions and positions. Hooks that are attached act, then *hooks*.
+
+        Args:
+            texts: what is run; without special tokens but those that the tokenizer adds.
+            attention_mask: of input ids: 1 for tokens and 0 for padding.
+            prompt: placed before every text.
+            names_filter: what is kept: hook points or sites (`"attn.hook_pattern"`), or a function of the name;
+                everything by default, which is much: a probe keeps less.
+            hooks: for this run.
+            decoder_input_ids: of encoder-decoders; by default the token that starts their answers.
+
+        Raises:
+            ModelError: no such hook point, or inputs of the wrong kind; PromptError: the prompt does not fit.
+
+        >>> import promptscope as ps
+        >>> model = ps.load_model("embedded-causal")
+        >>> logits, cache = model.run_with_cache("Lima is in", prompt=ps.SoftPrompt(4), names_filter="hook_resid_post")
+        >>> cache.positions["pos"][3:5], len(cache.cache_dict) == model.shape.n_layers
+        (['prompt 3', 'text 0'], True)
+        """
+        _check_prompt(prompt)
+        with self.turn():
+            return cached_run(self, texts, attention_mask, prompt, names_filter, hooks, decoder_input_ids)
+
+    def firing_points(self) -> list[str]:
+        """Return all hook points of the bridge that fire, those too that `hook_points()` does not vouch for."""
+        reason = self.bridge._gated_hook_reason
+        return [
+            name
+            for name, point in self.bridge.hook_dict.items()
+            if name not in self._silent and not reason(point.name or name)
+        ]
 
     def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
         """Say which way a prompt runs; `"prefix"` stands for the twin.
@@ -692,3 +753,8 @@ class HookedModel:
                 f"to {int(attention_mask.max())}"
             )
         return input_ids, attention_mask.to(self.device)
+
+
+def _check_prompt(prompt: object) -> None:
+    if prompt is not None and not isinstance(prompt, PromptLike):
+        raise PromptError(f"prompt must be a soft prompt, such as ps.SoftPrompt(20), not {prompt!r}")

@@ -67,11 +67,13 @@ class Modules:
         raise ModelError(f"{self._named(name)} has become a {type(module).__name__} since the model was loaded")
 
     def _say(self, what: str, now: dict[str, Any], before: dict[str, Any], name: str) -> None:
-        shown = [_shown(values[name]) if name in values else "not there" for values in (now, before)]
+        is_, was = (_shown(values[name]) if name in values else "not there" for values in (now, before))
+        if is_ == was:
+            is_ = f"another {is_}"
         raise ModelError(
-            f"{what} is {shown[0]}, and was {shown[1]} when the model was loaded: the plain and the hooked model would "
-            "compute different things. Put it back; change the transformers model before ps.load_model(model); or "
-            "attach hooks, model.hooks(...)"
+            f"{what} is {is_}, and was {was} when the model was loaded: the plain and the hooked model would compute "
+            "different things. Put it back; change the transformers model before ps.load_model(model); or attach "
+            "hooks, model.hooks(...)"
         )
 
     def _named(self, name: str) -> str:
@@ -85,7 +87,7 @@ def _is_of_class(module: nn.Module, attribute: str) -> bool:
 
 
 def _shown(value: Any) -> str:
-    return f"a {type(value).__name__}" if isinstance(value, nn.Module) else shortened(repr(value))
+    return type(value).__name__ if isinstance(value, nn.Module) else shortened(" ".join(repr(value).split()))
 
 
 def _differs(now: Any, before: Any) -> bool:

@@ -1,9 +1,11 @@
 """One set of weights for the twin and the bridge, also after somebody has edited some."""
 
+import copy
 import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 from transformers import PreTrainedModel
 
@@ -47,8 +49,13 @@ class Weights:
         self._modules = Modules(bridge, "model.bridge"), Modules(twin, "model.twin")
         self._take_stock()
 
+    def __deepcopy__(self, memo: dict[int, Any]) -> "Weights":
+        # The copied model has weights of its own, and nothing to do with the caller's.
+        twin, bridge, boot = copy.deepcopy((self._twin, self._bridge, self._boot), memo)
+        return Weights(twin, bridge, boot)
+
     def _take_stock(self) -> None:
-        self.fingerprints = self._look()
+        self.fingerprints, self._types = self._look(), self._look_at_types()
         self._storages = self._twin_storages()
         self._copies = self._copied()
 
@@ -58,6 +65,20 @@ class Weights:
             name: seen.get(id(tensor)) or seen.setdefault(id(tensor), fingerprint(tensor))
             for name, _, _, tensor in _tensors(self._twin)
         }
+
+    def _look_at_types(self) -> dict[str, torch.dtype]:
+        return {name: tensor.dtype for name, _, _, tensor in _tensors(self._twin)}
+
+    def _check_types(self) -> None:
+        """Refuse other weights than there were, or of other types: a model is more than its bridge was booted for."""
+        now, before = self._look_at_types(), self._types
+        for name in [name for name in {**before, **now} if now.get(name) != before.get(name)][:1]:
+            is_, was = (str(found.get(name, "not there")).removeprefix("torch.") for found in (now, before))
+            raise ModelError(
+                f"{name.strip('.')!r} of model.twin is {is_}, and was {was} when the model was loaded: make the "
+                "change on the transformers model and load it, ps.load_model(model), in another type by "
+                "ps.load_model(model, dtype=...)"
+            )
 
     def _twin_storages(self) -> set[int]:
         return {tensor.untyped_storage().data_ptr() for *_, tensor in _tensors(self._twin)}
@@ -80,6 +101,7 @@ class Weights:
         for modules in self._modules:
             modules.check()
         self._check_source()
+        self._check_types()
         now, storages = self._look(), self._twin_storages()
         if now == self.fingerprints and storages == self._storages:
             edited = [name for name, print_ in self._copied().items() if self._copies.get(name) != print_]

@@ -59,6 +59,15 @@ class Entries:
         """Read a capture of the pass under one of the probe's `edits`; *prompt* is None for that without one."""
         return self._written[capture, prompt, edit].read()
 
+    @property
+    def edited(self) -> tuple[tuple[str, str | None, str], ...]:
+        """What `written` has: capture, prompt, edit."""
+        return tuple(self._written)
+
+    def unedited(self, capture: str, prompt: str | None) -> Iterator[Shard]:
+        """Read a capture as `written` does, of the pass without an edit."""
+        return self.plain(capture) if prompt is None else self.prompted(capture, prompt)
+
     def pairs(self, capture: str, prompt: str) -> Iterator[tuple[Shard, Shard]]:
         """Read a capture of both passes side by side: (with the prompt, without)."""
         yield from zip(self.prompted(capture, prompt), self.plain(capture, beside=prompt), strict=True)

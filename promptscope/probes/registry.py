@@ -79,6 +79,10 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
             raise ProbeError(f"no registered probe {name!r} to remove.{nearest(name, self._made)}")
         del self._made[name], self._from[name]
 
+    def registered(self) -> list[str]:
+        """Return the names that were given in this process: ours, and those of `register_probe`."""
+        return list(self._made)
+
     def origin(self, name: str) -> str:
         """Return where a probe comes from: a class' full name, or an installed package."""
         return self._from.get(name) or " and ".join(map(_package, self._installed(name)))

@@ -34,6 +34,7 @@ def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
         for name, array in data.coords.items()
         if name not in data.indexes
     }
+    about["attrs"] = {name: attrs for name, attrs in _attributes(data).items() if attrs}
     about["sha256"] = sha256_file(folder / _TENSORS)
     write_json(folder / _ABOUT, about)
 
@@ -57,6 +58,13 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
         fields = {name: about[name] for name in _FIELDS}
         labels = {name: (tuple(dims), values) for name, (dims, values) in about.get("labels", {}).items()}
         data = xr.Dataset(variables, coords=about["coords"] | labels)
+        for name, attrs in about.get("attrs", {}).items():
+            (data[name] if name else data).attrs.update(attrs)
     except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise ProbeError(f"the probe result in {folder} is damaged ({error!r}): save it again") from error
     return ProbeResult(data=data, **(fields | {"range": tuple(fields["range"])}))
+
+
+def _attributes(data: xr.Dataset) -> dict[str, dict[str, object]]:
+    """Name -> attributes of the variables and coordinates, "" for those of the whole."""
+    return {"": dict(data.attrs), **{str(name): dict(array.attrs) for name, array in data.variables.items()}}

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from promptscope.cards import card
 from promptscope.checks import checked
+from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import PromptError
 from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Placement, Prefix, hooks_of, prefix_of
@@ -122,9 +123,30 @@ class Prompt(nn.Module, ABC):
         }
 
     def content_hash(self) -> str:
-        """SHA-256 of everything that decides what the prompt does: its settings and its numbers."""
-        tensors = {name: tensor_hash(parameter) for name, parameter in self.named_parameters()}
-        return content_hash({"type": type(self).__name__, "settings": self.settings(), "tensors": tensors})
+        """SHA-256 of everything that decides what the prompt does: its settings and its numbers, and code of your own.
+
+        Raises:
+            PromptError: the code of a kind of your own uses what has no content to hash.
+        """
+        tensors = {name: tensor_hash(tensor) for name, tensor in (*self.named_parameters(), *self.named_buffers())}
+        described = {"type": type(self).__name__, "settings": self.settings(), "tensors": tensors}
+        code = self._own_code()
+        return content_hash(described | {"code": code} if code else described)
+
+    def _own_code(self) -> dict[str, str]:
+        """Hash the code of what is no part of promptscope or PyTorch: the kind, a reparameterisation, its modules."""
+        kinds = dict.fromkeys(map(type, (*self.modules(), self.reparameterisation)))
+        try:
+            return {
+                kind.__qualname__: code_identity(kind)
+                for kind in kinds
+                if kind.__module__.partition(".")[0] not in ("promptscope", "torch", "builtins")
+            }
+        except UnknownIdentityError as error:
+            raise PromptError(
+                f"the code of {type(self).__name__} uses something that cannot be part of its identity ({error}): make "
+                "it one of settings(), or compute it inside"
+            ) from error
 
     @property
     def n_rows(self) -> int:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 
@@ -15,6 +16,7 @@ from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.evaluate import Evaluator
 from promptscope.inference.model_set import Models, ModelSet
 from promptscope.models import Hook, HookedModel
+from promptscope.models.identity import tokenizer_hash
 from promptscope.models.modes import own_modes
 from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
@@ -87,6 +89,7 @@ class _JointJob(Job):
         self.models = models
         super().__init__(models.keep_first(), prompt, task, config, folder)
         self._encoded: dict[tuple[Any, ...], list[Encoded]] = {}
+        self._tokenizers: WeakKeyDictionary[HookedModel, str] = WeakKeyDictionary()
 
     def describe(self) -> dict[str, dict[str, Any]]:
         """Return all that decides the run: that of the first model, and which ones the others are."""
@@ -99,6 +102,7 @@ class _JointJob(Job):
         return {
             "source": model_source(model.name),
             "revision": model.revision,
+            "tokenizer_hash": tokenizer_hash(model.tokenizer),
             **model.identity,
         }
 
@@ -133,7 +137,9 @@ class _JointJob(Job):
 
     def _examples(self, model: HookedModel) -> list[Encoded]:
         """Encode the training split as *model* reads it, once for all models that read it alike."""
-        key = (model.family.kind, model.shape.context, model.decoder_start_id)
+        if model not in self._tokenizers:
+            self._tokenizers[model] = tokenizer_hash(model.tokenizer)
+        key = (self._tokenizers[model], model.family.kind, model.shape.context, model.decoder_start_id)
         if key not in self._encoded:
             self._encoded[key] = list(encode_split(model, self.task, "train", self.prompt, self.config.max_length))
         return self._encoded[key]

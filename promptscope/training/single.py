@@ -17,7 +17,7 @@ from promptscope.errors import PromptError, RunError, TaskError
 from promptscope.inference.batches import check_padding, encode_split
 from promptscope.inference.evaluate import Evaluator
 from promptscope.models import Hook, HookedModel
-from promptscope.models.identity import is_known
+from promptscope.models.identity import is_known, tokenizer_hash
 from promptscope.prompts import Prompt
 from promptscope.prompts.initialisation import Labels
 from promptscope.prompts.saving import need_saver
@@ -174,6 +174,7 @@ def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfi
             "name": model.name,
             "source": model_source(model.name),
             "revision": model.revision,
+            "tokenizer_hash": tokenizer_hash(model.tokenizer),
             **model.identity,
         },
         "prompt": {"type": type(prompt).__name__, "settings": prompt.settings(), "start": prompt.content_hash()},

@@ -43,7 +43,7 @@ def another_module(module: nn.Module, name: str, value: nn.Module) -> Iterator[N
 def check_refused(model: ps.HookedModel, change: Any, match: str) -> None:
     before = model.logits(IDS)
     with change:
-        for call in (model.logits, lambda ids: ps.generate(model, ids)):
+        for call in (model.logits, lambda ids: ps.generate(model, None, ids)):
             if model.family.kind != "masked" or call == model.logits:
                 with pytest.raises(ModelError, match=match):
                     call(IDS)

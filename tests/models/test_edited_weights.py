@@ -1,5 +1,6 @@
 """Weights that are edited after loading: both halves of the model have them, or the edit is refused by name."""
 
+import copy
 from collections.abc import Callable
 
 import pytest
@@ -58,6 +59,9 @@ def loaded_state(model: nn.Module, path: str) -> None:
 
 
 EDITS = [in_place, through_data, other_data, other_parameter, permuted, loaded_state]
+
+
+WORDS = torch.tensor([[5, 6, 7]])
 
 
 def texts() -> tuple[Tensor, Tensor]:
@@ -151,3 +155,35 @@ def test_an_edit_reaches_hooks_that_were_attached_before() -> None:
         in_place(model.twin, ATTENTION["gpt_neox"])
         model.logits(ids, mask)
     assert not torch.allclose(seen[0], seen[1], atol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("match", "edit"),
+    [
+        ("is float64, and was float32", lambda model: model.twin.double()),
+        ("is bfloat16, and was float32", lambda model: model.twin.transformer.h[1].mlp.to(torch.bfloat16)),
+        ("bias' of model.twin is not there", lambda model: setattr(model.twin.transformer.h[2].mlp.c_fc, "bias", None)),
+    ],
+)
+def test_other_types_and_other_weights_are_refused_by_name(match: str, edit: Callable[[HookedModel], object]) -> None:
+    model = ps.load_model(tiny_hf_model("gpt2"))
+    edit(model)
+    with pytest.raises(ModelError, match=match):
+        model.logits(WORDS)
+
+
+@pytest.mark.parametrize("family", ["gpt_neox", "bert"])
+def test_a_copied_model_has_weights_of_its_own(family: str) -> None:
+    source = tiny_hf_model(family)
+    model = ps.load_model(source)
+    copied = copy.deepcopy(model)
+    before = model.logits(WORDS)
+    torch.testing.assert_close(copied.logits(WORDS), before, rtol=0, atol=0)
+    through_data(copied.twin, ATTENTION[family])
+    edited = copied.logits(WORDS)
+    torch.testing.assert_close(copied.logits(WORDS, via="hooks"), edited)
+    assert not torch.allclose(edited, before, atol=1e-2)
+    torch.testing.assert_close(model.logits(WORDS), before, rtol=0, atol=0)
+    through_data(source, ATTENTION[family])
+    torch.testing.assert_close(copied.logits(WORDS), edited, rtol=0, atol=0)
+    torch.testing.assert_close(model.logits(WORDS), edited)

@@ -5,6 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from tokenizers.normalizers import Lowercase
 from torch import Tensor
 
 import promptscope as ps
@@ -141,6 +142,28 @@ def test_a_finished_run_is_not_returned_for_another_configuration(tmp_path: Path
     trained(fresh(), tmp_path / "r")
     with pytest.raises(RunError, match="config"):
         trained(fresh(rms_norm_eps=0.5), tmp_path / "r")
+
+
+def test_a_finished_run_is_not_returned_for_another_tokenizer(tmp_path: Path) -> None:
+    """Of the same vocabulary: another end token, another reading of the text."""
+    model, other_end, lower_case = fresh(), fresh(), fresh()
+    other_end.tokenizer.eos_token = "<unk>"
+    lower_case.tokenizer.backend_tokenizer.normalizer = Lowercase()
+    first = trained(model, tmp_path / "r")
+    model.tokenizer(["the film", "a"], padding=True, truncation=True, max_length=2)  # leaves its settings behind
+    model.tokenizer.padding_side = "left"
+    np.testing.assert_array_equal(trained(model, tmp_path / "r"), first)
+    for changed in (other_end, lower_case):
+        with pytest.raises(RunError, match="tokenizer_hash"):
+            trained(changed, tmp_path / "r")
+        joint = {"one": model, "two": changed}
+        losses = [
+            ps.train_across(dict(order), ps.SoftPrompt(3, init="uniform"), toy_task(), CONFIG, progress=False).history[
+                "loss"
+            ]
+            for order in (joint.items(), reversed(joint.items()))
+        ]
+        np.testing.assert_allclose(*losses, rtol=1e-5)  # each reads the records in its own way
 
 
 def test_grids_and_joint_runs_are_kept_by_the_same_identity(tmp_path: Path) -> None:

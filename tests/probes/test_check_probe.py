@@ -314,7 +314,7 @@ FAULTS = [
 @pytest.mark.slow
 def test_the_probe_that_faults_are_planted_in_is_sound(model):
     report = ps.check_probe(Sound(), model)
-    assert len(report.passed) == 19 and "passes 19 checks" in str(report)
+    assert len(report.passed) == 20 and "passes 20 checks" in str(report)
 
 
 # One of each kind in the fast suite.

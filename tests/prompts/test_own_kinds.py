@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -107,3 +108,48 @@ def test_edited_prompts_are_loaded_as_they_were(edit: str, make: type[ps.Prompt]
     assert mine.hidden == theirs.hidden
     for name, tensor in mine.tensors().items():
         assert torch.equal(tensor, theirs.tensors()[name])
+
+
+def doubled(prompt: Scaled, model: HookedModel) -> ps.Placement:
+    return ps.Placement(prompt.length, 2 * prompt.scale * prompt.parts.directions)
+
+
+class Turned(torch.nn.Module):
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return -x
+
+
+@pytest.mark.usefixtures("registered")
+def test_what_its_code_does_is_part_of_what_it_is(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Captures and runs are kept by it: those of a class that does something else now must not come back."""
+    model, prompt, task = toy_model("gpt2"), Scaled(3), toy_task()
+    config = ps.TrainConfig(steps=2, batch_size=4)
+    start = prompt.bind(model).copy()
+
+    def found() -> Any:
+        return ps.probe(model, prompt, task, "attention_kl", tmp_path / "s", progress=False)["attention_kl"].values
+
+    before = found()
+    ps.train(model, start.copy(), task, config, tmp_path / "run", progress=False)
+    monkeypatch.setattr(Scaled, "place", doubled)
+    assert not np.allclose(found(), before, atol=1e-4)
+    with pytest.raises(ps.RunError, match=r"prompt\.start"):
+        ps.train(model, start.copy(), task, config, tmp_path / "run", progress=False)
+
+
+@pytest.mark.usefixtures("registered")
+def test_modules_and_buffers_of_its_own_count(monkeypatch: pytest.MonkeyPatch) -> None:
+    prompt = Scaled(3).bind(toy_model("gpt2"))
+    plain = prompt.content_hash()
+    prompt.parts.turned = Turned()
+    turned = prompt.content_hash()
+    monkeypatch.setattr(Turned, "forward", lambda self, x: 3 * x)
+    changed = prompt.content_hash()
+    prompt.parts.register_buffer("shift", torch.ones(1))
+    assert len({plain, turned, changed, prompt.content_hash()}) == 4
+    monkeypatch.setattr(Turned, "forward", lambda self, x: model_of_mine(x))
+    with pytest.raises(ps.PromptError, match=r"Scaled uses something.*Linear"):
+        prompt.content_hash()
+
+
+model_of_mine = torch.nn.Linear(1, 1)

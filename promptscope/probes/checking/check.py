@@ -61,13 +61,15 @@ def check_probe(
     - *labelled result*: a `ProbeResult` with name, units and direction, of finite numbers;
     - *no hook left* after success, after inputs that the model cannot run, after an exception in a forward pass; the
       two errors come out (the first as a `PromptscopeError`);
-    - *model*, *tokenizer*, *prompts*, *random numbers* (torch, NumPy, Python) and *global settings* are unchanged;
+    - *model*, *tokenizer*, *prompts*, *random numbers* (torch, NumPy, Python) and *global settings* are unchanged,
+      after a run and after an exception in a forward pass;
     - *batch size*, *padding*, *padding side* and *order of inputs* do not change a number (to 1e-4 of the largest);
     - *deterministic*: two runs give the same numbers, whatever the global seeds;
     - *result saves and loads*: it comes back equal;
     - *served from the store*: a second run needs no pass and gives the same numbers;
-    - *edits act*: noise at the hook points that it reads changes the result; its own writes change the loss;
-    - *memory flat in inputs*: after the passes nothing is held that grows with the inputs.
+    - *edits act*: noise at the hook points that it reads changes the result; its own writes change the loss, or
+      what it captures;
+    - *memory flat in inputs*: after the passes, and when the result is gone, nothing is held that grows with inputs.
 
     Every check runs, even if one before it failed; a model that a probe damages is put right for the next, but for its
     weights. Only *padding* is left out where *batch size* fails, and the rest where the probe does not run at all.

@@ -5,7 +5,8 @@ from __future__ import annotations
 import copy
 import random
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -25,14 +26,28 @@ from promptscope.probes.plan import OUTPUT
 from promptscope.probes.result import ProbeResult
 from promptscope.probes.saved import load_result
 from promptscope.probes.writing import WritingProbe
-from promptscope.store import ActivationStore, View
+from promptscope.store import ActivationStore
 from promptscope.tasks import Encoded
 
-_PER_INPUT = 512  # bytes that may be held for each input when its passes are over
+_HELD = ("tensors", "arrays", "Python objects")
+# Bytes of them that may be held for each input when its passes are over; type checkers keep some of what they saw.
+_PER_INPUT = (512, 512, 48 * 1024)
 
 
 class CheckFailed(Exception):  # noqa: N818 (never leaves check_probe)
     """A check failed; the message says what was seen."""
+
+
+class Interrupted(Exception):  # noqa: N818 (never leaves check_probe)
+    """What the checks raise inside a forward pass."""
+
+
+def _stop(x: Tensor, hook: object) -> None:
+    raise Interrupted
+
+
+def _middle(bench: Bench) -> str:
+    return bench.model.site("hook_resid_post")[bench.model.shape.n_layers // 2]
 
 
 def labelled(bench: Bench) -> None:
@@ -89,18 +104,10 @@ def bad_input(bench: Bench) -> None:
 def exception(bench: Bench) -> None:
     """An exception in the middle of a forward pass leaves no hook, and comes out as it is."""
 
-    class Interrupted(Exception):  # noqa: N818
-        """What is raised."""
-
-    def stop(x: Tensor, hook: object) -> None:
-        raise Interrupted
-
     before = hooks_of(bench.model)
-    middle = bench.model.shape.n_layers // 2
-    point = bench.model.site("hook_resid_post")[middle]
     with restored(bench.model):
         try:
-            bench.run(hooks=[(point, stop)])
+            bench.run(hooks=[(_middle(bench), _stop)])
         except Interrupted:
             pass
         except Exception as error:
@@ -108,8 +115,27 @@ def exception(bench: Bench) -> None:
                 f"an exception inside a forward pass came out as {type(error).__name__}: {error}"
             ) from error
         else:
-            raise CheckFailed(f"an exception at {point} did not come out: the probe swallows it, or runs no pass")
+            raise CheckFailed(
+                f"an exception at {_middle(bench)} did not come out: the probe swallows it, or runs no pass"
+            )
         _same_hooks(bench, before, "after an exception in a forward pass")
+
+
+def unchanged_after_exception(bench: Bench) -> None:
+    """After an exception in a forward pass, model, tokenizer, prompts, random numbers and settings are as before."""
+    found = []
+    with restored(bench.model):
+        for probe in (NOTHING, bench.probe):
+            before = take_state(bench.model, bench.prompts)
+            with suppress(Exception):
+                bench.run(hooks=[(_middle(bench), _stop)], probe=probe)
+            found.append(changes(before, take_state(bench.model, bench.prompts)))
+    by_itself, changed = found
+    for part in changed.keys() - by_itself.keys() - {"hooks"}:
+        raise CheckFailed(
+            f"after an exception in a forward pass the probe leaves {part} changed: {changed[part]}. What ready() "
+            "changes, compute() cannot put back where the passes fail"
+        )
 
 
 def batch_size(bench: Bench) -> None:
@@ -117,13 +143,13 @@ def batch_size(bench: Bench) -> None:
     task = some(bench.even, 8)
     alone = bench.run(task, batch_size=1)
     for size in (3, 8):
-        if seen := difference(alone, bench.run(task, batch_size=size)):
+        if seen := difference(alone, bench.run(task, batch_size=size), everything=True):
             raise CheckFailed(f"batches of 1 and of {size} inputs give different numbers, {seen}")
 
 
 def padding(bench: Bench) -> None:
     """Inputs of different lengths give the same numbers alone and padded."""
-    if seen := difference(bench.run(batch_size=1), bench.run(batch_size=8)):
+    if seen := difference(bench.run(batch_size=1), bench.run(batch_size=8), everything=True):
         raise CheckFailed(
             f"inputs without padding (one by one) and padded give different numbers, {seen}. Leave padding out: "
             "view.tokens is True on real tokens, view.at picks a position"
@@ -138,7 +164,7 @@ def padding_side(bench: Bench) -> None:
         for side in ("left", "right"):
             tokenizer.padding_side = side
             found.append(bench.run())
-    if seen := difference(found[0], found[1]):
+    if seen := difference(found[0], found[1], everything=True):
         raise CheckFailed(f"tokenizer.padding_side = 'left' and 'right' give different numbers, {seen}")
 
 
@@ -158,9 +184,9 @@ def deterministic(bench: Bench) -> None:
             np.random.seed(seed)
             random.seed(seed)
             found.append(bench.run())
-    if seen := difference(found[0], found[1], tolerance=1e-6):
+    if seen := difference(found[0], found[1], tolerance=1e-6, everything=True):
         raise CheckFailed(f"two runs under the same seed give different numbers, {seen}")
-    if seen := difference(found[0], found[2], tolerance=1e-6):
+    if seen := difference(found[0], found[2], tolerance=1e-6, everything=True):
         raise CheckFailed(
             f"the numbers depend on the global random number generators, {seen}. Give the probe a seed of its own: "
             "torch.Generator().manual_seed(self.seed)"
@@ -194,7 +220,7 @@ def stored(bench: Bench) -> None:
             "a second run of the same probe captured everything again: a capture's fields or code are different each "
             "time it is made"
         )
-    if seen := difference(first, second, tolerance=1e-9):
+    if seen := difference(first, second, tolerance=1e-9, everything=True):
         raise CheckFailed(f"numbers made anew from the store are different, {seen}: compute must not keep anything")
 
 
@@ -210,6 +236,7 @@ def acts(bench: Bench) -> None:
                 f"the write {idle[0]!r} does not change the loss of any input by anything: it returns what it was given"
             )
         return
+    _edits_act(bench)
     sites = _sites(bench)
     edited = bench.run(hooks=[(name, _noise) for name in sites])
     if difference(bench.run(), edited, tolerance=1e-6) is None:
@@ -220,30 +247,59 @@ def acts(bench: Bench) -> None:
 
 
 def memory(bench: Bench) -> None:
-    """When the passes are over, nothing is held of the inputs but what is in the store."""
+    """When the passes are over, and when the result is gone, nothing is held of the inputs."""
     with watching():
-        few, many = _held_after_passes(bench, 8), _held_after_passes(bench, 24)
-    if many - few > 16 * _PER_INPUT:
-        raise CheckFailed(
-            f"after the passes over 24 inputs {(many - few) / 1024:.0f} KiB more are held than after 8: memory grows "
-            "with the number of inputs. Reduce activations inside the hook, and keep no reference to them"
-        )
+        _held(bench, 24)  # what is made once, such as caches of type checkers, is made now
+        few, many = _held(bench, 8), _held(bench, 24)
+    for when, before, after in zip(("after the passes", "when its result is gone"), few, many, strict=True):
+        for what, allowed, less, more in zip(_HELD, _PER_INPUT, before, after, strict=True):
+            if more - less > 16 * allowed:
+                raise CheckFailed(
+                    f"{when}, {(more - less) / 1024:.0f} KiB more of {what} are held for 24 inputs than for 8: memory "
+                    "grows with the number of inputs. Reduce activations inside the hook, and keep no reference to them"
+                )
 
 
-def _held_after_passes(bench: Bench, n: int) -> int:
-    held = []
+def _held(bench: Bench, n: int) -> list[tuple[int, ...]]:
+    """Return what a run over *n* inputs holds, of each of `_HELD`: after its passes, and after all."""
+    held = [held_bytes()]
+    with _looking(bench.probe, lambda entries: held.append(held_bytes())) as probe:
+        bench.run(some(bench.even, n), probe=probe)
+    held.append(held_bytes())
+    return [tuple(now - before for now, before in zip(one, held[0], strict=True)) for one in held[1:]]
 
-    class Measured(type(bench.probe)):  # type: ignore[misc]
-        """The probe, which looks at memory before it computes."""
+
+@contextmanager
+def _looking(probe: Probe, look: Callable[[Entries], None]) -> Iterator[Probe]:
+    """Give a copy of the probe that calls *look* on its entries before it computes."""
+
+    class Looking(type(probe)):  # type: ignore[misc]
+        """The probe, looked into."""
 
         def compute(self, entries: Entries) -> ProbeResult:
-            held.append(held_bytes())
+            look(entries)
             return super().compute(entries)
 
-    probe = copy.copy(bench.probe)
-    probe.__class__ = Measured
-    bench.run(some(bench.even, n), probe=probe)
-    return held[0]
+    looking = copy.copy(probe)
+    looking.__class__ = Looking
+    yield looking
+
+
+def _edits_act(bench: Bench) -> None:
+    """Whatever the probe edits changes some number that it captures."""
+    idle: list[str] = []
+
+    def look(entries: Entries) -> None:
+        changed = dict.fromkeys((edit for _, _, edit in entries.edited), False)
+        for capture, prompt, edit in entries.edited:
+            pairs = zip(entries.written(capture, prompt, edit), entries.unedited(capture, prompt), strict=True)
+            changed[edit] |= any(not np.array_equal(a["values"], b["values"]) for a, b in pairs)
+        idle.extend(edit for edit, acted in changed.items() if not acted)
+
+    with _looking(bench.probe, look) as probe:
+        bench.run(probe=probe)
+    if idle:
+        raise CheckFailed(f"the edit {idle[0]!r} changes nothing that the probe captures: it returns what it was given")
 
 
 def _same_hooks(bench: Bench, before: dict[str, Any], when: str) -> None:
@@ -269,16 +325,15 @@ def _noise(x: Tensor, hook: object) -> Tensor:
     return new
 
 
-@probe_function("hook_resid_post", name="nothing")
-def NOTHING(x: Tensor, view: View) -> Tensor:  # noqa: N802 (a probe)
-    """Keep a number: a probe that does nothing else."""
-    return x[:, 0, 0]
+NOTHING = probe_function("hook_resid_post", name="nothing")(lambda x, view: x[:, 0, 0])
+"""A probe that keeps a number and does nothing else."""
 
 
 CHECKS: dict[str, Callable[[Bench], None]] = {
     "labelled result": labelled,
     "no hook left after bad input": bad_input,
     "no hook left after an exception": exception,
+    "unchanged after an exception": unchanged_after_exception,
     "batch size": batch_size,
     "padding": padding,
     "padding side": padding_side,

@@ -7,16 +7,21 @@ import numpy as np
 from promptscope.probes.result import ProbeResult
 
 
-def difference(first: ProbeResult, second: ProbeResult, tolerance: float = 1e-4) -> str | None:
+def difference(
+    first: ProbeResult, second: ProbeResult, tolerance: float = 1e-4, everything: bool = False
+) -> str | None:
     """Return in words how far two results are apart, None where they agree.
 
     Compared are the values and those of single inputs, by the names of the inputs; *tolerance* is relative to the
-    largest value.
+    largest value. With *everything*, all other numbers of the result too: intervals, p-values and what a probe adds.
     """
     if first.dims != second.dims:
         return f"dimensions {first.dims} and {second.dims}"
-    for name in ("values", "per_example"):
-        if name not in first.data or name not in second.data:
+    names = ["values", "per_example"]
+    if everything:
+        names += [str(name) for name in first.data.data_vars if name not in names]
+    for name in names:
+        if name not in first.data or name not in second.data or first.data[name].dtype.kind not in "biuf":
             continue
         a, b = first.data[name], second.data[name]
         if dict(a.sizes) != dict(b.sizes):
@@ -39,17 +44,35 @@ def difference(first: ProbeResult, second: ProbeResult, tolerance: float = 1e-4)
 
 def loss_in_saving(before: ProbeResult, after: ProbeResult) -> str | None:
     """Return in words what a result lost when it was saved and loaded, None for nothing."""
+    if type(after) is not type(before):
+        return f"it was a {type(before).__name__} and came back as a {type(after).__name__}"
     for field in ("name", "title", "units", "direction", "range", "n_examples", "n_skipped"):
         if getattr(before, field) != getattr(after, field):
             return f"{field} was {getattr(before, field)!r} and came back as {getattr(after, field)!r}"
     if before.provenance.keys() != after.provenance.keys():
         return f"provenance lost {sorted(before.provenance.keys() ^ after.provenance.keys())}"
+    for key, value in before.provenance.items():
+        if _listed(value) != after.provenance[key]:
+            return f"provenance {key!r} was {value!r} and came back as {after.provenance[key]!r}"
+    if _listed(before.data.attrs) != after.data.attrs:
+        return f"the attributes of its data were {before.data.attrs} and came back as {after.data.attrs}"
     if set(before.data.variables) != set(after.data.variables):
         return f"variables {sorted(map(str, set(before.data.variables) ^ set(after.data.variables)))} are not in both"
     for name in before.data.variables:
         a, b = before.data[name], after.data[name]
-        same = a.dims == b.dims and a.shape == b.shape
+        same = a.dims == b.dims and a.shape == b.shape and _listed(a.attrs) == b.attrs
+        same = same and (a.dtype.kind == b.dtype.kind or not {a.dtype.kind, b.dtype.kind} & set("biufcM"))
         numbers = same and a.dtype.kind in "fc"
         if not same or not np.array_equal(a.values, b.values, equal_nan=bool(numbers)):
-            return f"{name!r} was {a.dtype} {a.dims} and came back with other values"
+            return (
+                f"{name!r} was {a.dtype} {a.dims} with the attributes {a.attrs}, and came back as {b.dtype} {b.dims} "
+                f"with {b.attrs}, or with other values"
+            )
     return None
+
+
+def _listed(value: Any) -> Any:
+    """Return *value* with lists for tuples, which JSON does not tell apart."""
+    if isinstance(value, dict):
+        return {key: _listed(item) for key, item in value.items()}
+    return [_listed(item) for item in value] if isinstance(value, list | tuple) else value
