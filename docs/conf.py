@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "_ext.api_pages",
+    "_ext.mathml",
     "_ext.repository_pages",
 ]
 exclude_patterns = ["_build", "_ext", "notebooks/_run"]
@@ -39,6 +40,8 @@ napoleon_use_rtype = False
 python_maximum_signature_line_length = 88
 
 html_theme = "furo"
+html_math_renderer = "mathml"
+html_show_copyright = False
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sphinx = False

@@ -1,10 +1,12 @@
-"""Write docs/families.md: what works on which architecture, measured on the tiny random models of the tests.
+"""Write docs/families.md and docs/hook-points.md: what works on which architecture, and which hook points it has.
 
-Run from the root of the repository: `python docs/make_families.py`. A test compares the page with what models say.
+Measured on the tiny random models of the tests. Run from the root of the repository: `python docs/make_families.py`.
+Tests compare the pages with what models say.
 """
 
 import sys
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 
 import promptscope as ps
@@ -14,6 +16,26 @@ from promptscope.models.samples import why_no_keys
 from tests.models.zoo import NAMES, architecture_of, make
 
 PAGE = Path(__file__).parent / "families.md"
+WHY = """
+## Why not
+
+What a config lacks, and the configs that lack it.
+
+"""
+POINTS_PAGE = Path(__file__).parent / "hook-points.md"
+POINTS_HEAD = """# Hook points by family
+
+`model.hook_points()` lists the hook points of the model that you loaded, with shape, meaning, and whether a written
+value acts. The tables below were made by `docs/make_families.py` from all models of [the page of
+families](families.md); configs have the names of its second column.
+
+`{i}` is the number of a layer. Dimensions: `batch`; `pos`, the k prompt positions and then the text; `dec_pos`, the
+decoder's positions; `head`, query heads; `kv_head`, key and value heads (fewer with grouped queries); `d_head`,
+`d_model`, `d_mlp`, `d_vocab`; `d_embed`, the width of embeddings, which a few models project to `d_model`.
+
+*All*: every config of that kind has the point. *Not* lists the configs that do not have it. Where a write has no full
+effect, the meaning says so. A name that a model does not have is refused, with the reason.
+"""
 COLUMNS = (
     "architecture",
     "config",
@@ -24,7 +46,6 @@ COLUMNS = (
     "packed",
     "patterns",
     "neurons",
-    "why not",
 )
 HEAD = """# Which models
 
@@ -44,8 +65,8 @@ found:
 """
 
 
-def row(name: str, model: HookedModel) -> tuple[str, ...]:
-    """Return a line of the table."""
+def row(name: str, model: HookedModel) -> tuple[tuple[str, ...], list[str]]:
+    """Return a line of the table, and the reasons of what is not in it."""
     family, reasons = model.family, []
     no_keys = why_no_keys(model, family.attentions)
     if no_keys is not None:
@@ -65,22 +86,22 @@ def row(name: str, model: HookedModel) -> tuple[str, ...]:
     some = "-" if no_keys is not None else "hooks" if inlined else "yes"
     found = ("yes" if x else "-" for x in (packed is None, patterns, neurons))
     flags = ("yes", "yes" if no_keys is None else "-", some, *found)
-    return (family.architecture, name, family.kind, *flags, "; ".join(reasons).replace("|", "/"))
+    return (family.architecture, name, family.kind, *flags), reasons
 
 
-def refused(name: str, error: ps.ModelError) -> tuple[str, ...]:
-    """Return the line of a config that does not load."""
-    return (architecture_of(name), name, "refused", *"-" * 6, str(error).split(":")[0].split(" (expected")[0])
+def refused(name: str, error: ps.ModelError) -> tuple[tuple[str, ...], list[str]]:
+    """Return the line of a config that does not load, and why."""
+    return (architecture_of(name), name, "refused", *"-" * 6), [str(error).split(":")[0].split(" (expected")[0]]
 
 
-def rows(names: tuple[str, ...] = NAMES) -> list[tuple[str, ...]]:
-    """Load the models *names* of the zoo, and say what they can."""
-    found = []
+def loaded_models(names: tuple[str, ...] = NAMES) -> dict[str, HookedModel | ps.ModelError]:
+    """Load the models *names* of the zoo; those that are refused as their error."""
+    found: dict[str, HookedModel | ps.ModelError] = {}
     for name in names:
         try:
-            found.append(row(name, ps.load_model(make(name))))
+            found[name] = ps.load_model(make(name))
         except ps.ModelError as error:
-            found.append(refused(name, error))
+            found[name] = error
     return found
 
 
@@ -89,13 +110,64 @@ def line(cells: tuple[str, ...]) -> str:
     return f"| {' | '.join(cells)} |"
 
 
-def page() -> str:
-    """Return the text of the page."""
-    table = [line(COLUMNS), line(("---",) * len(COLUMNS)), *map(line, rows())]
-    return HEAD + "\n" + "\n".join(table) + "\n"
+def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
+    """Return a Markdown table."""
+    return "\n".join([line(columns), line(("---",) * len(columns)), *map(line, rows)]) + "\n"
+
+
+def families_page(models: Mapping[str, HookedModel | ps.ModelError]) -> str:
+    """Return the text of docs/families.md."""
+    found = {n: refused(n, one) if isinstance(one, ps.ModelError) else row(n, one) for n, one in models.items()}
+    why: dict[str, list[str]] = {}
+    for name, (_, reasons) in found.items():
+        for reason in reasons:
+            why.setdefault(reason, []).append(name)
+    listed = [f"- {reason}: {', '.join(f'`{name}`' for name in names)}\n" for reason, names in why.items()]
+    return HEAD + "\n" + table(COLUMNS, [cells for cells, _ in found.values()]) + WHY + "".join(listed)
+
+
+def point_cells(model: HookedModel) -> dict[str, tuple[str, str]]:
+    """Return the hook points of a model: site -> shape and meaning, as the page writes them."""
+    return {point.site: (point.shape, point.meaning) for point in model.family.points}
+
+
+def points_page(models: Mapping[str, HookedModel | ps.ModelError]) -> str:
+    """Return the text of docs/hook-points.md."""
+    kinds: dict[str, dict[str, dict[str, tuple[str, str]]]] = {"causal": {}, "masked": {}, "seq2seq": {}}
+    for name, model in models.items():
+        if not isinstance(model, ps.ModelError):
+            kinds[model.family.kind][name] = point_cells(model)
+    text = POINTS_HEAD
+    for kind, of in kinds.items():
+        sites = dict.fromkeys(site for points in of.values() for site in points)
+        rows = [
+            (f"`{site}`", shape, meaning, on(kind_of, set(of)))
+            for site in sites
+            for (shape, meaning), kind_of in grouped({name: of[name][site] for name in of if site in of[name]}).items()
+        ]
+        text += f"\n## {kind.capitalize()} models\n\n" + table(("hook point", "shape", "meaning", "on"), rows)
+    return text
+
+
+def grouped(cells: Mapping[str, tuple[str, str]]) -> dict[tuple[str, str], set[str]]:
+    """Return the configs that have the same shape and meaning of a point, by these."""
+    groups: dict[tuple[str, str], set[str]] = {}
+    for name, cell in cells.items():
+        groups.setdefault(cell, set()).add(name)
+    return groups
+
+
+def on(configs: set[str], all_of_kind: set[str]) -> str:
+    """Say which of the configs of a kind these are."""
+    others = all_of_kind - configs
+    if not others:
+        return "all"
+    return f"not {', '.join(sorted(others))}" if len(others) < len(configs) else ", ".join(sorted(configs))
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    PAGE.write_text(page(), encoding="utf-8")
-    print(f"{PAGE}: {len(NAMES)} configs", file=sys.stderr)
+    loaded = loaded_models()
+    PAGE.write_text(families_page(loaded), encoding="utf-8")
+    POINTS_PAGE.write_text(points_page(loaded), encoding="utf-8")
+    print(f"{PAGE}, {POINTS_PAGE}: {len(NAMES)} configs", file=sys.stderr)

@@ -1,9 +1,13 @@
-"""The Python of each page in docs/ runs, from the first block to the last."""
+"""The Python of each page in docs/ runs, from the first block to the last, and so do its lines for the shell."""
 
 import re
+import shlex
 from pathlib import Path
 
 import pytest
+from typer.testing import CliRunner
+
+from promptscope.cli import app
 
 DOCS = Path(__file__).resolve().parents[1] / "docs"
 GENERATED = ("_build", "api", "source")
@@ -22,9 +26,26 @@ def test_the_pages_are_found() -> None:
     assert sum(map(len, BLOCKS.values())) > 15
 
 
+@pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing:FutureWarning")  # raised inside PEFT
 @pytest.mark.parametrize("page", [name for name, blocks in BLOCKS.items() if blocks])
 def test_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
+    run_python(page)
+
+
+def run_python(page: str) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     for i, block in enumerate(BLOCKS[page]):
         exec(compile(block, f"{page}, block {i}", "exec"), names)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("page", ["start/first-prompt.md", "start/own-data.md"])
+def test_shell_lines_run_after_the_python(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    run_python(page)
+    lines = re.findall(r"^promptscope (.*)$", TEXTS[page], flags=re.MULTILINE)
+    assert [line.split()[0] for line in lines] == ["train", "eval"]
+    for line in lines:
+        done = CliRunner().invoke(app, shlex.split(line))
+        assert done.exit_code == 0, (line, done.stderr)

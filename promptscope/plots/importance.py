@@ -35,7 +35,7 @@ def token_heatmap(result: ProbeResult) -> go.Figure:
     cell = float(np.clip(560 / len(tokens), 12, 34))
     label_width = 12 + 6.5 * max(len(str(name)) for name in models)
     width = label_width + cell * len(tokens) + 120
-    figure = new_figure(width, max(cell * len(models), 60) + 60, result)
+    figure = new_figure(width, max(cell * len(models), 100) + 60, result)
     shown, axis = (np.log2(values), _ratio_axis(values)) if result.name == "ratio" else (values, colour_axis(result))
     figure.add_trace(
         go.Heatmap(

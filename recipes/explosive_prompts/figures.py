@@ -56,7 +56,7 @@ def accuracy_and_norm(scores: pd.DataFrame) -> go.Figure:
         figure.add_scatter(x=means["score"], y=means["norm_end"], text=means.index, name=str(name), mode="markers",
                            marker={"size": 9, "color": CATEGORICAL[number % len(CATEGORICAL)]},
                            hovertemplate="%{text}: score %{x:.3f}, norm %{y:.4g}<extra></extra>")  # fmt: skip
-    figure.update_yaxes(type="log", title_text="L2 norm", showgrid=True, gridcolor=_GRID)
+    figure.update_yaxes(type="log", nticks=6, title_text="L2 norm", showgrid=True, gridcolor=_GRID)
     figure.update_xaxes(title_text="test score")
     figure.update_layout(legend={"y": -0.2, "yanchor": "top"}, margin={"b": 110})
     return figure
@@ -85,6 +85,6 @@ def step_figure(steps: pd.DataFrame) -> go.Figure:
         mode="lines",
         line={"color": CATEGORICAL[1]},
     )
-    figure.update_xaxes(type="log", title_text="L2 norm")
-    figure.update_yaxes(type="log", title_text="step, in plain steps", showgrid=True, gridcolor=_GRID)
+    figure.update_xaxes(type="log", nticks=6, title_text="L2 norm")
+    figure.update_yaxes(type="log", nticks=6, title_text="step, in plain steps", showgrid=True, gridcolor=_GRID)
     return figure

@@ -255,7 +255,25 @@ def test_the_page_says_what_loading_finds(name: str) -> None:
     if name in REFUSED:
         with pytest.raises(ps.ModelError) as caught:
             ps.load_model(make(name))
-        found = maker.refused(name, caught.value)
+        cells, reasons = maker.refused(name, caught.value)
     else:
-        found = maker.row(name, loaded(name))
-    assert maker.line(found) in maker.PAGE.read_text(encoding="utf-8").splitlines()
+        cells, reasons = maker.row(name, loaded(name))
+    lines = maker.PAGE.read_text(encoding="utf-8").splitlines()
+    assert maker.line(cells) in lines
+    assert [line[2 : line.index(": `")] for line in lines if line.startswith("- ") and f"`{name}`" in line] == reasons
+
+
+@pytest.mark.parametrize(
+    "name",
+    [pytest.param(name, marks=() if name in QUICK else pytest.mark.slow) for name in NAMES if name not in REFUSED],
+)
+def test_the_page_of_hook_points_says_what_loading_finds(name: str) -> None:
+    maker, model = page_rows(), loaded(name)
+    text = maker.POINTS_PAGE.read_text(encoding="utf-8").split(f"## {model.family.kind.capitalize()} models\n")[1]
+    rows = [line.strip("| ").split(" | ") for line in text.split("\n## ")[0].splitlines() if line.startswith("| `")]
+    said = {
+        site.strip("`"): (shape, meaning)
+        for site, shape, meaning, on in rows
+        if on == "all" or (name in on.removeprefix("not ").split(", ")) != on.startswith("not ")
+    }
+    assert said == maker.point_cells(model)

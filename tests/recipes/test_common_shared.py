@@ -6,6 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from hypothesis import given, settings
@@ -30,6 +31,7 @@ from recipes.common import (
 )
 from recipes.common.command import finish
 from recipes.common.costs import counted, total
+from recipes.common.curves import curve_figure
 
 
 def counter() -> tuple[list[int], Callable[[], int]]:
@@ -248,3 +250,21 @@ def test_the_running_call_is_part_of_the_cost(tmp_path: Path, capsys: pytest.Cap
     assert finish(work, tmp_path) == 1
     assert seen[0]["calls"] == 2 and total(tmp_path)["calls"] == 2
     assert capsys.readouterr().err == "error: nothing to do\n"
+
+
+def test_curves_along_names_are_points_in_their_order() -> None:
+    """On a numeric axis, as lines are drawn on, names are left out and the figure is empty."""
+    table = pd.DataFrame(
+        {
+            "task": "t",
+            "model": "m",
+            "start": ["vocab", "uniform", "vocab"],
+            "score": [0.5, 0.2, 0.7],
+            "length": [1, 5, 9],
+        }
+    )
+    by_name = curve_figure(table, "start", "score", "model", "", "")
+    assert by_name.layout.xaxis.type == "category"
+    assert (list(by_name.data[0].x), by_name.data[0].mode) == (["vocab", "uniform"], "markers")
+    by_number = curve_figure(table, "length", "score", "model", "", "")
+    assert (by_number.layout.xaxis.type, by_number.data[0].mode) == ("linear", "lines+markers")
