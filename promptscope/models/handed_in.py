@@ -117,8 +117,7 @@ def _check_hooks(model: PreTrainedModel) -> None:
 
 def _check_architecture(model: PreTrainedModel) -> None:
     """Refuse modules that somebody put into the place of the architecture's own."""
-    with torch.device("meta"):  # no numbers: it takes no memory and hardly any time
-        plain = {name: type(module) for name, module in type(model)(copy.deepcopy(model.config)).named_modules()}
+    plain = {name: type(module) for name, module in _as_configured(model).named_modules()}
     for name, module in model.named_modules():
         if plain.get(name) is not type(module):
             kind = f"has a {plain[name].__name__} there" if name in plain else "has none"
@@ -126,3 +125,22 @@ def _check_architecture(model: PreTrainedModel) -> None:
                 f"{name!r} is a {type(module).__name__}, and a {type(model).__name__} {kind}: take out what was put in "
                 "(a wrapper, an adapter), or load the model anew"
             )
+
+
+def _as_configured(model: PreTrainedModel) -> PreTrainedModel:
+    with torch.device("meta"):  # no numbers: it takes no memory and hardly any time
+        return type(model)(copy.deepcopy(model.config))
+
+
+def changed_attributes(model: PreTrainedModel) -> dict[str, Any]:
+    """Return the numbers and texts on *model*'s modules (an epsilon, a scale) that its configuration does not say."""
+    plain = dict(_as_configured(model).named_modules())
+    return {
+        f"{name}.{attribute}".strip("."): value
+        for name, module in model.named_modules()
+        for attribute, value in vars(module).items()
+        if isinstance(value, bool | int | float | str | None)
+        and attribute != "training"  # a hooked model is never in training mode
+        and not attribute.startswith("_")
+        and vars(plain[name]).get(attribute, value) != value
+    }

@@ -104,6 +104,8 @@ class HookedModel:
         self._hashed_in_turn: dict[str, str] = {}  # nobody edits weights in the middle of a computation
         self.name = name
         self.revision = revision
+        self.changed_attributes: dict[str, Any] = {}
+        """What the modules of a model that was handed in say otherwise than its configuration."""
         self._turns = Turns()
         self._weights: Weights | None = None
         self._silent: frozenset[str] = frozenset()
@@ -239,13 +241,15 @@ class HookedModel:
         >>> sorted(ps.load_model("embedded-causal").identity)
         ['config', 'dtype', 'embedding_hash', 'family', 'weights_hash']
         """
-        found = {
+        found: dict[str, Any] = {
             "weights_hash": self.weights_hash,
             "embedding_hash": self.embedding_hash,
             "dtype": str(self.dtype),
             "family": self.family.name,
             "config": config_hash(self.twin.config),
         }
+        if self.changed_attributes:
+            found["attributes"] = self.changed_attributes
         hooks = self.active_hooks()
         return found | {"hooks": hooks_identity(hooks)} if hooks else found
 

@@ -18,7 +18,7 @@ from promptscope.errors import ModelError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
 from promptscope.models.checkpoints import check_weights
-from promptscope.models.handed_in import unwrapped
+from promptscope.models.handed_in import changed_attributes, unwrapped
 from promptscope.models.hooked import HookedModel
 from promptscope.models.making import Backend, hooked_model
 from promptscope.models.modes import own_modes
@@ -88,7 +88,10 @@ def load_model(
             tokenizer = _named_tokenizer(tokenizer)
         if isinstance(model, str | os.PathLike):
             return _load_files(str(model), tokenizer, device, dtype, revision, backend)
-        return _take(unwrapped(model), tokenizer, device, dtype, revision, backend)
+        model = unwrapped(model)
+        hooked = _take(model, tokenizer, device, dtype, revision, backend)
+        hooked.changed_attributes = changed_attributes(model)
+        return hooked
 
 
 def _take(

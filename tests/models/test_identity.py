@@ -196,6 +196,14 @@ def test_identity_is_of_what_decides_the_numbers_and_of_nothing_else() -> None:
     assert half.identity["dtype"] != same.identity["dtype"]
 
 
+def test_attributes_that_the_configuration_does_not_say_are_part_of_it() -> None:
+    plain, changed = tiny_hf_model("llama", vocab=VOCAB), tiny_hf_model("llama", vocab=VOCAB).train()
+    changed.model.norm.variance_epsilon = 0.5
+    one, other = ps.load_model(plain), ps.load_model(changed)
+    assert not torch.allclose(one.logits(torch.tensor([[5, 6]])), other.logits(torch.tensor([[5, 6]])), atol=1e-2)
+    assert one.identity != other.identity == one.identity | {"attributes": {"model.norm.variance_epsilon": 0.5}}
+
+
 def test_a_prompt_says_on_what_weights_it_was_made(tmp_path: Path) -> None:
     model = fresh()
     ps.SoftPrompt(3).bind(model).save(tmp_path / "p")
