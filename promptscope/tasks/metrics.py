@@ -24,6 +24,10 @@ class Metric:
     `needs` says what a prediction is: "labels" (the label that scored best), "text" (generated text) or
     "score" (a number). `fn(predictions, references)` takes one prediction and one sequence of accepted
     answers for each record. `field` names the record field that holds them, if not `Record.references`.
+
+    >>> records = [Record("a", {}, "good", ("good",)), Record("b", {}, "bad", ("bad",))]
+    >>> METRICS["accuracy"].score(["good", "good"], records)
+    {'accuracy': 0.5}
     """
 
     name: str
