@@ -2,6 +2,8 @@
 
 import pandas as pd
 
+import promptscope as ps
+
 WIDTHS = {"T5-small": 512, "T5-base": 768, "T5-Large": 1024}
 LENGTH, HIDDEN = 10, 400
 PRINTED = {
