@@ -59,7 +59,11 @@ class Metric:
 
 
 def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
-    """Return metrics by name. Raises TaskError with the nearest name for an unknown one."""
+    """Return metrics by name. Raises TaskError with the nearest name for an unknown one.
+
+    >>> [metric.name for metric in get_metrics(["accuracy", "macro_f1"])]
+    ['accuracy', 'macro_f1']
+    """
     wanted = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     for name in wanted:
         if not isinstance(name, str):
