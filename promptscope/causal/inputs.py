@@ -123,7 +123,7 @@ def make_inputs(
     >>> len(inputs), inputs.task, inputs.split
     (3, 'continent_en', 'test')
     """
-    encoded = encode_split(model, task, split, prompt, max_length, limit=limit)
+    encoded = encode_split(model, prompt, task, split, max_length=max_length, limit=limit)
     kind = model.family.kind
     end = task.end_ids(model.tokenizer, kind) if kind != "masked" else []
     examples = tuple(_to_answer(example, end, kind) for example in encoded)

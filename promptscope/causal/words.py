@@ -55,7 +55,7 @@ def few_shot_prompt(model: HookedModel, task: Task, n: int = 4, split: str = "tr
     >>> ps.causal.few_shot_prompt(model, task, n=2).length > 10
     True
     """
-    examples = list(encode_split(model, task, split, limit=max(20 * n, 40)))
+    examples = list(encode_split(model, None, task, split, limit=max(20 * n, 40)))
     records = {record.id: record.label for record in task.split(split)}
     if task.verbalizer is not None:  # labels in turn: first of each, second of each, ...
         seen: dict[str | None, int] = {}

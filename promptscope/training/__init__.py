@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from promptscope.training.baselines import BASELINES, Baseline, train_baseline
     from promptscope.training.config import TrainConfig
+    from promptscope.training.gradient import accumulate_gradient, accumulate_gradients
     from promptscope.training.grid import GridRun, train_grid
     from promptscope.training.jobs import ManyRuns, RunConfig, train_many
     from promptscope.training.multi_model import train_across
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 _HOMES = {
     "baselines": "BASELINES Baseline train_baseline",
     "config": "TrainConfig",
+    "gradient": "accumulate_gradient accumulate_gradients",
     "grid": "GridRun train_grid",
     "jobs": "ManyRuns RunConfig train_many",
     "multi_model": "train_across",
@@ -32,6 +34,8 @@ __all__ = [
     "Run",
     "RunConfig",
     "TrainConfig",
+    "accumulate_gradient",
+    "accumulate_gradients",
     "load_run",
     "train",
     "train_across",

@@ -8,7 +8,6 @@ import pandas as pd
 
 import promptscope as ps
 from promptscope.errors import PromptError, RunError
-from promptscope.prompts.initialisation import Text
 from recipes import common
 from recipes.prompt_geometry.settings import Settings
 
@@ -92,7 +91,7 @@ def check_words(model: ps.HookedModel, settings: Settings) -> None:
 def word_prompts(settings: Settings) -> dict[Key, ps.SoftPrompt]:
     """Return the paper's prompts: each task from each word, repeated."""
     return {
-        (task_name(task), word.strip()): ps.SoftPrompt(settings.length, Text(word))
+        (task_name(task), word.strip()): ps.SoftPrompt(settings.length, ps.init.Text(word))
         for task in settings.tasks
         for word in settings.words
     }

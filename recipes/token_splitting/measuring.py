@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 
 import promptscope as ps
 from promptscope.files import content_hash
-from promptscope.inference.model_set import ModelSet, ModelSource
+from promptscope.inference import ModelSet, ModelSource
 from promptscope.interventions import remove, zero
 from promptscope.probes import ProbeResult
 from promptscope.statistics import random_choice, tokens_of
