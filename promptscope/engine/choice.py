@@ -171,7 +171,7 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     ...     packed, is_packed(model)
     (True, False)
     """
-    if _asked.get().packed is False or model.active_hooks():
+    if _asked.get().packed is False or model.is_elsewhere or model.active_hooks():
         return False
     if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
         return False
