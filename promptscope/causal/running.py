@@ -84,7 +84,8 @@ def run(
         arguments["token_type_ids"] = batch.token_types.repeat(copies, 1)
     ids, mask = batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1)
     part = _from_layer(model, start.layer) if start is not None else nullcontext()
-    with torch.set_grad_enabled(gradient), part, kernel(model, model.bridge):
+    # Its turn comes first: what follows changes how the model runs, which no other thread may meet.
+    with model.turn(), torch.set_grad_enabled(gradient), part, kernel(model, model.bridge):
         logits = model.forward_hooked(ids, mask, condition.prompt, every, **arguments)
     return logits[0], kept
 
@@ -97,7 +98,7 @@ def can_start_anywhere(model: HookedModel) -> bool:
         layer = model.shape.n_layers // 2
         ids = torch.arange(4, device=model.device)[None] % model.shape.vocab_size
         kept: dict[str, Tensor] = {}
-        with torch.no_grad():
+        with model.turn(), torch.no_grad():
             whole = model.forward_hooked(ids, hooks=[_keep(entry_point(model, layer), kept)])
             start = Start(layer, kept[entry_point(model, layer)])
             with _from_layer(model, layer):
