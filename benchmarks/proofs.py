@@ -88,7 +88,7 @@ def adamw_steps(models: Models, model: str, level: Level) -> Proof:
 def _ragged_batches(subject: Subject) -> Sequence[Batch]:
     if not subject.hooked.has_tokenizer:
         return random_batches(subject, _RAGGED, rows=8, n_batches=_STEPS)
-    examples = encode_split(subject.hooked, load_task(_TASK), "train", limit=8 * _STEPS)
+    examples = encode_split(subject.hooked, None, load_task(_TASK), "train", limit=8 * _STEPS)
     return list(read_batches(subject.hooked, examples, batch_size=8))
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         TaskError,
     )
     from promptscope.inference import evaluate, generate, predict, score_labels
-    from promptscope.interventions import Importance, importance, load_importance, shapley
+    from promptscope.interventions import Importance, importance, shapley
     from promptscope.models import EMBEDDED_MODELS, HookedModel, Placement, load_model, supported_architectures
     from promptscope.probes import ProbeResult, load_result, probe, probe_function, register_probe
     from promptscope.probes.checking import ProbeCheckError, check_probe
@@ -52,6 +52,7 @@ if TYPE_CHECKING:
         Run,
         RunConfig,
         TrainConfig,
+        load_run,
         train,
         train_across,
         train_baseline,
@@ -68,7 +69,7 @@ _HOMES = {
     "comparison": "PromptComparison compare_prompts",
     "engine": "PackingWarning execution",
     "inference": "evaluate generate predict score_labels",
-    "interventions": "Importance importance load_importance shapley",
+    "interventions": "Importance importance shapley",
     "models": "EMBEDDED_MODELS HookedModel Placement load_model supported_architectures",
     "probes": "ProbeResult load_result probe probe_function register_probe",
     "probes.checking": "ProbeCheckError check_probe",
@@ -77,7 +78,8 @@ _HOMES = {
     "report": "Report",
     "store": "ActivationStore",
     "tasks": "Task Template Verbalizer list_tasks load_task",
-    "training": "GridRun ManyRuns Run RunConfig TrainConfig train train_across train_baseline train_grid train_many",
+    "training": "GridRun ManyRuns Run RunConfig TrainConfig load_run train train_across train_baseline train_grid "
+    "train_many",
 }
 _MODULES = ("account", "causal", "interventions", "plots", "probes", "prompts", "readings", "report", "statistics")
 _HOME_OF = {name: home for home, names in _HOMES.items() for name in names.split()}

@@ -70,7 +70,7 @@ class RunError(PromptscopeError):
     """A training run cannot start, go on or be read.
 
     >>> import promptscope as ps
-    >>> ps.Run("no/such/folder")
+    >>> ps.load_run("no/such/folder")
     Traceback (most recent call last):
     promptscope.errors.RunError: 'no/such/folder' is not a run: it has no config.json
     """

@@ -17,6 +17,17 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
+__all__ = [
+    "content_hash",
+    "is_there",
+    "read_json",
+    "replace_atomically",
+    "sha256_file",
+    "write_json",
+    "write_tensors",
+    "write_text",
+]
+
 _HASHED_AT_ONCE = 2**22  # numbers
 _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 

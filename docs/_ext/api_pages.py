@@ -23,6 +23,8 @@ MODULES = {
     "promptscope.statistics": "Functions on arrays; no model is needed.",
     "promptscope.plots": "Figures from results.",
     "promptscope.report": "Pages from figures and tables.",
+    "promptscope.comparison": "Prompts from anywhere, side by side.",
+    "promptscope.files": "Files that are whole or absent.",
     "promptscope.errors": "What is raised.",
 }
 

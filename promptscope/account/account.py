@@ -13,10 +13,11 @@ import pandas as pd
 from promptscope.account.part import Part
 from promptscope.errors import ProbeError, nearest
 from promptscope.files import write_json, write_text
+from promptscope.probes import Saved
 
 
 @dataclass(frozen=True, eq=False)
-class Account:
+class Account(Saved):
     """What `ps.explain` found: `parts` by key (`account["tokens"]`), each with sentences, tables and results.
 
     `save` writes a folder with a CSV for each table; `page` makes the page.
@@ -49,13 +50,14 @@ class Account:
         )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write `account.json` (sentences, omissions, provenance) and a CSV for each table and result to *folder*."""
+        """Write the account to *folder*: a CSV for each table and result; `ps.load_result(folder)` reads it back.
+
+        `account.json` has its sentences, omissions and provenance, `numbers.csv` its numbers.
+        """
         folder = Path(folder)
-        folder.mkdir(parents=True, exist_ok=True)
+        super().save(folder)
         said = {}
         for key, part in self.parts.items():
-            for name, table in part.tables.items():
-                write_text(folder / f"{key}-{name}.csv", table.to_csv(index=False))
             for name, result in part.results.items():
                 write_text(folder / f"{key}-{name}.csv", result.to_dataframe().to_csv(index=False))
             said[key] = {

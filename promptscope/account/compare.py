@@ -13,13 +13,14 @@ from scipy import stats
 from promptscope.account.account import Account
 from promptscope.account.wording import p_words
 from promptscope.checks import checked
+from promptscope.probes import Saved
 from promptscope.statistics import hypergeometric_overlap
 
 _TOP = 10
 
 
 @dataclass(frozen=True, eq=False)
-class Comparison:
+class Comparison(Saved):
     """`numbers`: a row a number, a column a run, and over three runs or more their mean with an interval over runs;
     `heads`: pairs of runs with their top heads in common; None where head tables do not match."""
 

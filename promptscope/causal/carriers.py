@@ -16,14 +16,14 @@ from promptscope.causal.variants import Variant
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
-from promptscope.probes import ProbeResult
+from promptscope.probes import ProbeResult, Saved
 from promptscope.prompts import Prompt
 from promptscope.statistics import effect_share
 from promptscope.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
-class Carriers:
+class Carriers(Saved):
     """Sets of the first m heads in an order, patched together.
 
     `table`: a row for each size tried: `size`, `share`, `low`, `high`, and `random`, `random_low`, `random_high`

@@ -15,6 +15,7 @@ from promptscope.causal.running import Condition, plain, run
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
+from promptscope.probes import Saved
 from promptscope.prompts import Prompt
 from promptscope.statistics import Effect, effect_of, mean_interval, paired_permutation_test
 from promptscope.tasks import Task
@@ -23,7 +24,7 @@ Positions = Literal["shared", "own"]
 
 
 @dataclass(frozen=True, eq=False)
-class PromptEffect:
+class PromptEffect(Saved):
     """Answers of the plain and of the prompted run, over the same inputs."""
 
     inputs: Inputs

@@ -14,12 +14,13 @@ from promptscope.checks import checked
 from promptscope.errors import TaskError
 from promptscope.inference.batches import encode_split, padding_id
 from promptscope.models import HookedModel
+from promptscope.probes import Saved
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Encoded, Task, collate
 
 
 @dataclass(frozen=True, eq=False)
-class Answers:
+class Answers(Saved):
     """What a model says on X inputs, one number each.
 
     - `gold`: log-probability of the gold label in nats, summed over its tokens (each after the right ones before it;
@@ -45,7 +46,7 @@ class Answers:
 
 
 @dataclass(frozen=True, eq=False)
-class Inputs:
+class Inputs(Saved):
     """X records of a task as tokens, up to the position at which the last token of the answer is predicted.
 
     `labels` holds the first token of each label; empty where there are none, or two begin alike.
@@ -122,7 +123,7 @@ def make_inputs(
     >>> len(inputs), inputs.task, inputs.split
     (3, 'continent_en', 'test')
     """
-    encoded = encode_split(model, task, split, prompt, max_length, limit=limit)
+    encoded = encode_split(model, prompt, task, split, max_length=max_length, limit=limit)
     kind = model.family.kind
     end = task.end_ids(model.tokenizer, kind) if kind != "masked" else []
     examples = tuple(_to_answer(example, end, kind) for example in encoded)

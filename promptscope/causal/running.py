@@ -84,7 +84,7 @@ def run(
         arguments["token_type_ids"] = batch.token_types.repeat(copies, 1)
     ids, mask = batch.input_ids.repeat(copies, 1), batch.attention_mask.repeat(copies, 1)
     part = _from_layer(model, start.layer) if start is not None else nullcontext()
-    # Its turn comes first: what follows changes how the model runs, which no other thread may meet.
+    # One turn: what is left out for its length is ours, and not somebody's change of the model.
     with model.turn(), torch.set_grad_enabled(gradient), part, kernel(model, model.bridge):
         logits = model.forward_hooked(ids, mask, condition.prompt, every, **arguments)
     return logits[0], kept

@@ -17,13 +17,13 @@ from promptscope.causal.shares import as_shares
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
-from promptscope.probes import ProbeResult
+from promptscope.probes import ProbeResult, Saved
 from promptscope.prompts import Prompt, random_like
 from promptscope.tasks import Batch, Task
 
 
 @dataclass(frozen=True, eq=False)
-class Shifts:
+class Shifts(Saved):
     """How a condition moves the residual stream after each layer at the reading position, over Z fitted inputs.
 
     `mean` (layer, d): the mean shift; `directions` (layer, r, d): principal directions of what single inputs add to it.

@@ -16,13 +16,14 @@ from promptscope.causal.running import Condition, run
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
+from promptscope.probes import Saved
 from promptscope.prompts import Prompt
 from promptscope.statistics import mean_interval, paired_permutation_test
 from promptscope.tasks import Task
 
 
 @dataclass(frozen=True, eq=False)
-class SkillNeurons:
+class SkillNeurons(Saved):
     """`accuracy` (layer, neuron): how well each neuron's threshold tells the label on held-out inputs, in [0.5, 1].
 
     `table`: a row for the answers as they are (`none`), with the top neurons disturbed (`top`), and with as many random

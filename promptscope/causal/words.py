@@ -19,14 +19,14 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.inference.batches import encode_split
 from promptscope.models import HookedModel
-from promptscope.probes import ProbeResult
+from promptscope.probes import ProbeResult, Saved
 from promptscope.prompts import Prompt, SoftPrompt, random_like
 from promptscope.statistics import hypergeometric_overlap
 from promptscope.tasks import IGNORED, Task
 
 
 @dataclass(frozen=True, eq=False)
-class WordsComparison:
+class WordsComparison(Saved):
     """A prompt beside conditions in words.
 
     - `heads`: a row for each condition: its own effect in nats, how many of the top heads it has in common with the
@@ -55,7 +55,7 @@ def few_shot_prompt(model: HookedModel, task: Task, n: int = 4, split: str = "tr
     >>> ps.causal.few_shot_prompt(model, task, n=2).length > 10
     True
     """
-    examples = list(encode_split(model, task, split, limit=max(20 * n, 40)))
+    examples = list(encode_split(model, None, task, split, limit=max(20 * n, 40)))
     records = {record.id: record.label for record in task.split(split)}
     if task.verbalizer is not None:  # labels in turn: first of each, second of each, ...
         seen: dict[str | None, int] = {}

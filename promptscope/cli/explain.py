@@ -109,4 +109,4 @@ def _name(path: Path) -> str:
 def _prompt(path: Path):
     import promptscope as ps
 
-    return ps.Run(path).prompt if (path / "prompts").is_dir() else ps.load_prompt(path)
+    return ps.load_run(path).prompt if (path / "prompts").is_dir() else ps.load_prompt(path)

@@ -49,7 +49,7 @@ def _inspect(what: Path, model: str | None, tokens: bool, n: int) -> dict[str, A
     import promptscope as ps
 
     is_run = (what / "config.json").is_file() and (what / "prompts").is_dir()
-    run = ps.Run(what) if is_run else None
+    run = ps.load_run(what) if is_run else None
     prompt = run.prompt if run is not None else ps.load_prompt(what)
     found: dict[str, Any] = {
         "type": type(prompt).__name__,

@@ -18,7 +18,7 @@ def load_run_parts(
     import promptscope as ps
     from promptscope.training.reload import reload_model, reload_task
 
-    run = ps.Run(folder)
+    run = ps.load_run(folder)
     if task is None and task_path is not None:
         raise RunError("--task-path goes with --task NAME")
     loaded = reload_task(run) if task is None else ps.load_task(task, path=task_path)

@@ -18,6 +18,7 @@ from promptscope.comparison.vectors import PromptVectors, vectors_of
 from promptscope.comparison.with_model import fitting, neighbour_table, transfer_table
 from promptscope.errors import ArgumentError, PromptError
 from promptscope.models import HookedModel
+from promptscope.probes import Saved
 from promptscope.report import Report
 from promptscope.tasks import Task
 
@@ -37,7 +38,7 @@ CAPTIONS = {
 
 
 @dataclass(frozen=True, eq=False)
-class PromptComparison:
+class PromptComparison(Saved):
     """Prompts side by side: `tables` and `figures` by name, and why some were left out.
 
     Tables: `prompts`, `similarities`, `groups`, `clusters`; with a model `neighbours`, and with tasks `transfer`;

@@ -144,7 +144,7 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
     positions, which their relative positions leave no gap for, and what needs hooks (`HookedModel.needs_hooks`).
     """
-    if _asked.get().packed is False or model.active_hooks():
+    if _asked.get().packed is False or model.is_elsewhere or model.active_hooks():
         return False
     if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
         return False

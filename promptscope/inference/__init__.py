@@ -1,8 +1,22 @@
 """Running tasks through models: batches, label scores, greedy text, metrics. Nothing is trained here."""
 
+from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.evaluate import evaluate, predict
 from promptscope.inference.generate import generate
-from promptscope.inference.model_set import Models, ModelSet
+from promptscope.inference.model_set import Models, ModelSet, ModelSource
 from promptscope.inference.scoring import score_labels
+from promptscope.inference.targets import target_logits, target_losses
 
-__all__ = ["ModelSet", "Models", "evaluate", "generate", "predict", "score_labels"]
+__all__ = [
+    "ModelSet",
+    "ModelSource",
+    "Models",
+    "batches",
+    "encode_split",
+    "evaluate",
+    "generate",
+    "predict",
+    "score_labels",
+    "target_logits",
+    "target_losses",
+]

@@ -13,9 +13,9 @@ from promptscope.tasks.encoded import Side
 
 def encode_split(
     model: HookedModel,
+    prompt: Prompt | None,
     task: Task,
     split: str,
-    prompt: Prompt | None = None,
     max_length: int | None = None,
     with_label: bool = True,
     limit: int | None = None,

@@ -112,7 +112,7 @@ class Evaluator:
         check_padding(model, padding)
         self.model, self.task, self.prompt, self.split, self.batch_size = model, task, prompt, split, batch_size
         self.padding: Side = padding
-        self.examples = encode_split(model, task, split, prompt, max_length, limit=limit)
+        self.examples = encode_split(model, prompt, task, split, max_length=max_length, limit=limit)
         if task.verbalizer is not None:
             self.words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
             return
@@ -123,7 +123,7 @@ class Evaluator:
         self.max_new_tokens = max_new_tokens
         reserve = self.max_new_tokens if model.family.kind == "causal" else 0
         self.sources = encode_split(
-            model, task, split, prompt, max_length, with_label=False, limit=limit, reserve=reserve
+            model, prompt, task, split, max_length=max_length, with_label=False, limit=limit, reserve=reserve
         )
         self.end = task.end_ids(model.tokenizer, model.family.kind)
 

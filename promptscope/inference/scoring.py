@@ -44,7 +44,7 @@ def score_labels(
     ((3, 5), True)
     """
     words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
-    examples = encode_split(model, task, split, prompt, max_length, limit=limit)
+    examples = encode_split(model, prompt, task, split, max_length=max_length, limit=limit)
     with model.turn(hooks):
         shared = share_over(model, prompt, examples)
         every = batches(model, examples, batch_size, "score", progress)

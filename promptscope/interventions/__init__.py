@@ -2,7 +2,7 @@
 
 from promptscope.interventions.ablation import cut, mean, mix, remove, zero
 from promptscope.interventions.importance import HOWS, importance
-from promptscope.interventions.result import MEASURES, Importance, load_importance
+from promptscope.interventions.result import MEASURES, Importance
 from promptscope.interventions.shapley import shapley
 from promptscope.prompts.edited import EditedPrompt
 
@@ -13,7 +13,6 @@ __all__ = [
     "Importance",
     "cut",
     "importance",
-    "load_importance",
     "mean",
     "mix",
     "remove",

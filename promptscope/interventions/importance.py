@@ -85,7 +85,7 @@ def importance(
     def of_model(model: HookedModel) -> Measured:
         nonlocal examples
         mine = fit(prompt, model, alone=len(every) == 1)
-        examples = encode_split(model, task, split, mine, max_length, limit=limit)
+        examples = encode_split(model, mine, task, split, max_length=max_length, limit=limit)
         distribution = _distribution(model, task, output)
         return measure(model, mine, how, kept, examples, batch_size, variants_per_pass, distribution, progress)
 

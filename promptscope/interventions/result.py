@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 from jaxtyping import Int
 
-from promptscope.checks import checked
 from promptscope.errors import ProbeError, nearest
-from promptscope.probes import ProbeResult, load_result
+from promptscope.probes import ProbeResult, Saved
 from promptscope.statistics import assign_tokens
 
 if TYPE_CHECKING:
@@ -24,7 +21,7 @@ MEASURES = ("loss", "difference", "ratio", "kl")
 
 
 @dataclass(frozen=True)
-class Importance:
+class Importance(Saved):
     """Importance of k tokens to M models by four measures, each a `ProbeResult` with the dimensions `model`, `token`.
 
     - `loss`: mean cross-entropy (nats per target token) without the token, the paper's own importance;
@@ -80,32 +77,9 @@ class Importance:
 
         return token_heatmap(self.measure(measure))
 
-    def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write each measure to a folder of its own in *folder*; `load_importance` reads them back."""
-        for name, result in self._results().items():
-            result.save(Path(folder) / name)
-
     def _results(self) -> Mapping[str, ProbeResult]:
         return vars(self)
 
     def __repr__(self) -> str:
         models, tokens = (self.loss.values.sizes[dim] for dim in ("model", "token"))
         return f"Importance of {tokens} tokens to {models} models\n" + "\n".join(map(repr, self._results().values()))
-
-
-@checked()
-def load_importance(folder: str | os.PathLike[str]) -> Importance:
-    """Read what `Importance.save` wrote.
-
-    Raises:
-        ProbeError: it is not there, incomplete or altered.
-
-    >>> import tempfile, promptscope as ps
-    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
-    >>> found = ps.importance(model, ps.SoftPrompt(2).bind(model), task, limit=2, progress=False)
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found.save(folder)
-    ...     ps.load_importance(folder).loss.values.equals(found.loss.values)
-    True
-    """
-    return Importance(**{name: load_result(Path(folder) / name) for name in (*MEASURES, "whole")})

@@ -65,7 +65,7 @@ def shapley(
     def of_model(model: HookedModel) -> tuple[ShapleyValues, np.ndarray]:
         nonlocal examples
         mine = fit(prompt, model, alone=len(every) == 1)
-        examples = encode_split(model, task, split, mine, max_length, limit=limit)
+        examples = encode_split(model, mine, task, split, max_length=max_length, limit=limit)
         n_targets = np.array([sum(target != IGNORED for target in one.targets) for one in examples], dtype=float)
 
         def value(subsets: Bool[np.ndarray, "n k"]) -> Float[np.ndarray, "n X1"]:

@@ -155,6 +155,11 @@ class HookedModel:
         return getattr(self.bridge, "backend", "transformer_lens")
 
     @property
+    def is_elsewhere(self) -> bool:
+        """Whether the weights are not in this memory: every pass then runs as the bridge, as it does under hooks."""
+        return False
+
+    @property
     def has_tokenizer(self) -> bool:
         """Whether text can be turned into tokens."""
         return self._tokenizer is not None
@@ -509,11 +514,10 @@ class HookedModel:
                 f"a prefix cache exists for causal models only, and {self.name!r} is a {self.family.kind} model: "
                 "use via='hooks' or 'auto'"
             )
-        if self.active_hooks():
+        if self.is_elsewhere or self.active_hooks():
             if via == "prefix":
-                raise ModelError(
-                    f"{self.name!r} has hooks attached, under which no prefix cache runs: use via='hooks' or 'auto'"
-                )
+                why = "is not in this memory" if self.is_elsewhere else "has hooks attached"
+                raise ModelError(f"{self.name!r} {why}, where no prefix cache runs: use via='hooks' or 'auto'")
             return "hooks"
         if via == "auto":
             if prompt is not None and self.family.kind == "causal" and self.needs_hooks([prompt.place(self)]):
@@ -540,7 +544,7 @@ class HookedModel:
         it is, as it would where positions are counted and not told. That some layers do not see a prompt is an edit of
         attention.
         """
-        if self.active_hooks():
+        if self.is_elsewhere or self.active_hooks():
             return True
         facts = self.facts
         if facts.why_no_cache is not None and placements:

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
@@ -18,6 +18,7 @@ from promptscope.errors import ModelError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
 from promptscope.models.checkpoints import check_weights
+from promptscope.models.elsewhere import load_elsewhere
 from promptscope.models.handed_in import changed_attributes, unwrapped
 from promptscope.models.hooked import HookedModel
 from promptscope.models.making import Backend, hooked_model
@@ -48,7 +49,9 @@ def load_model(
     dtype: torch.dtype | str | None = None,
     revision: str | None = None,
     backend: Backend = "transformer_lens",
-    remote: bool = False,
+    remote: bool | str = False,
+    device_map: str | Mapping[str, Any] | None = None,
+    offload_folder: str | os.PathLike[str] | None = None,
 ) -> HookedModel:
     """Load a frozen, hooked model and test it.
 
@@ -62,7 +65,12 @@ def load_model(
         revision: of a Hub model.
         backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (families of `backend_table()`), with
             the same hook points, prompts, probes and numbers.
-        remote: not there yet: a model that runs on a server of NDIF is refused.
+        remote: the model runs on a server of NDIF (`nnsight login` keeps the key), or on that of an address; needs
+            `backend="nnsight"`. Only configuration, tokenizer and embeddings are loaded. Every pass is a request; a
+            hook that edits costs one more, `backward` too.
+        device_map: where accelerate puts the weights (`"auto"`, or module -> GPU, `"cpu"`, `"disk"`), for models that
+            are larger than one memory; needs `backend="nnsight"`.
+        offload_folder: for `device_map`, where weights go that lie on disk and not in safetensors.
 
     Raises:
         ModelError: unknown name, unsupported architecture, damaged files, a failed self-test, or a model that carries
@@ -72,12 +80,14 @@ def load_model(
     >>> model.hook_points().head(1)["name"].item()
     'embed.hook_out'
     """
-    if remote:
+    elsewhere = bool(remote) or device_map is not None
+    if elsewhere and (backend != "nnsight" or not isinstance(model, str | os.PathLike)):
         raise ModelError(
-            "remote=True is not supported: promptscope needs a model's weights on this machine. Load it here, "
-            "backend='nnsight' or 'transformer_lens'; prompts that prompt.save() wrote can be used with nnsight's own "
-            "remote traces"
+            "remote and device_map need backend='nnsight' and the name or folder of a checkpoint: TransformerLens' "
+            "bridges, and models that are loaded already, have their weights here"
         )
+    if remote and device_map is not None:
+        raise ModelError("remote runs the model on a server, device_map here: give one of them")
     if isinstance(dtype, str):
         dtype = _dtype(dtype)
     if device is not None:
@@ -86,6 +96,13 @@ def load_model(
     with torch.random.fork_rng(), own_modes(), _default_dtype(torch.float32):
         if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer = _named_tokenizer(tokenizer)
+        if elsewhere:
+            where = _resolve(str(model))
+            config = _config(where, str(model), revision)
+            tokenizer = tokenizer or _load_tokenizer(where, revision)
+            return load_elsewhere(
+                where, config, str(model), tokenizer, dtype, revision, remote, device_map, offload_folder
+            )
         if isinstance(model, str | os.PathLike):
             return _load_files(str(model), tokenizer, device, dtype, revision, backend)
         model = unwrapped(model)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from types import SimpleNamespace
 from typing import Any
@@ -31,6 +32,18 @@ class Visit:
     view: str
     width: int
 
+    @property
+    def name(self) -> str:
+        """Name of the hook point."""
+        return str(self.point.name)
+
+    def check(self, x: Tensor, new: Tensor) -> None:
+        """Raise ModelError where a hook returned another shape: of the unembedding's input alone it may."""
+        if new.shape != x.shape and self.name != "unembed.hook_in":
+            raise ModelError(
+                f"a hook returned another shape at {self.name}, {tuple(new.shape)}: expected {tuple(x.shape)}, or None"
+            )
+
 
 class NNsightBridge(nn.Module):
     """Runs a model in an nnsight trace, with TransformerLens' hook points: hooks attach to it as to a bridge.
@@ -48,20 +61,26 @@ class NNsightBridge(nn.Module):
     _traced: Any
 
     def __init__(self, twin: PreTrainedModel, family: Family) -> None:
-        super().__init__()
-        spots = SPOTS.get(family.name)
-        if spots is None:
-            raise ModelError(
-                f"backend='nnsight' knows the hook points of {', '.join(SPOTS)}, and this model is of the "
-                f"{family.name} family: use backend='transformer_lens'"
-            )
+        spots = spots_of(family.name)
         inner = share_weights(twin)
         inner.set_attn_implementation("eager")  # fused attention has no scores and no pattern to read
         inner.eval()
+        self._set_up(inner, _wrap(inner), spots)
+
+    @classmethod
+    def over(cls, inner: PreTrainedModel, spots: Mapping[str, Spot]) -> NNsightBridge:
+        """Make a bridge that runs *inner* itself, wherever accelerate has put its weights."""
+        bridge = cls.__new__(cls)
+        bridge._set_up(inner, _wrap(inner), spots)
+        return bridge
+
+    def _set_up(self, inner: PreTrainedModel, traced: Any, spots: Mapping[str, Spot]) -> None:
+        """Make the hook points of *inner*, which nnsight runs as *traced*."""
+        super().__init__()
         self.__dict__["original_model"] = inner  # not a module of this one: what hangs on hook points is found here
-        self.__dict__["_traced"] = _wrap(inner)
-        self.cfg = _sizes(twin)
-        n_layers = twin.config.num_hidden_layers
+        self.__dict__["_traced"] = traced
+        self.cfg = _sizes(inner.config)
+        n_layers = inner.config.num_hidden_layers
         self._visits: list[Visit] = []
         self.hook_dict: dict[str, HookPoint] = {}
         before = [name for name in spots if "{i}" not in name and not name.startswith(("ln_final", "unembed"))]
@@ -127,19 +146,38 @@ class NNsightBridge(nn.Module):
         return logits
 
 
+def spots_of(family: str) -> Mapping[str, Spot]:
+    """Return where the hook points of a family are.
+
+    Raises:
+        ModelError: a family whose hook points are not known on this backend.
+    """
+    if family not in SPOTS:
+        raise ModelError(
+            f"backend='nnsight' knows the hook points of {', '.join(SPOTS)}, and this model is of the {family} "
+            "family: use backend='transformer_lens'"
+        )
+    return SPOTS[family]
+
+
 def _wrap(inner: PreTrainedModel) -> Any:
     try:
         import nnsight
     except ImportError as error:
         raise ModelError(f"backend='nnsight' needs the package nnsight ({error}): pip install nnsight") from error
-    with warnings.catch_warnings():
-        # A submodule called `output` is mounted as `E_output`; the table knows.
-        warnings.simplefilter("ignore", UserWarning)
+    with without_warnings():
         return nnsight.NNsight(inner)
 
 
-def _sizes(twin: PreTrainedModel) -> SimpleNamespace:
-    config = twin.config
+@contextmanager
+def without_warnings() -> Iterator[None]:
+    """Let nnsight mount a submodule called `output` as `E_output` without a word: the table knows."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
+
+
+def _sizes(config: Any) -> SimpleNamespace:
     heads = config.num_attention_heads
     return SimpleNamespace(
         d_model=config.hidden_size,
@@ -200,11 +238,7 @@ def _visit(traced: Any, visit: Visit) -> None:
     raw = getattr(place, visit.at)
     x = _seen(raw, visit)
     new = visit.point(x)
-    if new.shape != x.shape and visit.point.name != "unembed.hook_in":
-        raise ModelError(
-            f"a hook returned another shape at {visit.point.name}, {tuple(new.shape)}: expected {tuple(x.shape)}, or "
-            "None"
-        )
+    visit.check(x, new)
     if new is not x:
         setattr(place, visit.at, _written(raw, new, visit))
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import torch
@@ -15,8 +16,6 @@ from promptscope.models.placement import KeysValues, Placement
 
 if TYPE_CHECKING:
     from promptscope.models.hooked import HookedModel
-
-Write = Callable[..., Tensor | None]
 
 
 def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
@@ -31,7 +30,7 @@ def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
         placement = turned_back(placement, model)
     hooks: list[Hook] = []
     if placement.vectors is not None:
-        hooks.append((model.family.embedding, _write(placement.vectors * model.facts.hook_scale)))
+        hooks.append((model.family.embedding, Overwrite(placement.vectors * model.facts.hook_scale)))
     slots = placement.slots(model)
     for name, attention in model.family.attentions.items():
         if attention.keys not in slots:
@@ -43,11 +42,11 @@ def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
             if part is not None and layer in part.layers:
                 row = part.layers.index(layer)
                 for point, numbers in ((at[name], part.keys), ("hook_v", part.values)):
-                    hooks.append((f"{where}.{point}", _write(numbers[row].transpose(0, 1))))
+                    hooks.append((f"{where}.{point}", Overwrite(numbers[row].transpose(0, 1))))
             elif placement.vectors is None or attention.keys != "encoder":
                 hidden = range(placement.length)
             if hidden:
-                hooks.append((f"{where}.hook_attn_scores", _hide(hidden)))
+                hooks.append((f"{where}.hook_attn_scores", Hide(list(hidden))))
     return hooks
 
 
@@ -58,24 +57,31 @@ def _where_keys_go(part: KeysValues, model: HookedModel, name: str) -> str:
     return "hook_rot_k" if final and model.family.has(turned) else "hook_k"
 
 
-def _write(rows: Float[Tensor, k * shape]) -> Write:
-    def write(x: Float[Tensor, "B T *shape"], hook: object) -> Tensor | None:
+@dataclass(frozen=True, eq=False)
+class Overwrite:
+    """A hook that writes *rows* `(k, ...)` over the first positions; a server is sent the rows, not the function."""
+
+    rows: Float[Tensor, k * shape] = field(repr=False)
+
+    def __call__(self, x: Float[Tensor, "B T *shape"], hook: object) -> Tensor | None:
+        """Return the activation with the rows in it."""
+        rows = self.rows
         if x.shape[1] <= len(rows):  # a decoding step after a cache: the prompt is in the cache
             return None
         return torch.cat([rows.to(x).expand(len(x), *rows.shape), x[:, len(rows) :]], dim=1)
 
-    return write
 
+@dataclass(frozen=True, eq=False)
+class Hide:
+    """A hook that hides key positions: their scores become the lowest number there is."""
 
-def _hide(positions: Sequence[int]) -> Write:
-    columns = list(positions)
+    columns: list[int]
 
-    def hide(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
+    def __call__(self, scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
+        """Return the scores, of which no softmax sees the columns."""
         # A finite number, not -inf: a placeholder's own row may have no other key, and must not be NaN. Finite in
         # float32 too, in which Llama takes its softmax whatever the dtype.
         lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
         hidden = scores.clone()
-        hidden[..., columns] = lowest
+        hidden[..., self.columns] = lowest
         return hidden
-
-    return hide

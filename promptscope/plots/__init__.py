@@ -16,7 +16,7 @@ from promptscope.plots.matrix import matrix
 from promptscope.plots.nearest_tokens import nearest_tokens_figure
 from promptscope.plots.patchscope import patchscope_figure
 from promptscope.plots.projection import projection_figure
-from promptscope.plots.theme import CATEGORICAL, DIVERGING, SEQUENTIAL, TEMPLATE
+from promptscope.plots.theme import CATEGORICAL, DIVERGING, SEQUENTIAL, TEMPLATE, titled_figure, with_alpha
 from promptscope.probes import ProbeResult
 
 __all__ = [
@@ -37,7 +37,9 @@ __all__ = [
     "plot",
     "projection_figure",
     "save_figure",
+    "titled_figure",
     "token_heatmap",
+    "with_alpha",
 ]
 
 

@@ -68,6 +68,9 @@ def titled_figure(
     """Return a figure in our look under *title*, with *about* (what is drawn, which way is more) in small letters.
 
     *width* and *height* are of the picture without the title; a long title or explanation is wrapped.
+
+    >>> titled_figure(500, 300, "Norms", "L2, higher = longer").layout.title.text.startswith("<b>Norms")
+    True
     """
     figure = figure or go.Figure()
     width = max(width, 400)

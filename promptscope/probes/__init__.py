@@ -20,7 +20,7 @@ from promptscope.probes.residual import ResidualAt
 from promptscope.probes.residual_pca import ResidualPCA
 from promptscope.probes.result import ProbeResult
 from promptscope.probes.run import probe
-from promptscope.probes.saving import load_result
+from promptscope.probes.saved import Saved, load_result
 from promptscope.probes.write import Transplant, Write
 from promptscope.probes.writing import TargetLoss, WritingProbe
 from promptscope.store import ActivationStore, Capture, PairedCapture, View
@@ -49,6 +49,7 @@ __all__ = [
     "ReceivedAttention",
     "ResidualAt",
     "ResidualPCA",
+    "Saved",
     "SummedCapture",
     "TargetLoss",
     "Transplant",

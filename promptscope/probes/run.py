@@ -156,7 +156,7 @@ def _examples(
     if not isinstance(task, Task):
         return task[:limit]
     longest = max(prompts.values(), key=lambda prompt: prompt.length, default=None)
-    return encode_split(model, task, split, prompt=longest, with_label=labelled, limit=limit)
+    return encode_split(model, longest, task, split, with_label=labelled, limit=limit)
 
 
 def _named(prompts: Any) -> dict[str, Prompt]:

@@ -10,7 +10,6 @@ import xarray as xr
 from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
-from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.files import read_json, sha256_file, write_json, write_tensors
 from promptscope.probes.result import ProbeResult
@@ -40,20 +39,11 @@ def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
     write_json(folder / _ABOUT, about)
 
 
-@checked()
-def load_result(folder: str | os.PathLike[str]) -> ProbeResult:
+def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
     """Read a result that `result.save(folder)` wrote.
 
     Raises:
         ProbeError: *folder* holds no result, or one that is incomplete or altered (naming the file).
-
-    >>> import tempfile, promptscope as ps
-    >>> model = ps.load_model("embedded-causal")
-    >>> found = ps.probes.prompt_pca({name: ps.SoftPrompt(3, seed=s).bind(model) for s, name in enumerate("ab")})
-    >>> with tempfile.TemporaryDirectory() as folder:
-    ...     found.save(folder)
-    ...     ps.load_result(folder).values.equals(found.values)
-    True
     """
     folder = Path(folder)
     if not (folder / _ABOUT).is_file():

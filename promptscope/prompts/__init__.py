@@ -7,7 +7,7 @@ from promptscope.prompts.norms import prompt_norms
 from promptscope.prompts.peft_io import write_peft
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.random_like import random_like
-from promptscope.prompts.saving import OtherWeightsWarning, load_prompt, register_prompt
+from promptscope.prompts.saving import OtherWeightsWarning, load_prompt, register_prompt, versions
 from promptscope.prompts.soft import SoftPrompt
 from promptscope.prompts.tensors import read_torch
 from promptscope.prompts.wayward import WaywardPrompt
@@ -25,5 +25,6 @@ __all__ = [
     "read_torch",
     "register_prompt",
     "reparameterise",
+    "versions",
     "write_peft",
 ]

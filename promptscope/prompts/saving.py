@@ -86,7 +86,11 @@ class OtherWeightsWarning(UserWarning):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides a prompt's numbers."""
+    """Return the versions of what decides a prompt's numbers.
+
+    >>> list(versions())
+    ['promptscope', 'torch', 'transformers', 'transformer-lens']
+    """
     return {name: version(name) for name in ("promptscope", "torch", "transformers", "transformer-lens")}
 
 

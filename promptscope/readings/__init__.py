@@ -8,6 +8,7 @@ from promptscope.readings.nulls import Nulls, Subject, subjects
 from promptscope.readings.patchscope import Patchscope, read_patchscope
 from promptscope.readings.residual import patch, prompt_residual
 from promptscope.readings.scores import Score, class_rate, word_f1
+from promptscope.readings.vocabulary import embedding_table, token_names
 
 __all__ = [
     "DescribePrompt",
@@ -19,11 +20,13 @@ __all__ = [
     "Subject",
     "class_rate",
     "compare_with_nulls",
+    "embedding_table",
     "patch",
     "prompt_residual",
     "read_logit_lens",
     "read_nearest_tokens",
     "read_patchscope",
     "subjects",
+    "token_names",
     "word_f1",
 ]

@@ -17,6 +17,7 @@ from torch.nn.functional import log_softmax
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
+from promptscope.probes import Saved
 from promptscope.prompts import Prompt
 from promptscope.readings.comparison import compare_with_nulls
 from promptscope.readings.nulls import Nulls, Subject, subjects
@@ -34,7 +35,7 @@ _HIGHER_IS_MORE = {"entropy": False, "kl_to_last": False, "label_mass": True}
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class LogitLens:
+class LogitLens(Saved):
     """Next-token distributions `q = softmax(W_U norm(h))` read off the residual stream h of prompt positions.
 
     `data` has the dimensions `of` (the prompt and its nulls; coordinate `kind`), `layer` (-1 = what enters layer 0,

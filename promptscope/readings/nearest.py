@@ -11,6 +11,7 @@ import pandas as pd
 
 from promptscope.checks import checked
 from promptscope.models import HookedModel
+from promptscope.probes import Saved
 from promptscope.prompts import Prompt
 from promptscope.readings.comparison import compare_with_nulls
 from promptscope.readings.nulls import Nulls, subjects
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class NearestTokens:
+class NearestTokens(Saved):
     """The nearest tokens of a prompt's vectors and of its nulls'.
 
     `table` has one row for each prompt read (`of`, `kind`), `position` and `rank` (from 1): `token`, `token_id`,

@@ -15,6 +15,7 @@ from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.inference import generate
 from promptscope.models import Hook, HookedModel
+from promptscope.probes import Saved
 from promptscope.prompts import Prompt
 from promptscope.readings.comparison import compare_with_nulls
 from promptscope.readings.describe import DescribePrompt
@@ -31,7 +32,7 @@ _LAYERS_BY_DEFAULT = 6
 
 
 @dataclass(frozen=True, eq=False, repr=False)
-class Patchscope:
+class Patchscope(Saved):
     """Descriptions of a prompt and of its nulls over a grid of source and target layers.
 
     `data` has the dimensions `of` (coordinate `kind`), `source`, `target` and one variable for each score; `texts`

@@ -12,12 +12,24 @@ from promptscope.models import HookedModel
 
 @torch.no_grad()
 def embedding_table(model: HookedModel) -> Float[np.ndarray, "V d_model"]:
-    """Return all token vectors, as the first layer gets them."""
+    """Return all token vectors, as the first layer gets them.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> embedding_table(model).shape == (model.shape.vocab_size, model.shape.d_model)
+    True
+    """
     return model.embed(torch.arange(model.shape.vocab_size)).float().cpu().numpy()
 
 
 def token_names(model: HookedModel, ids: Iterable[int]) -> list[str]:
-    """Return the text of each token; its id where there is no tokenizer."""
+    """Return the text of each token; its id where there is no tokenizer.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> token_names(model, model.tokenizer(" the")["input_ids"])
+    [' the']
+    """
     return [str(model.tokenizer.decode([i])) if model.has_tokenizer else str(i) for i in ids]
 
 

@@ -9,7 +9,14 @@ from promptscope.plots import CATEGORICAL, TEMPLATE
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
-    """Draw each run's loss by step: single steps pale, their running mean (a twentieth of the run) on top."""
+    """Draw each run's loss by step: single steps pale, their running mean (a twentieth of the run) on top.
+
+    *histories*: name -> `run.history`.
+
+    >>> figure = learning_curves({"mine": pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})})
+    >>> figure.layout.title.text
+    '<b>Learning curves</b>'
+    """
     figure = _figure("Learning curves", "step", "training loss (nats per token)")
     for name, colour, history in _coloured(histories):
         smooth = history["loss"].rolling(max(1, len(history) // 20), min_periods=1).mean()

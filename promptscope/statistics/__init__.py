@@ -11,7 +11,7 @@ from promptscope.statistics.bootstrap import bootstrap_interval, mean_interval
 from promptscope.statistics.clustering import SilhouetteTest, silhouette, silhouette_test
 from promptscope.statistics.concentration import Concentration, concentration_test, importance_concentration
 from promptscope.statistics.correlation import grouped_pearson, layer_quarters
-from promptscope.statistics.distances import distance_matrix
+from promptscope.statistics.distances import Metric, distance_matrix
 from promptscope.statistics.effect_shares import (
     MIN_EFFECT,
     Effect,
@@ -62,6 +62,7 @@ __all__ = [
     "Effect",
     "GroupedMean",
     "MantelTest",
+    "Metric",
     "Projection",
     "PromptSimilarities",
     "ShapleyValues",

@@ -88,7 +88,7 @@ def train_baseline(model: HookedModel, method: str, task: Task, config: TrainCon
     numbers = [number for number in tuned.parameters() if number.requires_grad]
     if not numbers:
         raise RunError(f"{model.name!r} has no biases for bitfit to train: choose another of {', '.join(BASELINES)}")
-    examples = encode_split(model, task, "train", None, config.max_length)
+    examples = encode_split(model, None, task, "train", max_length=config.max_length)
     size = config.batch_size * config.accumulation
     total = config.steps or max(1, round((config.epochs or 0) * batches_per_epoch(len(examples), size)))
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]

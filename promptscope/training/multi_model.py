@@ -141,7 +141,9 @@ class _JointJob(Job):
             self._tokenizers[model] = tokenizer_hash(model.tokenizer)
         key = (self._tokenizers[model], model.family.kind, model.shape.context, model.decoder_start_id)
         if key not in self._encoded:
-            self._encoded[key] = list(encode_split(model, self.task, "train", self.prompt, self.config.max_length))
+            self._encoded[key] = list(
+                encode_split(model, self.prompt, self.task, "train", max_length=self.config.max_length)
+            )
         return self._encoded[key]
 
 

@@ -34,7 +34,7 @@ class Run:
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     _ = ps.train(model, ps.SoftPrompt(4), task, ps.TrainConfig(steps=2, batch_size=4), folder, progress=False)
-    ...     run = ps.Run(folder)  # later, in another program
+    ...     run = ps.load_run(folder)  # later, in another program
     ...     run.history["step"].tolist(), run.prompt.length
     ([1, 2], 4)
     """
@@ -116,3 +116,20 @@ class Run:
         """Prompts along the way, by step; needs `snapshot_every`."""
         folders = sorted((self.folder / "prompts").glob("step-*"))
         return {int(folder.name.removeprefix("step-")): load_prompt(folder) for folder in folders}
+
+
+@checked()
+def load_run(folder: str | os.PathLike[str]) -> Run:
+    """Read a finished run, such as one that `ps.train(..., out=folder)` or `promptscope train` wrote.
+
+    Raises:
+        RunError: a folder that is not a run, or whose run is not finished or damaged.
+
+    >>> import tempfile, promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     run = ps.train(model, ps.SoftPrompt(4), task, ps.TrainConfig(steps=1, batch_size=2), folder, progress=False)
+    ...     ps.load_run(folder).history.equals(run.history)
+    True
+    """
+    return Run(folder)

@@ -111,7 +111,7 @@ class Job:
     def loop(self) -> Iterator[Loop]:
         """Encode the data, claim the folder, and give the loop that trains in it."""
         # All that can be wrong with the data is found before a folder is made.
-        self.examples = encode_split(self.model, self.task, "train", self.prompt, self.config.max_length)
+        self.examples = encode_split(self.model, self.prompt, self.task, "train", max_length=self.config.max_length)
         validation = _evaluator(self.model, self.prompt, self.task, self.config)
         with claim(self.folder, self.description), self._random_numbers():
             self.prompt.provenance |= {

@@ -12,7 +12,7 @@ import numpy as np
 
 import promptscope as ps
 from promptscope.statistics import bootstrap_interval, jackknife_interval, layer_quarters, mean_interval
-from promptscope.tasks.metrics import get_metrics
+from promptscope.tasks import get_metrics
 from recipes.common import Number
 from recipes.common.findings import NOTHING
 

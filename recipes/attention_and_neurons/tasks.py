@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import promptscope as ps
-from promptscope.tasks import Record
-from promptscope.tasks.specials import Specials
+from promptscope.tasks import Record, Specials
 from recipes import common
 from recipes.attention_and_neurons.settings import KNOWN, Settings
 from recipes.common import drawn

@@ -51,13 +51,18 @@ def direction(folder: Path) -> list[dict[str, float]]:
     The last layer that was tried is left out: after it nothing happens but the reading itself.
     """
     table = pd.read_csv(folder / "direction-shift.csv")
-    inner = table[table["layer"] < table["layer"].max()]
-    if inner["value"].isna().all():
+    best = _best_layers(table)
+    if "rank 1" not in best.index:
         return []  # the effect is too small to be divided by
-    best = inner.loc[inner.groupby("shift")["value"].idxmax().dropna()].set_index("shift")
     one = best.loc["rank 1"]
     row = {"layer": one["layer"], "share": one["value"], "low": one["low"], "high": one["high"]}
     return [row | {str(name).replace(" ", "_"): value for name, value in best["value"].items() if name != "rank 1"}]
+
+
+def _best_layers(table: pd.DataFrame) -> pd.DataFrame:
+    """Return the row of each shift at its best layer but the last; shifts without a defined share are left out."""
+    inner = table[table["layer"] < table["layer"].max()].dropna(subset=["value"])
+    return inner.loc[inner.groupby("shift")["value"].idxmax()].set_index("shift")
 
 
 def top_heads(folder: Path) -> tuple[frozenset[int], int]:
@@ -89,8 +94,7 @@ def words(folder: Path) -> list[dict[str, object]]:
         return []
     heads = pd.read_csv(folder / "words-heads.csv")
     shifts = pd.read_csv(folder / "words-substitution.csv")
-    inner = shifts[shifts["layer"] < shifts["layer"].max()]
-    best = inner.loc[inner.groupby("shift")["value"].idxmax().dropna()].set_index("shift")
+    best = _best_layers(shifts)
     rows = []
     for row in heads.itertuples():
         one: dict[str, object] = {

@@ -4,8 +4,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from promptscope.plots import CATEGORICAL
-from promptscope.plots.theme import titled_figure
+from promptscope.plots import CATEGORICAL, titled_figure
 
 _GRID = "#ECEEF1"
 

@@ -65,7 +65,7 @@ def train_planned(
         failed = {}
     except ps.GridError as error:
         failed = error.failed
-        runs = {one.name: ps.Run(out / one.name) for one in planned if one.name not in failed}
+        runs = {one.name: ps.load_run(out / one.name) for one in planned if one.name not in failed}
     rows_of = [(name, type(error).__name__, str(error)) for name, error in failed.items()]
     return runs, pd.DataFrame(rows_of, columns=list(FAILED))
 

@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 import promptscope as ps
 from promptscope.files import write_json, write_text
-from promptscope.prompts.saving import versions
+from promptscope.prompts import versions
 
 STATUSES = ("equal", "differs", "matched", "absent")
 COLUMNS = ["row", "column", "published", "computed", "difference"]

@@ -9,7 +9,7 @@ from findings import Finding, headline
 
 import promptscope as ps
 from promptscope.plots import heatmap
-from promptscope.report.run_figures import learning_curves
+from promptscope.report import learning_curves
 
 
 def make_page(

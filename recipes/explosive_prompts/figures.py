@@ -4,8 +4,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from promptscope.plots import CATEGORICAL, DIVERGING, SEQUENTIAL
-from promptscope.plots.theme import titled_figure
+from promptscope.plots import CATEGORICAL, DIVERGING, SEQUENTIAL, titled_figure
 
 _GRID = "#ECEEF1"
 

@@ -1,13 +1,6 @@
 """The paper's methods as prompts: what is between the parameters and the vectors."""
 
 import promptscope as ps
-from promptscope.prompts.reparameterisation import (
-    Broadcast,
-    Mlp,
-    Reparameterisation,
-    Residual,
-    UnderParameterised,
-)
 from recipes.explosive_prompts.settings import Settings
 
 METHODS = ("PT", "P-Tuning", "ResPrompt", "EPT", "EPT*")
@@ -21,15 +14,15 @@ def method_prompt(
     method: str, settings: Settings, seed: int, start: str | ps.init.Initialisation = "uniform"
 ) -> ps.SoftPrompt:
     """Return the prompt of a method, one of `METHODS`, `PLAIN` or `TOKENS`."""
-    k, one = settings.length, UnderParameterised()
-    kinds: dict[str, tuple[int, Reparameterisation | None]] = {
+    k, one = settings.length, ps.reparameterise.UnderParameterised()
+    kinds: dict[str, tuple[int, ps.reparameterise.Reparameterisation | None]] = {
         "PT": (k, None),
         PLAIN: (1, None),
-        "P-Tuning": (k, Mlp()),
-        "ResPrompt": (k, Residual(settings.hidden)),
+        "P-Tuning": (k, ps.reparameterise.Mlp()),
+        "ResPrompt": (k, ps.reparameterise.Residual(settings.hidden)),
         "EPT": (1, one),
         TOKENS: (k, one),
-        "EPT*": (k, Broadcast(one)),
+        "EPT*": (k, ps.reparameterise.Broadcast(one)),
     }
     length, network = kinds[method]
     return ps.SoftPrompt(length, start, seed, network)
@@ -37,22 +30,24 @@ def method_prompt(
 
 def with_width(hidden: int, seed: int) -> ps.SoftPrompt:
     """Return EPT with another number of hidden units."""
-    return ps.SoftPrompt(1, seed=seed, reparameterisation=UnderParameterised(hidden))
+    return ps.SoftPrompt(1, seed=seed, reparameterisation=ps.reparameterise.UnderParameterised(hidden))
 
 
 def broadcast_to(length: int, seed: int) -> ps.SoftPrompt:
     """Return EPT* of another length."""
-    return ps.SoftPrompt(length, seed=seed, reparameterisation=Broadcast(UnderParameterised()))
+    return ps.SoftPrompt(
+        length, seed=seed, reparameterisation=ps.reparameterise.Broadcast(ps.reparameterise.UnderParameterised())
+    )
 
 
 def with_structure(structure: str, seed: int) -> ps.SoftPrompt:
     """Return EPT with what Figure 9 adds to it."""
     networks = {
-        "none": UnderParameterised(),
-        "layer norm": UnderParameterised(layer_norm=True),
-        "residual": UnderParameterised(residual=True),
-        "relu": UnderParameterised(activation="relu"),
-        "gelu": UnderParameterised(activation="gelu"),
-        "tanh": UnderParameterised(activation="tanh"),
+        "none": ps.reparameterise.UnderParameterised(),
+        "layer norm": ps.reparameterise.UnderParameterised(layer_norm=True),
+        "residual": ps.reparameterise.UnderParameterised(residual=True),
+        "relu": ps.reparameterise.UnderParameterised(activation="relu"),
+        "gelu": ps.reparameterise.UnderParameterised(activation="gelu"),
+        "tanh": ps.reparameterise.UnderParameterised(activation="tanh"),
     }
     return ps.SoftPrompt(1, seed=seed, reparameterisation=networks[structure])

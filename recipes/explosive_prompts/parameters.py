@@ -2,7 +2,7 @@
 
 import pandas as pd
 
-from promptscope.prompts.reparameterisation import Mlp, Residual, UnderParameterised
+import promptscope as ps
 
 WIDTHS = {"T5-small": 512, "T5-base": 768, "T5-Large": 1024}
 LENGTH, HIDDEN = 10, 400
@@ -22,7 +22,11 @@ FORMULAS = {
 
 def counts(method: str) -> dict[str, int]:
     """Return the number of trained numbers by model."""
-    networks = {"EPT": (UnderParameterised(), 1), "ResPrompt": (Residual(HIDDEN), LENGTH), "P-Tuning": (Mlp(), LENGTH)}
+    networks = {
+        "EPT": (ps.reparameterise.UnderParameterised(), 1),
+        "ResPrompt": (ps.reparameterise.Residual(HIDDEN), LENGTH),
+        "P-Tuning": (ps.reparameterise.Mlp(), LENGTH),
+    }
     if method == "PT":
         return {name: LENGTH * width for name, width in WIDTHS.items()}
     network, length = networks[method]

@@ -8,8 +8,8 @@ import torch
 from jaxtyping import Float
 
 import promptscope as ps
-from promptscope.inference.batches import batches, encode_split
-from promptscope.training.gradient import accumulate_gradients
+from promptscope.inference import batches, encode_split
+from promptscope.training import accumulate_gradients
 from recipes.common.grids import Planned
 from recipes.explosive_prompts.plan import Tasks
 
@@ -43,7 +43,7 @@ def step_table(
     for one in planned:
         if (one.group, one.variant) != ("main", "EPT") or one.name not in runs:
             continue
-        examples = encode_split(model, tasks[one.task], "train", one.prompt, one.config.max_length)
+        examples = encode_split(model, one.prompt, tasks[one.task], "train", max_length=one.config.max_length)
         batch = next(batches(model, examples[: one.config.batch_size], one.config.batch_size))
         for step, prompt in runs[one.name].snapshots.items():
             assert isinstance(prompt, ps.SoftPrompt)

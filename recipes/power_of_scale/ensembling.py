@@ -7,8 +7,7 @@ import pandas as pd
 import torch
 
 import promptscope as ps
-from promptscope.inference.batches import batches, encode_split
-from promptscope.inference.targets import target_logits
+from promptscope.inference import batches, encode_split, target_logits
 from promptscope.tasks import IGNORED, concatenate
 from recipes.common.grids import Planned, best_prompt
 
@@ -34,7 +33,7 @@ def labels_in_one_batch(
     words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
     assert task.verbalizer is not None and max(map(len, words)) == 1
     tokens = torch.tensor([word[0] for word in words], device=model.device)
-    examples = encode_split(model, task, "test", prompts[0], limit=limit)
+    examples = encode_split(model, prompts[0], task, "test", limit=limit)
     found: list[list[str]] = [[] for _ in prompts]
     for batch in batches(model, examples, batch_size):
         every = concatenate([batch] * len(prompts))

@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 import promptscope as ps
-from promptscope.prompts.initialisation import Text
 from promptscope.readings import DescribePrompt, Nulls, Patchscope, Score, class_rate, read_patchscope
 from promptscope.statistics import matching_test
 from recipes.prompt_geometry.settings import Settings
@@ -63,7 +62,7 @@ def read_descriptions(
     if settings.wayward:
         scores["wayward text"] = class_rate(settings.wayward.split())
     found = _patched(prompt, model, scores, settings, nulls)
-    real = ps.SoftPrompt(settings.length, Text(" ".join(labels[task]))).bind(model)
+    real = ps.SoftPrompt(settings.length, ps.init.Text(" ".join(labels[task]))).bind(model)
     control = _patched(real, model, scores, settings, Nulls(random=0)).against_null().set_index("quantity")["value"]
     numbers = found.against_null()
     numbers["control"] = numbers["quantity"].map(control)

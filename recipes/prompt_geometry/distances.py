@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from promptscope.statistics import (
+    Metric,
     distance_matrix,
     effective_rank,
     group_mean_distances,
@@ -14,7 +15,6 @@ from promptscope.statistics import (
     mean_distance,
     silhouette_test,
 )
-from promptscope.statistics.distances import Metric
 from recipes.prompt_geometry.vectors import Geometry
 
 FACTORS = ("position", "task", "word")

@@ -9,10 +9,15 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from promptscope.plots import CATEGORICAL, SEQUENTIAL, group_distances_figure, projection_figure
-from promptscope.plots.theme import titled_figure, with_alpha
-from promptscope.statistics import Projection, pca_projection, tsne_projection, umap_projection
-from promptscope.statistics.distances import Metric
+from promptscope.plots import (
+    CATEGORICAL,
+    SEQUENTIAL,
+    group_distances_figure,
+    projection_figure,
+    titled_figure,
+    with_alpha,
+)
+from promptscope.statistics import Metric, Projection, pca_projection, tsne_projection, umap_projection
 from recipes.prompt_geometry.distances import AVERAGE, panel_means, reference_means
 from recipes.prompt_geometry.vectors import Geometry, nearest_names
 

@@ -8,7 +8,6 @@ import pandas as pd
 
 import promptscope as ps
 from promptscope.errors import PromptError, RunError
-from promptscope.prompts.initialisation import Text
 from recipes import common
 from recipes.prompt_geometry.settings import Settings
 
@@ -92,7 +91,7 @@ def check_words(model: ps.HookedModel, settings: Settings) -> None:
 def word_prompts(settings: Settings) -> dict[Key, ps.SoftPrompt]:
     """Return the paper's prompts: each task from each word, repeated."""
     return {
-        (task_name(task), word.strip()): ps.SoftPrompt(settings.length, Text(word))
+        (task_name(task), word.strip()): ps.SoftPrompt(settings.length, ps.init.Text(word))
         for task in settings.tasks
         for word in settings.words
     }
@@ -139,6 +138,6 @@ def train(
         runs = ps.train_grid(model, grid, out, rows_per_pass=rows)
     except ps.GridError as error:
         failed = error.failed
-        runs = {name: ps.Run(out / name) for name in grid if name not in failed}
+        runs = {name: ps.load_run(out / name) for name in grid if name not in failed}
     rows_of = [(name, type(error).__name__, str(error)) for name, error in failed.items()]
     return {keys[name]: run for name, run in runs.items()}, pd.DataFrame(rows_of, columns=["run", "error", "reason"])

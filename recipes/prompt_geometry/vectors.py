@@ -8,7 +8,7 @@ import pandas as pd
 from jaxtyping import Float, Int
 
 import promptscope as ps
-from promptscope.readings.vocabulary import embedding_table, token_names
+from promptscope.readings import embedding_table, token_names
 from promptscope.statistics import nearest_vectors
 from recipes.prompt_geometry.settings import Settings
 

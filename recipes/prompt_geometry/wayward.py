@@ -6,7 +6,6 @@ import numpy as np
 import pandas as pd
 
 import promptscope as ps
-from promptscope.prompts.initialisation import Text
 from promptscope.statistics import nearest_vectors
 from recipes.prompt_geometry.grid import Key
 from recipes.prompt_geometry.vectors import Geometry, nearest_names, numbers
@@ -34,7 +33,7 @@ def wayward_table(
         prompt = run.prompt
         assert isinstance(prompt, ps.WaywardPrompt)
         x = numbers(prompt)
-        start = numbers(ps.SoftPrompt(prompt.length, Text(prompt.text)).bind(model))
+        start = numbers(ps.SoftPrompt(prompt.length, ps.init.Text(prompt.text)).bind(model))
         at = [nearest_vectors(vectors, where.vocabulary, 1)[0][:, 0] for vectors in (x, start)]
         own, free = float(accuracy[task]), float(free_accuracy[task])
         rows.append(

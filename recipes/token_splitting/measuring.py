@@ -16,7 +16,7 @@ from jaxtyping import Bool, Int
 
 import promptscope as ps
 from promptscope.files import content_hash
-from promptscope.inference.model_set import ModelSet, ModelSource
+from promptscope.inference import ModelSet, ModelSource
 from promptscope.interventions import remove, zero
 from promptscope.probes import ProbeResult
 from promptscope.statistics import random_choice, tokens_of
@@ -92,7 +92,7 @@ def measure(
             shown = ps.shapley(own, prompt, task, limit=settings.shapley_scored, progress=False)
             shown.save(folder / "shapley")
         places = find_places(own, prompt, settings.neighbours)
-        kept = _own_tokens(ps.load_importance(folder / "zero"))
+        kept = _own_tokens(ps.load_result(folder / "zero"))
         fresh = fresh_prompt(settings, plan)
         rows = _Scorer(settings, task, plan, prompt, fresh, kept, limit).rows(models)
         seconds = time.perf_counter() - begun
@@ -102,7 +102,7 @@ def measure(
     return Measured(
         plan,
         names,
-        {how: ps.load_importance(folder / how) for how in hows if (folder / how).is_dir()},
+        {how: ps.load_result(folder / how) for how in hows if (folder / how).is_dir()},
         pd.DataFrame(kept_file["scores"], columns=["model", "own", "variant", "draw", "n_kept", "loss", "accuracy"]),
         Places(**kept_file["places"]),
         ps.load_result(folder / "shapley") if wanted_shapley else None,

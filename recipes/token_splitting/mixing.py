@@ -9,7 +9,7 @@ from jaxtyping import Float, Int
 
 import promptscope as ps
 from promptscope.files import content_hash
-from promptscope.inference.model_set import ModelSet, ModelSource
+from promptscope.inference import ModelSet, ModelSource
 from promptscope.interventions import mix
 from promptscope.statistics import random_choice
 from recipes.common import Computed, decided_by

@@ -8,7 +8,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from jaxtyping import Float
 
-from promptscope.inference.model_set import ModelSource
+from promptscope.inference import ModelSource
 from promptscope.plots import token_heatmap
 from promptscope.probes import ProbeResult
 from recipes.token_splitting.measuring import Measured

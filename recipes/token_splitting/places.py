@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Float
 
 import promptscope as ps
-from promptscope.inference.model_set import ModelSet, ModelSource
-from promptscope.statistics import nearest_in_spaces, nearest_vectors, neighbour_vote
-from promptscope.statistics.distances import Metric
+from promptscope.inference import ModelSet, ModelSource
+from promptscope.statistics import Metric, nearest_in_spaces, nearest_vectors, neighbour_vote
 
 METRICS: tuple[Metric, ...] = ("cosine", "l2")
 

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 import promptscope as ps
-from promptscope.inference.model_set import ModelSet, ModelSource
+from promptscope.inference import ModelSet, ModelSource
 from recipes.common import Results, compare, cost, identity_of, read_published
 from recipes.token_splitting import train_tables
 from recipes.token_splitting.analyses import alignment_table, importance_table

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import promptscope as ps
-from promptscope.inference.model_set import ModelSource
+from promptscope.inference import ModelSource
 from recipes.token_splitting.plans import Plan
 from recipes.token_splitting.settings import KNOWN, Settings
 

@@ -27,7 +27,7 @@ def elsewhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_train_writes_the_run_that_was_asked_for(workplace: Path) -> None:
-    run = ps.Run(workplace / "runs" / "v2")
+    run = ps.load_run(workplace / "runs" / "v2")
     assert isinstance(run.prompt, ps.DeepPrompt)
     assert run.prompt.length == 3
     assert (run.config.steps, run.config.batch_size, run.config.seed) == (4, 4, 5)
@@ -63,7 +63,7 @@ def test_eval_gives_what_python_gives(workplace: Path, kind: str) -> None:
     value = json.loads(done.stdout)
     model = ps.load_model(workplace / "model")
     task = ps.load_task(workplace / "reviews", verbalizer="labels")
-    assert value["scores"] == pytest.approx(ps.evaluate(model, ps.Run(folder).prompt, task, progress=False))
+    assert value["scores"] == pytest.approx(ps.evaluate(model, ps.load_run(folder).prompt, task, progress=False))
     assert value["scores"]["n"] == 6
 
 
@@ -124,12 +124,14 @@ def test_layers_tied_and_init_reach_the_prompt(workplace: Path) -> None:
     ]
     more = ["--prompt", "v2", "--tied", "--layers", "0,2", "--length", 2, "--learning-rate", 1e-9, "--out", "run"]
     assert run_command("train", *arguments, *more).exit_code == 0
-    prompt = ps.Run("run").prompt
+    prompt = ps.load_run("run").prompt
     assert isinstance(prompt, ps.DeepPrompt)
     assert (prompt.tied, prompt.layers) == (True, (0, 2))
     more[-1] = "second"
     assert run_command("train", *arguments, *more, "--init", "prompt:run/prompts/last").exit_code == 0
-    assert ps.Run("second").prompt.keys().detach().numpy() == pytest.approx(prompt.keys().detach().numpy(), abs=1e-6)
+    assert ps.load_run("second").prompt.keys().detach().numpy() == pytest.approx(
+        prompt.keys().detach().numpy(), abs=1e-6
+    )
 
 
 def test_one_file_without_splits_can_keep_a_share_for_the_test(workplace: Path) -> None:
@@ -138,7 +140,7 @@ def test_one_file_without_splits_can_keep_a_share_for_the_test(workplace: Path) 
     assert run_command("train", *arguments, "--test-share", 0.3, "--out", "run").exit_code == 0
     value = json.loads(run_command("eval", "run", "--split", "test", "--json").stdout)
     assert value["scores"]["n"] == 3
-    assert ps.Run("run").result["n_train"] == 7
+    assert ps.load_run("run").result["n_train"] == 7
 
 
 def test_log_level_says_how_much_goes_to_stderr(workplace: Path) -> None:
@@ -188,5 +190,5 @@ def test_every_setting_of_a_training_is_an_option(workplace: Path, tmp_path: Pat
         *("--betas", "0.5", "0.75", "--padding", "left", "--max-length", "9", "--out", tmp_path / "run"),
     )
     assert done.exit_code == 0, done.stderr
-    config = ps.Run(tmp_path / "run").config
+    config = ps.load_run(tmp_path / "run").config
     assert (config.betas, config.padding, config.max_length) == ((0.5, 0.75), "left", 9)

@@ -43,7 +43,7 @@ def test_losses_and_gradients_are_near_float32(family: str) -> None:
     found = {}
     for matmul in ("float32", "bf16"):
         prompt = ps.SoftPrompt(4, seed=1).bind(model)
-        parts = list(batches(model, encode_split(model, task, "train", prompt=prompt)[:8], 8))
+        parts = list(batches(model, encode_split(model, prompt, task, "train")[:8], 8))
         with execution(matmul=matmul):
             loss = accumulate_gradient(model, prompt, parts)
         assert prompt.embedding.grad is not None and prompt.embedding.grad.dtype == torch.float32

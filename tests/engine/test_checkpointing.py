@@ -76,7 +76,7 @@ def test_position_biases_are_of_one_text_on_the_way_back_too(monkeypatch: pytest
 def test_training_steps(family: str, size: int) -> None:
     model = toy_model(family, torch.float64)
     prompt = EVERY["v2 untied"]().bind(model)
-    every = list(batches(model, encode_split(model, toy_task(), "train", prompt, limit=8), size))
+    every = list(batches(model, encode_split(model, prompt, toy_task(), "train", limit=8), size))
     found = []
     for checkpointing in (False, True):
         prompt.zero_grad()
@@ -90,7 +90,7 @@ def test_training_steps(family: str, size: int) -> None:
 def test_the_plain_way_has_none(family: str) -> None:
     model = toy_model(family, torch.float64)
     prompt = EVERY["v2 untied"]().bind(model)
-    (batch,) = batches(model, encode_split(model, toy_task(), "train", prompt, limit=2), 2)
+    (batch,) = batches(model, encode_split(model, prompt, toy_task(), "train", limit=2), 2)
     with ps.execution(packed=False), pytest.raises(ps.RunError, match=r"checkpointing needs a packed pass.*accumul"):
         accumulate_gradient(model, prompt, [batch], checkpointing=True)
     assert not [m for m in model.twin.modules() if "forward" in m.__dict__]

@@ -31,7 +31,7 @@ def as_it_is() -> Iterator[None]:
 def toy_batches(family: str, prompt: ps.Prompt, size: int) -> tuple[list[Batch], list[int]]:
     """Return the train split in batches, and their numbers of tokens that a target can see."""
     model = toy_model(family)
-    examples = encode_split(model, toy_task(), "train", prompt)
+    examples = encode_split(model, prompt, toy_task(), "train")
     every = list(batches(model, examples, size))
     return every, [needed(batch, family) for batch in every]
 
@@ -170,7 +170,7 @@ def test_evaluation_computes_the_prompt_once(name: str, own: int) -> None:
 @pytest.mark.parametrize(("name", "own"), [("v1", K), ("v2 untied", 0), ("", 0)])
 def test_words_of_several_tokens_are_read_behind_texts_that_are_read_once(name: str, own: int) -> None:
     model, prompt = toy_model("gpt2"), EVERY[name]().bind(toy_model("gpt2")) if name else None
-    examples = encode_split(model, toy_task(LONG_WORD), "test", prompt)
+    examples = encode_split(model, prompt, toy_task(LONG_WORD), "test")
     with counting(model) as counts:
         ps.score_labels(model, prompt, toy_task(LONG_WORD), batch_size=5, progress=False)
     read = [sum(example.label_start - BOS for example in examples[at : at + 5]) for at in (0, 5)]
@@ -181,7 +181,7 @@ def test_words_of_several_tokens_are_read_behind_texts_that_are_read_once(name: 
 
 def test_words_of_several_tokens_encode_once() -> None:
     model, prompt = toy_model("t5"), EVERY["v1"]().bind(toy_model("t5"))
-    examples = encode_split(model, toy_task(LONG_WORD), "test", prompt)
+    examples = encode_split(model, prompt, toy_task(LONG_WORD), "test")
     with counting(model) as counts:
         ps.score_labels(model, prompt, toy_task(LONG_WORD), batch_size=5, progress=False)
     sources = [sum(len(example.input_ids) + K for example in examples[at : at + 5]) for at in (0, 5)]
@@ -214,7 +214,7 @@ def test_generated_predictions_of_several_batches_compute_the_prompt_once() -> N
     model, prompt = toy_model("gpt2"), EVERY["v1"]().bind(toy_model("gpt2"))
     with counting(model) as counts:
         ps.predict(model, prompt, writing_task(), batch_size=2, max_new_tokens=1, progress=False)
-    sources = encode_split(model, writing_task(), "test", prompt, with_label=False)
+    sources = encode_split(model, prompt, writing_task(), "test", with_label=False)
     lengths = [len(example.input_ids) - BOS for example in sources]
     assert counts.body == [K + BOS, lengths[0] + lengths[1], lengths[2]]
 
@@ -231,7 +231,7 @@ def test_only_the_words_columns_are_multiplied(family: str) -> None:
 
 def test_what_is_shared_holds_the_prompt_and_the_common_beginning() -> None:
     model, prompt = toy_model("gpt2"), EVERY["v1"]().bind(toy_model("gpt2"))
-    examples = encode_split(model, toy_task(), "test", prompt)
+    examples = encode_split(model, prompt, toy_task(), "test")
     shared = share_over(model, prompt, examples)
     assert (shared.p, shared.s, shared.n_template) == (K + BOS, 0, BOS)
     assert share(model, [prompt]).p == K

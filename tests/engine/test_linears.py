@@ -194,7 +194,7 @@ def test_refused_where_it_does_not_exist(family: str) -> None:
 def test_logits_of_some_words_are_columns_of_all_logits(family: str, name: str, packed: bool | None) -> None:
     model = toy_model(family, torch.float64)
     prompt = EVERY[name]().bind(model) if name != "none" else None
-    (batch,) = batches(model, encode_split(model, toy_task(), "train", prompt), 10)
+    (batch,) = batches(model, encode_split(model, prompt, toy_task(), "train"), 10)
     tokens = [11, 5, 14]
     with torch.no_grad(), execution(packed=packed):
         got = word_logits(model, batch, tokens, prompt)

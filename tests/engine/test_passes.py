@@ -19,7 +19,7 @@ NAMES = ("v1", "v2 untied", "v2 tied", "v2 in some layers")
 
 def records(family: str, prompt: ps.Prompt, size: int, n: int = 8) -> list[Batch]:
     model = toy_model(family, torch.float64)
-    return list(batches(model, encode_split(model, toy_task(), "train", prompt, limit=n), size))
+    return list(batches(model, encode_split(model, prompt, toy_task(), "train", limit=n), size))
 
 
 def result(prompt: ps.Prompt, run: Callable[[], float]) -> torch.Tensor:
@@ -95,7 +95,7 @@ def test_a_run_whose_numbers_are_infinite_spoils_no_other() -> None:
 def test_passes_are_filled_in_order_and_no_batch_is_divided() -> None:
     model = toy_model("gpt2")
     prompt = EVERY["v1"]().bind(model)
-    examples = encode_split(model, toy_task(), "train", prompt)
+    examples = encode_split(model, prompt, toy_task(), "train")
     every = list(batches(model, examples, 3))  # 3, 3, 3, 1
     sizes = {
         rows: [[(number, len(batch)) for number, batch in one] for one in fill_passes([every, every[:1]], rows)]

@@ -107,7 +107,7 @@ def test_a_plain_pass_beside_a_packed_one_is_right_or_refused() -> None:
 
 def test_the_words_of_one_thread_do_not_reach_another() -> None:
     model = own_model()
-    (batch,) = batches(model, encode_split(model, toy_task(), "train"), 10)
+    (batch,) = batches(model, encode_split(model, None, toy_task(), "train"), 10)
     every = word_logits(model, batch, range(VOCAB))
     with only_tokens(model, [5, 6]):
         plain = meanwhile(lambda: model.logits(batch.input_ids, batch.attention_mask), 5)()

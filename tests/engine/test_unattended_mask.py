@@ -28,7 +28,7 @@ def unattended(task: Task | None = None) -> Task:
 
 
 def examples(task: Task | None = None) -> list[Encoded]:
-    return list(encode_split(toy_model("bert", torch.float64), unattended(task), "train"))
+    return list(encode_split(toy_model("bert", torch.float64), None, unattended(task), "train"))
 
 
 def batch_of(records: list[Encoded]) -> Batch:
@@ -133,7 +133,7 @@ def test_probes_see_the_reading() -> None:
         for task in tasks
     )
     assert float(np.abs(plain.values - hidden.values).max()) > 1e-4
-    hashes = [data_hash(encode_split(model, task, "train", with_label=False)) for task in tasks]
+    hashes = [data_hash(encode_split(model, None, task, "train", with_label=False)) for task in tasks]
     assert hashes[0] != hashes[1]
 
 
@@ -144,13 +144,18 @@ def test_the_template_says_it_and_other_kinds_do_not_mind() -> None:
     assert "mask_attended" not in toy_task().template.to_json()
     assert toy_task().data_hash("train") != unattended().data_hash("train")
     causal = toy_model("gpt2")
-    assert list(encode_split(causal, unattended(), "train")) == list(encode_split(causal, toy_task(), "train"))
+    assert list(encode_split(causal, None, unattended(), "train")) == list(
+        encode_split(causal, None, toy_task(), "train")
+    )
     assert "attended by nothing" in unattended().show(toy_model("bert", torch.float64), n=1)
     assert "attended by nothing" not in toy_task().show(toy_model("bert", torch.float64), n=1)
 
 
 def test_batches_of_both_readings_stand_below_each_other() -> None:
-    hidden, plain = batch_of(examples()[:2]), batch_of(list(encode_split(toy_model("bert"), toy_task(), "train"))[2:5])
+    hidden, plain = (
+        batch_of(examples()[:2]),
+        batch_of(list(encode_split(toy_model("bert"), None, toy_task(), "train"))[2:5]),
+    )
     whole = concatenate([plain, hidden])
     assert whole.unseen is not None
     assert whole.unseen.sum(dim=1).tolist() == [0, 0, 0, 1, 1]

@@ -152,7 +152,7 @@ def _rows() -> dict[str, tuple[Callable[..., Any], dict[str, Any]]]:
     }
     rows |= _with(ps.load_prompt, {"folder": EMPTY}, folder=[EMPTY, "/nowhere", "", "\0", 3, "a" * 9000])
     rows |= _with(ps.load_result, {"folder": EMPTY}, folder=[EMPTY, "/nowhere", "", "\0", 3])
-    rows |= _with(ps.load_importance, {"folder": EMPTY}, folder=[EMPTY, "/nowhere", "", "\0", 3])
+
     rows |= _with(ps.Run, {"folder": EMPTY}, folder=[EMPTY, "/nowhere", "", "\0", 3])
     rows |= _with(
         ps.probe,

@@ -10,7 +10,7 @@ import torch
 
 import promptscope as ps
 from promptscope.errors import ArgumentError, ModelError, ProbeError, PromptError, TaskError
-from promptscope.interventions import Importance, importance, load_importance
+from promptscope.interventions import Importance, importance
 from promptscope.interventions.measuring import Measured, measure
 from promptscope.interventions.tokens import without_each
 from promptscope.prompts import Prompt
@@ -160,7 +160,7 @@ def test_tables_files_and_figures(tmp_path: Path) -> None:
     assert table["whole_loss"].nunique() == 1
     assert table["ratio_low"].tolist() == result.ratio.data["low"].values.ravel().tolist()
     result.save(tmp_path / "importance")
-    again = load_importance(tmp_path / "importance")
+    again = ps.load_result(tmp_path / "importance")
     assert again.kl.data.identical(result.kl.data)
     assert repr(again) == repr(result)
     difference, ratio = result.plot(), result.plot("ratio")

@@ -26,7 +26,7 @@ EXACT = {family: 1e-6 if family == "llama" else 1e-9 for family in ("gpt2", "lla
 
 def examples(model: HookedModel, n: int = 3) -> list[Encoded]:
     """Encode toy records of different lengths, which begin with the same token."""
-    return list(encode_split(model, toy_task(), "test", limit=n))
+    return list(encode_split(model, None, toy_task(), "test", limit=n))
 
 
 def as_batch(records: Sequence[Encoded]) -> Batch:

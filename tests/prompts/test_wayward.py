@@ -45,7 +45,7 @@ def test_the_penalty_is_in_the_gradient_and_not_in_the_loss() -> None:
         ps.WaywardPrompt(3, "story", strength=0, init="uniform"),
         ps.SoftPrompt(3),
     ):
-        parts = list(batches(model, encode_split(model, toy_task(), "train", prompt.bind(model)), 4))
+        parts = list(batches(model, encode_split(model, prompt.bind(model), toy_task(), "train"), 4))
         results.append((accumulate_gradient(model, prompt, parts), prompt.embedding.grad))
     rows = model.embed(torch.tensor(ids_of("story story story")))
     pull = 2 * 0.7 / 3 * (ps.SoftPrompt(3).bind(model).vectors() - rows)

@@ -199,7 +199,7 @@ def test_the_pilot_scores_records_that_it_did_not_train_on(tmp_path: Path) -> No
     assert pilot.main([*options, "--out", str(tmp_path), "--set", "steps=2", "length=3"]) == 0
     table = pd.read_csv(tmp_path / "pilot.csv")
     assert table[["variant", "learning_rate"]].values.tolist() == [["v1", 0.001], ["v1", 0.01], ["v2", 0.1]]
-    run = ps.Run(tmp_path / "continent_en-v1-0.01")
+    run = ps.load_run(tmp_path / "continent_en-v1-0.01")
     assert (run.config.learning_rate, run.result["steps"]) == (0.01, 2)
     kept = balanced_order(ps.load_task("continent_en").split("train"), 42)[:-8]
     assert run.description["task"]["data_hash"] == _of_train(kept)

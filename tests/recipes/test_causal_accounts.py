@@ -53,6 +53,10 @@ def test_nulls_choose_their_layer_as_the_direction_does(tmp_path):
     table.to_csv(tmp_path / "direction-shift.csv", index=False)
     (row,) = direction(tmp_path)
     assert (row["layer"], row["share"], row["random_prompt"]) == (1, 0.7, 0.4)
+    # A null without any defined share (here: other tasks' shifts that could not be measured) is left out.
+    other = table[table["shift"] == "random prompt"].assign(shift="another task", value=float("nan"))
+    pd.concat([table, other]).to_csv(tmp_path / "direction-shift.csv", index=False)
+    assert direction(tmp_path) == [row]
     table["value"] = float("nan")
     table.to_csv(tmp_path / "direction-shift.csv", index=False)
     assert direction(tmp_path) == []

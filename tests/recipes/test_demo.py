@@ -58,7 +58,7 @@ def test_files_agree_with_each_other(quick: tuple[Path, str]) -> None:
     assert (scores["low"] <= scores["accuracy"]).all()
     assert (scores["accuracy"] <= scores["high"]).all()
     model, task = ps.load_model("embedded-causal"), ps.load_task("continent_ko")
-    prompt = ps.Run(out / "runs" / "continent_ko-v2").prompt
+    prompt = ps.load_run(out / "runs" / "continent_ko-v2").prompt
     expected = ps.evaluate(model, prompt, task, limit=12, progress=False)["accuracy"]
     assert scores.query("task == 'continent_ko' and condition == 'v2'")["accuracy"].item() == pytest.approx(expected)
     heads = pd.read_csv(out / "heads.csv")

@@ -482,7 +482,7 @@ def test_worker_processes_go_on_with_the_same_folder(small: Path, monkeypatch: p
 def test_the_authors_padding_trains_other_prompts(small: Path, tmp_path: Path) -> None:
     few = [*OPTIONS, "readings=0", "snapshots=1"]
     assert main(["--out", str(tmp_path), *few, "--paper-code"]) == 0
-    runs = [ps.Run(folder / "runs" / "past_en-book") for folder in (small, tmp_path)]
+    runs = [ps.load_run(folder / "runs" / "past_en-book") for folder in (small, tmp_path)]
     assert [run.config.padding for run in runs] == ["right", "left"]
     moved = (runs[0].prompt.vectors() - runs[1].prompt.vectors()).norm().item()
     assert moved > 1e-3 * runs[0].prompt.vectors().norm().item()

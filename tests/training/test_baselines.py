@@ -41,7 +41,7 @@ def test_full_fine_tuning_is_transformers_own_loss_and_adamw() -> None:
     theirs = _copy(model.twin)
     theirs.requires_grad_(True)
     optimizer = torch.optim.AdamW(theirs.parameters(), lr=0.001, weight_decay=0.0)
-    examples = encode_split(model, task, "train")
+    examples = encode_split(model, None, task, "train")
     for step in range(3):
         (batch,) = batches(model, [examples[i] for i in batch_indices(len(examples), 4, 0, step)], 4)
         loss = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask, labels=batch.targets).loss
@@ -62,7 +62,7 @@ def test_what_is_scored_computes_what_peft_computes(method: str) -> None:
         for number in tuned.parameters():
             if number.requires_grad:
                 number += 0.1 * torch.randn_like(number)
-    (batch,) = batches(model, encode_split(model, task, "test")[:6], 6)
+    (batch,) = batches(model, encode_split(model, None, task, "test")[:6], 6)
     with torch.no_grad():
         want = _loss(tuned, batch).item()
     scored, _, prompt = _usable(model, tuned, method, task)

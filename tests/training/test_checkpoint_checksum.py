@@ -58,7 +58,7 @@ def test_a_rate_that_the_numbers_cannot_hold_is_an_error_of_the_run(tmp_path) ->
         ps.train_grid(model, runs, out=tmp_path, progress=False)
     assert list(error.value.failed) == ["bad"]
     assert "Lower the learning rate" in str(error.value)
-    assert ps.Run(tmp_path / "good").result["steps"] == 1
+    assert ps.load_run(tmp_path / "good").result["steps"] == 1
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ FP32, FP64 = {"rtol": 1e-4, "atol": 1e-6}, {"rtol": 1e-9, "atol": 1e-12}
 def test_loss_and_gradient_are_those_of_the_models_own_loss(family: str, dtype: torch.dtype) -> None:
     model, truth = toy_model(family, dtype), toy_truth(family, dtype)
     prompt = ps.SoftPrompt(4, seed=1).bind(model)
-    examples = encode_split(model, toy_task(), "train", prompt)
+    examples = encode_split(model, prompt, toy_task(), "train")
     loss = accumulate_gradient(model, prompt, list(batches(model, examples, 4)))
 
     vectors = prompt.embedding.detach().clone().requires_grad_()
@@ -35,7 +35,7 @@ def test_deep_prompt_on_gpt2_is_trained_through_keys_and_values() -> None:
     model, truth = toy_model("gpt2", torch.float64), toy_truth("gpt2", torch.float64)
     prompt = ps.DeepPrompt(4, seed=1).bind(model)
     rows = toy_rows(2)
-    examples = encode_split(model, toy_task(), "train", prompt, limit=2)
+    examples = encode_split(model, prompt, toy_task(), "train", limit=2)
     loss = accumulate_gradient(model, prompt, list(batches(model, examples, 2)))
 
     keys = prompt.keys().detach().clone().requires_grad_()
@@ -61,7 +61,7 @@ def test_deep_prompt_on_gpt2_is_trained_through_keys_and_values() -> None:
 def test_only_the_prompt_gets_a_gradient(family: str) -> None:
     model = toy_model(family)
     prompt = ps.DeepPrompt(4).bind(model)
-    examples = encode_split(model, toy_task(), "train", prompt)
+    examples = encode_split(model, prompt, toy_task(), "train")
     accumulate_gradient(model, prompt, list(batches(model, examples, 16)))
     assert all(parameter.grad is not None and parameter.grad.abs().sum() > 0 for parameter in prompt.parameters())
     for module in (model.twin, model.bridge):

@@ -241,9 +241,9 @@ def test_one_run_that_fails_is_named_and_the_others_finish(tmp_path: Path) -> No
     for name in ("good", "also good"):
         run = runs()[name]
         alone = ps.train(model, run.prompt, run.task, run.config, tmp_path / name, progress=False)
-        assert_same(ps.Run(tmp_path / "grid" / name), alone, 1e-9)
+        assert_same(ps.load_run(tmp_path / "grid" / name), alone, 1e-9)
     with pytest.raises(ps.RunError, match="not finished"):
-        ps.Run(tmp_path / "grid" / "far too high")
+        ps.load_run(tmp_path / "grid" / "far too high")
     with pytest.raises(ps.RunError) as alone_error:
         run = runs()["far too high"]
         ps.train(model, run.prompt, run.task, run.config, tmp_path / "far too high", progress=False)

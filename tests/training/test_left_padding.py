@@ -47,7 +47,7 @@ def naive_loss(family: str, prompt: Tensor) -> Tensor:
 
 
 def left(model: ps.HookedModel, task: Task, prompt: ps.Prompt, size: int = 4, padding: Any = "left") -> list[Any]:
-    return list(batches(model, encode_split(model, task, "train", prompt), size, padding=padding))
+    return list(batches(model, encode_split(model, prompt, task, "train"), size, padding=padding))
 
 
 @pytest.mark.parametrize("packed", [None, False], ids=["packed", "plain"])

@@ -98,7 +98,7 @@ def test_killed_at_every_single_write(tmp_path: Path, after: bool) -> None:
         deaths += 1
         if not (tmp_path / "killed" / "result.json").is_file():
             with pytest.raises(ps.RunError, match=r"not finished|is not a run"):
-                ps.Run(tmp_path / "killed")
+                ps.load_run(tmp_path / "killed")
     assert deaths > 5
     assert run(tmp_path / "killed").config == CONFIG
     assert outcome(tmp_path / "killed") == outcome(whole.folder)

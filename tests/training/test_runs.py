@@ -112,12 +112,12 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) ->
     with pytest.raises(ps.RunError, match="not a run"):
         train(tmp_path)
     with pytest.raises(ps.RunError, match="not a run"):
-        ps.Run(tmp_path)
+        ps.load_run(tmp_path)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
     with pytest.raises(ps.RunError, match="not a run"):
         train(tmp_path / "notes.txt")
     with pytest.raises(ps.RunError, match="not a run"):
-        ps.Run(tmp_path / "nowhere")
+        ps.load_run(tmp_path / "nowhere")
 
 
 def test_damaged_files_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -144,7 +144,7 @@ def test_a_finished_run_whose_history_is_cut_says_so(cut: str, tmp_path: Path) -
     text = {"header": lines[0][:20], "cell": "".join(lines)[:-12], "line": "".join(lines[:-1])}[cut]
     path.write_text(text)
     with pytest.raises(ps.RunError, match=r"history\.csv.*again"):
-        _ = ps.Run(tmp_path / "run").history
+        _ = ps.load_run(tmp_path / "run").history
 
 
 def test_two_processes_cannot_train_in_one_folder(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_loss_that_is_not_finite_stops_the_run(tmp_path: Path, monkeypatch: py
     assert last.content_hash() == ps.load_prompt(tmp_path / "run" / "prompts" / "step-000002").content_hash()
     assert len((tmp_path / "run" / "history.csv").read_text().splitlines()) == 1 + 3
     with pytest.raises(ps.RunError, match="not finished"):
-        ps.Run(tmp_path / "run")
+        ps.load_run(tmp_path / "run")
 
 
 def test_a_restart_after_that_does_not_spoil_the_last_good_prompt(

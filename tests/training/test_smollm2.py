@@ -32,7 +32,7 @@ def start(model: Path, data: Path, out: Path) -> subprocess.Popen[bytes]:
 def test_learns_and_survives_being_killed(smollm2: Path, shared_data: Path, tmp_path: Path) -> None:
     data = shared_data / "sst2"
     assert start(smollm2, data, tmp_path / "whole").wait() == 0
-    whole = ps.Run(tmp_path / "whole")
+    whole = ps.load_run(tmp_path / "whole")
     assert whole.history["loss"][-10:].mean() < 0.5 * whole.history["loss"][:10].mean()
 
     killed, checkpoint = tmp_path / "killed", tmp_path / "killed" / "checkpoint.safetensors"
@@ -46,13 +46,13 @@ def test_learns_and_survives_being_killed(smollm2: Path, shared_data: Path, tmp_
         kills += process.wait() == -signal.SIGKILL
     assert kills == 3
     with pytest.raises(ps.RunError, match="not finished"):
-        ps.Run(killed)
+        ps.load_run(killed)
     assert start(smollm2, data, killed).wait() == 0
     for name in ("last", "best"):
         paths = [folder / "prompts" / name / "prompt.safetensors" for folder in (whole.folder, killed)]
         assert paths[0].read_bytes() == paths[1].read_bytes()
     pd.testing.assert_frame_equal(
-        ps.Run(killed).history.drop(columns="seconds"), whole.history.drop(columns="seconds"), check_exact=True
+        ps.load_run(killed).history.drop(columns="seconds"), whole.history.drop(columns="seconds"), check_exact=True
     )
 
     task, model = ps.load_task("sst2", path=data), ps.load_model(smollm2)

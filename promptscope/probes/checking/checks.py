@@ -24,7 +24,7 @@ from promptscope.probes.entries import Entries
 from promptscope.probes.function import probe_function
 from promptscope.probes.plan import OUTPUT
 from promptscope.probes.result import ProbeResult
-from promptscope.probes.saving import load_result
+from promptscope.probes.saved import load_result
 from promptscope.probes.writing import WritingProbe
 from promptscope.store import ActivationStore
 from promptscope.tasks import Encoded
