@@ -91,9 +91,9 @@ def _standardise(values: Float[np.ndarray, "*shape"], by: Float[np.ndarray, "m"]
 
 def _orders(n: int, n_permutations: int, seed: int, strata: Sequence[Any] | None) -> Iterator[Int[np.ndarray, "n"]]:
     generator = np.random.default_rng(seed)
-    strata = members([0] * n if strata is None else strata, n, "strata").values()
+    moving = members([0] * n if strata is None else strata, n, "strata").values()
     for _ in range(n_permutations):
         order = np.arange(n)
-        for at in strata:
+        for at in moving:
             order[at] = generator.permutation(at)
         yield order

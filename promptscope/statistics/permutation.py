@@ -1,6 +1,7 @@
 """Nulls by permutation: what would the number be were there nothing to find?"""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
@@ -76,7 +77,7 @@ def permutation_null(
     return observed, float((1 + extreme) / (1 + n_permutations)), null
 
 
-def _number(value: object) -> float:
-    if np.ndim(value) or not np.isfinite(value):  # type: ignore[call-overload]
+def _number(value: Any) -> float:
+    if np.ndim(value) or not np.isfinite(value):
         raise ArgumentError(f"a statistic must be one finite number, and is {value!r} for these samples")
-    return float(value)  # type: ignore[arg-type]
+    return float(value)
