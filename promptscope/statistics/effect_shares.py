@@ -33,7 +33,7 @@ class Effect:
         return bool((self.low > 0 or self.high < 0) and abs(self.mean) >= self.min_effect)
 
 
-@checked()
+@checked(min_effect=0)
 def effect_of(differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFECT) -> Effect:
     """Return the mean of *differences* with its bootstrap interval; one input gives no interval and is never clear.
 
@@ -44,7 +44,7 @@ def effect_of(differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFEC
     return Effect(float(differences.mean()), float(low), float(high), len(differences), min_effect)
 
 
-@checked()
+@checked(min_effect=0)
 def effect_share(
     moved: Float[np.ndarray, "X *shape"], differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFECT
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
