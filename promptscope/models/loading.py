@@ -14,7 +14,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.checks import checked
-from promptscope.errors import ModelError, nearest, shortened
+from promptscope.errors import ModelError, PromptscopeError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
 from promptscope.models.checkpoints import check_weights
@@ -169,7 +169,11 @@ def _hooked(
         )
     try:
         return hooked_model(twin, tokenizer, name, revision, backend, source)
-    except (AttributeError, AssertionError, IndexError, KeyError, TypeError, NotImplementedError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, PromptscopeError):
+            raise
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         raise ModelError(
             f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "

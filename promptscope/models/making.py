@@ -41,8 +41,7 @@ def hooked_model(
         ModelError: what the model does is not what its hook points, or prompts, would say of it.
     """
     untie_layers(twin)
-    with torch.no_grad():
-        before = plain_logits_of(twin)
+    before = _run_plainly(twin, name)
     check_finite(twin, before, name)
     bridge: Bridge = boot_bridge(twin)
     with torch.no_grad():
@@ -71,6 +70,20 @@ def hooked_model(
     model.follow_edits_with(again, source)
     model.watch()  # at its first pass the bridge has attached some of its own
     return model
+
+
+@torch.no_grad()
+def _run_plainly(twin: PreTrainedModel, name: str) -> Tensor:
+    try:
+        return plain_logits_of(twin)
+    except torch.OutOfMemoryError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"the {type(twin).__name__} {name!r} does not run by itself, without promptscope, on a few tokens "
+            f"({type(error).__name__}: {said}): its configuration or weights do not fit each other"
+        ) from error
 
 
 def _run(bridge: Bridge, batch: dict[str, Tensor], facts: Facts, twin: PreTrainedModel) -> Tensor:
