@@ -163,6 +163,9 @@ def _hooked(
 ) -> HookedModel:
     twin = twin.eval().requires_grad_(False)
     twin.config.return_dict = True  # the twin has a configuration of its own
+    inner = getattr(twin, "model", None)
+    if twin.base_model is twin and isinstance(inner, PreTrainedModel):
+        twin.base_model_prefix = "model"  # Llama 4 names another module, which its text models do not have
     if getattr(twin.config, "is_decoder", False) and type(twin).__name__.endswith("ForMaskedLM"):
         raise ModelError(
             f"config.json of {name!r} says is_decoder: as a causal model, {type(twin).__name__} is not supported"

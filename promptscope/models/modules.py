@@ -12,7 +12,7 @@ from promptscope.models.attached import HOOK_KINDS
 from promptscope.models.identity import NOT_MATHS
 
 # TransformerLens changes these where hooks are attached and removed; hooks are known by other means.
-_OF_HOOKS = ("fwd_hooks", "bwd_hooks", "ctx", "context_level")
+_OF_HOOKS = ("fwd_hooks", "bwd_hooks", "ctx", "context_level", "name")
 
 
 class Modules:

@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from transformer_lens.hook_points import HookPoint as BridgePoint
+from transformers import BertConfig, BertLMHeadModel
 
 import promptscope.models.twin
 from promptscope.errors import ModelError
@@ -60,6 +61,7 @@ def test_a_point_whose_write_is_dropped(model: HookedModel) -> None:
     model.bridge._initialize_hook_registry()
     copy = HookPoint("hook_copy", "batch pos d_model", "a copy of the residual stream", stack="blocks")
     model.family = dataclasses.replace(model.family, points=(*model.family.points, copy))
+    model._weights = None  # which would refuse a module that is new
     with pytest.raises(ModelError, match=r"do not move the logits.*'blocks\.0\.hook_copy'"):
         self_test(model)
 
@@ -73,3 +75,10 @@ def test_without_live_attention_patterns_are_missing(family: str, monkeypatch: A
     assert not [name for name in model.hook_points()["name"] if "pattern" in name or "scores" in name]
     with pytest.raises(ModelError, match=r"no hook point 'attn.hook_pattern' on a .* model: .*(does not act|fires)"):
         model.site("attn.hook_pattern")
+
+
+def test_a_causal_model_that_sees_later_tokens_is_refused() -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    with pytest.raises(ModelError, match=r"BertLMHeadModel .* attends to later tokens.*is_decoder = True"):
+        load_model(BertLMHeadModel(BertConfig(**sizes, vocab_size=99)))
+    assert load_model(BertLMHeadModel(BertConfig(**sizes, vocab_size=99, is_decoder=True))).family.kind == "causal"
