@@ -26,6 +26,7 @@ _MAKERS = {
 
 def checked(
     nan: Collection[str] = (),
+    empty: Collection[str] = (),
     hints: Mapping[str, str] | None = None,
     error: type[PromptscopeError] | None = None,
     **at_least: int | float,
@@ -36,7 +37,8 @@ def checked(
       none of their numbers changes; ids, counts and texts are not;
     * an array has the type and number of dimensions that are written there; an axis that is named twice (the `n` of
       two arguments) is as long both times: nothing is broadcast;
-    * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*;
+    * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*, and at least one
+      number, except for those named by *empty*;
     * `Literal`, int, float, str, bool and sequences of them are meant literally: True is no number, 16.0 no int,
       NaN no float, and a text is no sequence of texts;
     * *hints* says for an argument what to do instead, where its type alone does not;
@@ -65,7 +67,7 @@ def checked(
             try:
                 bound = _bound(called, signature, args, kwargs)
                 _take_foreign_numbers(signature, bound.arguments)
-                _check_all(called, signature, bound.arguments, nan, at_least, hints or {})
+                _check_all(called, signature, bound.arguments, nan, empty, at_least, hints or {})
             except ArgumentError as problem:
                 if error is None:
                     raise
@@ -133,11 +135,31 @@ def check_between(name: str, value: int | float, low: int | float, high: int | f
         raise ArgumentError(f"{name} must lie between {low:g} and {high:g}, got {value}.")
 
 
+def check_not_negative(name: str, values: np.ndarray) -> None:
+    """Refuse negative numbers where there are only sums and shares.
+
+    >>> check_not_negative("mass", np.array([0.0, 2.0]))
+    """
+    if values.size and values.min() < 0:
+        raise ArgumentError(f"{name} must not be negative, got {values.min():.4g}.")
+
+
+def check_indices(name: str, indices: np.ndarray, n: int, low: int = 0) -> None:
+    """Refuse indices outside of low..n-1: NumPy would count negative ones from the end.
+
+    >>> check_indices("gold", np.array([0, 2]), 3)
+    """
+    if indices.size and not low <= int(indices.min()) <= int(indices.max()) < n:
+        found = f"{int(indices.min())}..{int(indices.max())}"
+        raise ArgumentError(f"{name} must lie in {low}..{n - 1}, got {found}.")
+
+
 def _check_all(
     called: str,
     signature: inspect.Signature,
     given: Mapping[str, Any],
     nan: Collection[str],
+    empty: Collection[str],
     at_least: Mapping[str, int | float],
     hints: Mapping[str, str],
 ) -> None:
@@ -156,6 +178,8 @@ def _check_all(
                 raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{order or hint}")
             if name not in nan and not _finite(value):
                 raise ArgumentError(f"{where} is or holds NaN or infinity, got {_shown(value)}: leave such out first.")
+            if name not in empty and isinstance(value, np.ndarray) and not value.size:
+                raise ArgumentError(f"{where} is empty, of shape {value.shape}: there is nothing to compute from.")
             low = at_least.get(name)
             if low is not None and value is not None and not value >= low:
                 raise ArgumentError(f"{where} must be at least {low:g}, got {value}.")
@@ -195,6 +219,8 @@ def _fits(value: Any, kind: Any) -> bool:
 def _finite(value: Any) -> bool:
     if isinstance(value, np.ndarray):
         return value.dtype.kind not in "fc" or bool(np.isfinite(value).all())
+    if isinstance(value, list | tuple):
+        return all(map(_finite, value))
     return not isinstance(value, float) or math.isfinite(value)
 
 

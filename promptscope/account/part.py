@@ -18,6 +18,10 @@ class Part:
     `sentences` follow from the numbers and are on top; `tables` and `results` hold them; `omitted` says in one line
     each what could not be measured here, and why; `numbers` are those by which accounts are compared: name -> (value,
     low, high). `seconds`: how long it took.
+
+    >>> part = Part("answers", "Answers", "Does the prompt help?", numbers={"effect": (1.2, 0.9, 1.5)})
+    >>> part.key, part.numbers["effect"]
+    ('answers', (1.2, 0.9, 1.5))
     """
 
     key: str

@@ -25,7 +25,14 @@ Positions = Literal["shared", "own"]
 
 @dataclass(frozen=True, eq=False)
 class PromptEffect(Saved):
-    """Answers of the plain and of the prompted run, over the same inputs."""
+    """Answers of the plain and of the prompted run, over the same inputs.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> found = ps.causal.effect(model, ps.SoftPrompt(2).bind(model), task, limit=4)
+    >>> np.allclose(found.gold, found.prompted.gold - found.plain.gold), found.size.n
+    (True, 4)
+    """
 
     inputs: Inputs
     plain: Answers

@@ -29,6 +29,12 @@ class SkillNeurons(Saved):
     `table`: a row for the answers as they are (`none`), with the top neurons disturbed (`top`), and with as many random
     ones (`random`): `accuracy` and `gold` (nats), with the loss of gold against `none`, its interval and p-value.
     `chance` is what the best of as many neurons reaches with shuffled labels: the null of a maximum.
+
+    >>> table = pd.DataFrame({"disturbed": ["none", "top", "random"], "accuracy": [0.9, 0.6, 0.9]})
+    >>> accuracy = np.array([[0.5, 0.9], [0.6, 0.7]])  # two layers of two neurons
+    >>> found = SkillNeurons(accuracy, top=((0, 1),), table=table, chance=0.75, labels=("Asia", "Europe"))
+    >>> [neuron for neuron in found.top if found.accuracy[neuron] > found.chance]
+    [(0, 1)]
     """
 
     accuracy: Float[np.ndarray, "layer neuron"]

@@ -34,6 +34,13 @@ class WordsComparison(Saved):
     - `cosine`: condition, layer, cosine of its mean shift and the prompt's at the reading position, and that of a
       random prompt's shift and the prompt's;
     - `substitution`: share of the prompt's effect that the shift of each condition recovers, by layer.
+
+    >>> import numpy as np, promptscope as ps
+    >>> cosine = pd.DataFrame({"words": ["instruction"], "layer": [2], "cosine": [0.4], "random_prompt": [0.05]})
+    >>> share = ps.ProbeResult.from_examples(np.full((4, 1, 6), 0.3), dims=("shift", "layer"))
+    >>> found = WordsComparison(heads=pd.DataFrame(), cosine=cosine, substitution=share)
+    >>> found.cosine.query("cosine > random_prompt")["words"].tolist()
+    ['instruction']
     """
 
     heads: pd.DataFrame

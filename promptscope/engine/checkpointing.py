@@ -24,6 +24,15 @@ def checkpointed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> Iter
 
     Raises:
         RunError: *model* does not run packed behind *prompts*.
+
+    >>> import torch, promptscope as ps
+    >>> from promptscope.engine import Texts, logits
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompt = ps.SoftPrompt(length=4).bind(model)
+    >>> ids = torch.tensor([[5, 7, 9]])
+    >>> texts = Texts(ids, torch.ones_like(ids), where=ids == 9)
+    >>> with checkpointed(model, [prompt]):
+    ...     logits(model, texts, [prompt], which=torch.tensor([0])).logsumexp(-1).sum().backward()
     """
     if not is_packed(model, prompts):
         raise RunError(

@@ -32,7 +32,11 @@ class PackingWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Execution:
-    """What is asked for; None leaves it to promptscope."""
+    """What is asked for; None leaves it to promptscope.
+
+    >>> Execution(packed=False).prepacked is None
+    True
+    """
 
     packed: bool | None = None
     prepacked: bool | None = None
@@ -94,7 +98,15 @@ def execution(
 
 
 def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
-    """Run the linear layers of *module* (the twin) the faster way."""
+    """Run the linear layers of *module* (the twin) the faster way.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> ids = torch.tensor([[5, 7, 9]])
+    >>> with kernel(model), torch.no_grad():
+    ...     model.twin(ids).logits.shape == (1, 3, model.shape.vocab_size)
+    True
+    """
     if module is None and matmul(model) == "bf16":
         return prepacked(model.twin, torch.bfloat16)
     return prepacked(module or model.twin) if uses_prepacked(model) else nullcontext()
@@ -105,6 +117,10 @@ def matmul(model: HookedModel) -> str:
 
     Raises:
         ModelError: asked for where it does not exist.
+
+    >>> import promptscope as ps
+    >>> matmul(ps.load_model("embedded-causal"))
+    'float32'
     """
     asked = _asked.get().matmul or "float32"
     if asked == "bf16" and not (can_prepack(model.twin) and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
@@ -121,6 +137,10 @@ def uses_prepacked(model: HookedModel) -> bool:
 
     Raises:
         ModelError: asked for where it does not exist.
+
+    >>> import promptscope as ps
+    >>> uses_prepacked(ps.load_model("embedded-causal"))  # small layers gain nothing
+    False
     """
     asked = _asked.get().prepacked
     if asked is None:
@@ -143,6 +163,13 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
 
     Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
     positions, which their relative positions leave no gap for, and what needs hooks (`HookedModel.needs_hooks`).
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> packed = is_packed(model)
+    >>> with ps.execution(packed=False):
+    ...     packed, is_packed(model)
+    (True, False)
     """
     if _asked.get().packed is False or model.is_elsewhere or model.active_hooks():
         return False

@@ -25,7 +25,13 @@ from promptscope.models import HookedModel, Placement, PromptLike, prefix_of
 
 
 def place(model: HookedModel, prompts: Sequence[PromptLike]) -> list[Placement]:
-    """Return what *prompts* put in front of texts: once for a step, whose passes take placements like prompts."""
+    """Return what *prompts* put in front of texts: once for a step, whose passes take placements like prompts.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> [placement.length for placement in place(model, [ps.SoftPrompt(length=4), ps.DeepPrompt(length=2)])]
+    [4, 2]
+    """
     return [prompt.place(model) for prompt in prompts]
 
 
@@ -42,6 +48,13 @@ def logits(
     is what `share` made of the same prompts before: their keys and values are then not computed again.
 
     Under attached hooks (`HookedModel.hooks`) the bridge runs, prompt by prompt, and nothing is shared.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> ids = torch.tensor([[5, 7, 9], [5, 9, 0]])
+    >>> texts = Texts(ids, mask=(ids > 0).long(), where=ids == 9)
+    >>> logits(model, texts, [ps.SoftPrompt(length=4).bind(model)], which=torch.tensor([0, 0])).shape[0]
+    2
     """
     placements = place(model, prompts)
     run = packed_logits if is_packed(model, placements) else plain_logits
@@ -53,6 +66,11 @@ def share(model: HookedModel, prompts: Sequence[PromptLike] = (), texts: Sequenc
 
     *texts*: all texts that will run behind each of the prompts, without the token whose logits are wanted first. None
     where a model cannot (it is not causal).
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> share(model, [ps.SoftPrompt(length=4).bind(model)], texts=[[5, 7, 9], [5, 7, 8]]).n_template
+    2
     """
     notice_edits(model.twin)
     placements = place(model, prompts)
@@ -99,7 +117,15 @@ def _template(
 
 @runtime_checkable
 class Continuation(Protocol):
-    """R texts that have been read: `last` are the logits behind them (encoder-decoders: behind the start token)."""
+    """R texts that have been read: `last` are the logits behind them (encoder-decoders: behind the start token).
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> ids = model.tokenizer("Lima is in", return_tensors="pt")["input_ids"]
+    >>> text = continue_(model, ids, torch.ones_like(ids), [], room=1)
+    >>> text.read(text.last.argmax(-1, keepdim=True)).shape == (1, 1, model.shape.vocab_size)
+    True
+    """
 
     last: Float[Tensor, "R V"]
 
@@ -126,6 +152,13 @@ def continue_(
 
     Raises:
         ModelError: a masked language model, whose texts cannot go on.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> ids = model.tokenizer("Lima is in", return_tensors="pt")["input_ids"]
+    >>> text = continue_(model, ids, torch.ones_like(ids), [ps.SoftPrompt(length=4).bind(model)], room=2)
+    >>> text.last.shape == (1, model.shape.vocab_size)
+    True
     """
     kind, placements = model.family.kind, place(model, prompts)
     if kind == "masked":

@@ -19,6 +19,13 @@ class Shared:
     the same pass as the texts, at the positions `at`; None: one after the other, after those of the prefix. `gaps`:
     positions among them that are taken, and that nothing attends to. `n_template`: how many leading tokens of every
     text they hold.
+
+    >>> import promptscope as ps
+    >>> from promptscope.engine import share
+    >>> model = ps.load_model("embedded-causal")
+    >>> shared = share(model, [ps.SoftPrompt(length=4).bind(model)])
+    >>> shared.p, shared.s, shared.taken
+    (4, 0, 4)
     """
 
     n_prompts: int = 0

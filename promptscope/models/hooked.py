@@ -47,7 +47,12 @@ Via = Literal["auto", "hooks", "prefix"]
 
 @runtime_checkable  # so that beartype can check it
 class PromptLike(Protocol):
-    """What a hooked model needs of a prompt: to say what it puts in front of a text."""
+    """What a hooked model needs of a prompt: to say what it puts in front of a text.
+
+    >>> import promptscope as ps
+    >>> isinstance(ps.SoftPrompt(length=4), PromptLike)
+    True
+    """
 
     def place(self, model: "HookedModel") -> Placement: ...
 
@@ -58,6 +63,11 @@ class ModelShape:
 
     `d_embed` is the width of token embeddings, and of input-level prompts: `d_model`, but for models that widen their
     embeddings before the first layer (OPT-350m, ALBERT, ELECTRA).
+
+    >>> import promptscope as ps
+    >>> shape = ps.load_model("embedded-causal").shape
+    >>> shape.n_layers, shape.d_model, shape.n_heads
+    (6, 160, 5)
     """
 
     n_layers: int

@@ -19,6 +19,12 @@ class KeysValues:
 
     Layers that are not among them do not see the positions. `after_rotary`: keys as a cache holds them, turned to
     positions 0..k-1 already.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> part = ps.DeepPrompt(length=4).place(model).parts["self"]
+    >>> part.layers, tuple(part.keys.shape)  # (layer, kv_head, k, d_head)
+    ((0, 1, 2, 3, 4, 5), (6, 5, 4, 32))
     """
 
     keys: Float[Tensor, "L kv_head k d_head"]

@@ -27,6 +27,11 @@ def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
     Raises:
         PromptError: *model* is not causal.
         ModelError: hooks are attached, which the twin has not.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> prefix_of(ps.DeepPrompt(length=4).place(model), model).n_keys
+    4
     """
     if model.family.kind != "causal":
         raise PromptError(

@@ -26,6 +26,12 @@ class Prefix:
     Of one prompt; of several where texts of different prompts run together (`promptscope.engine`). `layers` holds the
     layers that see the prefix; the others attend to the text alone. `gaps` counts positions that are taken too and
     that nothing attends to: they have no keys here.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> prefix = ps.SoftPrompt(length=4).bind(model).prefix(model)
+    >>> prefix.length, tuple(prefix.keys[0].shape)  # (prompt, kv_head, k, d_head)
+    (4, (1, 5, 4, 32))
     """
 
     keys: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
@@ -113,6 +119,10 @@ def rotate(
     """Apply a rotary embedding to the first `rotary` of `d_head` dimensions, halves paired (Llama, GPT-NeoX).
 
     The inverse is `rotate(x, cos, -sin)`.
+
+    >>> x, cos, sin = torch.tensor([1.0, 0.0, 7.0]), torch.zeros(2), torch.ones(2)
+    >>> rotate(x, cos, sin).tolist()  # by a right angle; the third dimension does not turn
+    [0.0, 1.0, 7.0]
     """
     turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]
     left, right = turned.chunk(2, dim=-1)

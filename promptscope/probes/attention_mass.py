@@ -19,7 +19,11 @@ _DIMS = ("prompt", "layer", "head")
 
 @dataclass(frozen=True)
 class PromptMass(Capture):
-    """What each text query gives to the k prompt keys together, (B, H, n)."""
+    """What each text query gives to the k prompt keys together, (B, H, n).
+
+    >>> PromptMass().site
+    'attn.hook_pattern'
+    """
 
     site: str = "attn.hook_pattern"
     ragged_dim: ClassVar[int | None] = 2

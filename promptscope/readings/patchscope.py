@@ -39,6 +39,10 @@ class Patchscope(Saved):
     has a row for each description: `of`, `kind`, `source`, `target`, `text`. Layer l is the residual stream after
     layer l, -1 what enters layer 0. `unpatched` is what the model writes after bare placeholders, and
     `unpatched_scores` its scores: a description that the describe prompt alone suggests is no reading.
+
+    >>> grid = xr.Dataset({"class_rate": (("of", "source", "target"), np.zeros((1, 2, 3)))})
+    >>> Patchscope(grid, texts=pd.DataFrame(), unpatched="a").scores
+    ('class_rate',)
     """
 
     data: xr.Dataset

@@ -12,12 +12,17 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest
 
-from promptscope.checks import checked
+from promptscope.checks import check_indices, checked
 
 
 @dataclass(frozen=True)
 class Alignment:
-    """How often assignment and vote agree, compared with what chance gives."""
+    """How often assignment and vote agree, compared with what chance gives.
+
+    >>> result = alignment_test(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 1]]), n_models=2)
+    >>> isinstance(result, Alignment), result.kappa
+    (True, 1.0)
+    """
 
     observed: float
     """Share of tokens where they agree, in [0, 1]; higher = more aligned (the paper's Table 13)."""
@@ -45,6 +50,8 @@ def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
     >>> result.observed, result.null_mean, round(result.p_value, 6)
     (1.0, 0.5, 0.166667)
     """
+    for name, models in (("assignment", assignment), ("vote", vote)):
+        check_indices(name, models, n_models)
     hits = int((assignment == vote).sum())
     null = agreement_null(assignment, vote)
     total = assignment.size

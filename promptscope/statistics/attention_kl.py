@@ -6,7 +6,7 @@ Axes: B inputs, H heads, T queries, S keys. All results are in nats and not nega
 import numpy as np
 from jaxtyping import Bool, Float
 
-from promptscope.checks import checked
+from promptscope.checks import check_not_negative, checked
 
 ZERO = 1e-20
 """What replaces an exact zero before the logarithm, as the paper does."""
@@ -25,6 +25,7 @@ def received_attention(
     >>> received_attention(pattern, np.array([[True, True]])).tolist()
     [[[1.25, 0.75]]]
     """
+    check_not_negative("pattern", pattern)
     return np.einsum("bhts,bt->bhs", pattern.astype(np.float64), queries.astype(np.float64))
 
 
@@ -85,6 +86,8 @@ def per_query_kl(
     >>> bool(np.isclose(kl[0, 0], (0 + 0.5 * np.log(0.5 / 0.9) + 0.5 * np.log(0.5 / 0.1)) / 2))
     True
     """
+    check_not_negative("prompted", prompted)
+    check_not_negative("plain", plain)
     shared = keys[:, None, None, :]
     p, m = (np.where(shared, rows, 0.0).astype(np.float64) for rows in (prompted, plain))
     mass_p, mass_m = p.sum(axis=-1), m.sum(axis=-1)

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Float
 
 from promptscope.checks import check_between, checked
+from promptscope.errors import ArgumentError
 
 _CELLS_AT_ONCE = 4_000_000  # 32 MB of fp64 weights
 
@@ -28,6 +29,9 @@ def bootstrap_interval(
         (low, high): the (1 - level)/2 and (1 + level)/2 quantiles over resamples; NaN for one example,
         which says nothing about others.
 
+    Raises:
+        ValueError: *estimate* gives another number of values than it gets rows.
+
     Reference: Efron & Tibshirani 1993, chapter 13.
 
     >>> values = np.arange(10.0)
@@ -42,7 +46,10 @@ def bootstrap_interval(
     for start in range(0, n_resamples, rows):
         size = min(rows, n_resamples - start)
         counts = generator.multinomial(n_examples, np.full(n_examples, 1 / n_examples), size=size)
-        samples.append(estimate(counts / n_examples))
+        values = np.asarray(estimate(counts / n_examples))
+        if values.shape[:1] != (size,):
+            raise ArgumentError(f"estimate must give a value for each of {size} resamples, and gave {values.shape}")
+        samples.append(values)
     interval = np.quantile(np.concatenate(samples), [(1 - level) / 2, (1 + level) / 2], axis=0)
     if n_examples < 2:
         interval = np.full_like(interval, np.nan)

@@ -9,11 +9,19 @@ from jaxtyping import Float, Int
 
 from promptscope.checks import checked
 from promptscope.errors import ArgumentError
+from promptscope.statistics.distances import check_distances
+from promptscope.statistics.labels import coded
 
 
 @dataclass(frozen=True)
 class SilhouetteTest:
-    """Mean silhouette, its mean under shuffled labels, and the one-sided permutation p-value."""
+    """Mean silhouette, its mean under shuffled labels, and the one-sided permutation p-value.
+
+    >>> line = np.abs(np.subtract.outer(np.arange(20.0), np.arange(20.0)))
+    >>> found = silhouette_test(line, ["low"] * 10 + ["high"] * 10)
+    >>> isinstance(found, SilhouetteTest), found.score > found.null_mean
+    (True, True)
+    """
 
     score: float
     null_mean: float
@@ -63,14 +71,13 @@ def silhouette_test(
 
 
 def _codes(distances: np.ndarray, labels: Sequence[Any]) -> Int[np.ndarray, "N"]:
-    if distances.shape != (len(labels), len(labels)):
-        raise ArgumentError(f"{len(labels)} labels need {len(labels)} x {len(labels)} distances, got {distances.shape}")
-    index = {label: code for code, label in enumerate(dict.fromkeys(labels))}
-    if not 2 <= len(index) < len(labels):
+    check_distances("distances", distances)
+    names, codes = coded(labels, len(distances))
+    if not 2 <= len(names) < len(codes):
         raise ArgumentError(
-            f"a silhouette needs 2 to {len(labels) - 1} labels for {len(labels)} things, got {len(index)}"
+            f"a silhouette needs 2 to {len(codes) - 1} labels for {len(codes)} things, got {len(names)}"
         )
-    return np.array([index[label] for label in labels])
+    return codes
 
 
 def _mean_silhouette(distances: Float[np.ndarray, "N N"], codes: Int[np.ndarray, "N"]) -> float:

@@ -6,7 +6,8 @@ import numpy as np
 from jaxtyping import Float
 from scipy.stats import pearsonr
 
-from promptscope.checks import checked
+from promptscope.checks import check_indices, checked
+from promptscope.errors import ArgumentError
 
 
 @checked(n_layers=1, n_groups=1)
@@ -34,6 +35,10 @@ def grouped_pearson(
     >>> float(r[0].round(3)), bool(p[0] < 0.001), bool(low[0] < r[0] < high[0])
     (0.962, True, True)
     """
+    for rows in groups:
+        check_indices("rows of groups", np.array(rows, dtype=np.int64), len(x))
+        if len(set(rows)) < len(rows) or not rows:
+            raise ArgumentError(f"a group names each of its rows once, and at least one, got {list(rows)}")
     return np.array([_pearson(x[list(rows)].ravel(), y[list(rows)].ravel()) for rows in groups]).T
 
 

@@ -7,6 +7,7 @@ from jaxtyping import Float
 from scipy.spatial.distance import cdist
 
 from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
 Metric = Literal["cosine", "l2"]
 
@@ -35,6 +36,21 @@ def distance_matrix(
         distances = (distances + distances.T) / 2
         np.fill_diagonal(distances, np.where(np.isnan(np.diag(distances)), np.nan, 0.0))
     return distances
+
+
+def check_distances(name: str, distances: Float[np.ndarray, "N N"]) -> None:
+    """Refuse what cannot be the distances of N things among themselves, up to rounding.
+
+    Raises:
+        ValueError: a negative distance, one of a thing to itself, or one that depends on the direction.
+    """
+    rounding = 1e-5 * float(np.abs(distances).max())
+    if distances.min() < -rounding:
+        raise ArgumentError(f"{name} must not be negative, got {distances.min():.4g}: are these similarities?")
+    if np.abs(np.diagonal(distances)).max() > rounding:
+        raise ArgumentError(f"{name} of things to themselves must be 0, got {np.abs(np.diagonal(distances)).max():.4g}")
+    if np.abs(distances - distances.T).max() > rounding:
+        raise ArgumentError(f"{name} must be symmetric: from vector i to j as from j to i")
 
 
 def unit(x: Float[np.ndarray, "N d"]) -> Float[np.ndarray, "N d"]:

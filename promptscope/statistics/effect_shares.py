@@ -15,7 +15,11 @@ MIN_EFFECT = 0.05
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference over X inputs with its 95 % interval; `is_clear` says whether shares of it mean anything."""
+    """A mean difference over X inputs with its 95 % interval; `is_clear` says whether shares of it mean anything.
+
+    >>> Effect(mean=0.8, low=0.5, high=1.1, n=64).is_clear, Effect(mean=0.2, low=-0.1, high=0.5, n=64).is_clear
+    (True, False)
+    """
 
     mean: float
     low: float
@@ -29,7 +33,7 @@ class Effect:
         return bool((self.low > 0 or self.high < 0) and abs(self.mean) >= self.min_effect)
 
 
-@checked()
+@checked(min_effect=0)
 def effect_of(differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFECT) -> Effect:
     """Return the mean of *differences* with its bootstrap interval; one input gives no interval and is never clear.
 
@@ -40,7 +44,7 @@ def effect_of(differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFEC
     return Effect(float(differences.mean()), float(low), float(high), len(differences), min_effect)
 
 
-@checked()
+@checked(min_effect=0)
 def effect_share(
     moved: Float[np.ndarray, "X *shape"], differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFECT
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:

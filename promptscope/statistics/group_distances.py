@@ -7,7 +7,8 @@ import numpy as np
 from jaxtyping import Bool, Float
 
 from promptscope.checks import checked
-from promptscope.errors import ArgumentError
+from promptscope.statistics.distances import check_distances
+from promptscope.statistics.labels import members
 
 
 @checked()
@@ -20,6 +21,11 @@ def mean_distance(distances: Float[np.ndarray, "N N"], self_pairs: bool = False)
     >>> mean_distance(np.array([[0.0, 1.0], [1.0, 0.0]])), mean_distance(np.array([[0.0, 1.0], [1.0, 0.0]]), True)
     (1.0, 0.5)
     """
+    check_distances("distances", distances)
+    return _mean(distances, self_pairs)
+
+
+def _mean(distances: np.ndarray, self_pairs: bool = False) -> float:
     kept = distances[np.ones_like(distances, dtype=bool) if self_pairs else _others(len(distances))]
     return float(kept.mean()) if kept.size else float("nan")
 
@@ -39,8 +45,9 @@ def group_mean_distances(
     >>> group_mean_distances(line, ["a", "a", "b", "b"])
     {'a': 1.0, 'b': 3.0}
     """
-    rows = _members(distances, labels)
-    return {label: mean_distance(distances[np.ix_(at, at)], self_pairs) for label, at in rows.items()}
+    check_distances("distances", distances)
+    rows = members(labels, len(distances))
+    return {label: _mean(distances[np.ix_(at, at)], self_pairs) for label, at in rows.items()}
 
 
 @checked()
@@ -53,24 +60,13 @@ def between_groups(
     >>> between_groups(line, ["a", "a", "b", "b"])[1].tolist()
     [[1.0, 6.0], [6.0, 3.0]]
     """
-    rows = _members(distances, labels)
+    check_distances("distances", distances)
+    rows = members(labels, len(distances))
     means = [
-        [
-            mean_distance(distances[np.ix_(a, a)]) if a is b else float(distances[np.ix_(a, b)].mean())
-            for b in rows.values()
-        ]
+        [_mean(distances[np.ix_(a, a)]) if a is b else float(distances[np.ix_(a, b)].mean()) for b in rows.values()]
         for a in rows.values()
     ]
     return list(rows), np.array(means, dtype=np.float64)
-
-
-def _members(distances: np.ndarray, labels: Sequence[Any]) -> dict[Any, list[int]]:
-    if distances.shape != (len(labels), len(labels)):
-        raise ArgumentError(f"{len(labels)} labels need {len(labels)} x {len(labels)} distances, got {distances.shape}")
-    rows: dict[Any, list[int]] = {}
-    for row, label in enumerate(labels):
-        rows.setdefault(label, []).append(row)
-    return rows
 
 
 def _others(n: int) -> Bool[np.ndarray, "n n"]:

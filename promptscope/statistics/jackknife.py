@@ -4,7 +4,8 @@ import numpy as np
 from jaxtyping import Float, Int
 from scipy.special import stdtrit
 
-from promptscope.checks import check_between, checked
+from promptscope.checks import check_between, check_indices, checked
+from promptscope.errors import ArgumentError
 
 N_GROUPS = 20
 
@@ -57,6 +58,7 @@ class GroupedMean:
     (3, [3.0], [2.0])
     """
 
+    @checked(n_groups=1)
     def __init__(self, n_groups: int) -> None:
         self._sums: list[np.ndarray | float] = [0.0] * n_groups
         self._counts = [0] * n_groups
@@ -66,17 +68,39 @@ class GroupedMean:
         """Number of examples so far."""
         return sum(self._counts)
 
+    @checked()
     def add(self, values: Float[np.ndarray, "X *shape"], groups: Int[np.ndarray, "X"]) -> None:
-        """Take in *X* more examples, each of a group."""
+        """Take in *X* more examples, each of a group.
+
+        Raises:
+            ValueError: a group that is not there, or values of another shape than those before.
+        """
+        check_indices("groups", groups, len(self._counts))
+        shapes = {np.shape(total) for total, n in zip(self._sums, self._counts, strict=True) if n}
+        if shapes - {values.shape[1:]}:
+            raise ArgumentError(f"values must be of shape {shapes.pop()} as those before, got {values.shape[1:]}")
         for group in np.unique(groups).tolist():
             members = values[groups == group]
             self._sums[group] = self._sums[group] + members.sum(axis=0, dtype=np.float64)
             self._counts[group] += len(members)
 
     def of_all(self) -> Float[np.ndarray, "*shape"]:
-        """Return the mean over all examples."""
+        """Return the mean over all examples.
+
+        Raises:
+            ValueError: there are none.
+        """
+        if not self.n:
+            raise ArgumentError("no examples were added yet: there is no mean")
         return np.asarray(sum(self._sums) / self.n)
 
     def without(self, group: int) -> Float[np.ndarray, "*shape"]:
-        """Return the mean over all examples but one group's."""
+        """Return the mean over all examples but one group's.
+
+        Raises:
+            ValueError: no such group, or no examples in any other.
+        """
+        check_indices("group", np.array(group), len(self._counts))
+        if self.n == self._counts[group]:
+            raise ArgumentError(f"all {self.n} examples are of group {group}: without it there is no mean")
         return np.asarray((sum(self._sums) - self._sums[group]) / (self.n - self._counts[group]))

@@ -3,7 +3,8 @@
 import numpy as np
 from jaxtyping import Float, Int
 
-from promptscope.checks import checked
+from promptscope.checks import check_indices, checked
+from promptscope.errors import ArgumentError
 
 
 @checked()
@@ -24,6 +25,8 @@ def label_cosines(
     >>> label_cosines(np.array([[[1.0, 0.5]]]), words, centred=True).round(2).tolist()
     [[[0.45, -0.45]]]
     """
+    if centred and len(labels) < 2:
+        raise ArgumentError("centred label words need at least two words, got one: what is left of it is zero")
     hidden, labels = hidden.astype(np.float64), labels.astype(np.float64)
     if centred:
         labels = labels - labels.mean(axis=0)
@@ -38,14 +41,25 @@ def gold_and_other(
 
     *gold* and *drawn* are indices of labels; a drawn index is never the gold one.
 
+    Raises:
+        ValueError: an index that is no label's, a drawn one that is the gold one, or a single label.
+
     >>> gold_and_other(np.array([[[0.5, 0.1, 0.3]]]), np.array([0])).round(2).tolist()
     [[[0.5], [0.2]]]
     """
+    n_labels = cosines.shape[-1]
+    if n_labels < 2:
+        raise ArgumentError("another label than the gold one needs at least two labels, got one")
+    check_indices("gold", gold, n_labels)
+    if drawn is not None:
+        check_indices("drawn", drawn, n_labels)
+        if (drawn == gold).any():
+            raise ArgumentError(f"drawn is gold for input {int(np.flatnonzero(drawn == gold)[0])}: draw another label")
     rows = np.arange(len(cosines))
     right = cosines[rows, :, gold]  # (X, L)
     if drawn is not None:
         return np.stack([right, cosines[rows, :, drawn]], axis=1)
-    return np.stack([right, (cosines.sum(axis=-1) - right) / (cosines.shape[-1] - 1)], axis=1)
+    return np.stack([right, (cosines.sum(axis=-1) - right) / (n_labels - 1)], axis=1)
 
 
 def _unit(vectors: np.ndarray) -> np.ndarray:

@@ -10,6 +10,8 @@ from scipy import stats
 
 from promptscope.checks import checked
 from promptscope.errors import ArgumentError
+from promptscope.statistics.distances import check_distances
+from promptscope.statistics.labels import members
 
 
 @dataclass(frozen=True)
@@ -18,6 +20,12 @@ class MantelTest:
 
     `p_value` is the permutation's; `naive_p_value` treats all distances as independent observations, which they are
     not: n vectors give n(n - 1)/2 distances, and moving one vector moves n - 1 of them.
+
+    >>> points = np.random.default_rng(0).normal(size=(12, 3))
+    >>> d = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    >>> found = mantel_test(d, d**2, n_permutations=99)
+    >>> isinstance(found, MantelTest), found.n_vectors, found.p_value
+    (True, 12, 0.01)
     """
 
     correlation: float
@@ -61,8 +69,8 @@ def mantel_test(
     n = len(x)
     if n < 3:
         raise ArgumentError(f"two matrices over the same n >= 3 vectors are needed, got {x.shape} and {y.shape}")
-    if not (np.allclose(x, x.T) and np.allclose(y, y.T)):
-        raise ArgumentError("distances must be symmetric: from vector i to j as from j to i")
+    check_distances("x", x)
+    check_distances("y", y)
     rows, columns = np.triu_indices(n, 1) if pairs == "once" else np.indices((n, n)).reshape(2, -1)
     chosen_x, chosen_y = x[rows, columns], y[rows, columns]
     a = _standardise(chosen_x, chosen_x)
@@ -89,12 +97,9 @@ def _standardise(values: Float[np.ndarray, "*shape"], by: Float[np.ndarray, "m"]
 
 def _orders(n: int, n_permutations: int, seed: int, strata: Sequence[Any] | None) -> Iterator[Int[np.ndarray, "n"]]:
     generator = np.random.default_rng(seed)
-    labels = [0] * n if strata is None else list(strata)
-    if len(labels) != n:
-        raise ArgumentError(f"strata need one label for each of {n} vectors, got {len(labels)}")
-    members = [np.array([i for i in range(n) if labels[i] == label]) for label in dict.fromkeys(labels)]
+    moving = members([0] * n if strata is None else strata, n, "strata").values()
     for _ in range(n_permutations):
         order = np.arange(n)
-        for at in members:
+        for at in moving:
             order[at] = generator.permutation(at)
         yield order

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Float, Int
 
-from promptscope.checks import checked
+from promptscope.checks import check_indices, checked
 from promptscope.errors import ArgumentError
 from promptscope.statistics.distances import unit
 
@@ -39,7 +39,8 @@ def nearest_vectors(
     queries the extra memory is below 0.5 GB.
 
     Raises:
-        ValueError: fewer rows than asked for, or a query of zeros with `cosine`.
+        ValueError: fewer rows than asked for, a query of zeros with `cosine`, or a row to exclude
+            that the table does not have.
 
     >>> table = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
     >>> rows, distances = nearest_vectors(np.array([[0.0, 2.9]]), table, n=2, metric="l2")
@@ -49,16 +50,19 @@ def nearest_vectors(
     n_usable = len(table) - (exclude is not None)
     if not 1 <= n <= n_usable:
         raise ArgumentError(f"n must lie in 1..{n_usable} for a table of {len(table)} rows, got {n}")
-    if metric == "cosine" and not np.linalg.norm(queries, axis=1).all():
+    if metric == "cosine" and not queries.any(axis=1).all():
         raise ArgumentError("a query of zeros has no direction and no nearest row by cosine: use metric='l2'")
+    if exclude is not None:
+        check_indices("exclude", exclude, len(table), low=-1)
     keep = min(n + _SPARE, n_usable)
     # Only L2 distances stay as they are when everything is moved.
     origin = table.mean(axis=0, dtype=np.float64) if metric == "l2" else np.zeros(1)
-    centred = (queries - origin).astype(np.float32)
+    size = max(_size(queries), _size(table))  # products of fp32 numbers overflow at 1e19
+    centred = _scaled(queries - origin, metric, size)
     rows = np.zeros((len(queries), 0), dtype=np.int64)
     scores = np.zeros((len(queries), 0), dtype=np.float32)
     for start, block in _blocks(table, len(queries)):
-        new = _distances(centred, (block - origin).astype(np.float32), metric)
+        new = _distances(centred, _scaled(block - origin, metric, size), metric)
         if exclude is not None:
             _forget(new, exclude - start)
         rows, scores = _best(rows, scores, new, start, keep)
@@ -84,7 +88,9 @@ def own_nearest_distances(
     >>> own_nearest_distances(np.array([[0.0, 0.5], [1.0, 0.5], [5.0, 0.5]]), "l2").tolist()
     [1.0, 1.0, 4.0]
     """
-    candidates = np.flatnonzero(np.linalg.norm(table, axis=1))
+    candidates = np.flatnonzero(table.any(axis=1))
+    if not len(candidates):
+        raise ArgumentError("all rows of the table are zeros: none has a nearest other row")
     if n_sample is not None and n_sample < len(candidates):
         candidates = np.sort(np.random.default_rng(seed).choice(candidates, n_sample, replace=False))
     found = [
@@ -115,6 +121,16 @@ def _blocks(table: np.ndarray, n_queries: int) -> Iterator[tuple[int, np.ndarray
     rows = max(1, _BLOCK_BYTES // (4 * max(table.shape[1], n_queries)))
     for start in range(0, len(table), rows):
         yield start, table[start : start + rows]
+
+
+def _size(values: np.ndarray) -> float:
+    return max(float(-values.min()), float(values.max()))
+
+
+def _scaled(values: np.ndarray, metric: NearMetric, size: float) -> Float[np.ndarray, "N d"]:
+    """Return rows in fp32, of sizes whose squares are neither zero nor infinite: a cosine knows no length."""
+    by = np.abs(values).max(axis=1, keepdims=True) if metric == "cosine" else np.array(size)
+    return (values / np.where(by > 0, by, 1)).astype(np.float32)
 
 
 def _distances(queries: np.ndarray, block: np.ndarray, metric: NearMetric) -> Float[np.ndarray, "Q B"]:

@@ -6,13 +6,14 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from promptscope.checks import checked
+from promptscope.checks import check_indices, checked
 from promptscope.statistics.distances import Metric, distance_matrix
+from promptscope.statistics.labels import coded
 
 _BLOCK_BYTES = 64_000_000
 
 
-@checked()
+@checked(epsilon=0)
 def epsilon_neighbours(
     queries: Float[np.ndarray, "Q d"],
     table: Float[np.ndarray, "V d"] | None = None,
@@ -62,11 +63,8 @@ def neighbours_alike(
     >>> neighbours_alike([np.array([1, 2]), np.array([0]), np.array([0])], ["a", "a", "b"]).tolist()
     [1, 1, 0]
     """
-    others = labels if table_labels is None else table_labels
-    return np.array(
-        [sum(others[row] == label for row in rows.tolist()) for rows, label in zip(neighbours, labels, strict=True)],
-        dtype=np.int64,
-    )
+    codes, others = _coded(neighbours, labels, table_labels)
+    return np.array([np.count_nonzero(others[rows] == code) for rows, code in zip(neighbours, codes, strict=True)])
 
 
 @checked()
@@ -80,10 +78,24 @@ def neighbour_counts_by_group(
     >>> neighbour_counts_by_group([np.array([1, 2]), np.array([0]), np.array([0])], ["a", "a", "b"])[2].tolist()
     [[2, 1], [1, 0]]
     """
-    others = labels if table_labels is None else table_labels
-    row_groups, column_groups = (list(dict.fromkeys(names)) for names in (labels, others))
-    counts = np.zeros((len(row_groups), len(column_groups)), dtype=np.int64)
-    for rows, label in zip(neighbours, labels, strict=True):
-        for row in rows.tolist():
-            counts[row_groups.index(label), column_groups.index(others[row])] += 1
-    return row_groups, column_groups, counts
+    codes, others = _coded(neighbours, labels, table_labels)
+    of_queries, of_rows = (list(dict.fromkeys(each.tolist())) for each in (codes, others))
+    counts = np.zeros((len(of_queries), len(of_rows)), dtype=np.int64)
+    for rows, code in zip(neighbours, codes.tolist(), strict=True):
+        for other in others[rows].tolist():
+            counts[of_queries.index(code), of_rows.index(other)] += 1
+    table_labels = labels if table_labels is None else table_labels
+    return list(dict.fromkeys(labels)), list(dict.fromkeys(table_labels)), counts
+
+
+def _coded(
+    neighbours: Sequence[np.ndarray], labels: Sequence[Any], table_labels: Sequence[Any] | None
+) -> tuple[Int[np.ndarray, "Q"], Int[np.ndarray, "V"]]:
+    """Return the labels of queries and of rows as numbers, those of equal labels being equal."""
+    coded(labels, len(neighbours))
+    both = [*labels, *(labels if table_labels is None else table_labels)]
+    codes = coded(both, len(both), "labels and table_labels")[1]
+    queries, others = codes[: len(labels)], codes[len(labels) :]
+    for rows in neighbours:
+        check_indices("neighbours", rows, len(others))
+    return queries, others

@@ -1,11 +1,13 @@
 """Nulls by permutation: what would the number be were there nothing to find?"""
 
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float
 
 from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
 _CELLS_AT_ONCE = 4_000_000  # 32 MB of fp64 signs
 
@@ -53,18 +55,29 @@ def permutation_null(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, Float[np.ndarray, "R"]]:
-    """Return (observed, two-sided p-value, null values) of a statistic of paired samples.
+    """Return (observed, two-sided p-value, null values) of a statistic of two samples of equal length.
 
     Null: *y*'s entries belong to no entry of *x* in particular; each null value is `statistic(x, y[order])`
     for a random order along the first axis. `p = (1 + #{|null| >= |observed|}) / (1 + n_permutations)`.
+
+    Raises:
+        ValueError: samples of different lengths, or a statistic that is not a finite number.
 
     >>> x = np.arange(20.0)
     >>> observed, p, null = permutation_null(lambda a, b: float(np.corrcoef(a, b)[0, 1]), x, 3 * x)
     >>> round(observed, 6), p < 0.01, len(null)
     (1.0, True, 1000)
     """
+    if not x.ndim or x.shape[:1] != y.shape[:1]:
+        raise ArgumentError(f"x and y are paired along their first axis, and are of shape {x.shape} and {y.shape}")
     generator = np.random.default_rng(seed)
-    observed = statistic(x, y)
-    null = np.array([statistic(x, y[generator.permutation(len(y))]) for _ in range(n_permutations)])
+    observed = _number(statistic(x, y))
+    null = np.array([_number(statistic(x, y[generator.permutation(len(y))])) for _ in range(n_permutations)])
     extreme = np.sum(np.abs(null) >= abs(observed) * (1 - 1e-12))
     return observed, float((1 + extreme) / (1 + n_permutations)), null
+
+
+def _number(value: Any) -> float:
+    if np.ndim(value) or not np.isfinite(value):
+        raise ArgumentError(f"a statistic must be one finite number, and is {value!r} for these samples")
+    return float(value)

@@ -22,6 +22,10 @@ class Projection:
     `trustworthiness` (Venna & Kaski 2001) in [0, 1]: how far the neighbours in the picture are neighbours in the full
     space; 1 = all, about 0.5 = a random picture. It is computed over `n_neighbours` nearest points; above 2,000
     vectors over a random 2,000 of them. `explained_variance` (PCA only) is the share of variance of each dimension.
+
+    >>> projection = pca_projection(np.random.default_rng(0).normal(size=(40, 8)))
+    >>> projection.method, projection.points.shape, 0.0 <= projection.trustworthiness <= 1.0
+    ('pca', (40, 2), True)
     """
 
     method: Literal["pca", "t-SNE", "UMAP"]
@@ -32,9 +36,13 @@ class Projection:
     settings: dict[str, Any] = field(default_factory=dict)
 
 
-def _enough(x: Float[np.ndarray, "N d"]) -> None:
+def _check_vectors(x: Float[np.ndarray, "N d"], metric: Metric) -> None:
     if len(x) < 3 or x.shape[1] < 2:
         raise ArgumentError(f"a picture in two dimensions needs three vectors of two dimensions or more, got {x.shape}")
+    if not np.ptp(x, axis=0).any():
+        raise ArgumentError(f"all {len(x)} vectors are equal: there is nothing to see in a picture of them")
+    if metric == "cosine" and not x.any(axis=1).all():
+        raise ArgumentError("a vector of zeros has no cosine distance to others: leave it out, or use metric='l2'")
 
 
 @checked(n_neighbours=1)
@@ -45,7 +53,7 @@ def pca_projection(x: Float[np.ndarray, "N d"], n_neighbours: int = 10) -> Proje
     >>> projection.points.shape, len(projection.explained_variance)
     ((40, 2), 2)
     """
-    _enough(x)
+    _check_vectors(x, "l2")
     pca = PCA(2, svd_solver="full").fit(x.astype(np.float64))
     shares = tuple(pca.explained_variance_ratio_.tolist())
     return _projection("pca", x, pca.transform(x.astype(np.float64)), "l2", n_neighbours, 0, {}, shares)
@@ -71,7 +79,9 @@ def tsne_projection(
     >>> tsne_projection(x, perplexity=5.0, n_neighbours=3).points.shape
     (20, 2)
     """
-    _enough(x)
+    _check_vectors(x, metric)
+    if perplexity <= 0:
+        raise ArgumentError(f"perplexity must be above 0, got {perplexity}")
     settings = {"perplexity": min(perplexity, (len(x) - 1) / 3), "metric": metric, "pca_dims": pca_dims, "seed": seed}
     model = TSNE(
         2,
@@ -111,6 +121,7 @@ def umap_projection(
             "UMAP needs the package umap-learn, which promptscope does not install by default: "
             'pip install "promptscope[umap]", or use tsne_projection'
         ) from error
+    _check_vectors(x, metric)
     n_umap_neighbours = min(n_umap_neighbours, len(x) - 1)
     settings = {"n_neighbors": n_umap_neighbours, "min_dist": min_dist, "metric": metric, "seed": seed}
     model = UMAP(

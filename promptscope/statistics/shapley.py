@@ -22,7 +22,12 @@ MAX_EXACT = 12
 
 @dataclass(frozen=True)
 class ShapleyValues:
-    """Contributions of k tokens, in the units of the value function; higher = the token adds more."""
+    """Contributions of k tokens, in the units of the value function; higher = the token adds more.
+
+    >>> found = exact_shapley(lambda kept: kept @ np.array([1.0, 3.0]), k=2)
+    >>> found.values.tolist(), found.n_evaluated
+    ([1.0, 3.0], 4)
+    """
 
     values: Float[np.ndarray, "k *shape"]
     standard_error: Float[np.ndarray, "k *shape"]
@@ -40,7 +45,7 @@ def exact_shapley(value: ValueFunction, k: int) -> ShapleyValues:
     `phi_i = sum over S without i of |S|! (k - |S| - 1)! / k! * (v(S + i) - v(S))`
 
     Raises:
-        ValueError: k is above 12; use `sampled_shapley`.
+        ValueError: k is above 12, use `sampled_shapley`; or the value function gives no finite value for each subset.
 
     Reference: Shapley 1953; Lundberg & Lee 2017.
 
@@ -52,7 +57,7 @@ def exact_shapley(value: ValueFunction, k: int) -> ShapleyValues:
         raise ArgumentError(f"exact Shapley values need 1 to {MAX_EXACT} tokens, got {k}: use sampled_shapley")
     codes = np.arange(2**k)
     subsets = (codes[:, None] >> np.arange(k)) % 2 == 1
-    v = np.asarray(value(subsets), dtype=np.float64)
+    v = _values(value, subsets)
     sizes = subsets.sum(axis=1)
     weights = np.array([1 / (k * comb(k - 1, size)) for size in range(k)])
     values = np.empty((k, *v.shape[1:]))
@@ -72,7 +77,7 @@ def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int 
     value function is called once, with every subset that occurs, once each.
 
     Raises:
-        ValueError: fewer than one token or pair.
+        ValueError: fewer than one token or pair, or the value function gives no finite value for each subset.
 
     Reference: Castro et al. 2009; Mitchell et al. 2022 (the reverses).
 
@@ -88,7 +93,7 @@ def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int 
     place = np.argsort(orders, axis=1)
     chains = place[:, None, :] < np.arange(k + 1)[None, :, None]  # (order, how many are in, token)
     subsets, where = np.unique(chains.reshape(-1, k), axis=0, return_inverse=True)
-    v = np.asarray(value(subsets), dtype=np.float64)
+    v = _values(value, subsets)
     steps = np.diff(v[where.reshape(-1, k + 1)], axis=1)  # (order, place, ...)
     gains = steps[np.arange(len(orders))[:, None], place]  # (order, token, ...)
     pairs = gains.reshape(n_pairs, 2, *gains.shape[1:]).mean(axis=1)
@@ -96,6 +101,16 @@ def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int 
     error = pairs.std(axis=0, ddof=1) / np.sqrt(n_pairs) if n_pairs > 1 else np.full_like(values, np.nan)
     ends = v[where.ravel()[[0, k]]]  # of the first order: no token, all tokens
     return ShapleyValues(values, error, _residual(values, ends), len(subsets))
+
+
+def _values(value: ValueFunction, subsets: Bool[np.ndarray, "n k"]) -> Float[np.ndarray, "n *shape"]:
+    v = np.asarray(value(subsets), dtype=np.float64)
+    if v.shape[:1] != (len(subsets),) or not np.isfinite(v).all():
+        raise ArgumentError(
+            f"the value function must give a finite value for each of {len(subsets)} subsets, and gave an array of "
+            f"shape {v.shape} with {np.count_nonzero(~np.isfinite(v))} NaN or infinite"
+        )
+    return v
 
 
 def _residual(values: np.ndarray, ends: np.ndarray) -> np.ndarray:

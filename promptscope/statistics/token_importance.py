@@ -7,7 +7,7 @@ the whole prompt. The masked loss is itself the paper's importance (*token split
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from promptscope.checks import checked
+from promptscope.checks import check_indices, checked
 from promptscope.errors import ArgumentError
 
 
@@ -81,7 +81,11 @@ def important_to(ratio: Float[np.ndarray, "M k"], threshold: float = 1.1) -> Int
 def tokens_of(assignment: Int[np.ndarray, "k"], n_models: int) -> Bool[np.ndarray, "M k"]:
     """Return for each model which tokens are its own; a model may have none.
 
+    Raises:
+        ValueError: a token of a model that is not there.
+
     >>> tokens_of(np.array([1, 0, 1]), 3).astype(int).tolist()
     [[0, 1, 0], [1, 0, 1], [0, 0, 0]]
     """
+    check_indices("assignment", assignment, n_models)
     return assignment[None, :] == np.arange(n_models)[:, None]

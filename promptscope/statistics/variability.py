@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import Bool, Float
 
-from promptscope.checks import checked
+from promptscope.checks import check_not_negative, checked
 
 
 @checked()
@@ -44,6 +44,7 @@ def variability_sums(
     >>> [round(float(part), 3) for part in variability_sums(blocks, blocks.mean(0))]
     [0.2, 1.0]
     """
+    check_not_negative("blocks", blocks)
     counted = _counted(blocks.shape[-1], causal)
     kept = blocks[..., counted].astype(np.float64)
     deviation = np.abs(kept - mean[..., counted]).sum(axis=(0, -1))
@@ -59,6 +60,8 @@ def variability_ratio(
     >>> variability_ratio(np.array([0.2, 0.0]), np.array([1.0, 0.0])).tolist()
     [0.1, 0.0]
     """
+    check_not_negative("deviation", deviation)
+    check_not_negative("mass", mass)
     return np.asarray(np.where(mass > 0, deviation / np.where(mass > 0, 2 * mass, 1.0), 0.0))
 
 

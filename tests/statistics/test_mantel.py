@@ -79,5 +79,5 @@ def test_bad_input(monkeypatch):
         mantel_test(x, 1.0 - np.eye(5))
     with pytest.raises(ValueError, match="symmetric"):
         mantel_test(x, np.triu(y))
-    with pytest.raises(ValueError, match="one label for each of 5"):
+    with pytest.raises(ValueError, match="strata must name each of 5"):
         mantel_test(x, y, strata=[0, 1])

@@ -54,9 +54,11 @@ def test_groups_hold_first_and_last_layers():
     assert peak_and_trough_groups([0, 2, 1], first=9, last=9) == ((0, 1, 2), (0, 1, 2))
 
 
-@pytest.mark.parametrize("curve", [[1.0, 2.0], [1.0, float("nan"), 2.0]])
-def test_what_is_no_curve(curve):
-    with pytest.raises(ValueError, match="at least three finite numbers"):
+@pytest.mark.parametrize(
+    ("curve", "match"), [([1.0, 2.0], "at least three finite numbers"), ([1.0, float("nan"), 2.0], "NaN or infinity")]
+)
+def test_what_is_no_curve(curve, match):
+    with pytest.raises(ValueError, match=match):
         peaks_and_troughs(curve)
     with pytest.raises(ValueError, match="tolerance"):
         peaks_and_troughs([1.0, 2.0, 1.0], tolerance=1.5)
