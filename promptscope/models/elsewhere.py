@@ -73,6 +73,8 @@ def load_elsewhere(
         ModelError: a family that nnsight's table lacks, no key, no server, or a checkpoint without safetensors.
     """
     spots = spots_of(config.model_type)
+    if dtype is None and (remote or not torch.cuda.is_available()):
+        dtype = torch.float32  # as on any CPU; a server has a type of its own
     architecture = class_of_checkpoint(config)
     stand_in = architecture(_small(config)).eval().requires_grad_(False)
     small = hooked_model(stand_in, None, name, None, "nnsight")
