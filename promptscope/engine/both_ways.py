@@ -22,7 +22,7 @@ def attend_all(
     band: Band | None = None,
     unseen: Tensor | None = None,
 ) -> Tensor:
-    """Let flat queries see the keys of *in front* and of their own sequence, as far as *band* reaches.
+    """Let flat queries see the keys of *front* and of their own sequence, as far as *band* reaches.
 
     Nothing sees the keys that are marked in the rectangle *unseen*. A window in *how* is not used: what models mean by
     one where queries look both ways differs, so it is measured.

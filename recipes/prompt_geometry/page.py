@@ -48,7 +48,7 @@ CAPTIONS = {
     "norms": "L2 norms, and how many directions the vectors use (effective rank).",
     "wayward": "Prompts that were held near an unrelated text while they learned their tasks (Khashabi et al. 2022): "
     "do they solve them there? at_text: share of positions whose nearest token is the text's.",
-    "reading_summary": "Readings, and those of random prompts of the same norms, the untrained prompt, the wayward one. "
+    "reading_summary": "Readings of the prompt and of random, untrained and wayward ones. "
     "n_beat of n have p <= .05, not corrected: 5 % of them do where there is nothing. Patchscopes: subject = share of "
     "the words that a description of the task would use; answers = does it name a label of the task; control = the "
     "same of a prompt made of the tokens of real labels; unpatched = of bare placeholders.",

@@ -138,7 +138,7 @@ def similarity_table(measured: Mapping[str, Measured], prompts: Prompts) -> pd.D
 
 
 def shapley_table(measured: Mapping[str, Measured]) -> pd.DataFrame:
-    """Return Shapley values with intervals and the efficiency residual, compared with the difference that zeroing makes."""
+    """Return Shapley values with intervals and efficiency residual, and the difference that zeroing makes."""
     tables = []
     for name, one in measured.items():
         if one.shapley is not None:
