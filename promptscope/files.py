@@ -34,7 +34,7 @@ _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 
 @contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside *path*; it takes *path*'s place only when the block ends well.
+    """Give a temporary path in the folder of *path*; it takes *path*'s place only when the block ends well.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:

@@ -23,7 +23,7 @@ def checkpointed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> Iter
     Hugging Face's own needs a model in training mode, with its dropout, and refuses prefixes.
 
     Raises:
-        RunError: *model* does not run packed behind *prompts*.
+        RunError: *model* does not run packed with *prompts*.
 
     >>> import torch, promptscope as ps
     >>> from promptscope.engine import Texts, logits

@@ -1,4 +1,4 @@
-"""Several passes with gradient behind the same prompts: each prompt is placed, and what is shared computed, once."""
+"""Several passes with gradient with the same prompts: each prompt is placed, and what is shared computed, once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager

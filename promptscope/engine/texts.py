@@ -9,7 +9,7 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Texts:
-    """R texts. `mask` is not zero on real tokens; padding behind a text changes nothing, padding in front moves it so
+    """R texts. `mask` is not zero on real tokens; padding after a text changes nothing, padding before it moves it so
     many positions away from its prompt.
 
     `where` marks the positions whose logits are wanted: of `ids`, on encoder-decoders of `decoder_ids`. `unseen`

@@ -47,7 +47,7 @@ Via = Literal["auto", "hooks", "prefix"]
 
 @runtime_checkable  # so that beartype can check it
 class PromptLike(Protocol):
-    """What a hooked model needs of a prompt: to say what it puts in front of a text.
+    """What a hooked model needs of a prompt: to say what it puts before a text.
 
     >>> import promptscope as ps
     >>> isinstance(ps.SoftPrompt(length=4), PromptLike)
@@ -387,7 +387,7 @@ class HookedModel:
         Gradients reach the prompt, never the model. An encoder-decoder without *decoder_input_ids* is asked
         for its first token.
 
-        `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin behind
+        `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin with
         the prompt's keys and values (causal models); `"auto"` takes the faster of the two, and the hooked model where
         *hooks* are given or attached, see `model.hooks`.
 

@@ -269,7 +269,7 @@ def _from_pretrained(
             f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
             f"{model.dtype} (load it with dtype='float32')"
         )
-    # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
+    # transformers keeps some weights of T5 in float32, the others in float16; the bridge needs one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
     return model
 
