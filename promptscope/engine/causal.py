@@ -99,7 +99,8 @@ def hidden_rows(
     """Run padded texts (without their template) after *shared*; return the hidden states of their tokens.
 
     With *where*: of the marked tokens alone; of others, only the keys and values that these attend to are computed.
-    Positions are those of the columns: padding before a text moves it away from its prompt, padding after it changes nothing.
+    Positions are those of the columns: padding before a text moves it away from its prompt, padding after it changes
+    nothing.
     """
     texts = Rows.of(mask)
     model.check_context(texts.width, shared.taken)

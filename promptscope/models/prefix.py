@@ -24,8 +24,8 @@ class Prefix:
     """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
 
     They belong to one prompt, or to several where texts with different prompts run together (`promptscope.engine`).
-    `layers` holds the layers that see the prefix; the others attend to the text alone. `gaps` counts positions that are taken too and
-    that nothing attends to: they have no keys here.
+    `layers` holds the layers that see the prefix; the others attend to the text alone. `gaps` counts positions that
+    are taken too and that nothing attends to: they have no keys here.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
