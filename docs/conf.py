@@ -28,7 +28,7 @@ exclude_patterns = ["_build", "_ext", "notebooks/_run"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["mystnb.unknown_mime_type"]  # the interactive form of a figure, kept beside its picture
+suppress_warnings = ["mystnb.unknown_mime_type"]  # the interactive form of a figure, kept with its picture
 
 # Docstrings are plain text with `code` in single backticks.
 default_role = "code"

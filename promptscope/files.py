@@ -34,7 +34,15 @@ _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 
 @contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside *path*; it takes *path*'s place only when the block ends well."""
+    """Give a temporary path in the folder of *path*; it takes *path*'s place only when the block ends well.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     with replace_atomically(Path(folder) / "a.txt") as temporary:
+    ...         _ = temporary.write_text("whole or not at all")
+    ...     [path.name for path in Path(folder).iterdir()]
+    ['a.txt']
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp: its files are for their owner only, and a run or report is to be shared as the umask says.
@@ -50,7 +58,7 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether a file or folder exists; text that can be no path (too long, with a NUL) names none.
+    """Return whether a file or folder exists; a text that cannot be a path (too long, with a NUL byte) names none.
 
     >>> is_there("word " * 1000)
     False
@@ -62,18 +70,39 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write *text* as UTF-8, atomically."""
+    """Write *text* as UTF-8, atomically.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_text(Path(folder) / "a.txt", "abc")
+    ...     (Path(folder) / "a.txt").read_text(encoding="utf-8")
+    'abc'
+    """
     with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write *value* as indented JSON, atomically."""
+    """Write *value* as indented JSON, atomically.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(Path(folder) / "a.json", {"steps": 3})
+    ...     (Path(folder) / "a.json").read_text().split()
+    ['{', '"steps":', '3', '}']
+    """
     write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file. Raises ValueError for anything that is not one."""
+    """Read a JSON file. Raises ValueError for anything that is not one.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_json(Path(folder) / "a.json", {"steps": 3})
+    ...     read_json(Path(folder) / "a.json")
+    {'steps': 3}
+    """
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except RecursionError as error:
@@ -85,7 +114,15 @@ def write_tensors(
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a safetensors file, atomically."""
+    """Write a safetensors file, atomically.
+
+    >>> import tempfile
+    >>> from safetensors.torch import load_file
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_tensors(Path(folder) / "a.safetensors", {"x": torch.zeros(2, 3)})
+    ...     load_file(Path(folder) / "a.safetensors")["x"].shape
+    torch.Size([2, 3])
+    """
     whole = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     with replace_atomically(path) as temporary:
         try:
@@ -95,7 +132,14 @@ def write_tensors(
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
-    """Return the SHA-256 of a file's bytes as hex."""
+    """Return the SHA-256 of a file's bytes as hex.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_text(Path(folder) / "a.txt", "abc")
+    ...     sha256_file(Path(folder) / "a.txt")[:8]
+    'ba7816bf'
+    """
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

@@ -17,7 +17,13 @@ from promptscope.training.reload import reload_model, reload_task
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A prompt with its model and task; of a run also the untrained prompt and how it was trained."""
+    """A prompt with its model and task; of a run also the untrained prompt and how it was trained.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> Loaded(model, ps.SoftPrompt(4).bind(model), task).untrained is None
+    True
+    """
 
     model: HookedModel
     prompt: Prompt

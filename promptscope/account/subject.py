@@ -24,6 +24,9 @@ class Settings:
     `limit` inputs; those parts that run many variants take the first `few` of them, and `layers` of the layers, evenly.
     `exact`: patch every head exactly; otherwise attribution patching alone says which matter. `wanted` is the share
     that a smallest set must carry, `shots` the number of few-shot examples.
+
+    >>> Settings(limit=16, few=8).seed
+    0
     """
 
     split: str = "test"

@@ -1,4 +1,4 @@
-"""The smallest set of heads that carries most of the effect, beside random sets of the same size."""
+"""The smallest set of heads that carries most of the effect, compared with random sets of the same size."""
 
 from __future__ import annotations
 
@@ -29,6 +29,11 @@ class Carriers(Saved):
     `table`: a row for each size tried: `size`, `share`, `low`, `high`, and `random`, `random_low`, `random_high`
     (mean and range of the shares of random sets of that size). `heads`: the smallest set that reaches `wanted`, None
     if no set that was tried does, or shares are undefined.
+
+    >>> table = pd.DataFrame({"size": [1, 2], "share": [0.4, 0.85], "random": [0.1, 0.2]})
+    >>> found = Carriers(table, heads=None, wanted=0.8, n_heads=30, n_random=5)
+    >>> int(found.table.query("share >= @found.wanted")["size"].min())
+    2
     """
 
     table: pd.DataFrame

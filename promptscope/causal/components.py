@@ -14,9 +14,14 @@ At = Literal["heads", "ffn", "residual"]
 
 @dataclass(frozen=True)
 class Component:
-    """One output inside the model: `point` is where it passes, `stream` whose positions it has.
+    """One output inside the model: `point` is its hook point, `stream` the stream whose positions it has.
 
     `part` names the attention (`self`; of encoder-decoders `encoder`, `decoder`, `cross`) or the stack.
+
+    >>> import promptscope as ps
+    >>> head = ps.causal.components(ps.load_model("embedded-causal"), "heads")[7]
+    >>> head.point, head.layer, head.head
+    ('blocks.1.attn.hook_z', 1, 2)
     """
 
     point: str

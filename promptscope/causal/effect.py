@@ -25,7 +25,14 @@ Positions = Literal["shared", "own"]
 
 @dataclass(frozen=True, eq=False)
 class PromptEffect(Saved):
-    """Answers of the plain and of the prompted run, over the same inputs."""
+    """Answers of the plain and of the prompted run, over the same inputs.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> found = ps.causal.effect(model, ps.SoftPrompt(2).bind(model), task, limit=4)
+    >>> np.allclose(found.gold, found.prompted.gold - found.plain.gold), found.size.n
+    (True, 4)
+    """
 
     inputs: Inputs
     plain: Answers
@@ -87,7 +94,7 @@ def effect(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> PromptEffect:
-    """Return what *prompt* does to the model's answers on a task's inputs, beside the run without it.
+    """Return what *prompt* does to the model's answers on a task's inputs, compared with the run without it.
 
     `effect(x) = log p(gold | x, prompt) - log p(gold | x)` in nats; with it the logit difference of the gold label to
     the best other one, and accuracy. Higher = the prompt helps more. `positions="shared"`: in the run without prompt,

@@ -21,7 +21,7 @@ from promptscope.tasks import IGNORED, Batch, Encoded, Task, collate
 
 @dataclass(frozen=True, eq=False)
 class Answers(Saved):
-    """What a model says on X inputs, one number each.
+    """What a model answers to X inputs: three numbers for each.
 
     - `gold`: log-probability of the gold label in nats, summed over its tokens (each after the right ones before it;
       the end of the answer is not counted);
@@ -29,6 +29,11 @@ class Answers(Saved):
       without labels, or where two labels begin with the same token;
     - `correct`: 1 where the gold label is ahead of all others; without labels: where each of its tokens is the
       likeliest.
+
+    >>> import numpy as np
+    >>> found = Answers(gold=np.array([-0.1, -2.3]), difference=np.array([3.0, -1.0]), correct=np.array([1.0, 0.0]))
+    >>> found.has_labels, found.first(1).correct.tolist()
+    (True, [1.0])
     """
 
     gold: Float[np.ndarray, X]
@@ -50,6 +55,12 @@ class Inputs(Saved):
     """X records of a task as tokens, up to the position at which the last token of the answer is predicted.
 
     `labels` holds the first token of each label; empty where there are none, or two begin alike.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> inputs = make_inputs(model, None, task, limit=3)
+    >>> inputs.ids == [example.id for example in inputs.examples]
+    True
     """
 
     examples: tuple[Encoded, ...]

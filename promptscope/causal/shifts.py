@@ -27,6 +27,11 @@ class Shifts(Saved):
     """How a condition moves the residual stream after each layer at the reading position, over Z fitted inputs.
 
     `mean` (layer, d): the mean shift; `directions` (layer, r, d): principal directions of what single inputs add to it.
+
+    >>> import torch
+    >>> shifts = Shifts(layers=(3, 5), mean=torch.zeros(2, 160), directions=torch.zeros(2, 4, 160))
+    >>> shifts.layers.index(5)
+    1
     """
 
     layers: tuple[int, ...]

@@ -24,11 +24,19 @@ from promptscope.tasks import Task
 
 @dataclass(frozen=True, eq=False)
 class SkillNeurons(Saved):
-    """`accuracy` (layer, neuron): how well each neuron's threshold tells the label on held-out inputs, in [0.5, 1].
+    """Neurons whose activation predicts the label, and what answers lose when the best of them get noise.
+
+    `accuracy` (layer, neuron): how well each neuron's threshold predicts the label on held-out inputs, in [0.5, 1].
 
     `table`: a row for the answers as they are (`none`), with the top neurons disturbed (`top`), and with as many random
     ones (`random`): `accuracy` and `gold` (nats), with the loss of gold against `none`, its interval and p-value.
     `chance` is what the best of as many neurons reaches with shuffled labels: the null of a maximum.
+
+    >>> table = pd.DataFrame({"disturbed": ["none", "top", "random"], "accuracy": [0.9, 0.6, 0.9]})
+    >>> accuracy = np.array([[0.5, 0.9], [0.6, 0.7]])  # two layers of two neurons
+    >>> found = SkillNeurons(accuracy, top=((0, 1),), table=table, chance=0.75, labels=("Asia", "Europe"))
+    >>> [neuron for neuron in found.top if found.accuracy[neuron] > found.chance]
+    [(0, 1)]
     """
 
     accuracy: Float[np.ndarray, "layer neuron"]

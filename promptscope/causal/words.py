@@ -1,4 +1,4 @@
-"""Is a prompt the same as words? Its heads and shifts beside those of an instruction and of few-shot examples."""
+"""Is a prompt the same as words? Its heads and shifts, and those of an instruction and of few-shot examples."""
 
 from __future__ import annotations
 
@@ -27,13 +27,20 @@ from promptscope.tasks import IGNORED, Task
 
 @dataclass(frozen=True, eq=False)
 class WordsComparison(Saved):
-    """A prompt beside conditions in words.
+    """A prompt compared with conditions in words.
 
     - `heads`: a row for each condition: its own effect in nats, how many of the top heads it has in common with the
       prompt, how many chance would give, and the hypergeometric p-value;
     - `cosine`: condition, layer, cosine of its mean shift and the prompt's at the reading position, and that of a
       random prompt's shift and the prompt's;
     - `substitution`: share of the prompt's effect that the shift of each condition recovers, by layer.
+
+    >>> import numpy as np, promptscope as ps
+    >>> cosine = pd.DataFrame({"words": ["instruction"], "layer": [2], "cosine": [0.4], "random_prompt": [0.05]})
+    >>> share = ps.ProbeResult.from_examples(np.full((4, 1, 6), 0.3), dims=("shift", "layer"))
+    >>> found = WordsComparison(heads=pd.DataFrame(), cosine=cosine, substitution=share)
+    >>> found.cosine.query("cosine > random_prompt")["words"].tolist()
+    ['instruction']
     """
 
     heads: pd.DataFrame

@@ -31,6 +31,13 @@ def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], d
 
     Raises:
         PromptError: no such folder, or nothing in it that is a prompt.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     np.save(Path(folder) / "mine.npy", np.ones((4, 160), dtype=np.float32))
+    ...     prompts, left_out = read_vectors(folder)
+    >>> [prompt.name for prompt in prompts], left_out
+    (['mine.npy'], {})
     """
     folder = Path(folder)
     if not folder.is_dir():

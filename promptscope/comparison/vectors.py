@@ -24,6 +24,11 @@ class PromptVectors:
     - `x`: (k, d). Of an input-level prompt, its embeddings; of a deep prompt, the keys and values of all its layers,
       put one after the other.
     - `prompt`: what can be run: the prompt that was given, or an input-level prompt with these embeddings.
+
+    >>> import promptscope as ps
+    >>> x = np.zeros((4, 160), dtype=np.float32)
+    >>> PromptVectors("mine", x, prompt=ps.SoftPrompt(length=4)).x.shape
+    (4, 160)
     """
 
     name: str

@@ -18,12 +18,21 @@ from promptscope.models import HookedModel, PromptLike
 
 @contextmanager
 def checkpointed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> Iterator[None]:
-    """Let the layers of *model*, packed, forget their activations: memory for a second forward pass.
+    """Let the layers of *model*, packed, drop their activations and compute them again in the backward pass.
 
     Hugging Face's own needs a model in training mode, with its dropout, and refuses prefixes.
 
     Raises:
-        RunError: *model* does not run packed behind *prompts*.
+        RunError: *model* does not run packed with *prompts*.
+
+    >>> import torch, promptscope as ps
+    >>> from promptscope.engine import Texts, logits
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompt = ps.SoftPrompt(length=4).bind(model)
+    >>> ids = torch.tensor([[5, 7, 9]])
+    >>> texts = Texts(ids, torch.ones_like(ids), where=ids == 9)
+    >>> with checkpointed(model, [prompt]):
+    ...     logits(model, texts, [prompt], which=torch.tensor([0])).logsumexp(-1).sum().backward()
     """
     if not is_packed(model, prompts):
         raise RunError(

@@ -15,7 +15,14 @@ from promptscope.models import HookedModel
 
 @contextmanager
 def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
-    """Let logits have columns for the tokens *ids* only, in their order: nobody asks for the rest of the vocabulary."""
+    """Compute logits of the tokens *ids* only, one column for each, in their order.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> with only_tokens(model, [5, 9]), torch.no_grad():
+    ...     tuple(model.twin(torch.tensor([[5, 7, 9]])).logits.shape)
+    (1, 3, 2)
+    """
     head: Any = model.twin.get_output_embeddings()
     chosen = torch.tensor(list(ids), device=model.device)
     weight, bias = head.weight[chosen], head.bias[chosen] if head.bias is not None else None

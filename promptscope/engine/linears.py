@@ -119,6 +119,10 @@ def notice_edits(model: nn.Module) -> None:
     """Let the next use pack weights of *model* again whose numbers changed, also through `weight.data`.
 
     It reads every packed weight once: for the start of a computation, not for every pass.
+
+    >>> layer = nn.Linear(4, 4)
+    >>> _ = layer.weight.data.mul_(2.0)  # PyTorch counts no new version of a weight here
+    >>> notice_edits(layer)
     """
     for weight in {layer.weight for layer in _linear_layers(model)}:
         held = [packed for packed in _packed.values() if weight in packed]
@@ -144,7 +148,11 @@ def _linear_layers(model: nn.Module) -> list[Any]:
 
 
 def can_prepack(model: nn.Module) -> bool:
-    """Say whether packing exists here: float32 on a CPU, and a PyTorch with the operators that this needs."""
+    """Say whether packing exists here: float32 on a CPU, and a PyTorch with the operators that this needs.
+
+    >>> can_prepack(torch.nn.Linear(4, 4).half())
+    False
+    """
     weight = next(model.parameters())
     if weight.device.type != "cpu" or weight.dtype != torch.float32 or not torch.backends.mkldnn.is_available():
         return False

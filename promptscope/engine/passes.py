@@ -1,4 +1,4 @@
-"""Several passes with gradient behind the same prompts: each prompt is placed, and what is shared computed, once."""
+"""Several passes with gradient with the same prompts: each prompt is placed, and what is shared computed, once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,10 +20,22 @@ from promptscope.models import HookedModel, Placement
 def over_passes(
     model: HookedModel, placements: Sequence[Placement], texts: Texts, which: Int[Tensor, "R"] | None = None
 ) -> Iterator[tuple[list[Placement], Shared | None]]:
-    """Give placements that collect the gradient of every pass inside, and take it back to the prompts at the end.
+    """Share placements between several passes: gradients are summed, and reach the prompts once, at the end.
 
     *texts*, *which*: those of all passes together. On causal models that run packed, the keys and values that all
     passes share come with them; else None.
+
+    >>> import torch, promptscope as ps
+    >>> from promptscope.engine import logits
+    >>> model = ps.load_model("embedded-causal")
+    >>> prompt = ps.SoftPrompt(length=4).bind(model)
+    >>> ids = torch.tensor([[5, 7, 9], [5, 7, 8]])
+    >>> texts, which = Texts(ids, torch.ones_like(ids), ids > 7), torch.tensor([0, 0])
+    >>> with over_passes(model, [prompt.place(model)], texts, which) as (placements, shared):
+    ...     for row in torch.eye(2).bool():  # two passes of one text, one gradient
+    ...         logits(model, texts.pick(row), placements, which[row], shared).logsumexp(-1).sum().backward()
+    >>> [parameter.grad.shape == (4, model.shape.d_model) for parameter in prompt.parameters()]
+    [True]
     """
     leaves = _Leaves([], [])
     if model.family.kind != "causal" or not is_packed(model, placements):

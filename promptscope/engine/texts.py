@@ -9,11 +9,18 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Texts:
-    """R texts. `mask` is not zero on real tokens; padding behind a text changes nothing, padding in front moves it so
-    many positions away from its prompt.
+    """R texts as token ids. `mask` is not zero on real tokens.
+
+    Padding after a text changes nothing; padding before it raises the positions of its tokens.
 
     `where` marks the positions whose logits are wanted: of `ids`, on encoder-decoders of `decoder_ids`. `unseen`
     (masked models) marks tokens that nothing attends to, `token_types` second texts; see `HookedModel.logits`.
+
+    >>> import torch
+    >>> ids = torch.tensor([[5, 7, 9], [5, 9, 0]])
+    >>> texts = Texts(ids, mask=(ids > 0).long(), where=ids == 9)  # logits at the last token of each
+    >>> len(texts), texts.pick(torch.tensor([False, True])).ids.tolist()
+    (2, [[5, 9, 0]])
     """
 
     ids: Int[Tensor, "R n"]

@@ -21,7 +21,13 @@ def encode_split(
     limit: int | None = None,
     reserve: int = 0,
 ) -> EncodedSplit:
-    """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens after the text."""
+    """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens after the text.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> encode_split(model, ps.SoftPrompt(length=2), task, "test", limit=3)
+    EncodedSplit(3 records, 0 truncated)
+    """
     encoded = task.encode(
         model.tokenizer,
         model.family.kind,
@@ -91,7 +97,13 @@ def batches(
     progress: bool = False,
     padding: Side = "right",
 ) -> Iterator[Batch]:
-    """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted."""
+    """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> [len(batch) for batch in batches(model, encode_split(model, None, task, "test", limit=5), batch_size=2)]
+    [2, 2, 1]
+    """
     pad_id = padding_id(model)
     starts = range(0, len(examples), batch_size)
     for start in progress_bar(starts, desc=label, unit="batch", shown=progress):

@@ -23,6 +23,10 @@ class ModelSet:
     Raises:
         ModelError: no model, two of one name, or models of different widths or tokenizers (those that are loaded at
             once, the others when it is their turn).
+
+    >>> models = ModelSet(["embedded-masked-0", "embedded-masked-1"])  # loaded in turn
+    >>> len(models), list(models.sources)
+    (2, ['embedded-masked-0', 'embedded-masked-1'])
     """
 
     def __init__(self, models: Models, hooks: Sequence[Hook] = ()) -> None:

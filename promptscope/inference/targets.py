@@ -29,11 +29,27 @@ def target_logits(
 
     Targets are the tokens of the template's target: label and end token. The first of each record is the label's.
     Of several prompts, record b has `prompts[which[b]]`.
+
+    >>> import promptscope as ps
+    >>> from promptscope.inference import batches, encode_split
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> (batch,) = batches(model, encode_split(model, None, task, "test", limit=2), batch_size=2)
+    >>> target_logits(model, batch).shape == (int((batch.targets != -100).sum()), model.shape.vocab_size)
+    True
     """
     found = logits(model, texts_of(batch), prompts, which, shared)
     return found.to(torch.promote_types(found.dtype, torch.float32))
 
 
 def target_losses(batch: Batch, logits: Float[Tensor, "targets V"]) -> Float[Tensor, "targets"]:
-    """Return the cross-entropy (nats) of every target token, given `target_logits`."""
+    """Return the cross-entropy (nats) of every target token, given `target_logits`.
+
+    >>> import promptscope as ps
+    >>> from promptscope.inference import batches, encode_split
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> (batch,) = batches(model, encode_split(model, None, task, "test", limit=2), batch_size=2)
+    >>> losses = target_losses(batch, target_logits(model, batch))
+    >>> bool((losses >= 0).all())
+    True
+    """
     return cross_entropy(logits, batch.targets[batch.targets != IGNORED], reduction="none")

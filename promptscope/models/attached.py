@@ -115,7 +115,7 @@ def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()
     found = [(_hook_point(bridge, known, name), function) for name, function in (*first, *last)]
     handles: list[tuple[Any, Any]] = []
     try:
-        # The last of *first* goes in front of the others last, so that they run in the order given.
+        # The last of *first* is put before the others last, so that they run in the order given.
         for point, function in reversed(found[: len(first)]):
             handles.append((point, point.add_hook(function, prepend=True)))
         for point, function in found[len(first) :]:

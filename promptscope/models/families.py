@@ -13,6 +13,10 @@ class HookPoint:
 
     `name` is relative to its stack (`attn.hook_pattern`) or, when `stack` is None, the full name.
     `acts` is False where a written value is dropped or reaches only a part of what it should.
+
+    >>> point = HookPoint("hook_resid_post", "batch pos d_model", "residual stream leaving the layer", stack="blocks")
+    >>> point.site
+    'blocks.{i}.hook_resid_post'
     """
 
     name: str
@@ -29,7 +33,12 @@ class HookPoint:
 
 @dataclass(frozen=True)
 class Attention:
-    """One kind of attention: where its keys are, so that deep prompts and probes can name it."""
+    """One attention of a layer (self, encoder, decoder, cross), as deep prompts and probes name it.
+
+    >>> cross = Attention("decoder_blocks", "cross_attn", queries="decoder", keys="encoder", causal=False)
+    >>> f"{cross.stack}.0.{cross.module}.hook_pattern"
+    'decoder_blocks.0.cross_attn.hook_pattern'
+    """
 
     stack: str
     module: str
@@ -45,6 +54,11 @@ class Family:
     `name` is the `model_type` of its config. `attentions` maps the names that `DeepPrompt(parts=...)` takes to where
     they are: single-stream models have one, `self`; encoder-decoders have `encoder`, `decoder` and `cross`. `missing`
     says of sites that other families have why this one has not.
+
+    >>> import promptscope as ps
+    >>> family = ps.load_model("embedded-causal").family
+    >>> family.kind, list(family.attentions), family.stacks
+    ('causal', ['self'], ('blocks',))
     """
 
     name: str

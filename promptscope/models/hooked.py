@@ -47,7 +47,12 @@ Via = Literal["auto", "hooks", "prefix"]
 
 @runtime_checkable  # so that beartype can check it
 class PromptLike(Protocol):
-    """What a hooked model needs of a prompt: to say what it puts in front of a text."""
+    """What a hooked model needs of a prompt: to say what it puts before a text.
+
+    >>> import promptscope as ps
+    >>> isinstance(ps.SoftPrompt(length=4), PromptLike)
+    True
+    """
 
     def place(self, model: "HookedModel") -> Placement: ...
 
@@ -58,6 +63,11 @@ class ModelShape:
 
     `d_embed` is the width of token embeddings, and of input-level prompts: `d_model`, but for models that widen their
     embeddings before the first layer (OPT-350m, ALBERT, ELECTRA).
+
+    >>> import promptscope as ps
+    >>> shape = ps.load_model("embedded-causal").shape
+    >>> shape.n_layers, shape.d_model, shape.n_heads
+    (6, 160, 5)
     """
 
     n_layers: int
@@ -377,7 +387,7 @@ class HookedModel:
         Gradients reach the prompt, never the model. An encoder-decoder without *decoder_input_ids* is asked
         for its first token.
 
-        `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin behind
+        `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin with
         the prompt's keys and values (causal models); `"auto"` takes the faster of the two, and the hooked model where
         *hooks* are given or attached, see `model.hooks`.
 

@@ -63,8 +63,8 @@ def load_model(
         device: default: where a loaded model is, else the GPU if there is one, else the CPU.
         dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
         revision: of a Hub model.
-        backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (families of `backend_table()`), with
-            the same hook points, prompts, probes and numbers.
+        backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (GPT-2, Llama and BERT families),
+            with the same hook points, prompts, probes and numbers.
         remote: the model runs on a server of NDIF (`nnsight login` keeps the key), or on that of an address; needs
             `backend="nnsight"`. Only configuration, tokenizer and embeddings are loaded. Every pass is a request; a
             hook that edits costs one more, `backward` too.
@@ -269,7 +269,7 @@ def _from_pretrained(
             f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
             f"{model.dtype} (load it with dtype='float32')"
         )
-    # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
+    # transformers keeps some weights of T5 in float32, the others in float16; the bridge needs one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
     return model
 

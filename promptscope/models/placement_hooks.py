@@ -24,6 +24,12 @@ def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
     Vectors are written over the placeholders where token embeddings are (`family.embedding`), keys and values at
     `hook_k` and `hook_v` of their layers. Where nothing is written, and at hidden positions, no query sees the
     placeholders. Keys as a cache holds them are turned back, or written at `hook_rot_k` where they cannot be.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> (point, write), *hide = hooks_of(ps.SoftPrompt(length=4).place(model), model)
+    >>> point, hide
+    ('embed.hook_out', [])
     """
     at = {name: _where_keys_go(part, model, name) for name, part in placement.parts.items()}
     if "hook_rot_k" not in at.values():

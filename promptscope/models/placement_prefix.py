@@ -1,4 +1,4 @@
-"""A placement as keys and values in front of every layer: what a cache of the model would hold."""
+"""A placement as keys and values in every layer, before the text's: what a cache of the model would hold."""
 
 from __future__ import annotations
 
@@ -27,6 +27,11 @@ def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
     Raises:
         PromptError: *model* is not causal.
         ModelError: hooks are attached, which the twin has not.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> prefix_of(ps.DeepPrompt(length=4).place(model), model).n_keys
+    4
     """
     if model.family.kind != "causal":
         raise PromptError(

@@ -21,7 +21,11 @@ _PARTS = ("text_part", "prompt_part")
 
 @dataclass(frozen=True)
 class HeadOutputParts(JointCapture):
-    """Sums over text queries of `|z|^2`, `|(1-m) z0|^2`, `|m z_prompt|^2` and of the rest's `|.|^2`: (B, H, 4)."""
+    """Sums over text queries of `|z|^2`, `|(1-m) z0|^2`, `|m z_prompt|^2` and of the rest's `|.|^2`: (B, H, 4).
+
+    >>> HeadOutputParts().further
+    ('attn.hook_v', 'attn.hook_pattern')
+    """
 
     site: str = "attn.hook_z"
     further: ClassVar[tuple[str, ...]] = ("attn.hook_v", "attn.hook_pattern")

@@ -19,7 +19,11 @@ from promptscope.store import Capture, PairedCapture, View
 
 @dataclass(frozen=True)
 class ReceivedAttention(Capture):
-    """What each text token receives: `r_j = sum over real text queries i of a_ij`, (B, H, n)."""
+    """Attention that each text token receives: `r_j = sum over real text queries i of a_ij`, (B, H, n).
+
+    >>> ReceivedAttention().ragged_dim  # what is kept is as long as the text
+    2
+    """
 
     site: str = "attn.hook_pattern"
     ragged_dim: ClassVar[int | None] = 2
@@ -37,6 +41,9 @@ class PerQueryKL(PairedCapture):
     """Sum over queries of `KL(p_i || m_i)`, and the number of queries that have one: (B, H, 2).
 
     The same maths as `statistics.per_query_kl`, here because whole patterns are too large to keep.
+
+    >>> PerQueryKL().site
+    'attn.hook_pattern'
     """
 
     site: str = "attn.hook_pattern"

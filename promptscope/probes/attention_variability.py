@@ -27,7 +27,11 @@ from promptscope.tasks import Encoded
 
 @dataclass(frozen=True)
 class AttentionBlock(Capture):
-    """Attention among the first `first_n` text tokens, (B, H, N, N); zeros beyond shorter inputs."""
+    """Attention among the first `first_n` text tokens, (B, H, N, N); zeros beyond shorter inputs.
+
+    >>> AttentionBlock(first_n=10).reach
+    10
+    """
 
     site: str = "attn.hook_pattern"
     first_n: int = 10

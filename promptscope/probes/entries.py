@@ -21,6 +21,20 @@ class Entries:
     A part is a dict: `values (X, layer, ...)`, `lengths (X,)` and `special (X, n)`, with the inputs in the order of
     `examples`. Token dimensions are padded to the longest input of the part. `aside` holds the same of the probe's
     further inputs, if it has any.
+
+    >>> import promptscope as ps
+    >>> class FirstMean(ps.probes.Probe):
+    ...     name = "first_mean"
+    ...     def captures(self):
+    ...         return {"mass": ps.probes.PromptMass()}
+    ...     def compute(self, entries):
+    ...         each = {}
+    ...         for prompt in entries.prompts:  # (inputs, layer, head, n) -> (inputs, layer, head)
+    ...             each[prompt] = np.concatenate([part["values"].mean(3) for part in entries.prompted("mass", prompt)])
+    ...         return entries.result(each, dims=("layer", "head"))
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> ps.probe(model, {"mine": ps.SoftPrompt(2)}, task, FirstMean(), limit=2, progress=False)["first_mean"].dims
+    ('prompt', 'layer', 'head')
     """
 
     def __init__(

@@ -41,7 +41,15 @@ class FunctionCapture(Capture):
 
 
 class FunctionProbe(Probe):
-    """What `probe_function` makes."""
+    """The probe that `probe_function` makes of a function.
+
+    >>> import promptscope as ps
+    >>> @ps.probe_function("hook_resid_post")
+    ... def norm(x, view):
+    ...     return view.at(x, view.answer).norm(dim=-1)
+    >>> isinstance(norm, FunctionProbe), norm.name
+    (True, 'norm')
+    """
 
     def __init__(
         self,

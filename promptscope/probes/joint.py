@@ -15,6 +15,10 @@ class JointCapture(PairedCapture):
 
     `take` reduces each hook point of `further` when it fires; what it returns is kept until `site`, which must fire
     after them, does. Then `merge` replaces `reduce`, and `compare` gets what it returned here and in the plain pass.
+
+    >>> from promptscope.probes.attention_bias import HeadOutputParts
+    >>> issubclass(HeadOutputParts, JointCapture), HeadOutputParts().site, HeadOutputParts.further
+    (True, 'attn.hook_z', ('attn.hook_v', 'attn.hook_pattern'))
     """
 
     further: ClassVar[tuple[str, ...]]
@@ -34,4 +38,13 @@ class SummedCapture(Capture):
 
     For numbers of which every input has too many, such as all neurons. In a part, `values` has one row and `lengths`
     still one entry for each input of the shard.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class NeuronSums(SummedCapture):
+    ...     site: str = "mlp.hook_post"
+    ...     def reduce(self, x, layer, view):  # (B, k + n, d_mlp) -> (B, d_mlp)
+    ...         return view.at(x, view.answer)
+    >>> NeuronSums().site
+    'mlp.hook_post'
     """

@@ -29,7 +29,11 @@ WORDS = ("gold", "non-gold")
 
 @dataclass(frozen=True)
 class UnembeddingCosines(Capture):
-    """Cosines of the residual stream where the label is predicted with rows of W_U, plain and centred: (B, 2, C)."""
+    """Cosines of the residual stream where the label is predicted with rows of W_U, plain and centred: (B, 2, C).
+
+    >>> UnembeddingCosines(tokens=(17, 42)).spec()["tokens"]
+    (17, 42)
+    """
 
     site: str = "hook_resid_post"
     tokens: tuple[int, ...] = ()

@@ -12,7 +12,13 @@ from promptscope.statistics import peak_and_trough_groups, peaks_and_troughs
 
 @dataclass(frozen=True)
 class LayerGroups:
-    """Peaks and troughs of a layer curve; `peak_group` and `trough_group` are for `ps.DeepPrompt(layers=...)`."""
+    """Peaks and troughs of a layer curve; `peak_group` and `trough_group` are for `ps.DeepPrompt(layers=...)`.
+
+    >>> groups = LayerGroups(peaks=(3,), troughs=(2,), peak_group=(0, 3, 5), trough_group=(0, 2, 5))
+    >>> import promptscope as ps
+    >>> ps.DeepPrompt(length=4, layers=groups.peak_group).layers
+    (0, 3, 5)
+    """
 
     peaks: tuple[int, ...]
     troughs: tuple[int, ...]

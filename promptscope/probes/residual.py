@@ -15,6 +15,9 @@ class ResidualAt(Capture):
 
     `at`: `"answer"`, where the label is predicted; `"last"`, the last real token; or a text position, counted from 0
     (negative: from the end). Inputs that are shorter give zeros.
+
+    >>> ResidualAt(at=4).reach, ResidualAt(at="answer").reach
+    (5, None)
     """
 
     site: str = "hook_resid_post"

@@ -42,7 +42,15 @@ KINDS = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 class Saved:
-    """What makes a dataclass of numbers, texts, arrays, tables, results and prompts one that can be saved."""
+    """Base of results that can be saved: dataclasses of numbers, texts, arrays, tables, results and prompts.
+
+    >>> import tempfile, promptscope as ps
+    >>> numbers = np.zeros((4, 2, 3))  # inputs, layers, heads
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     ps.ProbeResult.from_examples(numbers, dims=("layer", "head")).save(folder)
+    ...     ps.load_result(folder).values.shape
+    (2, 3)
+    """
 
     def save(self, folder: str | os.PathLike[str]) -> None:
         """Write the result to *folder*, tables as CSV; `ps.load_result(folder)` reads it back equal."""

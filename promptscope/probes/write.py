@@ -49,6 +49,18 @@ class Transplant(Write):
 
     `donor` names the prompt under which the other run is made, `""` the run without a prompt. `take` reduces the
     activation there to what is put in; the layouts of the two runs differ, by their prompts' lengths.
+
+    >>> from dataclasses import dataclass
+    >>> import torch
+    >>> @dataclass(frozen=True)
+    ... class PatchAnswer(Transplant):
+    ...     def take(self, x, layer, view):  # of the run without a prompt
+    ...         return view.at(x, view.answer)
+    ...     def put(self, x, taken, layer, view):
+    ...         x[torch.arange(len(x)), view.k + view.answer] = taken
+    ...         return x
+    >>> PatchAnswer("blocks.4.hook_resid_post").donor
+    ''
     """
 
     donor: str = ""

@@ -30,7 +30,11 @@ Edit = Write | Sequence[Write]
 
 @dataclass(frozen=True)
 class TargetLoss(Capture):
-    """Cross-entropy of an input's target tokens (label and end token), mean over them, in nats: (B,)."""
+    """Cross-entropy of an input's target tokens (label and end token), mean over them, in nats: (B,).
+
+    >>> TargetLoss().site  # what the bridge returns, no hook point inside
+    'logits'
+    """
 
     site: str = OUTPUT
 

@@ -16,6 +16,12 @@ class EditedPrompt(Prompt):
     """A prompt with some of its *tokens* edited: `ps.interventions.zero`, `mean`, `remove`, `cut` and `mix` make it.
 
     What it puts before a text is the edited placement of the whole prompt (`ps.interventions.edits`).
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> edited = ps.interventions.remove(ps.SoftPrompt(length=4).bind(model), [1])
+    >>> isinstance(edited, EditedPrompt), edited.place(model).length
+    (True, 3)
     """
 
     def __init__(self, prompt: Prompt, how: str, tokens: Sequence[int], other: Prompt | None = None) -> None:

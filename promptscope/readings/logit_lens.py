@@ -49,6 +49,12 @@ class LogitLens(Saved):
     `token_id`, `probability`.
 
     Where input and output embeddings are not tied (`provenance["tied_embeddings"]`), early layers read as nonsense.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> lens = ps.readings.read_logit_lens(model, ps.SoftPrompt(length=2).bind(model), nulls=Nulls(random=1))
+    >>> isinstance(lens, LogitLens), lens.quantities
+    (True, ('entropy', 'kl_to_last'))
     """
 
     data: xr.Dataset

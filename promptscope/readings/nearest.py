@@ -33,6 +33,12 @@ class NearestTokens(Saved):
     the vocabulary's own: 0 = nearer than any token is to its neighbour, 100 = further), `is_label`, `norm` (L2 norm of
     the prompt's vector) and `norm_percentile` (among the norms of the vocabulary). `reference` (R,) holds the
     vocabulary's own nearest-neighbour distances.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> near = read_nearest_tokens(model, ps.SoftPrompt(length=2).bind(model), n=3, nulls=Nulls(random=1))
+    >>> isinstance(near, NearestTokens), len(near.per_position().query("kind == 'prompt'"))
+    (True, 2)
     """
 
     table: pd.DataFrame

@@ -29,6 +29,9 @@ class Nulls:
       `ps.WaywardPrompt` (Khashabi et al. 2022). A reading that finds that text reads the place in embedding space, not
       the task.
     - `seed`: draw r is `random_like(prompt, seed + r)`.
+
+    >>> Nulls(random=99).random  # p-values of 0.01 and more
+    99
     """
 
     random: int = 19
@@ -43,7 +46,14 @@ class Nulls:
 
 @dataclass(frozen=True)
 class Subject:
-    """A prompt to read: `of` is its name in results (`random 3`), `kind` what it is."""
+    """A prompt to read: `of` is its name in results (`random 3`), `kind` what it is.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> subject = Subject("prompt", "prompt", ps.SoftPrompt(length=2).bind(model))
+    >>> subject.vectors.shape == (2, model.shape.d_model)
+    True
+    """
 
     of: str
     kind: Kind

@@ -17,7 +17,12 @@ from promptscope.checks import check_indices, checked
 
 @dataclass(frozen=True)
 class Alignment:
-    """How often assignment and vote agree, compared with what chance gives."""
+    """How often assignment and vote agree, compared with what chance gives.
+
+    >>> result = alignment_test(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 1]]), n_models=2)
+    >>> isinstance(result, Alignment), result.kappa
+    (True, 1.0)
+    """
 
     observed: float
     """Share of tokens where they agree, in [0, 1]; higher = more aligned (the paper's Table 13)."""

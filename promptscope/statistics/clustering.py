@@ -15,7 +15,13 @@ from promptscope.statistics.labels import coded
 
 @dataclass(frozen=True)
 class SilhouetteTest:
-    """Mean silhouette, its mean under shuffled labels, and the one-sided permutation p-value."""
+    """Mean silhouette, its mean under shuffled labels, and the one-sided permutation p-value.
+
+    >>> line = np.abs(np.subtract.outer(np.arange(20.0), np.arange(20.0)))
+    >>> found = silhouette_test(line, ["low"] * 10 + ["high"] * 10)
+    >>> isinstance(found, SilhouetteTest), found.score > found.null_mean
+    (True, True)
+    """
 
     score: float
     null_mean: float

@@ -10,7 +10,13 @@ from promptscope.checks import checked
 
 @dataclass(frozen=True)
 class Concentration:
-    """How concentrated importance is on one model per token, compared with what chance gives."""
+    """How concentrated importance is on one model per token, compared with what chance gives.
+
+    >>> own = np.repeat(np.eye(4), 2, axis=1)[None]  # four models, two tokens each
+    >>> found = concentration_test(own)
+    >>> isinstance(found, Concentration), found.observed
+    (True, 1.0)
+    """
 
     observed: float
     """Mean over prompts of `importance_concentration`, in [1/M, 1]; 1 = every token matters to one model."""

@@ -15,7 +15,11 @@ MIN_EFFECT = 0.05
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference over X inputs with its 95 % interval; `is_clear` says whether shares of it mean anything."""
+    """A mean difference over X inputs with its 95 % interval; `is_clear` says whether shares of it mean anything.
+
+    >>> Effect(mean=0.8, low=0.5, high=1.1, n=64).is_clear, Effect(mean=0.2, low=-0.1, high=0.5, n=64).is_clear
+    (True, False)
+    """
 
     mean: float
     low: float

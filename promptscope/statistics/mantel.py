@@ -20,6 +20,12 @@ class MantelTest:
 
     `p_value` is the permutation's; `naive_p_value` treats all distances as independent observations, which they are
     not: n vectors give n(n - 1)/2 distances, and moving one vector moves n - 1 of them.
+
+    >>> points = np.random.default_rng(0).normal(size=(12, 3))
+    >>> d = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    >>> found = mantel_test(d, d**2, n_permutations=99)
+    >>> isinstance(found, MantelTest), found.n_vectors, found.p_value
+    (True, 12, 0.01)
     """
 
     correlation: float

@@ -22,6 +22,10 @@ class Projection:
     `trustworthiness` (Venna & Kaski 2001) in [0, 1]: how far the neighbours in the picture are neighbours in the full
     space; 1 = all, about 0.5 = a random picture. It is computed over `n_neighbours` nearest points; above 2,000
     vectors over a random 2,000 of them. `explained_variance` (PCA only) is the share of variance of each dimension.
+
+    >>> projection = pca_projection(np.random.default_rng(0).normal(size=(40, 8)))
+    >>> projection.method, projection.points.shape, 0.0 <= projection.trustworthiness <= 1.0
+    ('pca', (40, 2), True)
     """
 
     method: Literal["pca", "t-SNE", "UMAP"]

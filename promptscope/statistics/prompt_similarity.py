@@ -11,7 +11,13 @@ from promptscope.statistics.distances import distance_matrix
 
 @dataclass(frozen=True)
 class PromptSimilarities:
-    """Cosines are in [-1, 1], higher = more alike; distances are L2, >= 0, lower = more alike."""
+    """Cosines are in [-1, 1], higher = more alike; distances are L2, >= 0, lower = more alike.
+
+    >>> p = np.array([[1.0, 0.0], [0.0, 1.0]])
+    >>> same = prompt_similarities(p, p)
+    >>> round(same.average_cosine, 6), same.pairwise_distance
+    (1.0, 0.0)
+    """
 
     average_cosine: float
     average_distance: float

@@ -22,7 +22,12 @@ MAX_EXACT = 12
 
 @dataclass(frozen=True)
 class ShapleyValues:
-    """Contributions of k tokens, in the units of the value function; higher = the token adds more."""
+    """Contributions of k tokens, in the units of the value function; higher = the token adds more.
+
+    >>> found = exact_shapley(lambda kept: kept @ np.array([1.0, 3.0]), k=2)
+    >>> found.values.tolist(), found.n_evaluated
+    ([1.0, 3.0], 4)
+    """
 
     values: Float[np.ndarray, "k *shape"]
     standard_error: Float[np.ndarray, "k *shape"]

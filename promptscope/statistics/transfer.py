@@ -14,7 +14,12 @@ from promptscope.checks import checked
 
 @dataclass(frozen=True)
 class Transfer:
-    """Means for each prompt, in units of the loss (NaN over no model), and one share without a unit."""
+    """Means for each prompt, in units of the loss (NaN over no model), and one share without a unit.
+
+    >>> losses = transfer_summary(np.array([[1.0, 9.0]]), np.array([[9.0, 10.0]]), np.array([[True, False]]))
+    >>> losses.own_loss.tolist(), losses.other_loss.tolist()
+    ([1.0], [9.0])
+    """
 
     own_loss: Float[np.ndarray, "P"]
     """Mean loss on the models that the prompt was trained on."""

@@ -24,6 +24,15 @@ class Capture(ABC):
     `site` is a hook point with or without its layer (`"attn.hook_pattern"` is every layer). `ragged_dim`
     names the dimension of what `reduce` returns that counts text tokens, if there is one: it is padded to
     n there, and stored without padding. `version` is raised when `reduce` comes to keep something else.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class LastNorm(Capture):
+    ...     site: str = "hook_resid_post"
+    ...     def reduce(self, x, layer, view):  # (B, k + n, d_model) -> (B,)
+    ...         return x[:, -1].norm(dim=-1)
+    >>> LastNorm().site
+    'hook_resid_post'
     """
 
     site: str
@@ -56,6 +65,17 @@ class PairedCapture(Capture):
 
     `reduce` runs in both passes and what it returns is kept for one batch only (for all layers at once, in the
     pass without the prompt); `compare` makes of the two what is kept.
+
+    >>> from dataclasses import dataclass
+    >>> @dataclass(frozen=True)
+    ... class HowFar(PairedCapture):
+    ...     site: str = "hook_resid_post"
+    ...     def reduce(self, x, layer, view):  # (B, k + n, d_model) -> (B, n, d_model), in both passes
+    ...         return view.without_prompt(x)
+    ...     def compare(self, prompted, plain, layer, view):  # -> (B,)
+    ...         return (prompted - plain).norm(dim=-1).sum(dim=-1)
+    >>> HowFar().site
+    'hook_resid_post'
     """
 
     @abstractmethod

@@ -44,6 +44,12 @@ class Entry:
 
     Shard s holds the examples `s * shard_size` up to `(s+1) * shard_size`, in the order of the inputs. The index is
     rewritten, atomically, after each shard; what it lists is whole. An entry without an index is empty.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     entry = Entry(Path(folder), {"model": "m"}, n_examples=100, shard_size=32, ragged_dim=None)
+    ...     entry.n_shards, entry.complete
+    (4, False)
     """
 
     def __init__(

@@ -28,6 +28,10 @@ class Encoded:
     (causal; the length of `input_ids` where the label was left out), of `{mask}` (masked), or 0 (seq2seq).
     `mask_attended`: see `Template`. `token_types` (masked models) is 1 on the second text of a pair and what follows
     it, as BERT's `token_type_ids`; None where there is one text.
+
+    >>> one = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
+    >>> one.targets[1] == one.input_ids[one.label_start]  # predicted at the position before it
+    True
     """
 
     id: str
@@ -43,7 +47,13 @@ class Encoded:
 
 
 class EncodedSplit(Sequence[Encoded]):
-    """The encoded records of one split, and how many of them lost text to `max_length`."""
+    """The encoded records of one split, and how many of them lost text to `max_length`.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> task.encode(model.tokenizer, "causal", "test", limit=3)
+    EncodedSplit(3 records, 0 truncated)
+    """
 
     def __init__(self, examples: Sequence[Encoded]) -> None:
         self.examples = tuple(examples)
@@ -74,6 +84,11 @@ class Batch:
     `special` is True on special tokens and on padding; `targets` is -100 wherever nothing is predicted and
     has the decoder's length for seq2seq. `label_start` is each record's `Encoded.label_start`. `unseen` is True on
     tokens that nothing attends to, `token_types` 1 on second texts; None where there are none.
+
+    >>> one = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
+    >>> batch = collate([one], pad_id=0)
+    >>> len(batch), batch.input_ids.tolist(), batch.to("cpu").ids
+    (1, [[5, 7, 9]], ('a',))
     """
 
     ids: tuple[str, ...]
@@ -106,6 +121,11 @@ def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> B
     have in the padded row, and what the model says of them then depends on the longest record of the batch.
 
     Raises TaskError for no records, or for seq2seq records mixed with others.
+
+    >>> long = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
+    >>> short = Encoded("b", [5, 9], ["text", "label"], [False] * 2, [9, -100], None, 1, False)
+    >>> collate([long, short], pad_id=0).attention_mask.tolist()
+    [[1, 1, 1], [1, 1, 0]]
     """
     if not examples:
         raise TaskError("collate got no records; give it at least one.")
@@ -130,7 +150,13 @@ def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> B
 
 @checked()
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Put batches of one kind below each other, padded on the right to the widest."""
+    """Return one batch with the records of several of one kind, padded on the right to the widest.
+
+    >>> long = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
+    >>> short = Encoded("b", [5, 9], ["text", "label"], [False] * 2, [9, -100], None, 1, False)
+    >>> concatenate([collate([long], pad_id=0), collate([short], pad_id=0)]).input_ids.tolist()
+    [[5, 7, 9], [5, 9, 0]]
+    """
     if len(batches) == 1:
         return batches[0]
     fill = {"input_ids": 0, "attention_mask": 0, "special": True, "targets": IGNORED}

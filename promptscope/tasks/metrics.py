@@ -24,6 +24,10 @@ class Metric:
     `needs` says what a prediction is: "labels" (the label that scored best), "text" (generated text) or
     "score" (a number). `fn(predictions, references)` takes one prediction and one sequence of accepted
     answers for each record. `field` names the record field that holds them, if not `Record.references`.
+
+    >>> records = [Record("a", {}, "good", ("good",)), Record("b", {}, "bad", ("bad",))]
+    >>> METRICS["accuracy"].score(["good", "good"], records)
+    {'accuracy': 0.5}
     """
 
     name: str
@@ -55,7 +59,11 @@ class Metric:
 
 
 def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
-    """Return metrics by name. Raises TaskError with the nearest name for an unknown one."""
+    """Return metrics by name. Raises TaskError with the nearest name for an unknown one.
+
+    >>> [metric.name for metric in get_metrics(["accuracy", "macro_f1"])]
+    ['accuracy', 'macro_f1']
+    """
     wanted = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     for name in wanted:
         if not isinstance(name, str):

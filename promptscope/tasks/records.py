@@ -17,6 +17,10 @@ class Record:
 
     For classification the references are the label itself; for generation the label is what the model is
     trained to write and the references are all accepted answers. An empty label stands for "no answer".
+
+    >>> record = Record("a", {"text": "a fine film"}, label="good", references=("good",))
+    >>> record.text("text")
+    'a fine film'
     """
 
     id: str

@@ -29,6 +29,11 @@ class Specials:
     spelling.
 
     Raises TaskError for a tokenizer without offsets (a slow one), or for a role that it lacks.
+
+    >>> import promptscope as ps
+    >>> tokenizer = ps.load_model("embedded-causal").tokenizer
+    >>> tokenizer.convert_ids_to_tokens(Specials(tokenizer).ids("eos"))
+    ['<|endoftext|>']
     """
 
     def __init__(self, tokenizer: Any) -> None:

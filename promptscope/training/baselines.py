@@ -46,6 +46,12 @@ class Baseline:
 
     `history`: columns `step`, `loss` (nats per target token, before the update) and, where it was taken, `validation`
     (the task's first metric). `model` and `prompt` are those of the best validation, else of the last step.
+
+    >>> import promptscope as ps
+    >>> history = pd.DataFrame({"step": [1, 2], "loss": [2.1, 1.7]})
+    >>> found = Baseline("lora", 7680, ps.load_model("embedded-causal"), prompt=None, history=history)
+    >>> found.history["loss"].iloc[-1]
+    np.float64(1.7)
     """
 
     method: str

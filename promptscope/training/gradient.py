@@ -24,6 +24,15 @@ def accumulate_gradient(
 
     The activations of one batch are in memory at a time, with *checkpointing* of one layer. The mean is over tokens,
     not over batches, so that how the records are split into batches changes nothing.
+
+    >>> import promptscope as ps
+    >>> from promptscope.inference import batches, encode_split
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompt = ps.SoftPrompt(length=2).bind(model)
+    >>> records = encode_split(model, prompt, task, "train", limit=4)
+    >>> loss = accumulate_gradient(model, prompt, list(batches(model, records, batch_size=2)))
+    >>> loss > 0, all(parameter.grad is not None for parameter in prompt.parameters())
+    (True, True)
     """
     passes = [[(0, batch)] for batch in batches]
     return accumulate_gradients(model, [prompt], passes, checkpointing)[0]
@@ -38,6 +47,14 @@ def accumulate_gradients(
     passes. Prompts that meet in a pass must be of one kind and length. The sum of the losses goes backward: no
     prompt's loss depends on another's numbers, so each gets exactly the gradient that it would have alone. What a
     prompt itself adds to the loss (`Prompt.penalty`) is in its gradient, and not in the loss that is returned.
+
+    >>> import promptscope as ps
+    >>> from promptscope.inference import batches, encode_split
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> prompts = [ps.SoftPrompt(length=2, seed=seed).bind(model) for seed in range(2)]
+    >>> (batch,) = batches(model, encode_split(model, prompts[0], task, "train", limit=2), batch_size=2)
+    >>> len(accumulate_gradients(model, prompts, [[(0, batch), (1, batch)]]))  # one pass for both
+    2
     """
     every = [_join(one) for one in passes]
     whole, of_record = _join([portion for one in passes for portion in one])
