@@ -58,7 +58,7 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether a file or folder exists; text that can be no path (too long, with a NUL) names none.
+    """Return whether a file or folder exists; a text that cannot be a path (too long, with a NUL byte) names none.
 
     >>> is_there("word " * 1000)
     False

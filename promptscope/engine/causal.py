@@ -98,8 +98,9 @@ def hidden_rows(
 ) -> tuple[Float[Tensor, "rows d_model"], CausalPass]:
     """Run padded texts (without their template) after *shared*; return the hidden states of their tokens.
 
-    With *where*, of the tokens that are marked there: others are made only as far as these see them. Positions are
-    those of the columns: padding before a text moves it away from its prompt, padding after it changes nothing.
+    With *where*: of the marked tokens alone; of others, only the keys and values that these attend to are computed.
+    Positions are those of the columns: padding before a text moves it away from its prompt, padding after it changes
+    nothing.
     """
     texts = Rows.of(mask)
     model.check_context(texts.width, shared.taken)

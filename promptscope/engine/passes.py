@@ -20,7 +20,7 @@ from promptscope.models import HookedModel, Placement
 def over_passes(
     model: HookedModel, placements: Sequence[Placement], texts: Texts, which: Int[Tensor, "R"] | None = None
 ) -> Iterator[tuple[list[Placement], Shared | None]]:
-    """Give placements that collect the gradient of every pass inside, and take it back to the prompts at the end.
+    """Share placements between several passes: gradients are summed, and reach the prompts once, at the end.
 
     *texts*, *which*: those of all passes together. On causal models that run packed, the keys and values that all
     passes share come with them; else None.

@@ -13,7 +13,7 @@ from promptscope.models.placement_prefix import visible, written
 
 @dataclass(frozen=True)
 class Shared:
-    """G prompts, each before the texts that use it: first *prefix*, then *rows*.
+    """What the texts of each of G prompts have in common: first *prefix*, then *rows*.
 
     `prefix`: keys and values that are known, p of them. `rows`: s vectors that still have to run through the model, in
     the same pass as the texts, at the positions `at`; None: one after the other, after those of the prefix. `gaps`:

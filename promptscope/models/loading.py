@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from promptscope.models.twin import share_weights
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 _LONGEST_NAME = 500
+_LOADING = RLock()
 
 EMBEDDED_MODELS: dict[str, str] = {
     "embedded-causal": "causal",
@@ -93,7 +95,8 @@ def load_model(
     if device is not None:
         device = _device(device)
     # Building a model draws numbers, which are not the caller's concern; nor are the modes of the caller the model's.
-    with torch.random.fork_rng(), own_modes(), _default_dtype(torch.float32):
+    # One thread at a time: transformers and we change settings of the whole process meanwhile.
+    with _LOADING, torch.random.fork_rng(), own_modes(), _default_dtype(torch.float32):
         if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer = _named_tokenizer(tokenizer)
         if elsewhere:

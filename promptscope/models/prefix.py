@@ -23,9 +23,9 @@ _current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default
 class Prefix:
     """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
 
-    Of one prompt; of several where texts of different prompts run together (`promptscope.engine`). `layers` holds the
-    layers that see the prefix; the others attend to the text alone. `gaps` counts positions that are taken too and
-    that nothing attends to: they have no keys here.
+    They belong to one prompt, or to several where texts with different prompts run together (`promptscope.engine`).
+    `layers` holds the layers that see the prefix; the others attend to the text alone. `gaps` counts positions that
+    are taken too and that nothing attends to: they have no keys here.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

@@ -19,7 +19,7 @@ _DIMS = ("prompt", "layer", "head")
 
 @dataclass(frozen=True)
 class PromptMass(Capture):
-    """What each text query gives to the k prompt keys together, (B, H, n).
+    """Attention of each text query to the k prompt keys together, (B, H, n).
 
     >>> PromptMass().site
     'attn.hook_pattern'

@@ -42,7 +42,7 @@ KINDS = {name: home for home, names in _HOMES.items() for name in names.split()}
 
 
 class Saved:
-    """What makes a dataclass of numbers, texts, arrays, tables, results and prompts one that can be saved.
+    """Base of results that can be saved: dataclasses of numbers, texts, arrays, tables, results and prompts.
 
     >>> import tempfile, promptscope as ps
     >>> numbers = np.zeros((4, 2, 3))  # inputs, layers, heads
