@@ -13,7 +13,7 @@ from promptscope.models.identity import NOT_MATHS
 
 # TransformerLens changes these where hooks are attached and removed; hooks are known by other means. Nothing here
 # generates by a configuration.
-_NO_MATHS = ("fwd_hooks", "bwd_hooks", "ctx", "context_level", "generation_config")
+_NO_MATHS = ("name", "fwd_hooks", "bwd_hooks", "ctx", "context_level", "generation_config")
 
 
 class Modules:
