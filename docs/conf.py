@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "_ext.api_pages",
+    "_ext.cli_page",
     "_ext.mathml",
     "_ext.repository_pages",
 ]

@@ -24,13 +24,14 @@ def screen(text: str) -> list[str]:
 
 def test_two_bars_leave_a_line_each() -> None:
     file = io.StringIO()
-    options = {"total": 2, "shown": True, "file": file, "ascii": True, "ncols": 60, "mininterval": 0}
+    options = {"total": 3, "shown": True, "file": file, "ascii": True, "ncols": 60, "mininterval": 0}
     upper, lower = progress_bar(desc="upper", **options), progress_bar(desc="lower", **options)
-    for _ in range(2):
-        lower.update()
+    for _ in range(3):
         upper.update()
     upper.close()
+    for _ in range(3):
+        lower.update()
     lower.close()
     shown = screen(file.getvalue())
     assert [line.split(":")[0] for line in shown] == ["upper", "lower"]
-    assert all("2/2" in line for line in shown)
+    assert all("3/3" in line for line in shown)
