@@ -220,7 +220,7 @@ class Loop:
     def _checkpoint(self, done: int) -> None:
         # History first: rows beyond the checkpoint are dropped on resuming, missing ones could not be made up.
         write_history(self.folder / "history.csv", self.history)
-        progress = {"step": done, "best": self.best, "stale": self.stale, "seconds": self.seconds}
+        progress: dict[str, Any] = {"step": done, "best": self.best, "stale": self.stale, "seconds": self.seconds}
         progress |= {"prepacked": self.prepacked, "history": history_hash(self.history)}
         write_checkpoint(self.folder / "checkpoint.safetensors", self.prompt, self.optimizer, progress)
 
