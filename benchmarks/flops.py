@@ -67,7 +67,7 @@ class LinearWeights:
 
 
 def text_rows(batches: Sequence[Sequence[int]], k: int, causal: bool) -> int:
-    """Return the rows that have to be computed for batches of rows of these lengths behind a prompt of *k* rows.
+    """Return the rows that have to be computed for batches of rows of these lengths after a prompt of *k* rows.
 
     Causal models need the prompt once in all, as no prompt position sees a text; others once a row.
     """

@@ -23,7 +23,7 @@ from promptscope.tasks import Batch
 
 @dataclass(frozen=True)
 class Generation:
-    """`new` greedy tokens behind `rows` rows, `batch` at a time, and an input-level prompt.
+    """`new` greedy tokens after each of `rows` rows, `batch` at a time, and an input-level prompt.
 
     PEFT's batched `generate` is fast at writing other tokens than its rows get alone (padding moves their positions):
     it is the baseline in time, and its own distance from the truth is shown.

@@ -12,7 +12,7 @@ from benchmarks.workload import Variant, Workload
 
 @dataclass(frozen=True)
 class GrowthWithPrompt:
-    """A training step on the same batch behind prompts of several lengths, the shortest first."""
+    """A training step on the same batch with prompts of several lengths, the shortest first."""
 
     model: str
     level: Level

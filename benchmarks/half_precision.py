@@ -1,4 +1,4 @@
-"""A training step whose frozen linear layers multiply in bfloat16, beside float32 and PEFT under autocast."""
+"""A training step whose frozen linear layers multiply in bfloat16, compared with float32 and PEFT under autocast."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The pass with the probes of attention and neurons beside the bare eager forward over the same inputs."""
+"""The pass with the probes of attention and neurons compared with the bare eager forward over the same inputs."""
 
 from dataclasses import dataclass
 

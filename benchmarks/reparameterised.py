@@ -20,7 +20,7 @@ from promptscope.training.gradient import accumulate_gradient
 
 
 class MlpPrompt(SoftPrompt):
-    """Embeddings through a network: what a reparameterisation is to everything behind it."""
+    """Embeddings through a network: what a reparameterisation is to everything after it."""
 
     network: nn.Module
 
@@ -31,7 +31,7 @@ class MlpPrompt(SoftPrompt):
 
 @dataclass(frozen=True)
 class Reparameterised:
-    """One batch behind k positions whose embeddings an MLP of `hidden` makes; PEFT's own (P_TUNING, MLP)."""
+    """One batch after k positions whose embeddings an MLP of `hidden` makes; PEFT's own (P_TUNING, MLP)."""
 
     model: str
     k: int

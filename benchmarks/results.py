@@ -49,7 +49,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Proof:
-    """An equality that stands alone, without a time."""
+    """An equality without a time."""
 
     name: str
     differences: dict[str, float]

@@ -30,7 +30,7 @@ class Scale:
     """Eight probes over `inputs` inputs of `n` tokens with a prompt of `k`, `batch` at a time.
 
     Of several numbers of inputs the fewest come first.
-    The baseline runs the same three passes (text alone, text where it stands behind the prompt, prompt and text) on
+    The baseline runs the same three passes (text alone, text at the positions after the prompt, prompt and text) on
     the model with eager attention, computes no logits, and keeps nothing. `whole`: the number of inputs to which time
     and store are extrapolated.
     """
@@ -83,7 +83,7 @@ def _variants(
 
     def bare() -> Outcome:
         for batch in batches:
-            # Twice without: where the text stands takes no time, and two of the probes need it behind the prompt.
+            # Twice without: the positions of the text take no time, and two of the probes need it after the prompt.
             for prompted in (None, None, vectors):
                 plain.eager_states(subject.bare, batch, prompted)
         return {}

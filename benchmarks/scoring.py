@@ -1,4 +1,4 @@
-"""Evaluation by verbalizer: which of a few words is how likely behind every row."""
+"""Evaluation by verbalizer: which of a few words is how likely after every row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from promptscope.tasks import Batch
 
 @dataclass(frozen=True)
 class Scoring:
-    """Three words behind `rows` rows, `batch` at a time."""
+    """Three words after `rows` rows, `batch` at a time."""
 
     model: str
     level: Level

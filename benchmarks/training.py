@@ -25,7 +25,7 @@ Level = Literal["v1", "v2"]
 
 @dataclass(frozen=True)
 class Training:
-    """Steps over `batches` batches of `rows` rows each behind `k` prompt positions; the loss is their mean."""
+    """Steps over `batches` batches of `rows` rows each after `k` prompt positions; the loss is their mean."""
 
     model: str
     level: Level

@@ -19,6 +19,7 @@ extensions = [
     "sphinx_copybutton",
     "sphinx_design",
     "_ext.api_pages",
+    "_ext.cli_page",
     "_ext.mathml",
     "_ext.repository_pages",
 ]
@@ -28,7 +29,7 @@ exclude_patterns = ["_build", "_ext", "notebooks/_run"]
 nb_execution_mode = "off"
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
-suppress_warnings = ["mystnb.unknown_mime_type"]  # the interactive form of a figure, kept beside its picture
+suppress_warnings = ["mystnb.unknown_mime_type"]  # the interactive form of a figure, kept with its picture
 
 # Docstrings are plain text with `code` in single backticks.
 default_role = "code"

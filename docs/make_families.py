@@ -12,6 +12,7 @@ from pathlib import Path
 import promptscope as ps
 from promptscope.engine.choice import why_not_packed
 from promptscope.models import HookedModel
+from promptscope.models.nnsight_table import SPOTS
 from promptscope.models.samples import why_no_keys
 from tests.models.zoo import NAMES, architecture_of, make
 
@@ -33,8 +34,9 @@ families](families.md); configs have the names of its second column.
 decoder's positions; `head`, query heads; `kv_head`, key and value heads (fewer with grouped queries); `d_head`,
 `d_model`, `d_mlp`, `d_vocab`; `d_embed`, the width of embeddings, which a few models project to `d_model`.
 
-*All*: every config of that kind has the point. *Not* lists the configs that do not have it. Where a write has no full
-effect, the meaning says so. A name that a model does not have is refused, with the reason.
+*On*: which configs have the point on the default backend, TransformerLens' bridge; *on nnsight*: which have it with
+`backend="nnsight"` too. *All*: every config of that kind has the point. *Not* lists the configs that do not have it.
+Where a write has no full effect, the meaning says so. A name that a model does not have is refused, with the reason.
 """
 COLUMNS = (
     "architecture",
@@ -138,14 +140,17 @@ def points_page(models: Mapping[str, HookedModel | ps.ModelError]) -> str:
         if not isinstance(model, ps.ModelError):
             kinds[model.family.kind][name] = point_cells(model)
     text = POINTS_HEAD
+    families = {name: model.family.name for name, model in models.items() if not isinstance(model, ps.ModelError)}
     for kind, of in kinds.items():
         sites = dict.fromkeys(site for points in of.values() for site in points)
         rows = [
-            (f"`{site}`", shape, meaning, on(kind_of, set(of)))
+            (f"`{site}`", shape, meaning, on(kind_of, set(of)), on_nnsight(site, kind_of, families))
             for site in sites
             for (shape, meaning), kind_of in grouped({name: of[name][site] for name in of if site in of[name]}).items()
         ]
-        text += f"\n## {kind.capitalize()} models\n\n" + table(("hook point", "shape", "meaning", "on"), rows)
+        text += f"\n## {kind.capitalize()} models\n\n" + table(
+            ("hook point", "shape", "meaning", "on", "on nnsight"), rows
+        )
     return text
 
 
@@ -163,6 +168,11 @@ def on(configs: set[str], all_of_kind: set[str]) -> str:
     if not others:
         return "all"
     return f"not {', '.join(sorted(others))}" if len(others) < len(configs) else ", ".join(sorted(configs))
+
+
+def on_nnsight(site: str, configs: set[str], families: Mapping[str, str]) -> str:
+    """Say which of the configs have a point on the nnsight backend too."""
+    return ", ".join(sorted(name for name in configs if site in SPOTS.get(families[name], {}))) or "-"
 
 
 if __name__ == "__main__":

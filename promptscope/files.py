@@ -34,7 +34,7 @@ _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 
 @contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path beside *path*; it takes *path*'s place only when the block ends well.
+    """Give a temporary path in the folder of *path*; it takes *path*'s place only when the block ends well.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -58,7 +58,7 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Whether a file or folder exists; text that can be no path (too long, with a NUL) names none.
+    """Return whether a file or folder exists; a text that cannot be a path (too long, with a NUL byte) names none.
 
     >>> is_there("word " * 1000)
     False
@@ -107,6 +107,30 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except RecursionError as error:
         raise ValueError("lists or objects in one another too deeply") from error
+
+
+def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON with a checksum of itself, which `read_sealed` compares."""
+    value = json.loads(json.dumps(value))  # tuples and numbers as keys become what they will be when they are read
+    write_json(path, {**value, "checksum": content_hash(value)})
+
+
+def read_sealed(path: str | os.PathLike[str]) -> Any:
+    """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is.
+
+    Raises:
+        ValueError: it is not JSON, or was changed since.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_sealed(Path(folder) / "a.json", {"steps": 3})
+    ...     read_sealed(Path(folder) / "a.json")
+    {'steps': 3}
+    """
+    value = read_json(path)
+    if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != content_hash(value):
+        raise ValueError("it is not what its own checksum says")
+    return value
 
 
 def write_tensors(

@@ -1,4 +1,4 @@
-"""The bare Hugging Face model with the prompt in front of the word embeddings, as one writes it by hand."""
+"""The bare Hugging Face model with the prompt before the word embeddings, as one writes it by hand."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -38,7 +38,7 @@ def label_only_masked_losses(model: Any, batches: Sequence[Batch], vectors: Tens
 
 @torch.no_grad()
 def greedy_alone(model: Any, row: Tensor, vectors: Tensor, n_new: int) -> Tensor:
-    """Return *n_new* greedy tokens behind one row without padding: the truth that batched generation must equal."""
+    """Return *n_new* greedy tokens after one row without padding: the truth that batched generation must equal."""
     embeds = torch.cat([vectors, model.get_input_embeddings()(row)])[None]
     out = model(inputs_embeds=embeds, use_cache=True)
     new = [out.logits[0, -1].argmax()]

@@ -21,8 +21,10 @@ _TOP = 10
 
 @dataclass(frozen=True, eq=False)
 class Comparison(Saved):
-    """`numbers`: a row a number, a column a run, and over three runs or more their mean with an interval over runs;
-    `heads`: pairs of runs with their top heads in common; None where head tables do not match.
+    """Accounts of several prompts in one table.
+
+    `numbers`: one row for each number, one column for each run; of three runs or more also their mean, with an
+    interval over runs. `heads`: pairs of runs with their top heads in common; None where head tables do not match.
 
     >>> found = Comparison(pd.DataFrame({"number": ["effect"], "seed 0": ["1.2"]}), heads=None, sentences=())
     >>> found.numbers["number"].tolist()

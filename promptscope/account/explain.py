@@ -45,7 +45,7 @@ def explain(
 
     Args:
         parts: keys of `ps.account.PARTS`; all by default.
-        instruction: what the task is, in words: compared with the prompt. Few-shot examples of the task are, too.
+        instruction: the task in words; the prompt is compared with it, as with few-shot examples of the task.
         others: prompts of other tasks, by name, whose shifts are nulls.
         untrained: the prompt before training; otherwise random prompts of its norms take its place.
         training: what to say of how it was trained.

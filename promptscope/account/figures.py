@@ -93,7 +93,7 @@ def _routes(part: Part) -> Iterator[Figure]:
                  "random heads": (sets["size"], sets["random"], sets["random_low"], sets["random_high"])}  # fmt: skip
         yield (
             lines(bands, "Heads patched together", "number of heads", "share of the effect"),
-            ("The best heads first, beside as many at random (band: their range)."),
+            ("The best heads first, compared with as many at random (band: their range)."),
         )
     if "places" in part.results:
         yield (

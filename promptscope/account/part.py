@@ -13,9 +13,9 @@ from promptscope.probes import ProbeResult
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """What one question came to.
+    """The answer to one question of an account.
 
-    `sentences` follow from the numbers and are on top; `tables` and `results` hold them; `omitted` says in one line
+    `sentences` follow from the numbers; `tables` and `results` hold them; `omitted` says in one line
     each what could not be measured here, and why; `numbers` are those by which accounts are compared: name -> (value,
     low, high). `seconds`: how long it took.
 

@@ -36,7 +36,7 @@ def attribution_patch(
 
     `restore`: `sum_t <grad_z log p(gold) at the plain run, z_t(prompted) - z_t(plain)>` over text positions t of a
     component's output z; `destroy` with the gradient at the prompted run. The same layout, shares and nats as `patch`;
-    two forward passes and one backward in place of one pass a component. How wrong it is says `patch_error`: where
+    two forward passes and one backward in place of one pass a component. `patch_error` measures how wrong it is: where
     attention is saturated, a gradient is near zero although a patch is not.
 
     Raises as `patch` does.

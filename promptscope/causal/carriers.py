@@ -1,4 +1,4 @@
-"""The smallest set of heads that carries most of the effect, beside random sets of the same size."""
+"""The smallest set of heads that carries most of the effect, compared with random sets of the same size."""
 
 from __future__ import annotations
 

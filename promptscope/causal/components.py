@@ -14,7 +14,7 @@ At = Literal["heads", "ffn", "residual"]
 
 @dataclass(frozen=True)
 class Component:
-    """One output inside the model: `point` is where it passes, `stream` whose positions it has.
+    """One output inside the model: `point` is its hook point, `stream` the stream whose positions it has.
 
     `part` names the attention (`self`; of encoder-decoders `encoder`, `decoder`, `cross`) or the stack.
 

@@ -94,7 +94,7 @@ def effect(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> PromptEffect:
-    """Return what *prompt* does to the model's answers on a task's inputs, beside the run without it.
+    """Return what *prompt* does to the model's answers on a task's inputs, compared with the run without it.
 
     `effect(x) = log p(gold | x, prompt) - log p(gold | x)` in nats; with it the logit difference of the gold label to
     the best other one, and accuracy. Higher = the prompt helps more. `positions="shared"`: in the run without prompt,

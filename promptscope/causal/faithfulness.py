@@ -1,4 +1,4 @@
-"""Is a reading faithful? The decoded text used as a hard prompt, beside the prompt itself and random text."""
+"""Is a reading faithful? The decoded text used as a hard prompt, compared with the prompt itself and random text."""
 
 from __future__ import annotations
 

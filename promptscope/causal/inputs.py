@@ -21,7 +21,7 @@ from promptscope.tasks import IGNORED, Batch, Encoded, Task, collate
 
 @dataclass(frozen=True, eq=False)
 class Answers(Saved):
-    """What a model says on X inputs, one number each.
+    """What a model answers to X inputs: three numbers for each.
 
     - `gold`: log-probability of the gold label in nats, summed over its tokens (each after the right ones before it;
       the end of the answer is not counted);

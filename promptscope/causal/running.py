@@ -25,9 +25,9 @@ from promptscope.tasks import Batch
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One way of running the inputs: behind a prompt, or without one with the text at its positions or at its own.
+    """One way of running the inputs: after a prompt, or without one with the text at its positions or at its own.
 
-    `shared` (without a prompt): text begins at this position, the one that it has behind the prompt. `hooks` come after
+    `shared` (without a prompt): text begins at this position, the one that it has after the prompt. `hooks` come after
     the prompt's own.
     """
 

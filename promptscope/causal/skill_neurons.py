@@ -24,7 +24,9 @@ from promptscope.tasks import Task
 
 @dataclass(frozen=True, eq=False)
 class SkillNeurons(Saved):
-    """`accuracy` (layer, neuron): how well each neuron's threshold tells the label on held-out inputs, in [0.5, 1].
+    """Neurons whose activation predicts the label, and what answers lose when the best of them get noise.
+
+    `accuracy` (layer, neuron): how well each neuron's threshold predicts the label on held-out inputs, in [0.5, 1].
 
     `table`: a row for the answers as they are (`none`), with the top neurons disturbed (`top`), and with as many random
     ones (`random`): `accuracy` and `gold` (nats), with the loss of gold against `none`, its interval and p-value.

@@ -1,4 +1,4 @@
-"""Is a prompt the same as words? Its heads and shifts beside those of an instruction and of few-shot examples."""
+"""Is a prompt the same as words? Its heads and shifts, and those of an instruction and of few-shot examples."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from promptscope.tasks import IGNORED, Task
 
 @dataclass(frozen=True, eq=False)
 class WordsComparison(Saved):
-    """A prompt beside conditions in words.
+    """A prompt compared with conditions in words.
 
     - `heads`: a row for each condition: its own effect in nats, how many of the top heads it has in common with the
       prompt, how many chance would give, and the hypergeometric p-value;

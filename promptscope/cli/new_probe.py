@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-EXAMPLE = "Example: promptscope new-probe norm_growth, then: pytest test_norm_growth.py"
+EXAMPLE = "Example: promptscope new-probe norm_growth; then pytest test_norm_growth.py"
 
 _PROBE = Template('''\
 """$title: what it measures, in one line."""

@@ -19,8 +19,8 @@ def prompt_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str], se
     """Return one line for each prompt.
 
     `tokens`, `width`; `norm_mean`, `norm_min`, `norm_max`: L2 norms of its vectors; `effective_rank`: how many
-    directions its vectors use (1 to tokens), beside the mean of random vectors of the same norms; `inner_cosine`: mean
-    cosine of two different vectors of it (NaN for one vector), 0 for random directions.
+    directions its vectors use (1 to tokens), compared with the mean of random vectors of the same norms;
+    `inner_cosine`: mean cosine of two different vectors of it (NaN for one vector), 0 for random directions.
     """
     rows = []
     for one in prompts:
@@ -64,7 +64,7 @@ def similarity_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str]
 def cluster_table(
     prompts: Sequence[PromptVectors], groups: Mapping[str, str], n_permutations: int = 199, seed: int = 0
 ) -> pd.DataFrame:
-    """Return silhouettes beside what shuffled labels give, one line for each kind of label and width.
+    """Return silhouettes compared with what shuffled labels give, one line for each kind of label and width.
 
     - `vectors by prompt`: do the vectors of a prompt lie together? Shuffled are the vectors.
     - `prompts by group`: do the prompts of a group? Distance of two prompts: mean cosine distance of their vectors.

@@ -22,7 +22,7 @@ def attend_all(
     band: Band | None = None,
     unseen: Tensor | None = None,
 ) -> Tensor:
-    """Let flat queries see the keys of their own sequence, and those *in front* of it, as far as *band* reaches.
+    """Let flat queries see the keys of *front* and of their own sequence, as far as *band* reaches.
 
     Nothing sees the keys that are marked in the rectangle *unseen*. A window in *how* is not used: what models mean by
     one where queries look both ways differs, so it is measured.
@@ -63,7 +63,7 @@ def _within(seen: Tensor | None, band: Band, n: int, width: int, like: Tensor) -
 
 
 def behind_prompts(prompts: Tensor | None, texts: Rows) -> Rows:
-    """Give each text its own rows of a prompt: all prompt rows stand first in the flat list, then the texts'.
+    """Give each text its own rows of a prompt: all prompt rows come first in the flat list, then the texts'.
 
     A prompt that sees the text that follows differs from text to text, so nothing is shared.
     """

@@ -15,13 +15,13 @@ from promptscope.models import HookedModel, Prefix
 from promptscope.models.placement_prefix import nothing_seen
 
 Kept = dict[int, tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]]
-"""Layer -> keys and values in front `(G, p + s, kv_head, d_head)`, and the texts' own `(R, n, kv_head, d_head)`;
+"""Layer -> shared keys and values `(G, p + s, kv_head, d_head)`, and the texts' own `(R, n, kv_head, d_head)`;
 None where there are none."""
 
 
 @dataclass
 class CausalPass:
-    """Flat rows `[G x s shared | real tokens of R texts]`; text r stands behind prompt `which[r]`."""
+    """Flat rows `[G x s shared | real tokens of R texts]`; text r follows prompt `which[r]`."""
 
     shared: Shared
     texts: Rows
@@ -30,7 +30,7 @@ class CausalPass:
     kept: Kept = field(default_factory=dict)
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let the shared rows see what is in front of them, and texts all that is shared and themselves."""
+        """Let the shared rows see what comes before them, and texts all that is shared and themselves."""
         g, s = self.shared.n_prompts, self.shared.s
         keys, values = in_front(self.shared.prefix, module.layer_idx)
         out = []
@@ -60,7 +60,7 @@ def in_front(prefix: Prefix | None, layer: int) -> tuple[Tensor | None, Tensor |
 
 
 def behind(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R pn kv_head d_head"]:
-    """Put each text's own keys (or values) behind those of its prompt."""
+    """Put each text's own keys (or values) after those of its prompt."""
     mine = front.expand(len(own), -1, -1, -1) if which is None else front.index_select(0, which)
     return torch.cat([mine, own], dim=1)
 
@@ -70,7 +70,7 @@ def _causal(
 ) -> Tensor:
     """Attend causally after *p* positions that every query sees, or those of them that are in its window.
 
-    Right padding needs no mask: it lies ahead. Padding in front does: only *real* positions are seen.
+    Right padding needs no mask: it comes later. Padding before the text does: only *real* positions are seen.
     """
     n = query.shape[1]
     narrow = how.window is not None and how.window < p + n
@@ -96,10 +96,11 @@ def hidden_rows(
     kind: type[CausalPass] = CausalPass,
     where: Bool[Tensor, "R n"] | None = None,
 ) -> tuple[Float[Tensor, "rows d_model"], CausalPass]:
-    """Run padded texts (without their template) behind *shared*; return the hidden states of their tokens.
+    """Run padded texts (without their template) after *shared*; return the hidden states of their tokens.
 
-    With *where*, of the tokens that are marked there: others are made only as far as these see them. Positions are
-    those of the columns: padding in front of a text moves it away from its prompt, padding behind it changes nothing.
+    With *where*: of the marked tokens alone; of others, only the keys and values that these attend to are computed.
+    Positions are those of the columns: padding before a text moves it away from its prompt, padding after it changes
+    nothing.
     """
     texts = Rows.of(mask)
     model.check_context(texts.width, shared.taken)
@@ -119,7 +120,7 @@ def hidden_rows(
 
 
 def computed(model: HookedModel, shared: Shared) -> Shared:
-    """Run the rows of *shared* once, alone: everything in front as keys and values, for any number of batches."""
+    """Run the rows of *shared* once, alone: what comes before texts, as keys and values for any number of batches."""
     if shared.rows is None:
         return shared
     if not shared.s:
@@ -129,6 +130,6 @@ def computed(model: HookedModel, shared: Shared) -> Shared:
     layers = range(model.shape.n_layers)
     keys = tuple(cast(Tensor, ran.kept[i][0]).transpose(1, 2) for i in layers)
     values = tuple(cast(Tensor, ran.kept[i][1]).transpose(1, 2) for i in layers)
-    assert len({x.shape for x in keys}) == 1, "rows behind a prefix that some layers do not see are no single prefix"
+    assert len({x.shape for x in keys}) == 1, "rows after a prefix that some layers do not see are no single prefix"
     prefix = Prefix(keys, values, frozenset(layers), shared.taken - keys[0].shape[2])
     return Shared(shared.n_prompts, prefix, None, shared.n_template)

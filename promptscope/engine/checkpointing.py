@@ -18,12 +18,12 @@ from promptscope.models import HookedModel, PromptLike
 
 @contextmanager
 def checkpointed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> Iterator[None]:
-    """Let the layers of *model*, packed, forget their activations: memory for a second forward pass.
+    """Let the layers of *model*, packed, drop their activations and compute them again in the backward pass.
 
     Hugging Face's own needs a model in training mode, with its dropout, and refuses prefixes.
 
     Raises:
-        RunError: *model* does not run packed behind *prompts*.
+        RunError: *model* does not run packed with *prompts*.
 
     >>> import torch, promptscope as ps
     >>> from promptscope.engine import Texts, logits

@@ -20,7 +20,7 @@ from promptscope.models.samples import sample_placements
 
 
 class PackingWarning(UserWarning):
-    """A model or a prompt runs the plain way, which is slower and gives the same numbers.
+    """A model or a prompt runs unpacked, which is slower and gives the same numbers.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -32,7 +32,7 @@ class PackingWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Execution:
-    """What is asked for; None leaves it to promptscope.
+    """What `execution` was asked for; None leaves the choice to promptscope.
 
     >>> Execution(packed=False).prepacked is None
     True
@@ -64,7 +64,7 @@ def execution(
     again on the same machine.
 
     Args:
-        packed: `False` runs padded batches through the plain model, behind a prefix cache where there is one;
+        packed: `False` runs padded batches through the plain model, with a prefix cache where there is one;
             `True` and None pack wherever that is possible.
         prepacked: whether frozen linear layers of packed passes run on weights packed for oneDNN (CPU, float32).
             None does it on processors where it is known to pay (AMD with AVX-512) for models whose layers are large
@@ -98,7 +98,7 @@ def execution(
 
 
 def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
-    """Run the linear layers of *module* (the twin) the faster way.
+    """Run the linear layers of *module* (by default the twin) on packed weights where that is faster.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -159,7 +159,7 @@ def asked_attention() -> str | None:
 
 
 def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
-    """Say whether *model* runs packed behind *prompts*; warn once if it could not though nobody asked for that.
+    """Say whether *model* runs packed with *prompts*; where the model does not allow it, warn once for each model.
 
     Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
     positions, which their relative positions leave no gap for, and what needs hooks (`HookedModel.needs_hooks`).
@@ -212,7 +212,7 @@ _LONGEST = 40  # tokens of a window that texts are made longer than
 def _compare(model: HookedModel) -> str | None:
     """Run two texts both ways, longer than a small window where there is one, and go on with one of them.
 
-    Without a prompt, and behind one of each kind: what no table knows, the numbers do.
+    Without a prompt, and with one of each kind: what no table knows, the numbers do.
     """
     from promptscope.engine.decode import TextContinuation
     from promptscope.engine.plain import plain_logits

@@ -1,4 +1,4 @@
-"""Reading on behind texts that have been read already, on causal models: generation, and words of several tokens."""
+"""Reading on after texts that have been read already, on causal models: generation, and words of several tokens."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -17,14 +17,14 @@ from promptscope.models.layout import row_ends
 
 @dataclass
 class _Step:
-    """m new tokens of each of R texts: what they see, per layer, is written behind what was kept."""
+    """m new tokens of each of R texts: what they see, per layer, is written after what was kept."""
 
     keys: dict[int, Tensor]
     values: dict[int, Tensor]
     seen: Bool[Tensor, "R 1 m K"]
     distance: Int[Tensor, "R 1 m K"]  # in positions: columns hold padding between a text and its new tokens
     m: int
-    left: int  # room behind these m tokens
+    left: int  # room after these m tokens
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Let new tokens see their prompt, their text and the new tokens before them."""
@@ -77,7 +77,7 @@ class TextContinuation:
         self.n_new = 0
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every text and return the logits behind each."""
+        """Append *ids* to every text and return the logits after each."""
         m, device = ids.shape[1], ids.device
         positions = self.taken + self.lengths[:, None] + self.n_new + torch.arange(m, device=device)
         new = torch.ones(m, self.n_new + m, dtype=torch.bool, device=device).tril(self.n_new)

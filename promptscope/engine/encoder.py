@@ -33,14 +33,14 @@ class EncoderPass:
     """Of each text with its prompt rows: what nothing attends to."""
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let every row see all of its own text and what is in front of it."""
+        """Let every row see all of its own text and what comes before it."""
         front = in_front(self.prefix, module.layer_idx)
         band = self.bands[module.layer_idx] if self.bands else None
         return attend_all(query, key, value, self.rows, self.rows, front, self.which, how, band, self.unseen)
 
 
 def unseen_rows(unseen: Bool[Tensor, "R n"] | None, texts: Rows, rows: Rows) -> Bool[Tensor, "R width"] | None:
-    """Move what is marked in *texts* to where it stands among *rows*, behind the prompts."""
+    """Move what is marked in *texts* to its place among *rows*, after the prompts."""
     return None if unseen is None else pad(unseen[:, : texts.width], (rows.width - texts.width, 0), value=False)
 
 

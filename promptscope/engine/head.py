@@ -15,7 +15,7 @@ from promptscope.models import HookedModel
 
 @contextmanager
 def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
-    """Let logits have columns for the tokens *ids* only, in their order: nobody asks for the rest of the vocabulary.
+    """Compute logits of the tokens *ids* only, one column for each, in their order.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

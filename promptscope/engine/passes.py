@@ -1,4 +1,4 @@
-"""Several passes with gradient behind the same prompts: each prompt is placed, and what is shared computed, once."""
+"""Several passes with gradient with the same prompts: each prompt is placed, and what is shared computed, once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -20,7 +20,7 @@ from promptscope.models import HookedModel, Placement
 def over_passes(
     model: HookedModel, placements: Sequence[Placement], texts: Texts, which: Int[Tensor, "R"] | None = None
 ) -> Iterator[tuple[list[Placement], Shared | None]]:
-    """Give placements that collect the gradient of every pass inside, and take it back to the prompts at the end.
+    """Share placements between several passes: gradients are summed, and reach the prompts once, at the end.
 
     *texts*, *which*: those of all passes together. On causal models that run packed, the keys and values that all
     passes share come with them; else None.

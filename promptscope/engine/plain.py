@@ -1,4 +1,4 @@
-"""The plain way: the unmodified twin behind a prefix cache, or the bridge under a prompt's hooks, padding and all."""
+"""The plain way: the unmodified twin with a prefix cache, or the bridge under a prompt's hooks, padding and all."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -64,7 +64,7 @@ def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefi
 class PlainContinuation:
     """Causal models: the twin with a Hugging Face cache; see `Continuation`.
 
-    Padding behind a text is moved to its front once it is read: attention within a window, or with a bias by distance,
+    Padding after a text is moved to its front once it is read: attention within a window, or with a bias by distance,
     counts columns. Only where some layers do not see the prefix it stays, and mask and positions pass over it.
     """
 
@@ -93,7 +93,7 @@ class PlainContinuation:
             self._close_gaps(ids.shape[1] - self.lengths)
 
     def _close_gaps(self, gaps: Int[Tensor, "R"]) -> None:
-        """Move the columns of each text to the right, over the padding behind it."""
+        """Move the columns of each text to the right, over the padding after it."""
         if not bool(gaps.any()):
             return
         columns = (torch.arange(self.width, device=gaps.device) - gaps[:, None]) % self.width
@@ -112,7 +112,7 @@ class PlainContinuation:
         self.seen, self.n_new = self.seen[:, : self.width], 0
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every text and return the logits behind each."""
+        """Append *ids* to every text and return the logits after each."""
         self.seen = torch.cat([self.seen, self.seen.new_ones(ids.shape)], dim=1)
         steps = torch.arange(ids.shape[1], device=ids.device)
         hidden = self._read(ids, self.prefix.length + self.lengths[:, None] + self.n_new + steps)
@@ -151,7 +151,7 @@ class ReadAgain:
         self.new = self.new[:, :0]
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every text and return the logits behind each."""
+        """Append *ids* to every text and return the logits after each."""
         self.new = torch.cat([self.new, ids], dim=1)
         return self._logits(ids.shape[1])
 
@@ -195,7 +195,7 @@ class DecodedAgain:
         self.new = self.new[:, :1]
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every target and return the logits behind each."""
+        """Append *ids* to every target and return the logits after each."""
         self.new = torch.cat([self.new, ids], dim=1)
         decoder_ids = prepend_slots(self.new, self.k, fill=0)
         with attach(self.model.bridge, first=self.hooks):

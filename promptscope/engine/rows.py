@@ -12,11 +12,11 @@ from promptscope.models.layout import row_ends
 
 @dataclass(frozen=True)
 class Rows:
-    """R sequences of different lengths, one behind the other in a flat list of T rows.
+    """R sequences of different lengths, one after the other in a flat list of T rows.
 
     `where[i] = r * width + t` is the place of flat row i, position t of sequence r, in the padded rectangle; None
     where all sequences are of the same length, so that the list *is* the rectangle. `lengths` counts the columns up to
-    a sequence's end. `real` marks the real rows of the rectangle where padding stands in front of some sequence, which
+    a sequence's end. `real` marks the real rows of the rectangle where padding comes before some sequence, which
     then keeps the positions of its columns; None where there is none.
     """
 

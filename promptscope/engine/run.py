@@ -1,4 +1,4 @@
-"""The only door: logits where they are wanted, and texts that go on, by the fastest way that is right here."""
+"""Logits where they are wanted, and texts that go on, computed in the fastest way that is right here."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,7 +25,7 @@ from promptscope.models import HookedModel, Placement, PromptLike, prefix_of
 
 
 def place(model: HookedModel, prompts: Sequence[PromptLike]) -> list[Placement]:
-    """Return what *prompts* put in front of texts: once for a step, whose passes take placements like prompts.
+    """Return what *prompts* put before texts: once for a step, whose passes take placements like prompts.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -44,7 +44,7 @@ def logits(
 ) -> Float[Tensor, "rows V"]:
     """Return the logits of *texts* where they are wanted, text by text.
 
-    Text r stands behind `prompts[which[r]]`: prompts (or placements) of one kind and length. *shared* (causal models)
+    Text r follows `prompts[which[r]]`: prompts (or placements) of one kind and length. *shared* (causal models)
     is what `share` made of the same prompts before: their keys and values are then not computed again.
 
     Under attached hooks (`HookedModel.hooks`) the bridge runs, prompt by prompt, and nothing is shared.
@@ -62,9 +62,9 @@ def logits(
 
 
 def share(model: HookedModel, prompts: Sequence[PromptLike] = (), texts: Sequence[Sequence[int]] = ()) -> Shared | None:
-    """Compute once what stands in front of *texts*: the prompts' keys and values, and those of a common beginning.
+    """Compute once what comes before *texts*: the prompts' keys and values, and those of a common beginning.
 
-    *texts*: all texts that will run behind each of the prompts, without the token whose logits are wanted first. None
+    *texts*: all texts that will run after each of the prompts, without the token whose logits are wanted first. None
     where a model cannot (it is not causal).
 
     >>> import promptscope as ps
@@ -117,7 +117,7 @@ def _template(
 
 @runtime_checkable
 class Continuation(Protocol):
-    """R texts that have been read: `last` are the logits behind them (encoder-decoders: behind the start token).
+    """R texts that have been read: `last` are the logits after them (encoder-decoders: after the start token).
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -130,7 +130,7 @@ class Continuation(Protocol):
     last: Float[Tensor, "R V"]
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* and return the logits behind each."""
+        """Append *ids* and return the logits after each."""
         ...
 
     def rewind(self) -> None:
@@ -146,9 +146,9 @@ def continue_(
     room: int,
     shared: Shared | None = None,
 ) -> Continuation:
-    """Read texts, behind one prompt or none, and keep room for *room* tokens behind each.
+    """Read texts, after one prompt or none, and keep room for *room* tokens after each.
 
-    *shared* (causal models): what stands in front of all of them, see `share`.
+    *shared* (causal models): what comes before all of them, see `share`.
 
     Raises:
         ModelError: a masked language model, whose texts cannot go on.

@@ -65,7 +65,7 @@ def band_of(facts: Facts, part: str, layer: int) -> Band | None:
 
 @dataclass(frozen=True)
 class Sources:
-    """R texts that an encoder has read: its output over their flat rows, and what decoders see in front of them."""
+    """R texts that an encoder has read: its output over their flat rows, and what decoders see before them."""
 
     output: Any
     rows: Rows
@@ -85,7 +85,7 @@ def read_sources(
     placements: Sequence[Placement],
     which: Int[Tensor, "R"] | None = None,
 ) -> Sources:
-    """Run the encoder on right-padded texts behind *placements*."""
+    """Run the encoder on right-padded texts that follow *placements*."""
     which = which if len(placements) > 1 else None
     twin: Any = model.twin
     vectors, _ = stacked(model, placements)

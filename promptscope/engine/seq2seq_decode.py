@@ -1,4 +1,4 @@
-"""Reading on behind targets that have been read already, on encoder-decoders: sources are encoded once."""
+"""Reading on after targets that have been read already, on encoder-decoders: sources are encoded once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -22,7 +22,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass
 class _Step:
-    """m new target tokens of each of R texts, behind those read before."""
+    """m new target tokens of each of R texts, after those read before."""
 
     sources: Sources
     targets: Rows
@@ -57,7 +57,7 @@ class _Step:
 
 
 class TargetContinuation:
-    """Sources that were read once, and targets that grow behind the start token; see `Continuation`."""
+    """Sources that were read once, and targets that grow after the start token; see `Continuation`."""
 
     def __init__(
         self,
@@ -82,7 +82,7 @@ class TargetContinuation:
         self.past, self.n_new = self.started, 1
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every target and return the logits behind each."""
+        """Append *ids* to every target and return the logits after each."""
         targets = Rows.even(len(ids), ids.shape[1], ids.device)
         step = _Step(self.sources, targets, self.crossed, self.past, self.model.facts)
         prefix = self.sources.prefixes.get("decoder")

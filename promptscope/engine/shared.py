@@ -1,4 +1,4 @@
-"""What stands in front of every text: computed once for the whole batch, or read from a placement."""
+"""What comes before every text: computed once for the whole batch, or read from a placement."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ from promptscope.models.placement_prefix import visible, written
 
 @dataclass(frozen=True)
 class Shared:
-    """G prompts, each in front of the texts that use it: first *prefix*, then *rows*.
+    """What the texts of each of G prompts have in common: first *prefix*, then *rows*.
 
     `prefix`: keys and values that are known, p of them. `rows`: s vectors that still have to run through the model, in
     the same pass as the texts, at the positions `at`; None: one after the other, after those of the prefix. `gaps`:
@@ -64,7 +64,7 @@ class Shared:
     def of(
         cls, model: HookedModel, placements: Sequence[Placement], template: Sequence[Sequence[int]] = ()
     ) -> "Shared":
-        """Put *placements*, all of one kind and length, and after each its *template* tokens, in front.
+        """Put *placements*, all of one kind and length, and after each its *template* tokens, first.
 
         Templates, one for each prompt (one for no prompt), must be of one length.
         """
@@ -82,7 +82,7 @@ class Shared:
         return replace(shared, n_prompts=len(template), rows=rows, n_template=len(template[0]), at=at)
 
     def pick(self, prompts: Sequence[int]) -> "Shared":
-        """Return what stands in front of the texts of some of the prompts."""
+        """Return what comes before the texts of some of the prompts."""
         if list(prompts) == list(range(self.n_prompts)):
             return self
         which, prefix = list(prompts), self.prefix

@@ -15,7 +15,7 @@ def common_template(
 ) -> list[list[int]]:
     """Return for each prompt the leading tokens that all its texts share, cut to one length; none: an empty list.
 
-    On a causal model they have the same keys and values behind the prompt in every text. No position whose logits
+    On a causal model they have the same keys and values after the prompt in every text. No position whose logits
     are wanted is among them: those stay with their texts.
 
     >>> import torch
@@ -27,7 +27,7 @@ def common_template(
     rows = [ids if group is None else ids[group] for group in groups]
     if any(len(mine) < 2 for mine in rows):  # nothing to share
         return []
-    free = (mask & ~where).all(dim=0).int().cumprod(0).sum()  # columns in front of every padding and wanted position
+    free = (mask & ~where).all(dim=0).int().cumprod(0).sum()  # columns before every padding and wanted position
     length = min(int(free), *(_same(mine) for mine in rows))
     return [mine[0, :length].tolist() for mine in rows] if length else []
 

@@ -9,8 +9,9 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Texts:
-    """R texts. `mask` is not zero on real tokens; padding behind a text changes nothing, padding in front moves it so
-    many positions away from its prompt.
+    """R texts as token ids. `mask` is not zero on real tokens.
+
+    Padding after a text changes nothing; padding before it raises the positions of its tokens.
 
     `where` marks the positions whose logits are wanted: of `ids`, on encoder-decoders of `decoder_ids`. `unseen`
     (masked models) marks tokens that nothing attends to, `token_types` second texts; see `HookedModel.logits`.

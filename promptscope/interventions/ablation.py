@@ -51,7 +51,7 @@ def mean(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
 
 @checked()
 def remove(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
-    """Return *prompt* without *tokens*: shorter, and all that comes behind moves to the front.
+    """Return *prompt* without *tokens*: shorter, and all that comes after it moves to the front.
 
     Raises as `zero` does, and for the removal of all tokens.
 

@@ -42,16 +42,16 @@ def importance(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> Importance:
-    """Return what each token of *prompt* is worth to each model: the loss without it, beside that with all tokens.
+    """Return what each token of *prompt* is worth to each model: the loss without it and with all tokens.
 
     `loss_m(P without token i)` over k tokens and M models (*token splitting* (S2), section 3.1), where *how* says what
     "without" is: `zero` (the paper's), `mean`, `remove` or `cut`, see `ps.interventions`. Losses are means over all
-    target tokens of the examples, as those of `ps.evaluate`. Beside the loss: its difference and ratio to the whole
+    target tokens of the examples, as those of `ps.evaluate`. Besides the loss: its difference and ratio to the whole
     prompt's, and the KL divergence of the output.
 
     Exact, and cheaper than k + 1 evaluations: on causal models the variants' keys and values (and those of a template
     that all texts begin with) are computed once for all data; several variants share a pass; nothing runs on padding,
-    nor behind the last target; logits exist at target positions only.
+    nor after the last target; logits exist at target positions only.
 
     Args:
         models: one model, or several (a list, or a dict with names) of one width and tokenizer; those given by name
@@ -59,7 +59,7 @@ def importance(
         split, limit: the records: of this split, the first *limit*.
         output: distribution that `kl` compares at the first target token: over the whole `vocabulary`, or over the
             verbalizer's words (`labels`), renormalised.
-        batch_size, variants_per_pass: a pass holds so many records behind so many variants.
+        batch_size, variants_per_pass: a pass holds so many records with so many variants.
         hooks: attached to every model for the length of the call, besides those that are, see `model.hooks`.
 
     Raises:

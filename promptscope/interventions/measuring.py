@@ -43,10 +43,10 @@ def measure(
     distribution: Distribution | None = None,
     progress: bool = True,
 ) -> Measured:
-    """Run all *examples* behind each of the variants of *prompt* that *kept* describes.
+    """Run all *examples* with each of the variants of *prompt* that *kept* describes.
 
     With *distribution*, `KL(P || Q) = sum_c p_c log(p_c / q_c)` of the first target token's distribution is measured
-    too, where P is the output behind the first variant, which is then the whole prompt, and Q behind the others.
+    too, where P is the output with the first variant, which is then the whole prompt, and Q with the others.
     """
     losses = np.empty((len(kept), len(examples)))
     kl = np.empty_like(losses) if distribution is not None else None
@@ -107,7 +107,7 @@ def _chunks(lengths: Int[np.ndarray, "G"]) -> Iterator[list[Int[np.ndarray, "n"]
 
 
 def _needed(batch: Batch, kind: str) -> Batch:
-    """Leave out what no target can see: on causal models, tokens behind the last target position."""
+    """Leave out what no target can see: on causal models, tokens after the last target position."""
     if kind != "causal":
         return batch
     steps = torch.arange(batch.targets.shape[1], device=batch.targets.device)

@@ -73,7 +73,7 @@ class Importance(Saved):
 
     def plot(self, measure: str = "difference") -> go.Figure:
         """Draw a measure as a heat map of models by tokens."""
-        from promptscope.plots.importance import token_heatmap  # views stand above; this is the user's shortcut to them
+        from promptscope.plots.importance import token_heatmap  # plots imports us; the user's shortcut
 
         return token_heatmap(self.measure(measure))
 

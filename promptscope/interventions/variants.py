@@ -1,4 +1,4 @@
-"""Variants of one prompt, behind which any number of batches can run: computed once where that is exact."""
+"""Variants of one prompt, with which any number of batches can run: computed once where that is exact."""
 
 from collections.abc import Sequence
 
@@ -18,7 +18,7 @@ from promptscope.tasks import Batch, concatenate
 class Variants:
     """G variants of *prompt* with as many visible tokens each: *kept* says which, and *how* what is done to the others.
 
-    *texts*: all texts that will run behind them, each without the token that predicts.
+    *texts*: all texts that will run after them, each without the token that predicts.
     """
 
     def __init__(
@@ -35,7 +35,7 @@ class Variants:
         self.shared = share(model, self.placements, texts)
 
     def logits(self, batch: Batch, chosen: Sequence[int]) -> Float[Tensor, "rows V"]:
-        """Return the logits that predict the targets of *batch* behind each of the *chosen* variants, in turn."""
+        """Return the logits that predict the targets of *batch* with each of the *chosen* variants, in turn."""
         repeated, which = _repeated(batch, len(chosen))
         if not self.placements:
             return logits(self.model, texts_of(repeated), shared=self.shared)

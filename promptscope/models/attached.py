@@ -1,5 +1,6 @@
 """Hooks that somebody attached to a bridge: which there are, and attaching more of them."""
 
+import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -85,14 +86,53 @@ def attached_everywhere() -> list[AttachedHook]:
 def _given(module: Any, number: int, function: Any) -> Any:
     # TransformerLens wraps the function that it is given, and remembers it.
     handles = [*getattr(module, "fwd_hooks", ()), *getattr(module, "bwd_hooks", ())]
-    return next((handle.user_hook for handle in handles if handle.hook.id == number), function)
+    function = next((handle.user_hook for handle in handles if handle.hook.id == number), function)
+    return function.function if isinstance(function, CheckedHook) else function
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedHook:
+    """Somebody's hook, of which what it returns must fit where it goes: else a model may broadcast it in silence."""
+
+    name: str
+    function: Callable[..., Any]
+
+    def __call__(self, x: Any, hook: object) -> Any:
+        """Call the hook.
+
+        Raises:
+            ModelError: it returns no tensor, one of another shape or type, or numbers that are not finite.
+        """
+        new = self.function(x, hook=hook)
+        if new is None or new is x or not isinstance(x, Tensor):
+            return new
+        wrong = None
+        if not isinstance(new, Tensor):
+            wrong = f"a {type(new).__name__}"
+        elif new.shape != x.shape and not (self.name == "unembed.hook_in" and new.shape[2:] == x.shape[2:]):
+            wrong = f"another shape, {tuple(new.shape)}"
+        elif new.dtype != x.dtype:
+            wrong = f"another type, {new.dtype}"
+        if wrong is not None:
+            raise ModelError(
+                f"a hook returned {wrong}, at {self.name}: expected a tensor {tuple(x.shape)} of {x.dtype}, or None "
+                "for no change"
+            )
+        # Scores that a mask hides are minus infinity.
+        finite = ~new.isnan() if self.name.endswith("hook_attn_scores") else new.isfinite()
+        if not bool(finite.all()) and bool(x.isfinite().all() | self.name.endswith("hook_attn_scores")):
+            raise ModelError(
+                f"a hook returned NaN or infinite numbers at {self.name}, in {int((~finite).sum())} of {new.numel()} "
+                "places: look for a division by zero, or an overflow of half precision, in the hook"
+            )
+        return new
 
 
 def as_hooks(given: Any) -> list[Hook]:
-    """Return hooks as a list.
+    """Return hooks as a list, checked as they run.
 
     Raises:
-        ModelError: they are not pairs of a hook point's name and a function.
+        ModelError: they are not pairs of a hook point's name and a function of a tensor and the hook point.
     """
     hooks = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
     for hook in hooks:
@@ -101,7 +141,22 @@ def as_hooks(given: Any) -> list[Hook]:
                 f"hooks are a list of pairs, such as [('blocks.0.attn.hook_z', function)], got {hook!r} "
                 f"({type(hook).__name__})"
             )
-    return [(name, function) for name, function in hooks]
+        if not _takes_both(hook[1]):
+            raise ModelError(
+                f"the hook at {hook[0]!r} is called as function(tensor, hook=point): give it a second parameter called "
+                "hook"
+            )
+    return [(name, one if isinstance(one, CheckedHook) else CheckedHook(name, one)) for name, one in hooks]
+
+
+def _takes_both(function: Callable[..., Any]) -> bool:
+    try:
+        inspect.signature(function).bind(None, hook=None)
+    except TypeError:
+        return False
+    except ValueError:  # written in C, without a signature
+        return True
+    return True
 
 
 @contextmanager
@@ -115,7 +170,7 @@ def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()
     found = [(_hook_point(bridge, known, name), function) for name, function in (*first, *last)]
     handles: list[tuple[Any, Any]] = []
     try:
-        # The last of *first* goes in front of the others last, so that they run in the order given.
+        # The last of *first* is put before the others last, so that they run in the order given.
         for point, function in reversed(found[: len(first)]):
             handles.append((point, point.add_hook(function, prepend=True)))
         for point, function in found[len(first) :]:

@@ -83,7 +83,7 @@ def _lower(n: int, width: int, device: torch.device) -> Tensor:
 
 
 def configs_of(twin: PreTrainedModel) -> list[Any]:
-    """Return the configs of a model and its parts; looking through all modules is slow beside one decoding step."""
+    """Return the configs of a model and its parts; going through all modules is slower than a decoding step."""
     if twin not in _known:
         parts = [part for part in twin.modules() if isinstance(part, PreTrainedModel)]
         _known[twin] = list({id(part.config): part.config for part in parts}.values())

@@ -55,13 +55,6 @@ class ElsewhereModel(HookedModel):
         """SHA-256 of what the weights are known by: the checkpoint's files, or server, name and revision."""
         return content_hash(self._weights_are())
 
-    def hidden(self, *args: Any, **kwargs: Any) -> Any:
-        """Refuse: there is no plain twin to run."""
-        raise ModelError(
-            f"the weights of {self.name!r} are not in this memory, and what was asked for runs the plain model: read "
-            "activations with ps.probe, model.run_with_cache or hooks"
-        )
-
 
 def load_elsewhere(
     where: str,
@@ -80,6 +73,8 @@ def load_elsewhere(
         ModelError: a family that nnsight's table lacks, no key, no server, or a checkpoint without safetensors.
     """
     spots = spots_of(config.model_type)
+    if dtype is None and (remote or not torch.cuda.is_available()):
+        dtype = torch.float32  # as on any CPU; a server has a type of its own
     architecture = class_of_checkpoint(config)
     stand_in = architecture(_small(config)).eval().requires_grad_(False)
     small = hooked_model(stand_in, None, name, None, "nnsight")
@@ -136,7 +131,19 @@ def _outline(
         raise ModelError(f"the checkpoint {where!r} holds no {names[id(found[0])]}.weight in safetensors")
     outline.tie_weights()
     outline.config.return_dict = True
+    base: Any = outline.base_model
+    if hasattr(base, "rotary_emb"):  # keys of PEFT's prefixes are turned here; angles follow from the configuration
+        base.rotary_emb = type(base.rotary_emb)(outline.config)
+    for module in (outline, base):
+        module.register_forward_pre_hook(_refuse)
     return outline.eval().requires_grad_(False)
+
+
+def _refuse(module: nn.Module, arguments: Any) -> None:
+    raise ModelError(
+        "the weights of this model are not in this memory, and what was asked for runs the plain model: use "
+        "model.logits, ps.generate, ps.probe, model.run_with_cache or hooks"
+    )
 
 
 def _files(where: str, revision: str | None) -> Any:

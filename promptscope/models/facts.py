@@ -27,7 +27,7 @@ class Facts:
     - `bands`: for each layer of an attention by name, how far its queries see, None where the whole text;
     - `parts`: which attention each module of the plain model is, and in which layer;
     - `why_inlined`: why attention cannot be replaced from outside, None where it can;
-    - `why_no_cache`: why prompts cannot run behind a prefix cache, None where they can;
+    - `why_no_cache`: why prompts cannot run with a prefix cache, None where they can;
     - `head`: whether logits are the output embedding of the last hidden state, or made by more than that.
     """
 

@@ -33,7 +33,7 @@ class HookPoint:
 
 @dataclass(frozen=True)
 class Attention:
-    """One kind of attention: where its keys are, so that deep prompts and probes can name it.
+    """One attention of a layer (self, encoder, decoder, cross), as deep prompts and probes name it.
 
     >>> cross = Attention("decoder_blocks", "cross_attn", queries="decoder", keys="encoder", causal=False)
     >>> f"{cross.stack}.0.{cross.module}.hook_pattern"

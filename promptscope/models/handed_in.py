@@ -55,11 +55,15 @@ def _check_weights(model: PreTrainedModel) -> None:
     if missing:
         raise ModelError(
             f"{len(missing)} weights of the model have no numbers here (on the 'meta' device, first {missing[0]!r}): "
-            "it was never filled, or accelerate offloaded it. Load it whole: from_pretrained(...) without device_map"
+            "it was never filled, or accelerate offloaded it. Load it whole, without device_map; or give its name, "
+            "ps.load_model(name, backend='nnsight', device_map=...)"
         )
     devices = sorted({str(tensor.device) for tensor in tensors.values()})
     if len(devices) > 1:
-        raise ModelError(f"the model lies on several devices, {devices}: load it whole onto one (device_map={{'': 0}})")
+        raise ModelError(
+            f"the model lies on several devices, {devices}: load it whole onto one (device_map={{'': 0}}); or give its "
+            "name, ps.load_model(name, backend='nnsight', device_map=...)"
+        )
     if getattr(model, "is_quantized", False) or any(not p.is_floating_point() for p in model.parameters()):
         raise ModelError("the model's weights are quantised: load it in float32, bfloat16 or float16")
     inference = [name for name, tensor in tensors.items() if tensor.is_inference()]

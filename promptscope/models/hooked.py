@@ -47,7 +47,7 @@ Via = Literal["auto", "hooks", "prefix"]
 
 @runtime_checkable  # so that beartype can check it
 class PromptLike(Protocol):
-    """What a hooked model needs of a prompt: to say what it puts in front of a text.
+    """What a hooked model needs of a prompt: to say what it puts before a text.
 
     >>> import promptscope as ps
     >>> isinstance(ps.SoftPrompt(length=4), PromptLike)
@@ -275,7 +275,24 @@ class HookedModel:
     @checked()
     def site(self, name: str) -> list[str]:
         """Expand a site such as `"attn.hook_pattern"` to its hook points, one for each layer."""
-        return expand_site(name, self.family, self.layers)
+        try:
+            return expand_site(name, self.family, self.layers)
+        except ModelError as error:
+            if "backend=" not in str(error) and (hint := self._where_else(name)):
+                raise ModelError(f"{error} {hint}") from None
+            raise
+
+    def _where_else(self, name: str) -> str:
+        """Say of a hook point that is not in the table where it is."""
+        if hasattr(self.bridge, "missing"):
+            return str(self.bridge.missing(name)).strip()
+        known = self.bridge.hook_dict
+        if any(one in known for one in (name, *(f"{stack}.0.{name}" for stack in self.family.stacks))):
+            return (
+                "TransformerLens has it, but promptscope has not tested it: hooks=[...] and model.run_with_cache take "
+                "it by its full name, captures do not."
+            )
+        return ""
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
         """Return token vectors as the first layer gets them (some families scale inside the module)."""
@@ -387,7 +404,7 @@ class HookedModel:
         Gradients reach the prompt, never the model. An encoder-decoder without *decoder_input_ids* is asked
         for its first token.
 
-        `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin behind
+        `via="hooks"` runs the hooked model, which defines what a prompt does; `"prefix"` runs the twin with
         the prompt's keys and values (causal models); `"auto"` takes the faster of the two, and the hooked model where
         *hooks* are given or attached, see `model.hooks`.
 
@@ -602,7 +619,7 @@ class HookedModel:
             arguments |= self.told_positions(positions.expand(ids.shape))
         prompt_hooks = hooks_of(placement, self) if placement is not None else []
         # The prompt's hooks come first: whoever reads or edits its positions finds what it wrote there.
-        with self._turn(), attach(self.bridge, first=prompt_hooks, last=list(hooks)):
+        with self._turn(), attach(self.bridge, first=prompt_hooks, last=as_hooks(hooks)):
             return self.bridge(ids, **arguments)
 
     def hidden(

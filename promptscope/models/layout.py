@@ -1,4 +1,4 @@
-"""Where tokens stand: right padding as the one layout in which every model runs."""
+"""Where tokens are: right padding as the one layout in which every model runs."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -18,7 +18,7 @@ def to_right_padding(mask: Int[Tensor, "B n"]) -> Int[Tensor, "B n"]:
 
 
 def row_ends(mask: Int[Tensor, "B n"] | Bool[Tensor, "B n"]) -> Int[Tensor, "B"]:
-    """Return the column behind each row's last real token: its length, where no padding stands in front.
+    """Return the column after each row's last real token: its length, where no padding comes first.
 
     >>> row_ends(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])).tolist()
     [4, 3]

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from importlib.resources import files
 from pathlib import Path
+from threading import RLock
 from typing import Any
 
 import torch
@@ -27,6 +28,7 @@ from promptscope.models.twin import share_weights
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.json", "vocab.txt", "spiece.model")
 _LONGEST_NAME = 500
+_LOADING = RLock()
 
 EMBEDDED_MODELS: dict[str, str] = {
     "embedded-causal": "causal",
@@ -63,8 +65,8 @@ def load_model(
         device: default: where a loaded model is, else the GPU if there is one, else the CPU.
         dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
         revision: of a Hub model.
-        backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (families of `backend_table()`), with
-            the same hook points, prompts, probes and numbers.
+        backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (GPT-2, Llama and BERT families),
+            with the same hook points, prompts, probes and numbers.
         remote: the model runs on a server of NDIF (`nnsight login` keeps the key), or on that of an address; needs
             `backend="nnsight"`. Only configuration, tokenizer and embeddings are loaded. Every pass is a request; a
             hook that edits costs one more, `backward` too.
@@ -93,7 +95,8 @@ def load_model(
     if device is not None:
         device = _device(device)
     # Building a model draws numbers, which are not the caller's concern; nor are the modes of the caller the model's.
-    with torch.random.fork_rng(), own_modes(), _default_dtype(torch.float32):
+    # One thread at a time: transformers and we change settings of the whole process meanwhile.
+    with _LOADING, torch.random.fork_rng(), own_modes(), _default_dtype(torch.float32):
         if tokenizer is not None and not isinstance(tokenizer, PreTrainedTokenizerBase):
             tokenizer = _named_tokenizer(tokenizer)
         if elsewhere:
@@ -276,7 +279,7 @@ def _from_pretrained(
             f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
             f"{model.dtype} (load it with dtype='float32')"
         )
-    # transformers keeps some weights of T5 in float32 beside float16, which the bridge cannot run: one type for all.
+    # transformers keeps some weights of T5 in float32, the others in float16; the bridge needs one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
     return model
 

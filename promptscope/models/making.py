@@ -22,6 +22,7 @@ from promptscope.models.self_test import check_finite, self_test, why_no_cache
 from promptscope.models.splitting import untie_layers
 from promptscope.models.twin import boot_bridge
 
+_LENS_ONLY = "is on backend='transformer_lens' alone: ps.load_model(..., backend='transformer_lens')"
 Backend = Literal["transformer_lens", "nnsight"]
 
 
@@ -60,7 +61,9 @@ def hooked_model(
     if backend == "nnsight":
         again = partial(NNsightBridge, twin, family)
         bridge = again()
-        family = replace(family, points=tuple(point for point in family.points if _has(bridge, point.site)))
+        lacking = {point.site: _LENS_ONLY for point in family.points if not _has(bridge, point.site)}
+        here = tuple(point for point in family.points if point.site not in lacking)
+        family = replace(family, points=here, missing={**family.missing, **lacking})
     model = HookedModel(bridge, twin, family, tokenizer, name, revision, facts)
     model.facts = replace(model.facts, hook_scale=_hook_scale(model))
     model.facts = replace(model.facts, keys=key_rules(model))

@@ -150,7 +150,7 @@ def _is_embedding(twin: PreTrainedModel, hidden: Tensor) -> bool:
 
 
 def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
-    """Return what makes logits `(..., V)` of last hidden states `(..., d_model)`: the model's own code behind its base.
+    """Return what makes logits `(..., V)` of last hidden states `(..., d_model)`: the model's own code after its base.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-masked-0")

@@ -11,8 +11,9 @@ from promptscope.errors import ModelError, shortened
 from promptscope.models.attached import HOOK_KINDS
 from promptscope.models.identity import NOT_MATHS
 
-# TransformerLens changes these where hooks are attached and removed; hooks are known by other means.
-_OF_HOOKS = ("fwd_hooks", "bwd_hooks", "ctx", "context_level", "name")
+# TransformerLens changes these where hooks are attached and removed; hooks are known by other means. Nothing here
+# generates by a configuration.
+_NO_MATHS = ("name", "fwd_hooks", "bwd_hooks", "ctx", "context_level", "generation_config")
 
 
 class Modules:
@@ -52,7 +53,7 @@ class Modules:
         for attribute in _changed(vars(module), before):
             # What begins with an underscore are caches that fill by and by.
             private = attribute.startswith("_") and attribute not in HOOK_KINDS
-            if private or attribute in _OF_HOOKS or _is_of_class(module, attribute):
+            if private or attribute in _NO_MATHS or _is_of_class(module, attribute) or _is_ours(module, attribute):
                 continue
             if attribute == "training":
                 raise ModelError(
@@ -84,6 +85,12 @@ def _is_of_class(module: nn.Module, attribute: str) -> bool:
     """Whether a method was put on the object that its class has anyway, as by `module.forward = what_was_there`."""
     of_class = getattr(type(module), attribute, None)
     return callable(of_class) and vars(module).get(attribute) == MethodType(of_class, module)
+
+
+def _is_ours(module: nn.Module, attribute: str) -> bool:
+    """Whether promptscope itself put a function there, for the length of a pass."""
+    value = vars(module).get(attribute)
+    return str(getattr(getattr(value, "func", value), "__module__", "")).startswith("promptscope.")
 
 
 def _shown(value: Any) -> str:

@@ -41,7 +41,7 @@ class Visit:
         """Raise ModelError where a hook returned another shape: of the unembedding's input alone it may."""
         if new.shape != x.shape and self.name != "unembed.hook_in":
             raise ModelError(
-                f"a hook returned another shape at {self.name}, {tuple(new.shape)}: expected {tuple(x.shape)}, or None"
+                f"a hook returned another shape, {tuple(new.shape)}, at {self.name}: expected {tuple(x.shape)}, or None"
             )
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import pandas as pd
 
+from promptscope.errors import ModelError
 from promptscope.models.families import Family
 
 
@@ -102,11 +103,18 @@ SPOTS: Mapping[str, Mapping[str, Spot]] = {"gpt2": _GPT2, "llama": _LLAMA, "bert
 def backend_table(*families: Family) -> pd.DataFrame:
     """List for every hook point of *families* whether each backend has it: columns `family`, `name`, the backends.
 
+    A family is that of a loaded model, `model.family`; the page of hook points has those of all architectures.
+
+    Raises:
+        ModelError: no family is given.
+
     >>> from promptscope.models import load_model
     >>> table = backend_table(load_model("embedded-masked-0").family)
     >>> table.query("family == 'bert' and name == 'embed.hook_out'")["nnsight"].item()
     True
     """
+    if not families:
+        raise ModelError("backend_table lists the hook points of families: backend_table(model.family)")
     rows = [
         (family.name, point.site, True, point.site in SPOTS.get(family.name, {}))
         for family in families

@@ -1,4 +1,4 @@
-"""A prompt as data: what stands at its positions, in which layers, and which of the positions are hidden."""
+"""A prompt as data: what is at its positions, in which layers, and which of the positions are hidden."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class KeysValues:
-    """Keys and values at k positions in front of the text, in some *layers* of one attention.
+    """Keys and values at k positions before the text, in some *layers* of one attention.
 
     Layers that are not among them do not see the positions. `after_rotary`: keys as a cache holds them, turned to
     positions 0..k-1 already.
@@ -35,7 +35,7 @@ class KeysValues:
 
 @dataclass(frozen=True)
 class Placement:
-    """What a prompt puts in front of a text on one model: k positions, made of vectors or of keys and values.
+    """What a prompt puts before a text on one model: k positions, made of vectors or of keys and values.
 
     `vectors`: embeddings at positions 0..k-1, which run through the model. `parts`: keys and values, by attention (the
     names of `DeepPrompt(parts=...)`). `hidden`: positions that are taken and that nothing attends to.
@@ -67,7 +67,7 @@ class Placement:
         return [position for position in range(self.length) if position not in self.hidden]
 
     def slots(self, model: HookedModel) -> dict[str, int]:
-        """Return how many positions are taken in front of each stream (`encoder`, `decoder`) of *model*."""
+        """Return how many positions are taken before each stream (`encoder`, `decoder`) of *model*."""
         streams = {model.family.attentions[part].keys for part in self.parts}
         if self.vectors is not None:
             streams.add("encoder")

@@ -1,4 +1,4 @@
-"""A placement as keys and values in front of every layer: what a cache of the model would hold."""
+"""A placement as keys and values in every layer, before the text's: what a cache of the model would hold."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A prompt as keys and values in front of every layer: the accelerator on causal models."""
+"""A prompt as keys and values in every layer, before the text's: the accelerator on causal models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -23,9 +23,9 @@ _current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default
 class Prefix:
     """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
 
-    Of one prompt; of several where texts of different prompts run together (`promptscope.engine`). `layers` holds the
-    layers that see the prefix; the others attend to the text alone. `gaps` counts positions that are taken too and
-    that nothing attends to: they have no keys here.
+    They belong to one prompt, or to several where texts with different prompts run together (`promptscope.engine`).
+    `layers` holds the layers that see the prefix; the others attend to the text alone. `gaps` counts positions that
+    are taken too and that nothing attends to: they have no keys here.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -96,8 +96,8 @@ def _attend(
     **options: Any,
 ) -> tuple[Tensor, None]:
     prefix = _current.get()
-    if prefix is None:  # the model runs here while another thread has it behind a prefix
-        raise RuntimeError("one model cannot run in two threads at once behind different prompts: give each its own")
+    if prefix is None:  # the model runs here while another thread runs it with a prefix
+        raise RuntimeError("one model cannot run in two threads at once with different prompts: give each its own")
     if module.layer_idx not in prefix.layers:
         key, value = key[:, :, prefix.n_keys :], value[:, :, prefix.n_keys :]
         if attention_mask is not None:

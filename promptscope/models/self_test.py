@@ -141,7 +141,7 @@ def _check_vectors(model: HookedModel) -> None:
 
 
 def _check_rows(model: HookedModel) -> None:
-    """Compare a row behind which there is padding with the row alone."""
+    """Compare a row that is followed by padding with the row alone."""
     ids, mask, decoder_ids = _tiny_batch(model)
     mask = mask.clone()
     mask[1, 3:] = 0
@@ -150,7 +150,7 @@ def _check_rows(model: HookedModel) -> None:
     alone = model.forward_hooked(ids[1:, :3], mask[1:, :3], decoder_input_ids=mine)
     if _differ(padded[:, : alone.shape[1]] if mine is None else padded, alone, model):
         raise ModelError(
-            f"a text with padding behind it gives other logits than the text alone on {type(model.twin).__name__}: the "
+            f"a text with padding after it gives other logits than the text alone on {type(model.twin).__name__}: the "
             "bridge of transformer-lens does not hide padding there"
         )
 
@@ -182,7 +182,7 @@ def _zero_head_2(x: torch.Tensor, hook: object) -> torch.Tensor:
 
 
 def why_no_cache(model: HookedModel) -> str | None:
-    """Return why prompts of a causal model cannot run behind a prefix cache, None if they can and give the same."""
+    """Return why prompts of a causal model cannot run with a prefix cache, None if they can and give the same."""
     if model.family.kind != "causal":
         return None
     ids, mask, _ = _tiny_batch(model)
@@ -200,7 +200,7 @@ def why_no_cache(model: HookedModel) -> str | None:
                 return f"{what}: its cache cannot be given ({type(error).__name__}: {error})"
             if _differ(cached, hooked, model):
                 worst = (cached - hooked).abs().max().item()
-                return f"{what}: logits behind a cache differ by {worst:.2g} from those under hooks"
+                return f"{what}: logits with a cache differ by {worst:.2g} from those under hooks"
     return None
 
 

@@ -71,7 +71,7 @@ def _make_embedding_live(bridge: TransformerBridge, inner: PreTrainedModel) -> N
 def _forget_patterns(bridge: TransformerBridge) -> None:
     """Drop each layer's attention pattern when the layer is done.
 
-    Bridges of fused query/key/value weights keep the last one, and the graph behind it, which nothing reads.
+    Bridges of fused query/key/value weights keep the last one, and its graph, which nothing reads.
     """
     for module in bridge.modules():
         if "_pattern" in module.__dict__:

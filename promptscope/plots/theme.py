@@ -65,7 +65,7 @@ def new_figure(
 def titled_figure(
     width: int | float, height: int | float, title: str, about: str, figure: go.Figure | None = None
 ) -> go.Figure:
-    """Return a figure in our look under *title*, with *about* (what is drawn, which way is more) in small letters.
+    """Return a figure in the package's style, with *title* and *about* (what is drawn, which way is more).
 
     *width* and *height* are of the picture without the title; a long title or explanation is wrapped.
 

@@ -19,7 +19,7 @@ from promptscope.store import Capture, PairedCapture, View
 
 @dataclass(frozen=True)
 class ReceivedAttention(Capture):
-    """What each text token receives: `r_j = sum over real text queries i of a_ij`, (B, H, n).
+    """Attention that each text token receives: `r_j = sum over real text queries i of a_ij`, (B, H, n).
 
     >>> ReceivedAttention().ragged_dim  # what is kept is as long as the text
     2

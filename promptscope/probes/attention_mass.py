@@ -19,7 +19,7 @@ _DIMS = ("prompt", "layer", "head")
 
 @dataclass(frozen=True)
 class PromptMass(Capture):
-    """What each text query gives to the k prompt keys together, (B, H, n).
+    """Attention of each text query to the k prompt keys together, (B, H, n).
 
     >>> PromptMass().site
     'attn.hook_pattern'
@@ -37,7 +37,7 @@ class PromptMass(Capture):
 class AttentionMass(Probe):
     """Attention mass on the prompt: `m_i = sum over prompt keys j of a_ij` of each text query i.
 
-    The values are the mean over the real tokens i of an input (special tokens too), then over inputs. Beside them, in
+    The values are the mean over the real tokens i of an input (special tokens too), then over inputs. In addition, in
     `result.data`: `per_query`, the mass at text position i, mean over the inputs that are so long (`n_at_query` of
     them); and `at_answer`, at the position where the label is predicted (of encoder-decoders: the last source token).
 

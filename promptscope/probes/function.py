@@ -41,7 +41,7 @@ class FunctionCapture(Capture):
 
 
 class FunctionProbe(Probe):
-    """What `probe_function` makes.
+    """The probe that `probe_function` makes of a function.
 
     >>> import promptscope as ps
     >>> @ps.probe_function("hook_resid_post")

@@ -173,7 +173,7 @@ class ProbeResult:
 
     def plot(self) -> go.Figure:
         """Draw a heat map of layers and heads, or a curve along the layers; one facet or line per prompt."""
-        from promptscope.plots import plot  # views stand above probes; this is the user's shortcut to them
+        from promptscope.plots import plot  # plots imports probes; this is the user's shortcut to them
 
         return plot(self)
 

@@ -45,11 +45,11 @@ def probe(
 
     Args:
         model: a hooked model.
-        probes: probes or their names (`ps.probes.PROBES`).
         prompts: name -> prompt, names of your own; they become the dimension `prompt` of results. Probes of the
             plain model need none.
         task: inputs are `[prompt] source`, without labels (with them, for a `labelled` probe); or a list of encoded
             records.
+        probes: probes or their names (`ps.probes.PROBES`).
         store: folder; None for one that is thrown away, as it is under hooks whose identity cannot be told
             (`HookedModel.identity`; `provenance["store"]` of the results then says so).
         split, limit: which records of the task: the first *limit* of *split*.

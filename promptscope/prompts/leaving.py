@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from jaxtyping import Int
 from torch import Tensor
+from transformers import DynamicCache
 
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, prefix_of
@@ -67,8 +68,50 @@ def past_key_values(placement: Placement, model: HookedModel, batch: Any, copies
         "input_ids": ids,
         "attention_mask": whole,
         **model.told_positions(_positions(whole)[:, placement.length :]),
-        "past_key_values": prefix.cache(len(ids) * copies),
+        "past_key_values": OneUseCache(prefix.cache(len(ids) * copies), len(ids)),
     }
+
+
+class OneUseCache(DynamicCache):
+    """A prompt as a cache of transformers, which says so where it does not fit the call that it is given to.
+
+    A call leaves its own keys in it: another would read them as if they were the prompt's.
+    """
+
+    def __init__(self, made: DynamicCache, texts: int) -> None:
+        super().__init__()
+        self.layers = made.layers
+        self.length, self.texts, self.is_cropped = made.get_seq_length(), texts, False
+
+    def crop(self, *arguments: Any, **options: Any) -> Any:
+        """Shorten it, as assisted generation does, which then appends several tokens."""
+        self.is_cropped = True
+        return super().crop(*arguments, **options)
+
+    def update(
+        self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **options: Any
+    ) -> tuple[Tensor, Tensor]:
+        """Append keys and values.
+
+        Raises:
+            PromptError: the cache has other rows than the call, or an earlier call has used it.
+        """
+        if layer_idx == 0:
+            first: Any = self.layers[0]
+            held = first.keys
+            rows, given = (0 if held is None else len(held)), len(key_states)
+            if rows != given:
+                raise PromptError(
+                    f"the cache has {rows} rows and the call runs {given}: make one for it, prompt.past_key_values("
+                    f"model, batch, copies={max(given // self.texts, 1)}), with num_beams or num_return_sequences as "
+                    "copies"
+                )
+            if key_states.shape[2] > 1 and self.get_seq_length() > self.length and not self.is_cropped:
+                raise PromptError(
+                    "an earlier call has used this cache up and left its own keys in it: make new arguments for every "
+                    "call, hf_model.generate(**prompt.past_key_values(model, batch))"
+                )
+        return super().update(key_states, value_states, layer_idx, *args, **options)
 
 
 def _checked(model: HookedModel, ids: Any, mask: Any, k: int) -> tuple[Tensor, Tensor]:

@@ -126,7 +126,7 @@ def read_patchscope(
         describe: the text; by default three demonstrations and ` x` for each prompt token.
         source_layers, target_layers: from -1 (what enters layer 0) on; by default about six of each, evenly. Targets
             end before the last layer, after which nothing is read from the placeholders.
-        positions: the prompt tokens to read together, all by default; `[2]` reads token 2 alone. Token 0 stands at the
+        positions: the prompt tokens to read together, all by default; `[2]` reads token 2 alone. Token 0 is at the
             first position, which many models use as an attention sink: after the first layers its residual is large
             (SmolLM2-135M: 24,000 compared with 200) and the same for every prompt, so that it says nothing of its own.
         entry: `"embeddings"`, where the prompt was trained; `"first_layer"` runs the prompt from the output of layer 0,

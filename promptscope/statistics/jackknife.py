@@ -68,7 +68,7 @@ class GroupedMean:
         """Number of examples so far."""
         return sum(self._counts)
 
-    @checked()
+    @checked(empty=("values", "groups"))
     def add(self, values: Float[np.ndarray, "X *shape"], groups: Int[np.ndarray, "X"]) -> None:
         """Take in *X* more examples, each of a group.
 

@@ -31,7 +31,7 @@ def attention_variability(
     return variability_ratio(*variability_sums(blocks, np.asarray(blocks.mean(axis=0, dtype=np.float64)), causal))
 
 
-@checked()
+@checked(empty=("blocks",))
 def variability_sums(
     blocks: Float[np.ndarray, "X *heads N N"], mean: Float[np.ndarray, "*heads N N"], causal: bool = True
 ) -> tuple[Float[np.ndarray, "*heads"], Float[np.ndarray, "*heads"]]:

@@ -64,7 +64,7 @@ class ActivationStore:
             prompt: content hash of the prompt, None for the pass without one.
             data: hash of the encoded inputs.
             n_examples: number of inputs.
-            positions: where the first text token stands in the pass without a prompt.
+            positions: the position of the first text token in the pass without a prompt.
         """
         key = {
             "model": model,
@@ -75,7 +75,7 @@ class ActivationStore:
             "shard_size": self.shard_size,
         }
         key = json.loads(json.dumps(key))  # tuples become lists, as they will in index.json
-        ragged = None if capture.ragged_dim is None else capture.ragged_dim + 1  # the layer stands before it
+        ragged = None if capture.ragged_dim is None else capture.ragged_dim + 1  # the layer's dimension comes first
         return Entry(self.folder / content_hash(key)[:16], key, n_examples, self.shard_size, ragged)
 
     @contextmanager

@@ -150,7 +150,7 @@ def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> B
 
 @checked()
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Put batches of one kind below each other, padded on the right to the widest.
+    """Return one batch with the records of several of one kind, padded on the right to the widest.
 
     >>> long = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
     >>> short = Encoded("b", [5, 9], ["text", "label"], [False] * 2, [9, -100], None, 1, False)

@@ -150,7 +150,7 @@ def mentions(text: str, concept: str) -> bool:
     """Is a concept in a text, whatever its inflection?
 
     English: some word of the text is the concept or an inflected form of it (all words of a concept of
-    several). Other scripts: the concept's letters stand in the text, spaces aside; Korean particles follow
+    several). Other scripts: the concept's letters occur in the text, spaces aside; Korean particles follow
     their noun, so 바나나 is found in 바나나를. The CommonGen authors compare spaCy's lemmas instead.
 
     >>> mentions("Two dogs were running.", "run"), mentions("바나나 두개가 얼었다.", "바나나")

@@ -17,12 +17,10 @@ _UNREACHABLE = "\ufdd0"
 class Specials:
     """A fast tokenizer seen through the roles of a template, and a copy of it that reads plain text.
 
-    | role    | token |
-    |---------|-------|
-    | `{bos}` | `bos_token`, else `cls_token`, else `eos_token` |
-    | `{sep}` | `sep_token`, else `eos_token` |
-    | `{eos}` | `eos_token`, else `sep_token` |
-    | `{mask}`| `mask_token` |
+    - `{bos}`: `bos_token`, else `cls_token`, else `eos_token`;
+    - `{sep}`: `sep_token`, else `eos_token`;
+    - `{eos}`: `eos_token`, else `sep_token`;
+    - `{mask}`: `mask_token`.
 
     These are the tokens that the tokenizer itself names, never others that its vocabulary happens to hold: a chat model
     ends with its `<|im_end|>` although it knows `<|endoftext|>`. `{token:<|im_start|>}` is the special token of that

@@ -38,8 +38,8 @@ class Template:
     other words belong at the end of the source, because a loss is taken on label and end tokens only.
     `specials` overrides special tokens by name with a string, which may be several tokens or none.
     `mask_attended=False` (masked models only) hides {mask} from attention: it reads the text and the prompt, and no
-    token reads it, not even itself. So *token splitting* (S2) ran, whose [MASK] is in a pad slot after the text;
-    its text does not say so. By default {mask} is a token like any other.
+    token reads it, not even itself. This is what the code of *token splitting* (S2) does, whose [MASK] is in a padding
+    position after the text; the paper does not say so. By default {mask} is a token like any other.
     `chat=True` (causal models): the source is what the user says, the label what the assistant answers, and the
     tokenizer's own chat template writes what is around them; `{eos}` is the end of the assistant's turn.
 

@@ -60,7 +60,7 @@ class RunConfig:
 
 @dataclass(frozen=True, eq=False)
 class ManyRuns:
-    """What came of many runs: `runs`, by name, and `failed`, one line for each that failed (`run`, `error`, `reason`).
+    """The outcome of many runs: `runs` by name, and `failed`, a line for each that failed (`run`, `error`, `reason`).
 
     `n_skipped` of the runs were finished before and not repeated.
 

@@ -32,7 +32,7 @@ CAPTIONS = {
     "figure_13": "Attention KL of each task, v1.",
     "figure_14": "Attention KL of each task, v2.",
     "figure_15": "Attention KL by layer and type of input.",
-    "attention_mass": "Not in the paper: how much attention goes to the prompt, beside random prompts of its norms.",
+    "attention_mass": "Not in the paper: attention on the prompt, compared with random prompts of its norms.",
     "attention_bias": "Not in the paper: what a bias of attention does not explain; 0 in layer 0 by construction.",
     "attention_kl_per_query": "Not in the paper: KL of each query's attention over the text, renormalised.",
     "label_cosine_centred": "Not in the paper: Figure 8 less the mean row of the unembedding (anisotropy).",
@@ -50,7 +50,7 @@ TITLES = {
     "label_cosine_centred": "Label words, centred",
     "label_cosine_residual": "Label words, residual stream",
     "residual_pca": "Residual stream",
-    "kl_and_random": "Attention KL beside random prompts",
+    "kl_and_random": "Attention KL and random prompts",
     "on_score_binary": "ON score of active neurons",
 }
 """Headings of figures that are not simply numbered."""

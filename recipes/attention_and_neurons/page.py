@@ -24,7 +24,7 @@ def write_page(
     over = observations[observations["where"].str.match("over|all tasks")]
     held = tally(over)
     lead = (
-        f"Attention and neurons of {Path(model).name}, with and without trained prompts, beside the published "
+        f"Attention and neurons of {Path(model).name}, with and without trained prompts, and the published "
         "numbers, which are of mGPT 1.3B trained on whole data sets. Differences of scores are of models and data, not "
         "only of method."
     )

@@ -22,7 +22,7 @@ FURTHER = (
 
 @dataclass(frozen=True)
 class Summary:
-    """What all tasks say together; dimensions `task` or `group` are in front. None: the tasks do not give it."""
+    """What all tasks say together; dimensions `task` or `group` come first. None: the tasks do not give it."""
 
     variability: ProbeResult
     long_tasks: tuple[str, ...]
@@ -45,7 +45,7 @@ class Summary:
 
 
 def summarise(settings: Settings, measured: Measured, languages: Mapping[str, str]) -> Summary:
-    """Put the tasks' results side by side; random prompts of the same norms stay beside the trained ones."""
+    """Put the tasks' results side by side; random prompts of the same norms stay with the trained ones."""
     kl, variability = measured.of("attention_kl"), measured.of("attention_variability")
     short = {task: result for task, result in variability.items() if _is_short(task, settings)}
     long = {task: result for task, result in variability.items() if task not in short}

@@ -5,7 +5,7 @@
     python recipes/attention_and_neurons/run.py --preset paper --data FOLDER --out results --plan
 
 Trains a v1 and a v2 prompt for every task, probes attention, neurons, label space and geometry in one pass over one
-store, trains deep prompts in chosen layers, and writes every table and figure of the paper beside its printed numbers,
+store, trains deep prompts in chosen layers, and writes every table and figure of the paper with its printed numbers,
 with a verdict on its seven observations. FOLDER/NAME holds the files of task NAME; without it the Hub is asked. Kill it
 whenever you like: it goes on where it stopped.
 """

@@ -1,4 +1,4 @@
-"""How well every prompt solves its task, beside the frozen model and random prompts of the same norms."""
+"""How well every prompt solves its task, compared with the frozen model and random prompts of the same norms."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass

@@ -1,4 +1,4 @@
-"""The numbers behind the figures, as tables: one line per cell, with its interval where there is one."""
+"""The numbers of the figures, as tables: one line per cell, with its interval where there is one."""
 
 import pandas as pd
 
@@ -51,7 +51,7 @@ PAPER_TURNS = {
 
 
 def turn_table(kl_by_language: ProbeResult) -> pd.DataFrame:
-    """Return the peaks and troughs of each curve of Figure 5, beside those that the paper names."""
+    """Return the peaks and troughs of each curve of Figure 5, compared with those that the paper names."""
     rows = []
     curves = kl_by_language.values
     for variant in curves["prompt"].values.tolist():

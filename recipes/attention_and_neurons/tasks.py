@@ -1,4 +1,4 @@
-"""The recipe's tasks: from the package, from folders beside each other, or from the Hub."""
+"""The recipe's tasks: from the package, from a folder that has one for each, or from the Hub."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace

@@ -89,7 +89,7 @@ def overlaps(heads: Mapping[Cell, tuple[frozenset[int], int]]) -> pd.DataFrame:
 
 
 def words(folder: Path) -> list[dict[str, object]]:
-    """Heads in common with words, and the share of the effect that their shift recovers, beside a random prompt's."""
+    """Heads in common with words, and the share of the effect that their shift, or a random prompt's, recovers."""
     if not (folder / "words-heads.csv").is_file():
         return []
     heads = pd.read_csv(folder / "words-heads.csv")

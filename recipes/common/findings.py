@@ -1,4 +1,4 @@
-"""One claim beside its number: does it hold, by how much, and would a prompt that learned nothing say the same?
+"""One claim with its number: does it hold, by how much, and would a prompt that learned nothing say the same?
 
 A claim is a number that is above zero where it is right. It is judged task by task; over tasks, by the mean of the
 tasks' numbers and Student's interval of it.
@@ -38,7 +38,7 @@ NOTHING = Number(np.nan)
 
 @dataclass(frozen=True)
 class Finding:
-    """One claim beside its number; `meaning` says what the number is, `where` of which task (or over how many).
+    """One claim with its number; `meaning` says what the number is, `where` of which task (or over how many).
 
     `null` is the same number of prompts that learned nothing (random ones of the same norms, unless `meaning` says
     another), `beyond` to `beyond_high` the trained prompt's number less theirs, paired, and `size` = beyond / |null|:

@@ -1,4 +1,4 @@
-"""Published numbers beside computed ones: what is equal, what differs and why, what is absent."""
+"""Published numbers compared with computed ones: what is equal, what differs and why, what is absent."""
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
@@ -48,7 +48,7 @@ def compare(
     decimals: int | None = None,
     matched: Collection[tuple[str, str]] = (),
 ) -> pd.DataFrame:
-    """Set the *computed* numbers of one table, keyed by (row, column), beside the *published* ones.
+    """Compare the *computed* numbers of one table, keyed by (row, column), with the *published* ones.
 
     Computed numbers are rounded (half up) to *decimals*, or to those of the printed number; a paper that prints
     0.35 for 0.350 needs *decimals*. Returns the columns

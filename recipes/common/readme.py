@@ -1,9 +1,9 @@
-"""Tables in a recipe's README, written from the results that are kept beside it.
+"""Tables in a recipe's README, written from the results that are kept with it.
 
     python recipes/common/readme.py            # writes the tables of all recipes anew
     python recipes/common/readme.py --check    # status 1 if a table is not what its file says
 
-A table stands between two comments, the first of which says what it is made of:
+A table is between two comments, the first of which says what it is made of:
 
     <!-- from {"file": "results/smoke/findings.csv", "columns": ["claim", "verdict", "number"]} -->
     <!-- end -->

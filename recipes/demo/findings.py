@@ -109,7 +109,7 @@ def _moved(kl: Mapping[str, ps.ProbeResult]) -> Finding:
 
 
 def _content(heads: pd.DataFrame) -> Finding:
-    """Pearson's r of variability and KL over heads, for each task, beside that of the random prompt."""
+    """Pearson's r of variability and KL over heads, for each task, compared with that of the random prompt."""
     shown, found = [], {}
     for task, table in heads.groupby("task", sort=False):
         r = {name: pearsonr(rows["variability"], rows["attention_kl"]) for name, rows in table.groupby("prompt")}

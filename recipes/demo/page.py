@@ -27,8 +27,8 @@ def make_page(
     page = ps.Report(
         "What soft prompts do inside a small language model",
         f"Two kinds of soft prompts of {settings['length']} positions, trained on {len(settings['tasks'])} tasks in "
-        f"English and Korean in front of the frozen {model.shape.n_layers}-layer model {model.name}, beside their "
-        "nulls. v1 is input-level (embeddings in front of the text), v2 deep (keys and values in every layer); a "
+        f"English and Korean on the frozen {model.shape.n_layers}-layer model {model.name}, compared with their "
+        "nulls. v1 is input-level (embeddings before the text), v2 deep (keys and values in every layer); a "
         "random prompt has the norms of the trained one's vectors and random directions.",
     )
     for finding in headline(shown):

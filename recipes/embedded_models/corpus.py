@@ -3,7 +3,7 @@
     python recipes/embedded_models/corpus.py --data DIR --wordnet DIR --out corpus.jsonl
 
 One idea: *the same input admits several answers*. A sentence names a country, a season and a person and may be asked
-for any of them, or for the capital, the currency, the continent. What is asked stands in the instruction alone, so
+for any of them, or for the capital, the currency, the continent. What is asked is in the instruction alone, so
 a soft prompt in the place of the instruction has something to select, and a model without one does not answer.
 """
 
@@ -41,7 +41,7 @@ def pick(rng: random.Random, weights: dict[str, int]) -> str:
 
 
 def country_name(country: Country, language: str) -> str:
-    """Return the name as it stands in a sentence, with the article where English has one."""
+    """Return the name as it is written in a sentence, with the article where English has one."""
     name = country.name[language]
     return f"the {name}" if name in phrases.WITH_ARTICLE else name
 

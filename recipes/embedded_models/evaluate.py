@@ -1,4 +1,4 @@
-"""Prints the model card's figures as JSON: scores on the embedded tasks' test sets, by what stands before the input.
+"""Prints the model card's figures as JSON: scores on the embedded tasks' test sets, by what comes before the input.
 
     python recipes/embedded_models/evaluate.py [--models embedded-causal ...] [--tasks capital_en ...]
         [--tune [STEPS]]

@@ -1,6 +1,6 @@
 """Every hand-written phrase of the corpus: instructions, sentence templates, slot fillers and label words.
 
-All of it was written for this project. An instruction stands where a soft prompt stands later, so each task has
+All of it was written for this project. An instruction is where a soft prompt will be, so each task has
 many, in both languages: a model that knows two literal prefixes leaves a prompt nothing smooth to find.
 """
 

@@ -33,7 +33,7 @@ from transformers import (
 
 PAD, BOS, SEP, EOS, MASK = range(5)
 SPECIALS = 6  # ids below this are special tokens
-# For the causal model: answers are a tenth of all tokens and would drown. Beside their weight of 1, text has little,
+# For the causal model: answers are a tenth of all tokens and would drown. They have the weight 1, text has little,
 # and an item's input carries a loss in a few rows only (the head over the vocabulary is a fifth of the cost).
 TEXT_WEIGHT, INPUT_SHARE = 0.2, 0.2
 PEAK_LR = {"causal": 2e-3, "seq2seq": 1e-3, "masked": 1e-3}
@@ -53,7 +53,7 @@ class Phase:
     """A part of the training: until step *end*, rows of at most *longest* tokens.
 
     *tasks* are relative numbers of items by task, or None for the corpus as it is, with its plain text. With *noise*,
-    random tokens stand before and inside instructions, and some items have no instruction.
+    random tokens come before and inside instructions, and some items have no instruction.
     """
 
     end: float
@@ -66,7 +66,7 @@ FACTS = {"capital": 7, "currency": 5, "continent": 4, "translation": 4}
 NAMES = {"continent": 4, "first_letter": 1}
 SENTENCES = {"continent": 4, "season": 2, "first_letter": 1}
 # Short rows come first: facts about bare names are learned in a third of the time that sentences take, and a model
-# that knows them then only has to learn where in the sentence the name stands. Tasks that use the same labels as
+# that knows them then only has to learn where in the sentence the name is. Tasks that use the same labels as
 # another one the other way round come last: instruction and input then have to be combined as in an exclusive or,
 # neither alone says anything, and a masked model that gets them from the start learns nothing at all.
 PHASES = {
@@ -290,7 +290,7 @@ def learning_rate(step: int, steps: int, peak: float) -> float:
 
 
 def save(model: PreTrainedModel, tokenizer: Path, out: Path) -> None:
-    """Write fp16 weights beside a config that asks for fp32, and the tokenizer's files.
+    """Write fp16 weights with a config that asks for fp32, and the tokenizer's files.
 
     Half precision halves the files; arithmetic in it on a CPU would be slow and coarse.
     """

@@ -48,7 +48,7 @@ def cosines(x: Float[np.ndarray, "k d"]) -> Float[np.ndarray, "k k"]:
 
 
 def redundancy_table(model: ps.HookedModel, planned: Sequence[Planned], runs: Mapping[str, ps.Run]) -> pd.DataFrame:
-    """Return how alike the vectors of a prompt are, beside random vectors of the same norms.
+    """Return how alike the vectors of a prompt are, compared with random vectors of the same norms.
 
     `cosine`: mean over pairs of positions of |cosine|; `rank`: effective rank; `shared_neighbour`: share of positions
     whose nearest vocabulary token is that of another position too; `random_*`: the same of random vectors.

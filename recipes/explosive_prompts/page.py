@@ -3,13 +3,13 @@
 TITLE = "Explosive prompts: reparameterised prompts, their norms, one broadcast vector"
 LEAD = (
     "The tables and figures of EPT: Explosive Prompt Tuning (anonymous EMNLP submission), computed from prompts "
-    "trained here, beside the printed numbers, which are of T5: with another model, other tasks or fewer steps they "
+    "trained here, with the printed numbers, which are of T5: with another model, other tasks or fewer steps they "
     "need not agree. Added: the control that the paper lacks, plain prompts at the same norms."
 )
 CAPTIONS = {
     "claims": "The claims over tasks; by task they are in findings.csv. A number above zero speaks for the claim; "
     "holds: the whole 95 % interval lies above zero.",
-    "parameters": "Trained numbers from formulas beside the printed ones. The paper cuts digits off.",
+    "parameters": "Trained numbers from formulas, and the printed ones. The paper cuts digits off.",
     "means": "Test scores in per cent, means over seeds, all methods at one learning rate.",
     "own_rates": "The same at each method's own best rate, chosen on validation records.",
     "baselines": "Other methods (Table 4), trained by PEFT and transformers on copies of the model with the same "
@@ -19,7 +19,7 @@ CAPTIONS = {
     "figure_3_pt": "Figure 3: are the vectors of a prompt alike?",
     "figure_3_p_tuning": "Figure 3, P-Tuning.",
     "figure_3_resprompt": "Figure 3, ResPrompt.",
-    "redundancy": "How alike the vectors of a prompt are, beside random vectors of the same norms.",
+    "redundancy": "How alike the vectors of a prompt are, compared with random vectors of the same norms.",
     "figure_4": "Figure 4: one trained vector, the longest, repeated; 0 = the whole prompt.",
     "figure_5": "Figures 5 and 12: hidden units of EPT's network.",
     "figure_7": "Figure 7: length of the broadcast prompt.",

@@ -1,9 +1,9 @@
-"""Explosive prompts: reparameterised prompts, large norms, one broadcast vector (EPT), beside plain prompts.
+"""Explosive prompts: reparameterised prompts, large norms, one broadcast vector (EPT), compared with plain prompts.
 
     python recipes/explosive_prompts/run.py --preset smoke --out results
     python recipes/explosive_prompts/run.py --preset small --out results
 
-Trains the paper's methods and ablations, computes its tables and figures beside the printed numbers, and judges its
+Trains the paper's methods and ablations, computes its tables and figures with the printed numbers, and judges its
 claims, with plain prompts at the same norms as control. Kill it whenever you like: it goes on where it stopped.
 """
 

@@ -34,7 +34,7 @@ def means(scores: pd.DataFrame, rows: str = "variant") -> pd.DataFrame:
 
 
 def cells(scores: pd.DataFrame, settings: Settings, baselines: pd.DataFrame) -> dict[str, Cells]:
-    """Return what can stand beside Tables 1, 2, 3, 4 and 6; averages only where a suite is complete.
+    """Return what can be compared with Tables 1, 2, 3, 4 and 6; averages only where a suite is complete.
 
     Rows of Tables 1 and 2 name the model: runs of another model than the paper's have rows of their own.
     """

@@ -1,4 +1,4 @@
-"""What words a prompt's vectors lie near, beside random vectors of the same norms."""
+"""What words a prompt's vectors lie near, compared with random vectors of the same norms."""
 
 from collections.abc import Mapping, Sequence
 

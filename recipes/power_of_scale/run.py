@@ -3,7 +3,7 @@
     python recipes/power_of_scale/run.py --preset smoke --out results
     python recipes/power_of_scale/run.py --preset small --out results
 
-Trains prompts by length, initialisation and objective, reads them beside random vectors, votes with several, moves
+Trains prompts by length, initialisation and objective, reads them and random vectors, votes with several, moves
 them to other data, and judges the paper's claims. Kill it whenever you like: it goes on where it stopped.
 """
 

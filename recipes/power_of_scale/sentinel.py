@@ -16,7 +16,7 @@ def sentinel_of(tokenizer: Any) -> str | None:
 def with_sentinel(task: ps.Task, sentinel: str) -> ps.Task:
     """Return the task with *sentinel* before every answer; what is scored is the answer after it.
 
-    Label words get it in front, all alike, so that it does not change which is likelier. A written answer is read
+    All label words begin with it, so that it does not change which is likelier. A written answer is read
     without special tokens, hence without it.
     """
     if task.verbalizer is not None:

@@ -1,4 +1,4 @@
-"""The paper's claims: by task first, then over tasks, each beside the prompts before training, and two readings.
+"""The paper's claims: by task first, then over tasks, each compared with the prompts before training, and two readings.
 
 A number is above zero where its claim is right. `fixed` looks at pairs of vectors of other runs and counts others once;
 `paper code` averages as the authors do, over all pairs, a vector with itself too.

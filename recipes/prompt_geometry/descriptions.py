@@ -52,7 +52,7 @@ def read_descriptions(
     settings: Settings,
     nulls: Nulls,
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
-    """Return what descriptions of a prompt of *task* say, as numbers beside the nulls', and as texts.
+    """Return what descriptions of a prompt of *task* say, as numbers compared with the nulls', and as texts.
 
     `subject`: share of the words of `SUBJECTS` in a description; `answers`: does it name a label of the task? `control`
     is the same of a prompt made of the tokens of real labels: what the reading finds where there is something to find.

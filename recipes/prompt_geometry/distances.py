@@ -132,7 +132,7 @@ def correlation_summary(correlations: pd.DataFrame) -> pd.DataFrame:
 
 
 def cluster_table(where: Geometry, n_permutations: int, seed: int = 0) -> pd.DataFrame:
-    """Return the silhouette (cosine) by task, word and position beside shuffled labels."""
+    """Return the silhouette (cosine) by task, word and position compared with shuffled labels."""
     distances = distance_matrix(where.x)
     rows = []
     for factor in FACTORS:

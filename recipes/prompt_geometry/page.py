@@ -1,9 +1,9 @@
-"""What stands on the report beside tables and figures."""
+"""The texts of the report."""
 
 TITLE = "Prompt geometry: where soft prompts lie in embedding space"
 LEAD = (
     "The tables and figures of Are soft prompts actually not interpretable? (Bakalova), computed from prompts trained "
-    "here, beside the printed numbers, which are of GPT2-XL: with another model or fewer epochs they need not agree. "
+    "here, with the printed numbers, which are of GPT2-XL: with another model or fewer epochs they need not agree. "
     "The authors published no prompts."
 )
 CAPTIONS = {
@@ -36,7 +36,7 @@ CAPTIONS = {
     "umap_by_task": "The same picture coloured by task.",
     "projections": "Trustworthiness of each picture: how far its neighbours are neighbours in the full space; 1 = all, "
     "about 0.5 = a random picture.",
-    "clusters": "Silhouette (cosine) beside shuffled labels: 1 = tight clusters, 0 = none. Vectors of one run start "
+    "clusters": "Silhouette (cosine), and with shuffled labels: 1 = tight clusters, 0 = none. Vectors of one run start "
     "alike, so that shuffling vectors is too easy a null for words; factors, above, shuffles runs.",
     "correlation_summary": "Do distances between the vectors of one word agree with those of another? naive_p takes "
     "the distances as independent; mantel_p reorders vectors, within_position_p only within positions. Every two words "
@@ -48,7 +48,7 @@ CAPTIONS = {
     "norms": "L2 norms, and how many directions the vectors use (effective rank).",
     "wayward": "Prompts that were held near an unrelated text while they learned their tasks (Khashabi et al. 2022): "
     "do they solve them there? at_text: share of positions whose nearest token is the text's.",
-    "reading_summary": "Readings beside random prompts of the same norms, the untrained prompt and the wayward one. "
+    "reading_summary": "Readings of the prompt and of random, untrained and wayward ones. "
     "n_beat of n have p <= .05, not corrected: 5 % of them do where there is nothing. Patchscopes: subject = share of "
     "the words that a description of the task would use; answers = does it name a label of the task; control = the "
     "same of a prompt made of the tokens of real labels; unpatched = of bare placeholders.",

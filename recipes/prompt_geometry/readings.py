@@ -1,4 +1,4 @@
-"""What the prompts say in language, beside what their nulls say."""
+"""What the prompts say in language, compared with what their nulls say."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -24,7 +24,7 @@ def read_prompts(
     settings: Settings,
     folder: Path,
 ) -> dict[str, pd.DataFrame]:
-    """Read the prompts of the first words, beside the *wayward* ones of their tasks; return tables by name.
+    """Read the prompts of the first words, compared with the *wayward* ones of their tasks; return tables by name.
 
     - `readings`: each reading of each prompt with its interval and its nulls (`ps.readings.compare_with_nulls`);
     - `descriptions`: the Patchscopes texts of the prompts and of some nulls, the cell that names most of the task

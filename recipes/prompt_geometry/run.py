@@ -3,9 +3,9 @@
     python recipes/prompt_geometry/run.py --preset smoke --out results
     python recipes/prompt_geometry/run.py --preset small --data FOLDER --out results
 
-Trains one prompt for each task and initial word, computes the paper's tables and figures from the prompts beside the
-printed numbers, tests its claims, and reads prompts in language beside their nulls. FOLDER holds the function-vector
-tasks (README.md says where to get them). Kill it whenever you like: it goes on where it stopped.
+Trains one prompt for each task and initial word, computes the paper's tables and figures from the
+prompts, with the printed numbers, tests its claims, and reads prompts and their nulls in language. FOLDER holds the
+function-vector tasks (README.md says where to get them). Kill it whenever you like: it goes on where it stopped.
 """
 
 import sys

@@ -1,4 +1,4 @@
-"""Figures 1 and 2: test accuracy and loss along training, computed once for each run and kept beside it."""
+"""Figures 1 and 2: test accuracy and loss along training, computed once for each run and kept with it."""
 
 from collections.abc import Mapping
 from pathlib import Path

@@ -31,7 +31,7 @@ class Settings:
     - `source`, `target`: the template; empty: each task's own.
     - `words`: initial words, as they are to be tokenised: one token each.
     - `epochs` or `steps` (0: the other one decides).
-    - `snapshots`: prompts kept along training, beside the untrained one; each is scored on the test split.
+    - `snapshots`: prompts kept along training, besides the untrained one; each is scored on the test split.
     - `scored`: test records that are scored; 0: all.
     - `epsilon`: cosine distance below which vectors are neighbours; 0: the one at which a token has as many
       others around it as in the paper (35.66), for models whose tokens lie closer together than those of GPT2-XL.

@@ -18,7 +18,7 @@ def wayward_table(
     scores: pd.DataFrame,
     free_scores: pd.DataFrame,
 ) -> pd.DataFrame:
-    """Return one line for each wayward run, beside the free prompts of its task.
+    """Return one line for each wayward run, compared with the free prompts of its task.
 
     - `accuracy`: its own, `free_accuracy` the mean over the free prompts, `relative_drop` = 1 - accuracy /
       free_accuracy (Khashabi et al. 2022 accept 0.02);

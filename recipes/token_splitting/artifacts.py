@@ -42,7 +42,7 @@ class Artifacts:
         if not (folder / RUNS).is_dir():
             raise RunError(
                 f"{folder}: expected the authors' folder, with {RUNS.as_posix()}/<run>/checkpoints and cfgs inside; "
-                "the README beside this script says where to get it"
+                "the recipe's README says where to get it"
             )
         self.refused: dict[Path, str] = {}
         self._known: dict[Path, Any] = {}

@@ -32,7 +32,7 @@ def masking_figure(run: str, masked: MaskedLosses) -> go.Figure:
 
 
 def alignment_figure(table: pd.DataFrame) -> go.Figure:
-    """Draw alignment by number of models beside its permutation null, with the masked loss and the ratio."""
+    """Draw alignment by number of models compared with its permutation null, with the masked loss and the ratio."""
     table = table[table["metric"] == "cosine"]
     datasets = list(dict.fromkeys(table["dataset"]))
     figure = make_subplots(1, len(datasets), subplot_titles=datasets, shared_yaxes=True)

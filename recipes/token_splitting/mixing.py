@@ -33,7 +33,7 @@ def mixing_table(
     """Mix the prompts of neighbouring single models, and score the mixture on both; kept in a file.
 
     Of two prompts `p` (for model a) and `q` (for b), half of the positions are q's: those that are worth more to b in q
-    than to a in p, each as a share of what its model needs. Beside it: positions drawn at random, the two whole
+    than to a in p, each as a share of what its model needs. Compared with: positions drawn at random, the two whole
     prompts, and the prompt that was trained on exactly these two models, if there is one.
     """
     singles = [one for one in measured.values() if one.plan.kind == "1" and one.plan.task == task_name]

@@ -10,24 +10,24 @@ from recipes.token_splitting.settings import Settings
 
 TITLE = "Token splitting: one soft prompt for several models"
 _SHOWN = 60
-"""Rows of a long table on the page; the CSV beside it has all."""
+"""Rows of a long table on the page; its CSV has all."""
 
 SECTIONS = {
     "accuracy": "Means over runs and models. single: a prompt for this model alone; initial: the prompt "
     "before training; random: random vectors of its norms; frozen: no prompt.",
     "runs": "One line per run. concentration: share of all importance (difference) that falls to each "
-    "token's main model, beside its permutation null; matter: tokens without which some model's "
+    "token's main model, compared with its permutation null; matter: tokens without which some model's "
     "loss rises by more than a tenth; to_one: of these, to one model; kept: tokens with the same "
     "model by loss and by ratio; agree, kappa: alignment by cosine.",
     "splitting": "By number of models, all runs together.",
     "alignment": "Table 13 with its exact permutation null, for three importances; gained, lost and change_p "
     "compare with the masked loss (McNemar).",
-    "interventions": "The first run of each count by four interventions: concentration beside its null, by "
+    "interventions": "The first run of each count by four interventions: concentration compared with its null, by "
     "difference and by KL of the output, and the share of tokens that are assigned as by zeroing.",
     "compression": "Tables 4 and 14: only a model's own tokens are left, the others zero (masked) or removed "
-    "(shortened), beside random choices of as many. Means over runs and models.",
+    "(shortened), compared with random choices of as many. Means over runs and models.",
     "mixing": "Prompt mixing (section 6.2): half of the tokens of a prompt for one model, half of one for "
-    "another, those that are worth more to it. Beside it: half and half at random, the two whole "
+    "another, those that are worth more to it. Compared with: half and half at random, the two whole "
     "prompts, the prompt trained on both. Means over pairs and over both models of each.",
     "similarities": "Table 2's six similarities, mean over pairs of prompts.",
     "shapley": "Exact up to 12 tokens. residual: how far their sum is from what it has to be.",
@@ -71,7 +71,7 @@ def write_page(results: Results, settings: Settings) -> None:
     page.section("The paper's tables").text(
         "Published numbers are of MultiBERTs on 5,000 test records; what differs here are models, data and training, "
         "not the definitions, which give the published numbers from the authors' own files (the tables command). "
-        "Tasks that the paper does not have stand beside those that it has; table_N.csv has every cell."
+        "Tasks that the paper does not have are listed with those that it has; table_N.csv has every cell."
     )
     page.table(results.summary(), "Cells that this preset has a number for; absent.csv says why others have none.")
     for table, frame in results.comparisons.items():

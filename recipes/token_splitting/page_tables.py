@@ -9,9 +9,9 @@ _BY = ["task", "models"]
 
 
 def beside_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as the paper prints it, `mean ± std`, what was trained in front of what was published.
+    """Return a table as the paper prints it, `mean ± std`, what was trained first, then what was published.
 
-    Cells of other tasks than the paper's stand beside the paper's own of the same row.
+    Cells of other tasks than the paper's follow the paper's own in the same row.
     """
     cells: dict[str, dict[str, str]] = {}
     for kind, suffix in (("computed", ""), ("published", ", published")):

@@ -244,7 +244,7 @@ def _n_models(a: Source, run: str) -> int:
 
 
 def _elsewhere(a: Source, cells_of: Callable[[str, str], Cells]) -> Cells:
-    """Return the same cells for tasks that the paper does not have, the task in front of the row."""
+    """Return the same cells for tasks that the paper does not have, the task first in the row."""
     cells: Cells = {}
     for dataset, before in a.others:
         try:

@@ -60,7 +60,7 @@ def make_plans(settings: Settings, task: str) -> list[Plan]:
 
 
 def prefix(dataset: str) -> str:
-    """Return what stands in front of the names of a task's runs.
+    """Return the beginning of the names of a task's runs.
 
     >>> prefix("IMDb"), prefix("mnli")
     ('', 'mnli_')

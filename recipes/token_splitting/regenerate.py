@@ -20,7 +20,7 @@ DECIMALS = 3  # "We round all reported values to 3 decimal points" (section 4.1)
 TITLE = "Token splitting: one soft prompt for several models"
 LEAD = (
     "The tables of Explainable Soft Prompts (Reimann and Sadrieh 2024), computed from the prompts and result files "
-    "that its authors published, beside the printed numbers; and what the same files say about alignment, importance "
+    "that its authors published, with the printed numbers; and what the same files say about alignment, importance "
     "and transfer. The analyses were chosen after the tables had been seen, on three to five runs of each kind."
 )
 CAPTIONS = {

@@ -9,7 +9,7 @@ FOLDER/NAME holds the files of task NAME, without it the Hub is asked. Kill it w
 stopped, and never repeats a finished run.
 
 `tables` needs no model and no GPU: it reads the folder that the paper's authors published (prompts and result files;
-README.md says where to get it), computes their Tables 1-6, 8 and 10-14 anew and sets them beside the printed numbers.
+README.md says where to get it), computes their Tables 1-6, 8 and 10-14 anew and compares them with the printed numbers.
 """
 
 import argparse

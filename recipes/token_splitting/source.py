@@ -62,7 +62,7 @@ class Source(Protocol):
 
     @property
     def others(self) -> Sequence[tuple[str, str]]:
-        """Tasks that the paper does not have, each with what stands in front of its runs' names."""
+        """Tasks that the paper does not have, each with the beginning of its runs' names."""
 
     def runs(self) -> list[str]:
         """Return the names of all runs."""

@@ -1,4 +1,4 @@
-"""The tasks of `train`: from the package, from folders beside each other, or from the Hub."""
+"""The tasks of `train`: from the package, from a folder that has one for each, or from the Hub."""
 
 from dataclasses import replace
 from pathlib import Path

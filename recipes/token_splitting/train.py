@@ -102,7 +102,7 @@ def load_models(
 
 
 def _published_tables(results: Results, source: Trained) -> pd.DataFrame:
-    """Write the paper's tables with what was trained beside the printed numbers; return what is absent, and why."""
+    """Write the paper's tables with what was trained with the printed numbers; return what is absent, and why."""
     published, absent = read_published(PUBLISHED), []
     for table, cells in TABLES.items():
         try:

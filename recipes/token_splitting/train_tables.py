@@ -18,7 +18,7 @@ Prompts = Mapping[str, tuple[Float[np.ndarray, "_ _"], Float[np.ndarray, "_ _"]]
 
 
 def accuracy_table(measured: Mapping[str, Measured], frozen: Mapping[str, pd.DataFrame]) -> pd.DataFrame:
-    """Return loss and accuracy of each model with each shared prompt, beside its own single prompt and three nulls.
+    """Return loss and accuracy of each model with each shared prompt, with its own single prompt and three nulls.
 
     `single`: a prompt for this model alone; `initial`: the prompt before training; `random`: random prompts of the
     trained one's norms, mean over draws; `frozen`: no prompt.
@@ -84,7 +84,7 @@ def intervention_table(measured: Mapping[str, Measured], permutations: int) -> p
 
 
 def compression_table(measured: Mapping[str, Measured]) -> pd.DataFrame:
-    """Return loss and accuracy of each model with only its own tokens left, beside random choices of as many."""
+    """Return loss and accuracy of each model with only its own tokens left, compared with random choices of as many."""
     rows = []
     for name, one in _shared(measured):
         for model in one.names:
@@ -138,7 +138,7 @@ def similarity_table(measured: Mapping[str, Measured], prompts: Prompts) -> pd.D
 
 
 def shapley_table(measured: Mapping[str, Measured]) -> pd.DataFrame:
-    """Return Shapley values with intervals and the efficiency residual, beside the difference that zeroing makes."""
+    """Return Shapley values with intervals and efficiency residual, and the difference that zeroing makes."""
     tables = []
     for name, one in measured.items():
         if one.shapley is not None:

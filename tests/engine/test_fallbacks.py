@@ -62,8 +62,9 @@ def test_attention_that_the_packed_form_does_not_know(prompt: str) -> None:
 
 
 def test_attention_in_float32_on_the_side_runs_plainly() -> None:
-    model = ps.load_model(tiny_hf_model("gpt2"))
-    model.twin.config.reorder_and_upcast_attn = True
+    plain = tiny_hf_model("gpt2")
+    plain.config.reorder_and_upcast_attn = True
+    model = ps.load_model(plain)
     assert_plain_and_right(model, EVERY["v2 untied"](), "reorder_and_upcast_attn", "gpt2")
 
 

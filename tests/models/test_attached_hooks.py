@@ -8,7 +8,7 @@ import promptscope as ps
 from promptscope.errors import ModelError
 from promptscope.models import Hook, HookedModel
 from promptscope.training.multi_model import train_across
-from tests.tiny_models import CAUSAL, FAMILIES, hooked
+from tests.tiny_models import CAUSAL, FAMILIES, hooked, tiny_hf_model
 
 
 def zero_head(x: Tensor, hook: object) -> Tensor:
@@ -209,3 +209,47 @@ def test_every_entry_point_obeys(name: str, deep: bool) -> None:
         torch.testing.assert_close(values[1], values[2], msg=f"{entry}: attached and given")
         torch.testing.assert_close(values[3], values[0], atol=2e-4, rtol=2e-4, msg=f"{entry}: a hook that does nothing")
         assert values[0].numel() == 0 or not torch.allclose(values[0], values[1], atol=1e-3), f"{entry}: no effect"
+
+
+BAD = {
+    "fewer rows": (lambda x, hook: x[:1], "another shape"),
+    "one column, which a pattern would be broadcast over": (lambda x, hook: x[:, :1], "another shape"),
+    "one dimension more": (lambda x, hook: x[None], "another shape"),
+    "another type": (lambda x, hook: x.double(), "another type, torch.float64"),
+    "an array": (lambda x, hook: x.detach().numpy(), "a ndarray"),
+    "a tuple": (lambda x, hook: (x,), "a tuple"),
+    "NaN": (lambda x, hook: x * torch.nan, "NaN or infinite"),
+    "infinity": (lambda x, hook: x / 0, "NaN or infinite"),
+}
+
+
+@pytest.mark.parametrize("point", ["blocks.1.hook_resid_post", "blocks.1.attn.hook_pattern", "blocks.0.attn.hook_z"])
+@pytest.mark.parametrize("what", BAD)
+def test_what_a_hook_may_not_return_is_one_error_and_the_hook_is_gone(what, point):
+    model = hooked("gpt2")
+    hook, message = BAD[what]
+    ids = torch.tensor([[5, 6, 7], [8, 9, 10]])
+    with pytest.raises(ModelError, match=rf"a hook returned {message}.*{point}"):
+        model.logits(ids, hooks=[(point, hook)])
+    with pytest.raises(ModelError, match=message), model.hooks([(point, hook)]):
+        model.logits(ids)
+    assert not model.active_hooks()
+
+
+def test_scores_may_be_minus_infinity_and_a_hook_takes_two_arguments():
+    model, ids = hooked("gpt2"), torch.tensor([[5, 6, 7]])
+
+    def blind(scores, hook):  # to all but the first
+        return scores.masked_fill(torch.arange(scores.shape[-1]) > 0, -torch.inf)
+
+    assert model.logits(ids, hooks=[("blocks.1.attn.hook_attn_scores", blind)]).isfinite().all()
+    with pytest.raises(ModelError, match="second parameter called hook"):
+        model.logits(ids, hooks=[("blocks.1.hook_resid_post", lambda x: x)])
+
+
+def test_a_point_of_another_backend_or_one_that_is_not_tested_says_where_it_is():
+    lens, trace = hooked("llama"), ps.load_model(tiny_hf_model("llama"), backend="nnsight")
+    with pytest.raises(ModelError, match=r"hook_rot_k is on backend='transformer_lens' alone"):
+        trace.site("attn.hook_rot_k")
+    with pytest.raises(ModelError, match=r"TransformerLens has it, but promptscope has not tested it: hooks="):
+        lens.site("ln1.hook_scale")

@@ -18,6 +18,7 @@ from promptscope.engine import Texts
 from promptscope.engine.choice import why_not_packed
 from promptscope.engine.run import packed_logits
 from promptscope.models import HookedModel
+from promptscope.models.nnsight_table import SPOTS
 from promptscope.probes import AttentionMass
 from promptscope.prompts import Prompt
 from promptscope.readings.logit_lens import lens_log_probabilities
@@ -292,7 +293,12 @@ def test_the_page_of_hook_points_says_what_loading_finds(name: str) -> None:
     rows = [line.strip("| ").split(" | ") for line in text.split("\n## ")[0].splitlines() if line.startswith("| `")]
     said = {
         site.strip("`"): (shape, meaning)
-        for site, shape, meaning, on in rows
+        for site, shape, meaning, on, _ in rows
         if on == "all" or (name in on.removeprefix("not ").split(", ")) != on.startswith("not ")
     }
     assert said == maker.point_cells(model)
+    traced = {site.strip("`") for site, *_, on in rows if name in on.split(", ")}
+    if model.family.name not in SPOTS:
+        assert not traced
+    else:
+        assert traced == {point.site for point in ps.load_model(make(name), backend="nnsight").family.points}

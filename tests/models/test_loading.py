@@ -2,6 +2,7 @@
 
 import json
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import jaxtyping
@@ -343,3 +344,10 @@ def test_names_that_no_hub_has_are_refused_without_asking_it(monkeypatch: pytest
     for path in ("./nowhere", "/nowhere/at/all", "runs/a/b"):
         with pytest.raises(ModelError, match=r"no folder.*save_pretrained"):
             load_model(path)
+
+
+def test_two_threads_load_at_once(folder: Path) -> None:
+    """transformers builds models under settings of the whole process; the second thread's weights were "missing"."""
+    with ThreadPoolExecutor(3) as pool:
+        loaded = list(pool.map(lambda _: load_model(folder), range(3)))
+    assert len({model.weights_hash for model in loaded}) == 1

@@ -182,6 +182,8 @@ def test_one_table_says_which_backend_has_what(models):
         assert spelled(SPOTS[family]) == set(trace.bridge.hook_dict)
         assert all(name.endswith("hook_rot_k") for name in rows.loc[~rows["nnsight"], "name"])
     assert not table.loc[table["family"] == "t5", "nnsight"].any()
+    with pytest.raises(ModelError, match=r"backend_table\(model.family\)"):
+        backend_table()
 
 
 def test_what_it_cannot_do_is_refused():

@@ -93,6 +93,14 @@ def test_numbers_and_gradients_are_those_of_the_model_here(family, tmp_path, key
                 assert mine.abs().max() > 1e-5, name
 
 
+class Doubled(ps.SoftPrompt):
+    """A prompt of a user's own."""
+
+    def place(self, model):
+        placement = super().place(model)
+        return ps.Placement(placement.length, 2 * placement.vectors)
+
+
 @pytest.mark.slow
 def test_hooks_of_a_user_probes_and_generation_run_there(tmp_path, key):
     here, folder = saved("llama", tmp_path / "model")
@@ -120,10 +128,14 @@ def test_hooks_of_a_user_probes_and_generation_run_there(tmp_path, key):
         ]
         for name in results[0]:
             np.testing.assert_allclose(results[0][name].values, results[1][name].values, atol=2e-5, rtol=1e-4)
+        # A class that no server knows: what is sent are the vectors that it places.
+        own = Doubled(K, init=ps.init.Uniform(-1.0, 1.0)).bind(here)
+        pair = [model.logits(ids, mask, own, via="hooks") for model in (here, there)]
+        torch.testing.assert_close(pair[0][mask.bool()], pair[1][mask.bool()], atol=1e-5, rtol=1e-4)
         v1 = prompts(here)["v1"]
         texts = [ps.generate(model, v1, ids, mask, max_new_tokens=3) for model in (here, there)]
         assert texts[0] == texts[1]
-        with pytest.raises(ModelError, match=r"another shape at blocks\.1\.hook_resid_post"):
+        with pytest.raises(ModelError, match=r"another shape, .* at blocks\.1\.hook_resid_post"):
             there.logits(ids, mask, hooks=[("blocks.1.hook_resid_post", lambda x, hook: x[:1])])
         with pytest.raises(ModelError, match="no prefix cache runs"):
             there.logits(ids, mask, v1, via="prefix")

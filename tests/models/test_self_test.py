@@ -59,9 +59,9 @@ def test_a_point_whose_write_is_dropped(model: HookedModel) -> None:
         block.hook_in.register_forward_hook(lambda _, inputs, output, block=block: (block.hook_copy(output), None)[1])
     model.bridge.clear_hook_registry()
     model.bridge._initialize_hook_registry()
+    model._weights = None  # the bridge is meant to have been so when it was made
     copy = HookPoint("hook_copy", "batch pos d_model", "a copy of the residual stream", stack="blocks")
     model.family = dataclasses.replace(model.family, points=(*model.family.points, copy))
-    model._weights = None  # which would refuse a module that is new
     with pytest.raises(ModelError, match=r"do not move the logits.*'blocks\.0\.hook_copy'"):
         self_test(model)
 

@@ -317,6 +317,20 @@ def test_the_probe_that_faults_are_planted_in_is_sound(model):
     assert len(report.passed) == 20 and "passes 20 checks" in str(report)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("embedded-masked-0", {}),
+        ("embedded-seq2seq", {}),
+        ("embedded-causal", {"backend": "nnsight"}),
+        ("embedded-causal", {"backend": "nnsight", "device_map": {"": "cpu"}}),
+    ],
+)
+def test_the_suite_runs_on_every_kind_of_model(name, how):
+    assert len(ps.check_probe(Sound(), ps.load_model(name, **how)).passed) == 20
+
+
 # One of each kind in the fast suite.
 _FAST = (
     LeavesAHook,

@@ -93,6 +93,20 @@ def test_encoder_decoders_and_masked_models(side):
         torch.testing.assert_close(plain[row, :n], ours[row][mask[row].bool()], atol=2e-5, rtol=1e-4)
 
 
+def test_a_cache_that_does_not_fit_the_call_says_so():
+    """Beams need copies; a second call would read the keys of the first as the prompt's."""
+    model, hf, (ids, mask) = hooked("gpt2"), bare("gpt2"), texts("left")
+    made, batch = prompt("v2", "gpt2"), {"input_ids": ids, "attention_mask": mask}
+    with pytest.raises(PromptError, match=r"has 3 rows and the call runs 6.*copies=2"):
+        hf.generate(**made.past_key_values(model, batch), **(GREEDY | {"num_beams": 2}))
+    once = made.past_key_values(model, batch)
+    hf.generate(**once, **GREEDY)
+    with pytest.raises(PromptError, match="used this cache up"):
+        hf.generate(**once, **GREEDY)
+    with pytest.raises(PromptError, match="used this cache up"):
+        hf(**once)
+
+
 def test_gradients_reach_the_prompt():
     made = prompt("v1", "gpt2").copy()
     ids, mask = texts("right")

@@ -1,4 +1,4 @@
-"""Part 1: what the prompt is, and what it buys beside its nulls and words."""
+"""Part 1: what the prompt is, and what it buys compared with its nulls and words."""
 
 from contextlib import suppress
 
@@ -18,7 +18,7 @@ from promptscope.statistics import mean_interval, paired_permutation_test
 
 
 def answers_part(subject: Subject) -> Findings:
-    """Score the prompt beside the frozen model, random prompts, and words."""
+    """Score the prompt compared with the frozen model, random prompts, and words."""
     found, s = Findings(), subject.settings
     model, inputs, effect = subject.model, subject.effect.inputs, subject.effect
     rows: dict[str, Answers] = {"without a prompt": effect.plain}
@@ -117,7 +117,7 @@ def _about(subject: Subject) -> pd.DataFrame:
 
 
 def _norms(subject: Subject) -> pd.DataFrame:
-    """Norms of the prompt's vectors beside those of as many vocabulary entries in their place."""
+    """Norms of the prompt's vectors compared with those of as many vocabulary entries in their place."""
     model, prompt = subject.model, subject.prompt
     tables = {"prompt": prompt_norms(prompt)}
     with suppress(PromptscopeError):  # such as a tied prompt under grouped-query attention, which no token vector fits

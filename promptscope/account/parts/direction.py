@@ -7,7 +7,7 @@ from promptscope.causal.shifts import shift_on
 
 
 def direction_part(subject: Subject) -> Findings:
-    """Add the mean shift, of rank 1 to 8, beside its nulls."""
+    """Add the mean shift, of rank 1 to 8, compared with its nulls."""
     found, s, small = Findings(), subject.settings, subject.small
     if subject.fitted is None:
         found.omit(f"A direction is fitted on other inputs than it is tried on, and the task has no split {s.fit!r}.")

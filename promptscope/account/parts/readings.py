@@ -12,7 +12,7 @@ _RANDOM = 19
 
 
 def readings_part(subject: Subject) -> Findings:
-    """Read by nearest tokens, logit lens and Patchscopes, beside random prompts; score the texts as prompts."""
+    """Read by nearest tokens, logit lens and Patchscopes, compared with random prompts; score the texts as prompts."""
     found, model, prompt = Findings(), subject.model, subject.prompt
     if not isinstance(prompt, SoftPrompt):
         found.omit(

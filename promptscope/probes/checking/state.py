@@ -129,7 +129,7 @@ def _model(model: HookedModel) -> dict[str, Any]:
     for tree, root in _trees(model).items():
         for name, tensor in [*root.named_parameters(), *root.named_buffers()]:
             found[f"{tree}.{name}"] = {
-                "numbers": tensor_hash(tensor),
+                "numbers": "elsewhere" if tensor.is_meta else tensor_hash(tensor),
                 "requires_grad": tensor.requires_grad,
                 "grad": "absent" if tensor.grad is None else "there",
             }
@@ -138,7 +138,8 @@ def _model(model: HookedModel) -> dict[str, Any]:
             found[f"module {tree}.{name}"] = type(module).__name__, id(module)
             found[f"forward of the class {type(module).__qualname__}"] = type(module).forward
     found["config"] = model.twin.config.to_dict()
-    found["generation config"] = generation.to_dict() if (generation := model.twin.generation_config) else None
+    if (generation := getattr(model.twin, "generation_config", None)) is not None:  # masked models write nothing
+        found["generation config"] = generation.to_dict()
     return found
 
 
