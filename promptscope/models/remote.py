@@ -181,6 +181,8 @@ def _ask(traced: Any, backend: Any, request: Request, values: list[Tensor], cota
             for step in steps:
                 if isinstance(step, tuple):
                     begins = [one for one in place.source.names if one.rpartition("_")[0] == step[1]]
+                    if not begins:
+                        raise RuntimeError(f"the attention there is fused and has no {step[1]}, which {name} reads")
                     step = max(begins, key=lambda one: int(one.rpartition("_")[2]))
                     place = place.source
                 place = place[step] if isinstance(step, int) else getattr(place, step)
