@@ -109,6 +109,30 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError("lists or objects in one another too deeply") from error
 
 
+def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
+    """Write a mapping as JSON with a checksum of itself, which `read_sealed` compares."""
+    value = json.loads(json.dumps(value))  # tuples and numbers as keys become what they will be when they are read
+    write_json(path, {**value, "checksum": content_hash(value)})
+
+
+def read_sealed(path: str | os.PathLike[str]) -> Any:
+    """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is.
+
+    Raises:
+        ValueError: it is not JSON, or was changed since.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_sealed(Path(folder) / "a.json", {"steps": 3})
+    ...     read_sealed(Path(folder) / "a.json")
+    {'steps': 3}
+    """
+    value = read_json(path)
+    if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != content_hash(value):
+        raise ValueError("it is not what its own checksum says")
+    return value
+
+
 def write_tensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, torch.Tensor],

@@ -21,7 +21,7 @@ from safetensors.torch import load as load_safetensors
 
 from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError
-from promptscope.files import read_json, sha256_file, write_json, write_tensors, write_text
+from promptscope.files import read_sealed, sha256_file, write_json, write_sealed, write_tensors, write_text
 from promptscope.probes.result import ProbeResult
 from promptscope.probes.saving import load_probe_result
 from promptscope.prompts import Prompt, load_prompt
@@ -62,7 +62,7 @@ class Saved:
             writer.files.append(_ARRAYS)
         hashes = {name: sha256_file(folder / name) for name in writer.files}
         # Last: a folder that has it is whole.
-        write_json(folder / _ABOUT, {"kind": type(self).__name__, "fields": fields, "sha256": hashes})
+        write_sealed(folder / _ABOUT, {"kind": type(self).__name__, "fields": fields, "sha256": hashes})
 
 
 @checked()
@@ -82,7 +82,7 @@ def load_result(folder: str | os.PathLike[str]) -> Any:
     """
     folder = Path(folder)
     try:
-        about = read_json(folder / _ABOUT)
+        about = read_sealed(folder / _ABOUT)
     except OSError as error:
         raise ProbeError(f"{folder} holds no result: expected {_ABOUT}, as result.save() writes") from error
     except ValueError as error:

@@ -1,6 +1,5 @@
 """Probe results on disk: numbers as safetensors, the rest as JSON."""
 
-import json
 import os
 from pathlib import Path
 
@@ -11,7 +10,7 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from promptscope.errors import ProbeError
-from promptscope.files import read_json, sha256_file, write_json, write_tensors
+from promptscope.files import read_sealed, sha256_file, write_sealed, write_tensors
 from promptscope.probes.result import ProbeResult
 
 _TENSORS, _ABOUT = "result.safetensors", "result.json"
@@ -36,7 +35,7 @@ def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
     }
     about["attrs"] = {name: attrs for name, attrs in _attributes(data).items() if attrs}
     about["sha256"] = sha256_file(folder / _TENSORS)
-    write_json(folder / _ABOUT, about)
+    write_sealed(folder / _ABOUT, about)
 
 
 def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
@@ -49,7 +48,7 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
     if not (folder / _ABOUT).is_file():
         raise ProbeError(f"{folder} holds no probe result: expected {_ABOUT} and {_TENSORS}, as result.save() writes")
     try:
-        about = read_json(folder / _ABOUT)
+        about = read_sealed(folder / _ABOUT)
         content = (folder / _TENSORS).read_bytes()
         if sha256_file(folder / _TENSORS) != about["sha256"]:
             raise ProbeError(f"{folder / _TENSORS} is truncated or altered: save the result again")
@@ -60,7 +59,7 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
         data = xr.Dataset(variables, coords=about["coords"] | labels)
         for name, attrs in about.get("attrs", {}).items():
             (data[name] if name else data).attrs.update(attrs)
-    except (json.JSONDecodeError, UnicodeDecodeError, KeyError, TypeError, OSError, SafetensorError) as error:
+    except (ValueError, KeyError, TypeError, OSError, SafetensorError) as error:
         raise ProbeError(f"the probe result in {folder} is damaged ({error!r}): save it again") from error
     return ProbeResult(data=data, **(fields | {"range": tuple(fields["range"])}))
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError, shortened
-from promptscope.files import is_there, read_json, sha256_file, write_json, write_tensors
+from promptscope.files import is_there, read_sealed, sha256_file, write_sealed, write_tensors
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
@@ -115,7 +115,7 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
         "sha256": sha256_file(tensors),
         "provenance": prompt.provenance | {"versions": versions()},
     }
-    write_json(folder / "prompt.json", description)
+    write_sealed(folder / "prompt.json", description)
 
 
 @checked()
@@ -247,9 +247,9 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise PromptError(f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT)")
     try:
-        description = read_json(path)
+        description = read_sealed(path)
     except ValueError as error:
-        raise PromptError(f"{str(path)!r} is not JSON ({error}): the folder is damaged") from error
+        raise PromptError(f"{str(path)!r} cannot be read ({error}): the folder is damaged") from error
     needed = {"format", "type", "settings", "sha256", "provenance"}
     if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:
         raise PromptError(f"{str(path)!r} is not a prompt of promptscope (expected format {_FORMAT!r})")

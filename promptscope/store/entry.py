@@ -10,7 +10,7 @@ from filelock import FileLock, Timeout
 from torch import Tensor
 
 from promptscope.errors import StoreError
-from promptscope.files import content_hash, read_json, write_json
+from promptscope.files import content_hash, read_json, write_sealed
 from promptscope.store.shard import ShardRecord, read_shard, write_shard
 
 FORMAT = 2
@@ -131,7 +131,7 @@ class Entry:
             "complete": self.complete,
             "shards": {str(number): asdict(record) for number, record in sorted(self._shards.items())},
         }
-        write_json(self.folder / "index.json", {**index, "checksum": content_hash(index)})
+        write_sealed(self.folder / "index.json", index)
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
         """Give shard after shard: `values (X, layer, ...)`, `lengths (X,)`, `special (X, n)`.

@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from promptscope.errors import RunError
-from promptscope.files import read_json, write_json
+from promptscope.files import read_sealed, write_sealed
 
 FORMAT = "promptscope.run.v1"
 _LOCK = ".lock"
@@ -50,7 +50,7 @@ def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterato
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
             leftover.unlink()
         if not (folder / "config.json").is_file():
-            write_json(folder / "config.json", {"format": FORMAT, **description})
+            write_sealed(folder / "config.json", {"format": FORMAT, **description})
         yield
 
 
@@ -74,7 +74,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
     try:
-        description = read_json(path)
+        description = read_sealed(path)
     except ValueError as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the folder and train again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from promptscope.errors import RunError
-from promptscope.files import write_text
+from promptscope.files import content_hash, write_text
 
 COLUMNS = ("step", "epoch", "loss", "learning_rate", "grad_norm", "prompt_norm", "seconds")
 
@@ -40,6 +40,11 @@ def read_rows(path: Path) -> list[Row]:
         return [{name: _number(name, value) for name, value in row.items()} for row in rows]
     except (OSError, ValueError, TypeError) as error:
         raise RunError(f"{str(path)!r} cannot be read ({error}): delete the run's folder and train again") from error
+
+
+def history_hash(rows: Sequence[Row]) -> str:
+    """Hash the numbers of *rows*, whatever columns rows that come later may add."""
+    return content_hash([{name: float(x) for name, x in row.items() if not math.isnan(x)} for row in rows])
 
 
 def _number(name: str, value: str) -> int | float:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from promptscope.engine import can_prepack, execution, notice_edits, uses_prepacked
 from promptscope.errors import RunError
-from promptscope.files import write_json
+from promptscope.files import sha256_file, write_sealed
 from promptscope.inference.batches import batches
 from promptscope.inference.evaluate import Evaluator
 from promptscope.models import HookedModel
@@ -22,7 +22,7 @@ from promptscope.tasks import Batch, Encoded
 from promptscope.training.checkpoint import read_checkpoint, write_checkpoint
 from promptscope.training.config import TrainConfig
 from promptscope.training.gradient import accumulate_gradient
-from promptscope.training.history import Row, read_rows, write_history
+from promptscope.training.history import Row, history_hash, read_rows, write_history
 from promptscope.training.order import batch_indices, batches_per_epoch
 from promptscope.training.schedule import learning_rate_factor
 
@@ -108,9 +108,10 @@ class Loop:
             "threads": torch.get_num_threads(),
             "prepacked": self.prepacked,
             "versions": versions(),
+            "history_sha256": sha256_file(self.folder / "history.csv"),
             **counts,
         }
-        write_json(self.folder / "result.json", result)
+        write_sealed(self.folder / "result.json", result)
 
     # --- one step ------------------------------------------------------------------------------------
 
@@ -219,8 +220,8 @@ class Loop:
     def _checkpoint(self, done: int) -> None:
         # History first: rows beyond the checkpoint are dropped on resuming, missing ones could not be made up.
         write_history(self.folder / "history.csv", self.history)
-        progress = {"step": done, "best": self.best, "stale": self.stale, "seconds": self.seconds}
-        progress["prepacked"] = self.prepacked
+        progress: dict[str, Any] = {"step": done, "best": self.best, "stale": self.stale, "seconds": self.seconds}
+        progress |= {"prepacked": self.prepacked, "history": history_hash(self.history)}
         write_checkpoint(self.folder / "checkpoint.safetensors", self.prompt, self.optimizer, progress)
 
     def resume(self) -> None:
@@ -237,6 +238,11 @@ class Loop:
         self.prepacked = progress["prepacked"] and can_prepack(self.model.twin)
         self.step = progress["step"]
         self.history = read_rows(self.folder / "history.csv")[: self.step]
+        if history_hash(self.history) != progress.get("history", history_hash(self.history)):
+            raise RunError(
+                f"history.csv in {str(self.folder)!r} is damaged: its first {self.step} rows are not those that the "
+                "checkpoint goes on from. Delete the run's folder and train again"
+            )
 
 
 @torch.no_grad()

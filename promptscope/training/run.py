@@ -10,7 +10,7 @@ import pandas as pd
 from promptscope.cards import card, curve
 from promptscope.checks import checked
 from promptscope.errors import RunError
-from promptscope.files import read_json
+from promptscope.files import read_sealed, sha256_file
 from promptscope.prompts import Prompt, load_prompt
 from promptscope.training.config import TrainConfig
 from promptscope.training.folder import is_finished, read_description
@@ -75,7 +75,7 @@ class Run:
     def result(self) -> dict[str, Any]:
         """What `result.json` says: steps, final loss, best metric, seconds, versions, truncated records."""
         try:
-            return read_json(self.folder / "result.json")
+            return read_sealed(self.folder / "result.json")
         except ValueError as error:
             raise RunError(f"result.json in {str(self.folder)!r} is damaged ({error}): train again") from error
 
@@ -90,11 +90,17 @@ class Run:
         Raises:
             RunError: the file is missing, cut or damaged.
         """
-        rows = read_rows(self.folder / "history.csv")
+        path = self.folder / "history.csv"
+        rows = read_rows(path)
         if len(rows) != self.result["steps"]:
             raise RunError(
                 f"history.csv in {str(self.folder)!r} has {len(rows)} lines of {self.result['steps']} steps: it is "
                 "damaged. Delete the run's folder and train again"
+            )
+        if sha256_file(path) != self.result.get("history_sha256", sha256_file(path)):
+            raise RunError(
+                f"{str(path)!r} is damaged: it is not what was written at the end of the run. Delete the run's folder "
+                "and train again"
             )
         return pd.DataFrame(rows)
 

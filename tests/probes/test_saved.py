@@ -14,6 +14,7 @@ import torch
 import xarray as xr
 
 import promptscope as ps
+from promptscope.files import read_sealed, write_sealed
 from promptscope.probes import Saved
 from promptscope.probes.saved import KINDS
 from promptscope.readings import DescribePrompt, Nulls
@@ -124,10 +125,22 @@ def test_every_file_is_checked(every: dict[str, Any], tmp_path: Path) -> None:
         same(ps.load_result(tmp_path / kind), every[kind])
 
 
+def test_a_changed_text_is_noticed(every: dict[str, Any], tmp_path: Path) -> None:
+    """Arrays and tables have checksums in it; it has one of itself."""
+    for kind, result in every.items():
+        result.save(tmp_path / kind)
+        path = tmp_path / kind / "result.json"
+        text = path.read_text()
+        at = next(i for i in range(len(text) // 2, len(text)) if text[i] in "12345678")
+        path.write_text(text[:at] + "9" + text[at + 1 :])
+        with pytest.raises(ps.ProbeError, match="own checksum"):
+            ps.load_result(tmp_path / kind)
+
+
 def test_a_kind_that_is_not_ours_is_not_imported(every: dict[str, Any], tmp_path: Path) -> None:
     every["Answers"].save(tmp_path)
-    about = (tmp_path / "result.json").read_text()
-    (tmp_path / "result.json").write_text(about.replace('"Answers"', '"os"'))
+    about = read_sealed(tmp_path / "result.json")
+    write_sealed(tmp_path / "result.json", about | {"kind": "os"})
     with pytest.raises(ps.ProbeError, match="damaged"):
         ps.load_result(tmp_path)
 

@@ -1,6 +1,5 @@
 """Prompts on disk: what is written comes back, and what is damaged, foreign or another model's is refused."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from promptscope.errors import PromptError
+from promptscope.files import read_sealed, write_sealed
 from promptscope.models import load_model
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt, load_prompt
 from tests.tiny_models import hooked, tiny_hf_model
@@ -111,8 +111,8 @@ def test_no_folder(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("{", "is not JSON"),
-        ("", "is not JSON"),
+        ("{", "cannot be read"),
+        ("", "cannot be read"),
         ("[1]", "is not a prompt of promptscope"),
         ('{"format": "other"}', "is not a prompt of promptscope"),
     ],
@@ -130,8 +130,8 @@ def test_bytes_that_are_no_text(saved: Path) -> None:
 
 
 def edit(saved: Path, **changes: Any) -> None:
-    description = json.loads((saved / "prompt.json").read_text())
-    (saved / "prompt.json").write_text(json.dumps(description | changes))
+    """Write another description, as another program might: nothing is damaged."""
+    write_sealed(saved / "prompt.json", read_sealed(saved / "prompt.json") | changes)
 
 
 @pytest.mark.parametrize(
@@ -148,6 +148,14 @@ def edit(saved: Path, **changes: Any) -> None:
 def test_json_that_does_not_fit_the_numbers(changes: dict[str, Any], message: str, saved: Path) -> None:
     edit(saved, **changes)
     with pytest.raises(PromptError, match=message):
+        load_prompt(saved)
+
+
+def test_a_changed_description(saved: Path) -> None:
+    """Whatever it says: a length would show, a hash or a loss in the provenance would not."""
+    text = (saved / "prompt.json").read_text()
+    (saved / "prompt.json").write_text(text.replace('"embedding_hash": "', '"embedding_hash": "f'))
+    with pytest.raises(PromptError, match=r"prompt\.json.*own checksum"):
         load_prompt(saved)
 
 

@@ -135,6 +135,34 @@ def test_damaged_files_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.Mo
     train(tmp_path / "run")
 
 
+def test_a_changed_digit_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tmp_path / "run"
+    with monkeypatch.context() as patched:
+        patched.setattr(loop.Loop, "write_result", lambda self, counts: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            train(folder)
+    text = (folder / "history.csv").read_text()
+    (folder / "history.csv").write_text(changed(text))
+    with pytest.raises(ps.RunError, match=r"history\.csv.*goes on from"):
+        train(folder)
+    (folder / "history.csv").write_text(text)
+    train(folder)
+    for name in ("history.csv", "config.json", "result.json", "prompts/last/prompt.json"):
+        text = (folder / name).read_text()
+        (folder / name).write_text(changed(text))
+        with pytest.raises(ps.PromptscopeError, match=name.rpartition("/")[2]):
+            run = ps.load_run(folder)
+            _ = run.history, run.result, run.prompt
+        (folder / name).write_text(text)
+    assert len(ps.load_run(folder).history) == ps.load_run(folder).result["steps"]
+
+
+def changed(text: str) -> str:
+    """Put another digit in the place of one in the middle."""
+    at = next(i for i in range(len(text) // 2, len(text)) if text[i] in "12345678")
+    return text[:at] + "9" + text[at + 1 :]
+
+
 @pytest.mark.parametrize("cut", ["header", "cell", "line"])
 def test_a_finished_run_whose_history_is_cut_says_so(cut: str, tmp_path: Path) -> None:
     """What was left of the file was taken for the whole: fewer steps, or a KeyError wherever a column was read."""
