@@ -32,7 +32,7 @@ def test_bridge_computes_something_else(model: HookedModel) -> None:
 
 def test_bridge_computes_nan(model: HookedModel) -> None:
     model.bridge.hook_dict["blocks.1.hook_out"].add_hook(lambda x, hook: x * float("nan"), is_permanent=True)
-    with pytest.raises(ModelError, match=r"NaN or infinite numbers at blocks\.2"):
+    with pytest.raises(ModelError, match=r"NaN or infinite numbers at blocks\.1"):
         self_test(model)
 
 
