@@ -87,7 +87,16 @@ def _bound(
     except TypeError as error:
         known = [name for name in signature.parameters if name != "self"]
         close = next((hint for name in kwargs if name not in known if (hint := nearest(name, known))), "")
-        raise ArgumentError(f"{called}: {error}. Its arguments are {', '.join(known)}.{close}") from error
+        hint = close or _about_order(called, signature, args)
+        raise ArgumentError(f"{called}: {error}. Its arguments are {', '.join(known)}.{hint}") from error
+
+
+def _about_order(called: str, signature: inspect.Signature, args: tuple[Any, ...]) -> str:
+    """Say what to do where a task is given in the place of the prompt, as one does who has no prompt."""
+    for name, value in zip(signature.parameters, args, strict=False):
+        if name in ("prompt", "prompts") and type(value).__name__ == "Task":
+            return f" The task comes after the prompt; without a prompt: {called}(model, None, task)."
+    return ""
 
 
 def _take_foreign_numbers(signature: inspect.Signature, given: dict[str, Any]) -> None:

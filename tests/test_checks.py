@@ -98,3 +98,12 @@ LINE = np.abs(np.subtract.outer(FIVE, FIVE))
 def test_no_array_is_broadcast_and_no_hole_becomes_a_number(call: Any, message: str) -> None:
     with pytest.raises(ps.ArgumentError, match=message):
         call()
+
+
+def test_a_task_in_the_place_of_the_prompt_is_answered_with_the_order() -> None:
+    task = ps.Task.from_records([{"text": "a", "label": "x"}, {"text": "b", "label": "y"}])
+    hint = r"The task comes after the prompt; without a prompt: evaluate\(model, None, task\)\.$"
+    with pytest.raises(ps.ArgumentError, match=hint):
+        ps.evaluate(None, task)  # type: ignore[call-arg, arg-type]
+    with pytest.raises(ps.ArgumentError, match=hint):
+        ps.evaluate(None, task, prompt=None)  # type: ignore[call-arg, arg-type, misc]

@@ -105,14 +105,14 @@ def _part(page: Report, part: Part) -> None:
 
 
 _SHOWN = {
-    "answers-scores": "Means over inputs with 95 % intervals; `prompt_gains`: how far the prompt is ahead "
+    "answers-scores": "Means over inputs with 95 % intervals; prompt gains: how far the prompt is ahead "
     "(nats), with the "
     "p-value of a paired permutation test.",
     "answers-prompt": "What it is.",
     "answers-norms": "Mean L2 norm of its vectors, and of as many vocabulary entries in their place.",
     "routes-estimate_error": "Attribution patching against exact patching, over all heads.",
     "words-heads": "Top heads in common, with the hypergeometric null.",
-    "readings-faithfulness": "Readings used as hard prompts; `kl` is that of the output from the prompt's, in nats.",
+    "readings-faithfulness": "Readings used as hard prompts; kl is that of the output from the prompt's, in nats.",
     "readings-patchscope": "What the model writes about the prompt's tokens (layers: where they are taken and put).",
     "neurons-disturbed": "Answers with neurons disturbed by noise of their own size.",
 }
@@ -150,7 +150,7 @@ def _side_by_side(page: Report, accounts: Sequence[Account]) -> None:
         page.bullets(*found.sentences)
     page.table(
         found.numbers,
-        "The numbers of each, with 95 % intervals over inputs; `mean over runs` with an interval over runs.",
+        "The numbers of each, with 95 % intervals over inputs; of three runs or more their mean, over runs.",
     )
     if found.heads is not None:
         page.table(_rounded(found.heads), "Top ten heads in common, for each pair, with the hypergeometric null.")

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Any
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
@@ -96,6 +96,7 @@ class CheckedHook:
 
     name: str
     function: Callable[..., Any]
+    is_checked: ClassVar[bool] = True
 
     def __call__(self, x: Any, hook: object) -> Any:
         """Call the hook.
@@ -126,6 +127,19 @@ class CheckedHook:
                 "places: look for a division by zero, or an overflow of half precision, in the hook"
             )
         return new
+
+
+def check_returns(bridge: Bridge) -> None:
+    """From now on, check what hooks return that are given to the bridge itself (`bridge.add_hook`)."""
+    for name, point in bridge.hook_dict.items():
+        if "add_hook" not in vars(point):
+            point.add_hook = partial(_add_checked, point, name)
+
+
+def _add_checked(point: Any, name: str, hook: Callable[..., Any], dir: str = "fwd", *args: Any, **options: Any) -> Any:
+    if dir == "fwd" and not getattr(hook, "is_checked", False):
+        hook = CheckedHook(name, hook)
+    return type(point).add_hook(point, hook, dir, *args, **options)
 
 
 def as_hooks(given: Any) -> list[Hook]:

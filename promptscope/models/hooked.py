@@ -24,6 +24,7 @@ from promptscope.models.attached import (
     as_hooks,
     attach,
     attached_everywhere,
+    check_returns,
     silent_points,
 )
 from promptscope.models.caching import PromptCache, cached_run
@@ -124,6 +125,7 @@ class HookedModel:
     def watch(self) -> None:
         """Take the hooks that are attached now as the model's own; loading does it when it is done."""
         self._watches = Watch(self.bridge), Watch(self.twin)
+        check_returns(self.bridge)
 
     def follow_edits_with(self, boot: Callable[[], Bridge], source: PreTrainedModel | None = None) -> None:
         """From now on, let the bridge follow edits of the twin's weights; *boot* makes another bridge over the twin.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
 
 import torch
 from jaxtyping import Float
@@ -68,6 +68,7 @@ class Overwrite:
     """A hook that writes *rows* `(k, ...)` over the first positions; a server is sent the rows, not the function."""
 
     rows: Float[Tensor, k * shape] = field(repr=False)
+    is_checked: ClassVar[bool] = True
 
     def __call__(self, x: Float[Tensor, "B T *shape"], hook: object) -> Tensor | None:
         """Return the activation with the rows in it."""
@@ -82,6 +83,7 @@ class Hide:
     """A hook that hides key positions: their scores become the lowest number there is."""
 
     columns: list[int]
+    is_checked: ClassVar[bool] = True
 
     def __call__(self, scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
         """Return the scores, of which no softmax sees the columns."""

@@ -92,8 +92,8 @@ class DeepPrompt(Prompt):
         layers = tuple(range(n_layers)) if self.layers is None else self.layers
         if not layers or not all(0 <= layer < n_layers for layer in layers):
             raise PromptError(
-                f"layers must name some of 0..{n_layers - 1}, which {stack} of {model.name!r} has (for {part!r}), got "
-                f"{list(layers)}"
+                f"layers must name some of 0..{n_layers - 1}, the layers of {stack} (attention {part!r}) in "
+                f"{model.name!r}, got {list(layers)}"
             )
         return layers
 

@@ -233,6 +233,12 @@ def test_what_a_hook_may_not_return_is_one_error_and_the_hook_is_gone(what, poin
         model.logits(ids, hooks=[(point, hook)])
     with pytest.raises(ModelError, match=message), model.hooks([(point, hook)]):
         model.logits(ids)
+    model.bridge.add_hook(point, hook)  # TransformerLens' own way
+    try:
+        with pytest.raises(ModelError, match=message):
+            model.logits(ids)
+    finally:
+        model.bridge.reset_hooks()
     assert not model.active_hooks()
 
 
