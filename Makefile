@@ -13,7 +13,7 @@ demo: $(INSTALLED)
 
 # The site, at docs/_build/html/index.html; needs no network. A warning is an error.
 docs: $(INSTALLED)
-	$(BIN)/sphinx-build -q -W --keep-going -b html docs docs/_build/html
+	$(BIN)/sphinx-build -q -W --keep-going -j auto -b html docs docs/_build/html
 
 test: $(INSTALLED)
 	$(BIN)/ruff check .
