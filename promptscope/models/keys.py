@@ -201,5 +201,8 @@ def _angles(keys: Tensor, layer: int, model: HookedModel, part: str) -> tuple[Te
     positions = torch.arange(keys.shape[-2], device=model.device)[None]
     kinds = getattr(rotary.config, "layer_types", None)
     typed = (kinds[layer],) if kinds and "layer_type" in inspect.signature(rotary.forward).parameters else ()
-    cos, sin = rotary(keys, positions, *typed)
+    made = rotary(keys, positions, *typed)
+    if not isinstance(made, tuple):  # Llama 4 turns complex numbers
+        raise _NoSuchPartError
+    cos, sin = made
     return cos[0], sin[0]

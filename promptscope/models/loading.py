@@ -15,7 +15,7 @@ from torch import nn
 from transformers import AutoConfig, AutoTokenizer, PreTrainedConfig, PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.checks import checked
-from promptscope.errors import ModelError, nearest, shortened
+from promptscope.errors import ModelError, PromptscopeError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
 from promptscope.models.checkpoints import check_weights
@@ -166,13 +166,20 @@ def _hooked(
 ) -> HookedModel:
     twin = twin.eval().requires_grad_(False)
     twin.config.return_dict = True  # the twin has a configuration of its own
+    inner = getattr(twin, "model", None)
+    if twin.base_model is twin and isinstance(inner, PreTrainedModel):
+        twin.base_model_prefix = "model"  # Llama 4 names another module, which its text models do not have
     if getattr(twin.config, "is_decoder", False) and type(twin).__name__.endswith("ForMaskedLM"):
         raise ModelError(
             f"config.json of {name!r} says is_decoder: as a causal model, {type(twin).__name__} is not supported"
         )
     try:
         return hooked_model(twin, tokenizer, name, revision, backend, source)
-    except (AttributeError, AssertionError, IndexError, KeyError, TypeError, NotImplementedError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (AttributeError, AssertionError, IndexError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        if isinstance(error, PromptscopeError):
+            raise
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         raise ModelError(
             f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "

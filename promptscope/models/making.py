@@ -42,8 +42,7 @@ def hooked_model(
         ModelError: what the model does is not what its hook points, or prompts, would say of it.
     """
     untie_layers(twin)
-    with torch.no_grad():
-        before = plain_logits_of(twin)
+    before = _run_plainly(twin, name)
     check_finite(twin, before, name)
     bridge: Bridge = boot_bridge(twin)
     with torch.no_grad():
@@ -68,12 +67,41 @@ def hooked_model(
     model = HookedModel(bridge, twin, family, tokenizer, name, revision, facts)
     model.facts = replace(model.facts, hook_scale=_hook_scale(model))
     model.facts = replace(model.facts, keys=key_rules(model))
+    if backend == "transformer_lens" and not _norm_is_last(model):
+        points = tuple(point for point in family.points if point.site != "ln_final.hook_out")
+        model.family = replace(family, points=points)
     self_test(model)
     model.facts = replace(model.facts, why_no_cache=why_no_cache(model))
     model.find_silent_points()
     model.follow_edits_with(again, source)
     model.watch()  # at its first pass the bridge has attached some of its own
     return model
+
+
+@torch.no_grad()
+def _run_plainly(twin: PreTrainedModel, name: str) -> Tensor:
+    try:
+        return plain_logits_of(twin)
+    except torch.OutOfMemoryError:
+        raise
+    except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+        said = (str(error).splitlines() or [""])[0]
+        raise ModelError(
+            f"the {type(twin).__name__} {name!r} does not run by itself, without promptscope, on a few tokens "
+            f"({type(error).__name__}: {said}): its configuration or weights do not fit each other"
+        ) from error
+
+
+@torch.no_grad()
+def _norm_is_last(model: HookedModel) -> bool:
+    """Whether a causal model's logits are its final norm, unembedded: BERT's head does more in between."""
+    last = f"blocks.{model.shape.n_layers - 1}.hook_resid_post"
+    if model.family.kind != "causal" or not model.family.has("ln_final.hook_out"):
+        return True
+    kept: list[Tensor] = []
+    with attach(model.bridge, last=[(last, lambda x, hook: kept.append(x.detach()))]):
+        logits = model.forward_hooked(tiny_ids(model.twin, 6))
+    return near(model.unembed(model.bridge.ln_final(kept[0])), logits)
 
 
 def _run(bridge: Bridge, batch: dict[str, Tensor], facts: Facts, twin: PreTrainedModel) -> Tensor:

@@ -8,7 +8,7 @@ from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
 from promptscope.models.hooked import HookedModel
-from promptscope.models.measuring import tiny_ids
+from promptscope.models.measuring import near, tiny_ids
 from promptscope.models.placement_prefix import prefix_of
 from promptscope.models.samples import sample_placements
 
@@ -23,6 +23,8 @@ def self_test(model: HookedModel) -> None:
     hook point moves the logits (its first-order effect, the gradient with respect to an added zero, is
     not zero). One forward and one backward pass for all of them.
 
+    A causal model's logits do not change with later tokens.
+
     Then prompts: what is written at the embedding equals `inputs_embeds` of the plain model, a row of a padded batch is
     the row alone, zeroing a head's pattern is zeroing what it reads.
 
@@ -31,6 +33,7 @@ def self_test(model: HookedModel) -> None:
     """
     _check_points(model)
     with torch.no_grad():
+        _check_direction(model)
         _check_vectors(model)
         _check_rows(model)
         _check_heads(model)
@@ -77,6 +80,21 @@ def _check_points(model: HookedModel) -> None:
     ]
     if dead:
         raise ModelError(f"writes to these hook points do not move the logits, although they should: {dead}")
+
+
+def _check_direction(model: HookedModel) -> None:
+    """A causal model sees no later token: what it predicts would else be what it was given."""
+    if model.family.kind != "causal":
+        return
+    ids = tiny_ids(model.twin, 6).repeat(2, 1)
+    ids[1, -1] = (ids[1, -1] + 1) % model.shape.vocab_size
+    one, other = model.twin(input_ids=ids).logits[:, :-1]
+    if not near(one, other):
+        raise ModelError(
+            f"{type(model.twin).__name__} {model.name!r} attends to later tokens, so that it cannot be run as a causal "
+            "model, which must predict each token from those before it: load it with config.is_decoder = True if it "
+            "was trained so, or its class for masked language models (such as BertForMaskedLM)"
+        )
 
 
 def _add_zero(

@@ -183,7 +183,7 @@ def lens_log_probabilities(residual: Float[Tensor, "*rows d_model"], model: Hook
     if not model.family.has("ln_final.hook_out"):
         raise ProbeError(
             f"the logit lens reads through the final norm, and {model.family.name} model {model.name!r} has none: its "
-            "layers end with a norm of their own"
+            "layers end with a norm of their own, or its head is more than a norm and a matrix"
         )
     # Hooks may be attached to the bridge's final norm and unembedding; without any, the plain one does the same.
     unembed = model.hooked_unembed if model.active_hooks() else model.unembed

@@ -5,7 +5,9 @@ from typing import Any
 
 import pytest
 import torch
+from transformers import CodeGenConfig, CodeGenForCausalLM
 
+import promptscope as ps
 import promptscope.models.twin
 from promptscope import ModelError
 from promptscope.models.twin import boot_bridge
@@ -44,3 +46,10 @@ def test_memory_that_runs_out_is_not_called_an_option(monkeypatch: pytest.Monkey
     monkeypatch.setattr(promptscope.models.twin, "build_bridge_from_module", refuse)
     with pytest.raises(torch.OutOfMemoryError, match="no memory is left"):
         boot_bridge(make("gptj"))
+
+
+def test_a_model_that_does_not_run_by_itself_is_named() -> None:
+    sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 160}
+    wrong = CodeGenForCausalLM(CodeGenConfig(**sizes, rotary_dim=64))  # of heads of width 8
+    with pytest.raises(ModelError, match=r"CodeGenForCausalLM .* does not run by itself, without promptscope.*size"):
+        ps.load_model(wrong)

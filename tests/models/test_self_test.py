@@ -6,6 +6,7 @@ from typing import Any
 import pytest
 import torch
 from transformer_lens.hook_points import HookPoint as BridgePoint
+from transformers import BertConfig, BertLMHeadModel
 
 import promptscope.models.twin
 from promptscope.errors import ModelError
@@ -31,7 +32,7 @@ def test_bridge_computes_something_else(model: HookedModel) -> None:
 
 def test_bridge_computes_nan(model: HookedModel) -> None:
     model.bridge.hook_dict["blocks.1.hook_out"].add_hook(lambda x, hook: x * float("nan"), is_permanent=True)
-    with pytest.raises(ModelError, match="logits differ"):
+    with pytest.raises(ModelError, match=r"NaN or infinite numbers at blocks\.1"):
         self_test(model)
 
 
@@ -74,3 +75,10 @@ def test_without_live_attention_patterns_are_missing(family: str, monkeypatch: A
     assert not [name for name in model.hook_points()["name"] if "pattern" in name or "scores" in name]
     with pytest.raises(ModelError, match=r"no hook point 'attn.hook_pattern' on a .* model: .*(does not act|fires)"):
         model.site("attn.hook_pattern")
+
+
+def test_a_causal_model_that_sees_later_tokens_is_refused() -> None:
+    sizes = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 4, "intermediate_size": 64}
+    with pytest.raises(ModelError, match=r"BertLMHeadModel .* attends to later tokens.*is_decoder = True"):
+        load_model(BertLMHeadModel(BertConfig(**sizes, vocab_size=99)))
+    assert load_model(BertLMHeadModel(BertConfig(**sizes, vocab_size=99, is_decoder=True))).family.kind == "causal"

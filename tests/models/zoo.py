@@ -395,6 +395,59 @@ ENTRIES: dict[str, Entry] = {
     "openai_gpt": Entry(
         "OpenAIGPTLMHeadModel", "OpenAIGPTConfig", dict(vocab_size=160, n_embd=32, n_layer=3, n_head=4, n_positions=64)
     ),
+    # Architectures that nobody asked for: what is derived and measured must do for them as well.
+    "glm": Entry("GlmForCausalLM", "GlmConfig", dict(**HEADS_8, partial_rotary_factor=0.5)),
+    "seed_oss": Entry("SeedOssForCausalLM", "SeedOssConfig", dict(**HEADS_16)),
+    "arcee": Entry("ArceeForCausalLM", "ArceeConfig", dict(**GROUPED)),
+    "apertus": Entry("ApertusForCausalLM", "ApertusConfig", dict(**GROUPED)),
+    "ernie4_5": Entry("Ernie4_5ForCausalLM", "Ernie4_5Config", dict(**HEADS_8)),
+    "hunyuan": Entry("HunYuanDenseV1ForCausalLM", "HunYuanDenseV1Config", dict(**HEADS_8)),
+    "granitemoe": Entry(
+        "GraniteMoeForCausalLM", "GraniteMoeConfig", dict(**GROUPED, num_local_experts=4, num_experts_per_tok=2)
+    ),
+    "ministral3": Entry("Ministral3ForCausalLM", "Ministral3Config", dict(**HEADS_8)),
+    "nanochat": Entry("NanoChatForCausalLM", "NanoChatConfig", dict(**GROUPED)),
+    "vaultgemma": Entry("VaultGemmaForCausalLM", "VaultGemmaConfig", dict(**HEADS_8, sliding_window=4)),
+    "jais2": Entry("Jais2ForCausalLM", "Jais2Config", dict(**GROUPED)),
+    "minimax_m2": Entry(
+        "MiniMaxM2ForCausalLM",
+        "MiniMaxM2Config",
+        dict(**HEADS_8, rotary_dim=4, num_local_experts=4, num_experts_per_tok=2),
+    ),
+    "glm4_moe": Entry(
+        "Glm4MoeForCausalLM",
+        "Glm4MoeConfig",
+        dict(**HEADS_8, n_routed_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, n_group=1, topk_group=1),
+    ),
+    "flex_olmo": Entry("FlexOlmoForCausalLM", "FlexOlmoConfig", dict(**GROUPED, num_experts=4, num_experts_per_tok=2)),
+    "lfm2": Entry("Lfm2ForCausalLM", "Lfm2Config", dict(**GROUPED, layer_types=["full_attention"] * 3)),
+    "laguna": Entry(
+        "LagunaForCausalLM",
+        "LagunaConfig",
+        dict(
+            **GROUPED,
+            num_experts=4,
+            num_experts_per_tok=2,
+            moe_intermediate_size=32,
+            shared_expert_intermediate_size=32,
+        ),
+    ),
+    "llama4": Entry(
+        "Llama4ForCausalLM",
+        "Llama4TextConfig",
+        dict(**HEADS_8, num_local_experts=4, intermediate_size_mlp=64, attention_chunk_size=64),
+    ),
+    "llama4_chunks": Entry(
+        "Llama4ForCausalLM",
+        "Llama4TextConfig",
+        dict(**HEADS_8, num_local_experts=4, intermediate_size_mlp=64, attention_chunk_size=4),
+    ),
+    "afmoe": Entry(
+        "AfmoeForCausalLM",
+        "AfmoeConfig",
+        dict(**HEADS_8, num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, sliding_window=4),
+    ),
+    "bert_decoder": Entry("BertLMHeadModel", "BertConfig", dict(**SIZES, is_decoder=True)),
     "bert": Entry("BertForMaskedLM", "BertConfig", dict(**SIZES)),
     "roberta": Entry("RobertaForMaskedLM", "RobertaConfig", dict(**SIZES, type_vocab_size=1)),
     "xlm_r": Entry("XLMRobertaForMaskedLM", "XLMRobertaConfig", dict(**SIZES, type_vocab_size=1)),

@@ -38,7 +38,7 @@ from recipes.common.costs import counted, total
 from recipes.common.findings import VERDICTS
 from tests.report.test_report import Page
 
-SMALLER = ["--set", "steps=5", "scored=12", "probed=12"]
+SMALLER = ["--set", "steps=2", "batch_size=4", "scored=8", "probed=8"]
 FIGURES = {f"figure_{number}" for number in range(1, 16)}
 
 
