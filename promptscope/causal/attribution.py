@@ -11,7 +11,7 @@ from promptscope.causal.components import At, components
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.patching import MEANING, Direction, arranged, layout
-from promptscope.causal.running import Condition, plain, run
+from promptscope.causal.running import Condition, in_turn, plain, run
 from promptscope.causal.shares import as_shares
 from promptscope.checks import checked
 from promptscope.models import Hook, HookedModel
@@ -21,6 +21,7 @@ from promptscope.tasks import IGNORED, Batch, Task
 
 
 @checked(batch_size=1, limit=1)
+@in_turn
 def attribution_patch(
     model: HookedModel,
     prompt: Prompt,

@@ -12,6 +12,7 @@ from promptscope.causal.components import Component, components
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.patching import Direction, patched_nats
+from promptscope.causal.running import in_turn
 from promptscope.causal.variants import Variant
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
@@ -44,6 +45,7 @@ class Carriers(Saved):
 
 
 @checked(batch_size=1, limit=1, n_random=0, seed=0)
+@in_turn
 def carriers(
     model: HookedModel,
     prompt: Prompt,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
-from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
+from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, in_turn, run
 from promptscope.causal.shares import as_shares
 from promptscope.checks import checked
 from promptscope.models import Hook, HookedModel
@@ -30,6 +30,7 @@ _MEANING = {
 
 
 @checked(batch_size=1, limit=1, width=1)
+@in_turn
 def cut_layers(
     model: HookedModel,
     prompt: Prompt,

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 
 from promptscope.causal.inputs import Answers, Inputs, make_inputs
-from promptscope.causal.running import Condition, plain, run
+from promptscope.causal.running import Condition, in_turn, plain, run
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
@@ -85,6 +85,7 @@ QUANTITIES = {"gold": "nats", "difference": "logits", "correct": "share of input
 
 
 @checked(batch_size=1, limit=1)
+@in_turn
 def effect(
     model: HookedModel,
     prompt: Prompt,
@@ -133,6 +134,7 @@ def effect_on(
 
 @checked(batch_size=1)
 @torch.no_grad()
+@in_turn
 def answers(model: HookedModel, inputs: Inputs, condition: Condition, batch_size: int = 16) -> Answers:
     """Return what the model answers to *inputs* under one condition.
 

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptscope.causal.effect import PromptEffect, effect_on
 from promptscope.causal.inputs import Answers, Inputs, make_inputs
-from promptscope.causal.running import Condition, run
+from promptscope.causal.running import Condition, in_turn, run
 from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel
@@ -52,6 +52,7 @@ def text_prompt(model: HookedModel, text: str) -> SoftPrompt:
 
 
 @checked(batch_size=1, limit=1, n_random=0, seed=0)
+@in_turn
 def faithfulness(
     model: HookedModel,
     prompt: Prompt,

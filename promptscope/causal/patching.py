@@ -11,7 +11,7 @@ from jaxtyping import Float
 from promptscope.causal.components import At, Component, components
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
-from promptscope.causal.running import Condition, plain
+from promptscope.causal.running import Condition, in_turn, plain
 from promptscope.causal.shares import as_shares
 from promptscope.causal.variants import Variant, positions_of, run_variants
 from promptscope.checks import checked
@@ -26,6 +26,7 @@ DIRECTIONS: tuple[Direction, ...] = ("restore", "destroy")
 
 
 @checked(batch_size=1, limit=1)
+@in_turn
 def patch(
     model: HookedModel,
     prompt: Prompt,

@@ -6,10 +6,11 @@ layer l gets the residual stream that the whole run left there. Several variants
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import Any
+from functools import wraps
+from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
 import torch
@@ -21,6 +22,22 @@ from promptscope.engine.choice import kernel
 from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def in_turn(function: F) -> F:
+    """Run a function of a model, its first argument, as one turn: under no mode of its caller's, with gradients.
+
+    Between its passes no other thread runs the model, and no weights are edited.
+    """
+
+    @wraps(function)
+    def call(model: HookedModel, *args: Any, **kwargs: Any) -> Any:
+        with model.turn(), torch.enable_grad():
+            return function(model, *args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 @dataclass(frozen=True, eq=False)

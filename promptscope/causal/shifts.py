@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import Inputs, make_inputs, target_rows
-from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, plain, run
+from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, in_turn, plain, run
 from promptscope.causal.shares import as_shares
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
@@ -41,6 +41,7 @@ class Shifts(Saved):
 
 
 @checked(batch_size=1, limit=1)
+@in_turn
 def shift(
     model: HookedModel,
     prompt: Prompt,

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptscope.causal.effect import answers
 from promptscope.causal.inputs import Inputs, make_inputs, target_rows
-from promptscope.causal.running import Condition, run
+from promptscope.causal.running import Condition, in_turn, run
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import Hook, HookedModel
@@ -48,6 +48,7 @@ class SkillNeurons(Saved):
 
 @checked(batch_size=1, limit=1, seed=0)
 @torch.no_grad()
+@in_turn
 def skill_neurons(
     model: HookedModel,
     prompt: Prompt,

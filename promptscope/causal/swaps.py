@@ -9,7 +9,7 @@ import torch
 
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
-from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
+from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, in_turn, run
 from promptscope.causal.shares import as_shares
 from promptscope.checks import checked
 from promptscope.errors import PromptError
@@ -22,6 +22,7 @@ ROLES = ("keys", "values")
 
 
 @checked(batch_size=1, limit=1)
+@in_turn
 def swap_layers(
     model: HookedModel,
     prompt: Prompt,

@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float
 
 from promptscope.causal.effect import PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
-from promptscope.causal.running import Condition, run
+from promptscope.causal.running import Condition, in_turn, run
 from promptscope.checks import checked
 from promptscope.interventions.measuring import measure
 from promptscope.interventions.tokens import kept_tokens
@@ -21,6 +21,7 @@ from promptscope.tasks import IGNORED, Task
 
 
 @checked(batch_size=1, limit=1)
+@in_turn
 def token_attribution(
     model: HookedModel, prompt: Prompt, task: Task, split: str = "test", limit: int | None = 64, batch_size: int = 16
 ) -> Float[np.ndarray, k]:
@@ -64,6 +65,7 @@ def gold_of_subsets(
 
 
 @checked(batch_size=1, limit=1, n_random=1, greedy=0, seed=0)
+@in_turn
 def keep_tokens(
     model: HookedModel,
     prompt: Prompt,

@@ -13,7 +13,7 @@ from promptscope.causal.carriers import ranked_heads
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.faithfulness import hard_prompt
 from promptscope.causal.inputs import Inputs, make_inputs
-from promptscope.causal.running import Condition, plain
+from promptscope.causal.running import Condition, in_turn, plain
 from promptscope.causal.shifts import fit_shifts, shift_on
 from promptscope.checks import checked
 from promptscope.errors import PromptError
@@ -91,6 +91,7 @@ def few_shot_prompt(model: HookedModel, task: Task, n: int = 4, split: str = "tr
 
 
 @checked(batch_size=1, limit=1)
+@in_turn
 def compare_with_words(
     model: HookedModel,
     prompt: Prompt,

@@ -1,6 +1,7 @@
 """Every public entry point as a function from one call's circumstances to numbers, record by record in one order."""
 
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -141,6 +142,36 @@ def logit_lens(call: Call) -> np.ndarray:
     )
 
 
+def patchscope(call: Call) -> np.ndarray:
+    describe = ps.readings.DescribePrompt((("Korea", "a story"),), placeholder="a")
+    reading = ps.readings.read_patchscope(
+        call.model,
+        call.prompt(),
+        describe=describe,
+        nulls=ps.readings.Nulls(random=1),
+        max_new_tokens=3,
+        batch_size=call.batch_size,
+        hooks=call.hooks,
+    )
+    return reading.texts["text"].to_numpy(dtype=str)
+
+
+def causal_patch(call: Call) -> np.ndarray:
+    with _under(call):
+        found = ps.causal.patch(call.model, call.prompt(), call.task(), batch_size=call.batch_size)
+    return found.data["nats"].values
+
+
+def token_attribution(call: Call) -> np.ndarray:
+    with _under(call):
+        return ps.causal.token_attribution(call.model, call.prompt(), call.task(), batch_size=call.batch_size)
+
+
+def _under(call: Call) -> AbstractContextManager[None]:
+    """Causal accounts take no hooks of their own, and run under those that are attached."""
+    return call.model.turn(call.hooks) if call.hooks else nullcontext()
+
+
 def train(call: Call) -> np.ndarray:
     """A batch holds all records: their order then makes no difference, nor do the parts it is computed in."""
     parts = (
@@ -156,5 +187,8 @@ def train(call: Call) -> np.ndarray:
 
 ENTRY_POINTS: dict[str, Callable[[Call], np.ndarray]] = {
     one.__name__: one
-    for one in (logits, train, evaluate, predict, generate, score_labels, probe, importance, shapley, logit_lens)
+    for one in (
+        *(logits, train, evaluate, predict, generate, score_labels, probe, importance, shapley, logit_lens),
+        *(patchscope, causal_patch, token_attribution),
+    )
 }

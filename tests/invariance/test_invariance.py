@@ -18,6 +18,8 @@ REFUSED = {
     ("generate", "bert"): "masked",
     ("logit_lens", "bert"): "needs a causal model",
     ("logit_lens", "t5"): "needs a causal model",
+    ("patchscope", "bert"): "needs a causal model",
+    ("patchscope", "t5"): "needs a causal model",
 }
 QUICK = [(entry, "gpt_neox") for entry in ("train", "probe")]  # the family whose bridge holds copies of weights
 

@@ -78,6 +78,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     # settings
     "min_effect": ("at least 0", lambda: s.effect_of(np.ones(4), min_effect=-1.0)),
     "perplexity": ("above 0", lambda: s.tsne_projection(HEADS, perplexity=-3.0)),
+    "no perplexity": ("above 0", lambda: s.tsne_projection(HEADS, perplexity=0.0)),
     "equal vectors": ("all 5 vectors are equal", lambda: s.tsne_projection(np.ones((5, 3)))),
     "a vector of zeros": ("no cosine", lambda: s.tsne_projection(np.eye(4)[:, :3])),
 }
