@@ -4,6 +4,8 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from functools import partial
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
@@ -34,16 +36,22 @@ def test_everything_that_is_read_is_in_the_wheel(wheel: Path) -> None:
 
 
 @pytest.mark.slow
-def test_it_runs_from_an_empty_folder(wheel: Path, tmp_path: Path) -> None:
-    """With the dependencies of this environment: those are the package index's, and not ours to install here."""
-    zipfile.ZipFile(wheel).extractall(tmp_path / "site")
+def test_it_installs_into_an_empty_environment_and_runs_there(wheel: Path, tmp_path: Path) -> None:
+    """With its dependencies, from the package index; `twine check` has nothing to say."""
+    subprocess.run([sys.executable, "-m", "venv", str(tmp_path / "empty")], check=True)
+    python = str(tmp_path / "empty" / "bin" / "python")
+    constraints = str(ROOT / "constraints.txt")
+    install = [python, "-m", "pip", "install", "--quiet", "--constraint", constraints, str(wheel), "twine"]
+    subprocess.run(install, check=True, capture_output=True)
+    checked = subprocess.run([python, "-m", "twine", "check", "--strict", str(wheel)], capture_output=True, text=True)
+    assert checked.returncode == 0 and "PASSED" in checked.stdout, checked.stdout + checked.stderr
     code = (
         "import promptscope as ps; model = ps.load_model('embedded-causal'); print(ps.__file__); "
         "print(ps.evaluate(model, None, ps.load_task('continent_en'), limit=2, progress=False)['n'])"
     )
-    environment = {"PYTHONPATH": str(tmp_path / "site"), "PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
-    done = subprocess.run(
-        [sys.executable, "-c", code], cwd=tmp_path, env=environment, capture_output=True, text=True, check=True
-    )
-    where, n = done.stdout.split()
+    environment = {"PATH": "/usr/bin:/bin", "HOME": str(tmp_path)}
+    run = partial(subprocess.run, cwd=tmp_path, env=environment, capture_output=True, text=True, check=True)
+    where, n = run([python, "-c", code]).stdout.split()
     assert Path(where).is_relative_to(tmp_path) and n == "2.0"
+    command = str(tmp_path / "empty" / "bin" / "promptscope")
+    assert run([command, "--version"]).stdout.strip().endswith(version("promptscope"))
