@@ -133,8 +133,8 @@ def effect_on(
 
 
 @checked(batch_size=1)
-@torch.no_grad()
 @in_turn
+@torch.no_grad()
 def answers(model: HookedModel, inputs: Inputs, condition: Condition, batch_size: int = 16) -> Answers:
     """Return what the model answers to *inputs* under one condition.
 

@@ -47,8 +47,8 @@ class SkillNeurons(Saved):
 
 
 @checked(batch_size=1, limit=1, seed=0)
-@torch.no_grad()
 @in_turn
+@torch.no_grad()
 def skill_neurons(
     model: HookedModel,
     prompt: Prompt,

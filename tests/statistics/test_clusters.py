@@ -55,6 +55,10 @@ def test_silhouette_needs_labels_that_group():
         silhouette(distances, list("abcd"))
 
 
+def test_directions_that_nothing_has_a_share_in_do_not_count():
+    assert effective_rank(np.diag([1.0, 1.0, 0.0])) == pytest.approx(2.0)
+
+
 @settings(max_examples=25, deadline=None)
 @given(rank=st.integers(1, 5), seed=st.integers(0, 100), scale=st.floats(0.01, 100))
 def test_effective_rank_lies_between_one_and_the_rank_and_knows_no_scale(rank, seed, scale):

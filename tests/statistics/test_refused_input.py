@@ -104,3 +104,8 @@ def test_neighbours_do_not_depend_on_the_unit(size: float, metric: s.nearest.Nea
 def test_a_cosine_knows_no_length() -> None:
     table = np.array([[0.0, 1e-30], [1e30, 1e29], [1.0, 0.2]])
     assert s.nearest_vectors(np.array([[1e-20, 0.0]]), table, 3)[0].tolist() == [[1, 2, 0]]
+
+
+def test_sets_may_have_nothing_in_common_or_be_empty() -> None:
+    assert s.hypergeometric_overlap(10, 3, 3, 0) == (0.9, 1.0)
+    assert s.hypergeometric_overlap(10, 0, 0, 0) == (0.0, 1.0)
