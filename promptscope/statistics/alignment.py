@@ -12,7 +12,8 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from scipy.stats import binomtest
 
-from promptscope.checks import check_indices, checked
+from promptscope.checks import checked
+from promptscope.errors import ArgumentError
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,11 @@ def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
     >>> result.observed, result.null_mean, round(result.p_value, 6)
     (1.0, 0.5, 0.166667)
     """
-    for name, models in (("assignment", assignment), ("vote", vote)):
-        check_indices(name, models, n_models)
+    for models in np.concatenate([assignment, vote], axis=1):  # numbers are names: they need not begin at 0
+        if len(np.unique(models)) > n_models:
+            raise ArgumentError(
+                f"assignment and vote name {len(np.unique(models))} models in one run, and n_models is {n_models}"
+            )
     hits = int((assignment == vote).sum())
     null = agreement_null(assignment, vote)
     total = assignment.size

@@ -21,6 +21,7 @@ class Sizes(nn.Module):
         super().__init__()
         self.cfg = SimpleNamespace(d_model=d_model, n_heads=n_heads, d_head=d_model // n_heads)
         self.blocks = nn.ModuleList(nn.Identity() for _ in range(n_layers))
+        self.hook_dict: dict[str, object] = {}
 
 
 def test_counts_on_mgpts_shape() -> None:

@@ -1,6 +1,5 @@
 """Reparameterised prompts: the truth is PEFT's encoder, S3's printed counts, and the plain prompt they compute."""
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +9,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 import promptscope as ps
+from promptscope.files import read_sealed, write_sealed
 from promptscope.prompts.reparameterisation import (
     Broadcast,
     Lstm,
@@ -184,8 +184,8 @@ def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ps.PromptError, match="unknown activation"):
         UnderParameterised(activation="rely")
     prompt.save(tmp_path / "own")
-    description = json.loads((tmp_path / "own" / "prompt.json").read_text())
+    description = read_sealed(tmp_path / "own" / "prompt.json")
     description["settings"]["reparameterisation"]["hidden"] = 2
-    (tmp_path / "own" / "prompt.json").write_text(json.dumps(description))
+    write_sealed(tmp_path / "own" / "prompt.json", description)
     with pytest.raises(ps.PromptError, match="does not hold the network"):
         ps.load_prompt(tmp_path / "own")

@@ -74,7 +74,7 @@ def test_it_trains_and_comes_back_from_its_folder(tmp_path) -> None:
 
 def test_a_layer_that_one_stack_lacks_is_refused_by_name() -> None:
     model = model_of(2, 4)
-    with pytest.raises(ps.PromptError, match=r"0\.\.1, which encoder_blocks.*'encoder'.*\[3\]"):
+    with pytest.raises(ps.PromptError, match=r"0\.\.1, the layers of encoder_blocks.*'encoder'.*\[3\]"):
         ps.DeepPrompt(3, layers=[3]).bind(model)
     prompt = ps.DeepPrompt(3, layers=[3], parts=["decoder"], seed=1).bind(model)
     assert prompt.keys("decoder").shape == (1, 3, 32)

@@ -18,7 +18,7 @@ EVIL = "<script>alert('x')</script>"
 class Page(HTMLParser):
     """What a browser makes of a page: elements, their attributes, text outside and inside of scripts."""
 
-    VOID = ("meta", "link", "img", "br", "hr", "input")
+    VOID = ("meta", "link", "img", "br", "hr", "input", "wbr")
 
     def __init__(self, html: str) -> None:
         super().__init__()
