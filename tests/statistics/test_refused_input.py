@@ -43,7 +43,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "groups < 0": ("rows of groups", lambda: s.grouped_pearson(HEADS, HEADS, [[0, -1]])),
     "groups twice": ("once", lambda: s.grouped_pearson(HEADS, HEADS, [[0, 0, 1]])),
     "tokens_of": ("assignment must", lambda: s.tokens_of(np.array([0, 5]), 3)),
-    "alignment": ("name 3 models in one run, and n_models is 2", lambda: s.alignment_test(np.array([[0, 1]]), np.array([[0, -1]]), 2)),
+    "alignment": ("name 3 models", lambda: s.alignment_test(np.array([[0, 1]]), np.array([[0, -1]]), 2)),
     "exclude": ("exclude must", lambda: s.nearest_vectors(np.ones((1, 2)), HEADS[:, :2], exclude=np.array([-5]))),
     "neighbours": ("neighbours must", lambda: s.neighbours_alike([np.array([-1])], ["a"])),
     "neighbours of a table": ("got 0..2", lambda: s.neighbours_alike([np.array([0, 2])], ["a"], ["a", "b"])),
