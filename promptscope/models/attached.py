@@ -5,10 +5,13 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from transformer_lens import model_bridge
+from transformers.utils import output_capturing
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import ModelError, nearest
@@ -20,8 +23,9 @@ Bridge = Any
 """What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-# The bridge registers some for itself, at the first pass; transformers does where hidden states are asked for.
-_OBSERVERS = ("transformer_lens.model_bridge", "transformers.")
+# The bridge registers some for itself, at the first pass; transformers one, where hidden states are asked for. Others
+# of transformers act: NEFTune's adds noise.
+_OBSERVERS = (Path(model_bridge.__file__).parent, Path(output_capturing.__file__))
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,22 @@ class AttachedHook:
             return None
 
 
+def only_looks(function: Callable[..., Any]) -> bool:
+    """Whether TransformerLens or transformers attached a hook for themselves, which changes no number."""
+    return is_written_in(function, _OBSERVERS)
+
+
+def is_written_in(function: Any, places: Sequence[Path]) -> bool:
+    """Whether a function's code is in one of these files and folders.
+
+    `__module__` does not tell: `functools.wraps` and whoever likes can set it.
+    """
+    code = getattr(function, "__code__", None)
+    return code is not None and any(
+        place in (Path(code.co_filename), *Path(code.co_filename).parents) for place in places
+    )
+
+
 class Watch:
     """Knows the hooks that a module tree was made with: any other is somebody's."""
 
@@ -66,7 +86,7 @@ class Watch:
             for name, module, kind, hooks in self._places
             if hooks
             for number, function in hooks.items()
-            if number not in self._own and not (getattr(function, "__module__", None) or "").startswith(_OBSERVERS)
+            if number not in self._own and not only_looks(function)
         ]
 
 
@@ -79,7 +99,7 @@ def attached_everywhere() -> list[AttachedHook]:
         AttachedHook("every module", kind.strip("_").removesuffix("_hooks"), function)
         for kind in HOOK_KINDS
         for function in getattr(torch.nn.modules.module, f"_global{kind}", {}).values()
-        if not (getattr(function, "__module__", None) or "").startswith("torch.")
+        if not is_written_in(function, [Path(torch.__file__).parent])
     ]
 
 
