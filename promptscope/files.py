@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,8 @@ import xxhash
 from jaxtyping import UInt8
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+
+from promptscope.errors import NoChecksumWarning
 
 __all__ = [
     "content_hash",
@@ -116,7 +119,7 @@ def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None
 
 
 def read_sealed(path: str | os.PathLike[str]) -> Any:
-    """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is.
+    """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is, with a warning.
 
     Raises:
         ValueError: it is not JSON, or was changed since.
@@ -128,7 +131,16 @@ def read_sealed(path: str | os.PathLike[str]) -> Any:
     {'steps': 3}
     """
     value = read_json(path)
-    if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != content_hash(value):
+    if not isinstance(value, dict):
+        return value
+    if "checksum" not in value:
+        warnings.warn(
+            f"{str(path)!r} has no checksum, so whether it was changed cannot be told: it was written by an older "
+            "version, or by hand. What is saved again gets one",
+            NoChecksumWarning,
+            stacklevel=3,
+        )
+    elif value.pop("checksum") != content_hash(value):
         raise ValueError("it is not what its own checksum says")
     return value
 
