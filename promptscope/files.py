@@ -118,8 +118,10 @@ def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None
     write_json(path, {**value, "checksum": content_hash(value)})
 
 
-def read_sealed(path: str | os.PathLike[str]) -> Any:
+def read_sealed(path: str | os.PathLike[str], format: str | None = None) -> Any:
     """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is, with a warning.
+
+    *format*: what our files say of themselves; others, which the caller refuses, get no warning.
 
     Raises:
         ValueError: it is not JSON, or was changed since.
@@ -134,6 +136,8 @@ def read_sealed(path: str | os.PathLike[str]) -> Any:
     if not isinstance(value, dict):
         return value
     if "checksum" not in value:
+        if value.get("format") != format:
+            return value
         warnings.warn(
             f"{str(path)!r} has no checksum, so whether it was changed cannot be told: it was written by an older "
             "version, or by hand. What is saved again gets one",
