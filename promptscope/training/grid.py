@@ -18,7 +18,7 @@ from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Task
 from promptscope.training.config import TrainConfig
-from promptscope.training.folder import AnotherRun, temporary_folder
+from promptscope.training.folder import AnotherRunError, temporary_folder
 from promptscope.training.gradient import Portion, accumulate_gradients
 from promptscope.training.loop import Loop
 from promptscope.training.run import Run
@@ -94,7 +94,7 @@ def _train_all(
     for name, run in runs.items():
         try:
             jobs[name] = Job(model, run.prompt, run.task, run.config, folder / name)
-        except AnotherRun:  # found before anything trains
+        except AnotherRunError:  # found before anything trains
             raise
         except RunError as error:
             failed[name] = error

@@ -309,7 +309,7 @@ def test_a_damaged_folder_is_one_runs_failure(name: str, tmp_path: Path) -> None
     path = tmp_path / "seed 0" / name
     path.write_text(path.read_text().replace("1", "2"))
     again = {name: ps.GridRun(ps.SoftPrompt(2, seed=i), toy_task(), config(seed=i)) for i, name in enumerate(runs)}
-    with pytest.raises(ps.GridError, match="seed 0.*damaged") as error:
+    with pytest.raises(ps.GridError, match=r"seed 0.*damaged") as error:
         ps.train_grid(model, again, out=tmp_path, progress=False)
     assert list(error.value.failed) == ["seed 0"]
     assert len(ps.load_run(tmp_path / "seed 1").history) == 4
