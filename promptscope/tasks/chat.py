@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import datetime
 from typing import Any
 
 from promptscope.errors import TaskError
@@ -10,6 +11,14 @@ from promptscope.tasks.template import Kind, Template
 
 # Unicode noncharacters: no chat template writes them, so they mark where the two texts go.
 _USER, _ASSISTANT = "\ufdd1", "\ufdd2"
+# Some chat templates write today's date: tomorrow's tokens would be others. This is Llama's own where it has no clock.
+_TODAY = {
+    code: datetime(2024, 7, 26).strftime(code) for code in ("%-d", *(f"%{letter}" for letter in "dmyYbBaAjHIMSfp"))
+}
+_CLOCK = (
+    "{% macro strftime_now(format) %}{% set written = namespace(date=format) %}{% for code, value in today.items() %}"
+    "{% set written.date = written.date.replace(code, value) %}{% endfor %}{{ written.date }}{% endmacro %}{{ '' }}"
+)
 
 
 def template_for(template: Template, kind: Kind, specials: Specials) -> Template:
@@ -30,7 +39,16 @@ def _written_out(template: Template, specials: Specials) -> Template:
             "template out, with {token:...} for its special tokens."
         )
     before, after = asked.split(_USER)
-    end = answered.split(_ASSISTANT)[1]
+    begun, end = answered.split(_ASSISTANT)
+    if not begun.startswith(asked):
+        raise TaskError(
+            f"The tokenizer's chat template writes {begun.split(_USER)[-1]!r} before an answer that is there, and "
+            f"{after!r} before one that is to come: which is meant cannot be told. Write the template out, with "
+            "{token:...} for its special tokens."
+        )
+    rest = begun.removeprefix(asked)  # Qwen3: an empty <think> block; Llama 2: the space that is part of the first word
+    space = rest[len(rest.rstrip(" ")) :]
+    after += rest.removesuffix(space)
     known = sorted(specials.spellings, key=len, reverse=True)
     found = next((token for token in known if end.lstrip().startswith(token)), None)
     if found is None:
@@ -39,6 +57,8 @@ def _written_out(template: Template, specials: Specials) -> Template:
             "the template out, and end its target with {eos} or {token:...}."
         )
     target = template.target
+    if not template.before_label:
+        target = space + target
     if "eos" not in template.specials:
         target = target.replace("{eos}", f"{{token:{found}}}")
     source = _spelt_out(before, known) + template.source + _spelt_out(after, known)
@@ -48,7 +68,16 @@ def _written_out(template: Template, specials: Specials) -> Template:
 def _render(tokenizer: Any, turns: list[tuple[str, str]], generation: bool) -> str:
     messages = [{"role": role, "content": content} for role, content in turns]
     try:
-        return str(tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=generation))
+        program = tokenizer.get_chat_template()
+        return str(
+            tokenizer.apply_chat_template(
+                messages,
+                chat_template=_CLOCK + program if "strftime_now" in program else program,
+                tokenize=False,
+                add_generation_prompt=generation,
+                today=_TODAY,
+            )
+        )
     except Exception as error:  # a chat template is a program of somebody else's, and may raise anything
         raise TaskError(
             f"The tokenizer {tokenizer.name_or_path!r} has no chat template that writes a user's and an assistant's "

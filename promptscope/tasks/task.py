@@ -63,12 +63,8 @@ class Task:
                     f"Metric {metric.name!r} compares labels and task {self.name!r} generates text. Give a "
                     "verbalizer, or a metric for text such as 'exact_match'."
                 )
-        spaced = [word for word in (self.verbalizer.words.values() if self.verbalizer else ()) if word[:1].isspace()]
-        if spaced and self.template.before_label:
-            raise TaskError(
-                f"The template writes {self.template.before_label!r} before the label and the verbalizer's word "
-                f"{spaced[0]!r} begins with a space of its own. Remove one of them."
-            )
+        if self.verbalizer is not None:
+            self.verbalizer.check_space(self.template.before_label)
         for records in self.splits.values():
             for record in records:
                 for name in self.template.fields:
@@ -178,7 +174,8 @@ class Task:
                 f"Task {self.name!r} generates text and has no label words. Give it a verbalizer, or score it "
                 "by generation."
             )
-        return self.verbalizer.token_ids(tokenizer, kind, self.template_for(kind).before_label)
+        before = template_for(self.template, kind, Specials(tokenizer)).before_label
+        return self.verbalizer.token_ids(tokenizer, kind, before)
 
     def end_ids(self, tokenizer: Any, kind: Kind) -> list[int]:
         """Return the special tokens that the template writes after the label; none where it ends with it."""

@@ -41,7 +41,9 @@ class Template:
     token reads it, not even itself. This is what the code of *token splitting* (S2) does, whose [MASK] is in a padding
     position after the text; the paper does not say so. By default {mask} is a token like any other.
     `chat=True` (causal models): the source is what the user says, the label what the assistant answers, and the
-    tokenizer's own chat template writes what is around them; `{eos}` is the end of the assistant's turn.
+    tokenizer's own chat template writes what is around them, as it does where the answer is already there (with an
+    empty block of thoughts, for instance); `{eos}` is the end of the assistant's turn. Where it writes today's date,
+    that is always 26 July 2024.
 
     Raises TaskError for unknown placeholders, a missing or repeated `{label}`, or words in the target.
 

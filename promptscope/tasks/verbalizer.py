@@ -80,6 +80,7 @@ class Verbalizer:
         for two labels that become the same tokens.
         """
         specials = Specials(tokenizer)
+        self.check_space(before)
         found: dict[str, list[int]] = {}
         encodings = specials.read([before + word for word in self.words.values()])
         for (label, word), encoding in zip(self.words.items(), encodings, strict=True):
@@ -94,6 +95,15 @@ class Verbalizer:
             found[label] = ids
         _check_distinct(tokenizer, found)
         return found
+
+    def check_space(self, before: str) -> None:
+        """Raise TaskError where both the template and a word write the space between source and label."""
+        spaced = [word for word in self.words.values() if word[:1].isspace()]
+        if spaced and before:
+            raise TaskError(
+                f"The template writes {before!r} before the label and the verbalizer's word {spaced[0]!r} begins with "
+                "a space of its own. Remove one of them."
+            )
 
     def _one_token(self, tokenizer: Any, label: str, word: str, ids: list[int]) -> list[int]:
         if len(ids) != 1:

@@ -136,3 +136,10 @@ print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     kilobytes = int(done.stdout)
     assert kilobytes < 1_000_000
+
+
+def test_all_the_other_rows_are_neighbours_and_the_row_itself_is_not():
+    table = data()[1][:6]
+    rows, distances = nearest_vectors(table, table, n=5, exclude=np.arange(6))
+    assert [sorted(row) for row in rows.tolist()] == [[j for j in range(6) if j != i] for i in range(6)]
+    assert np.isfinite(distances).all()

@@ -66,3 +66,7 @@ def test_streamed_in_parts_equals_all_at_once():
     sums = [variability_sums(part, blocks.mean(axis=0, dtype=np.float64)) for part in parts]
     deviation, mass = (np.sum(column, axis=0) for column in zip(*sums, strict=True))
     np.testing.assert_allclose(variability_ratio(deviation, mass), attention_variability(blocks), atol=1e-14)
+
+
+def test_where_there_is_no_mass_the_ratio_is_zero_whatever_deviates():
+    assert variability_ratio(np.array([0.2]), np.array([0.0])).tolist() == [0.0]

@@ -77,3 +77,55 @@ def test_where_there_is_no_chat(mgpt, chatml, bert) -> None:
     with pytest.raises(TaskError, match="for causal models and this one is masked"):
         Template("Q: {text}", "{label}{eos}", chat=True).for_kind("masked")
     assert task.template_for("masked").name == "masked"  # the named template has counterparts
+
+
+TURNS = "{% for m in messages %}<|im_start|>{{ m.role }}\n{THINK}{{ m.content }}<|im_end|>\n{% endfor %}{PROMPT}"
+PROMPT = "{% if add_generation_prompt %}<|im_start|>assistant\n{THOUGHT}{% endif %}"
+# What Llama 2, Qwen 3, Llama 3.2 and DeepSeek R1 do in theirs.
+SPACED = (
+    "{% for m in messages %}{% if m.role == 'user' %}{{ bos_token + '[INST] ' + m.content | trim + ' [/INST]' }}"
+    "{% else %}{{ ' ' + m.content | trim + eos_token }}{% endif %}{% endfor %}"
+)
+EMPTY_THOUGHT = TURNS.replace(
+    "{THINK}", "{% if m.role == 'assistant' and loop.last %}<think>\n\n</think>\n\n{% endif %}"
+).replace("{PROMPT}", PROMPT.replace("{THOUGHT}", ""))
+DATED = "{{ strftime_now('%d %b %Y %f') }}" + TURNS.replace("{THINK}", "").replace("{PROMPT}", "")
+OPEN_THOUGHT = TURNS.replace("{THINK}", "").replace("{PROMPT}", PROMPT.replace("{THOUGHT}", "<think>"))
+
+
+def with_template(chatml, template: str):
+    tokenizer = byte_level(list(chatml.added_tokens_encoder), eos_token="<|im_end|>", bos_token="<s>")
+    tokenizer.chat_template = template
+    return tokenizer
+
+
+@pytest.mark.parametrize("template", [SPACED, EMPTY_THOUGHT], ids=["space", "thought"])
+def test_what_is_between_prompt_and_answer_is_there(chatml, template) -> None:
+    tokenizer = with_template(chatml, template)
+    task = Task.from_records(ROWS, "chat", "labels", "accuracy")
+    record = task.encode(tokenizer, "causal", "train")[1]
+    turns = [{"role": "user", "content": "a bad plot"}, {"role": "assistant", "content": "bad"}]
+    whole = tokenizer.apply_chat_template(turns)["input_ids"]
+    assert record.input_ids == whole[: len(record.input_ids)]
+    assert tokenizer.decode(record.input_ids[record.label_start :]).strip() == "bad<|im_end|>"
+    end = tokenizer.convert_tokens_to_ids("<|im_end|>")
+    words = task.label_ids(tokenizer, "causal")
+    assert [*words["bad"], end] == record.input_ids[record.label_start :]  # of which scores are taken
+    spaced = Task.from_records(ROWS, Template("{text}", " {label}{eos}", chat=True), "labels", "accuracy")
+    record = spaced.encode(tokenizer, "causal", "train")[1]
+    if template == SPACED:
+        with pytest.raises(TaskError, match="begins with a space of its own"):
+            Task.from_records(ROWS, "chat", {"good": " good", "bad": " bad"}).encode(tokenizer, "causal", "train")
+    assert tokenizer.decode(record.input_ids[record.label_start :]) == " bad<|im_end|>"  # one space, whoever wrote it
+
+
+def test_a_date_is_the_same_every_day(chatml) -> None:
+    task = Task.from_records(ROWS, "chat", "labels", "accuracy")
+    record = task.encode(with_template(chatml, DATED), "causal", "train")[1]
+    assert chatml.decode(record.input_ids).startswith("26 Jul 2024 000000<|im_start|>user")
+
+
+def test_a_template_that_answers_in_two_ways_is_refused(chatml) -> None:
+    task = Task.from_records(ROWS, "chat", "labels", "accuracy")
+    with pytest.raises(TaskError, match="cannot be told"):
+        task.encode(with_template(chatml, OPEN_THOUGHT), "causal", "train")
