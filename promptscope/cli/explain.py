@@ -52,7 +52,10 @@ def explain(
     limit: Annotated[int, typer.Option(min=1, help="Use only the first so many inputs.")] = 64,
     exact: Annotated[
         bool,
-        typer.Option("--exact/--no-exact", help="Patch every head exactly, or estimate from gradients (faster)."),
+        typer.Option(
+            "--exact/--no-exact",
+            help="Patch every head exactly, or estimate from gradients, on less (faster).",
+        ),
     ] = True,
     batch_size: BatchSize = 16,
     device: Device = None,

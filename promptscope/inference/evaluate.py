@@ -6,6 +6,7 @@ import torch
 
 from promptscope.checks import checked
 from promptscope.inference.batches import batches, check_padding, encode_split, share_over
+from promptscope.inference.finite import refuse_nan
 from promptscope.inference.generate import write
 from promptscope.inference.scoring import score_batch, word_logits
 from promptscope.inference.targets import target_logits, target_losses
@@ -134,6 +135,7 @@ class Evaluator:
         losses, label_scores = [], []
         for batch in self._batches(self.examples, "evaluate", progress):
             logits = target_logits(self.model, batch, [] if self.prompt is None else [self.prompt], shared=shared)
+            refuse_nan(self.model, logits, [self.prompt])
             losses.append(target_losses(batch, logits))
             if self.task.verbalizer is not None:
                 label_scores.append(score_batch(self.model, batch, self.words, self.prompt, shared, logits))
