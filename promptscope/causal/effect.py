@@ -52,7 +52,7 @@ class PromptEffect(Saved):
         return effect_of(self.gold)
 
     def first(self, n: int) -> PromptEffect:
-        """Return the same of the first *n* inputs."""
+        """Return the effect on the first *n* inputs alone."""
         inputs = replace(self.inputs, examples=self.inputs.examples[:n])
         return replace(self, inputs=inputs, plain=self.plain.first(n), prompted=self.prompted.first(n))
 

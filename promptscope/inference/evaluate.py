@@ -36,7 +36,7 @@ def evaluate(
     as many as the longest answer of the training split has, end token included; without one, of this split). `loss` is
     the mean cross-entropy (nats) over label and end tokens; lower is better. All metrics: higher is better. `n` counts
     records. Without a prompt: the frozen model. `padding="left"` moves texts away from the prompt, see `TrainConfig`:
-    results then depend on *batch_size*. *hooks* are attached for the length of the call, besides those that are, see
+    results then depend on *batch_size*. *hooks* are attached during the call, in addition to those attached before; see
     `model.hooks`.
 
     >>> import promptscope as ps

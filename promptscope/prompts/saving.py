@@ -96,7 +96,7 @@ def versions() -> dict[str, str]:
 
 
 def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
-    """Write *prompt* to *folder*; the JSON comes last, so a folder with one is whole."""
+    """Write *prompt* to *folder*. `prompt.json` is written last: a folder that has it is complete."""
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
     need_saver(prompt)

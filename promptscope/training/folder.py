@@ -32,7 +32,7 @@ def _remove(folder: Path, owner: int) -> None:
 
 @contextmanager
 def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Begin a run in *folder*, or go on with the same one; no other process can meanwhile.
+    """Begin a run in *folder*, or go on with it, and lock the folder for other processes.
 
     Raises:
         RunError: something else is in there, a run with other settings, or another process trains it.
