@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from benchmarks.results import CaseResult, Measurement, Proof, Results
 from benchmarks.scale import scale_lines
-from benchmarks.summary import markdown, spread_text, summary
+from benchmarks.summary import markdown, milliseconds, spread_text, summary
 
 COLUMNS = ["variant", "ms", "ratio", "differences", "GFLOP needed / done", "of GEMM peak", "peak MB", "growth"]
 
@@ -23,13 +23,13 @@ def page(results: Results) -> str:
 
 
 def overview(sessions: Sequence[Results]) -> str:
-    """Return sessions on one machine in brief: machine and versions of each, proofs, one table with a line a case."""
+    """Return sessions on one machine in brief: machines and versions, proofs, one line a case."""
     cases = sorted((case for results in sessions for case in results.cases), key=lambda case: case.case)
     control = next((results.control for results in sessions if isinstance(results.control, Results)), None)
     proofs = list({proof.name: proof for results in sessions for proof in results.proofs}.values())
     together = replace(sessions[0], cases=cases, control=control, proofs=proofs)
     listed = "\n".join(map(proof_line, proofs))
-    parts = [*map(_machine, sessions), *filter(None, [listed]), summary(together), verdict(together)]
+    parts = [_machines(sessions), *filter(None, [listed]), summary(together), verdict(together)]
     return "\n\n".join(parts)
 
 
@@ -58,16 +58,31 @@ def verdict(results: Results) -> str:
 
 
 def _machine(results: Results) -> str:
+    return f"{_setting(results)}. {_moment(results)}"
+
+
+def _machines(sessions: Sequence[Results]) -> str:
+    """Return what sessions have in common in one paragraph each, and what they have not as a list below it."""
+    settings = dict.fromkeys(map(_setting, sessions))
+    together = {setting: [_moment(one) for one in sessions if _setting(one) == setting] for setting in settings}
+    return "\n\n".join(f"{setting}.\n\n" + "\n".join(f"- {one}" for one in ones) for setting, ones in together.items())
+
+
+def _setting(results: Results) -> str:
     about = results.hardware
+    machine = about.get("gpu") or about["cpu"]
+    versions = ", ".join(f"{name} {version}" for name, version in results.versions.items())
+    threads = f"{about['threads']} thread{'' if about['threads'] == 1 else 's'}"
+    return f"{machine} ({about['device']}), {threads}, {about['clock']}; {versions}"
+
+
+def _moment(results: Results) -> str:
     rates = ", ".join(f"{name} {rate:.0f}" for name, rate in results.gemm_gflops.items())
-    load = ", ".join(f"{x:.1f}" for x in about["load_average"])
-    return (
-        f"{results.date}, {results.rounds} rounds, {about.get('gpu') or about['cpu']} ({about['device']}), "
-        f"{about['threads']} thread(s), {about['clock']}, load average {load} at the start. "
-        f"GEMM in GFLOP/s: {rates}. {_prepacking(results)}"
-        + ", ".join(f"{name} {version}" for name, version in results.versions.items())
-        + "."
-    )
+    load = ", ".join(f"{x:.1f}" for x in results.hardware["load_average"])
+    when = results.date[:16].replace("T", " ")
+    rounds = f"{results.rounds} round{'' if results.rounds == 1 else 's'}"
+    said = f"{when}, {rounds}, load average {load} at the start. GEMM in GFLOP/s: {rates}. {_prepacking(results)}"
+    return said.strip()
 
 
 def _prepacking(results: Results) -> str:
@@ -83,7 +98,7 @@ def _row(m: Measurement, limits: Mapping[str, float]) -> list[str]:
     ratio = "1" if m.ratio is None else f"{spread_text(m.ratio)}{' **FAILED**' if m.failed else ''}"
     return [
         m.variant,
-        f"{m.milliseconds.median:.4g}",
+        milliseconds(m),
         ratio,
         _differences(m.differences, limits),
         f"{m.gflop_needed:.3g} / {'not counted' if m.gflop_done is None else format(m.gflop_done, '.3g')}",

@@ -27,26 +27,11 @@ def lines(case: CaseResult) -> Iterator[Line]:
 
 
 def summary(results: Results) -> str:
-    """Return a Markdown table; the control's ratios stand in columns of their own."""
-    every = [line for case in results.cases for line in lines(case)]
-    control = {}
+    """Return a Markdown table for each kind of case, with columns for the variants that this kind has."""
+    tables = _tables([line for case in results.cases for line in lines(case)])
     if isinstance(results.control, Results):
-        control = {(line.case, line.size): line for case in results.control.cases for line in lines(case)}
-    names, other = _variants(every), _variants(control.values())
-    head = ["case", "baseline", *names, *(f"control: {name}" for name in other), "largest difference"]
-    rows = []
-    for line in every:
-        again = control.get((line.case, line.size))
-        rows.append(
-            [
-                f"{line.case}{line.size}",
-                f"{line.baseline.variant.removesuffix(line.size)}, {line.baseline.milliseconds.median:.4g} ms",
-                *(_ratio(line.variants.get(name)) for name in names),
-                *(_ratio(again.variants.get(name) if again else None) for name in other),
-                _largest(line),
-            ]
-        )
-    return markdown(head, rows)
+        tables += _tables([line for case in results.control.cases for line in lines(case)], "control: ")
+    return "\n\n".join(tables)
 
 
 def markdown(head: list[str], rows: list[list[str]]) -> str:
@@ -54,9 +39,34 @@ def markdown(head: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(line) + " |" for line in [head, ["---"] * len(head), *rows])
 
 
+def milliseconds(m: Measurement) -> str:
+    """Return the median time with four digits, or to the millisecond."""
+    time = m.milliseconds.median
+    return f"{time:,.0f}" if time >= 1000 else f"{time:.4g}"
+
+
 def spread_text(spread: Spread) -> str:
     """Return the median and the range."""
     return f"{spread.median:.2f} [{spread.low:.2f}-{spread.high:.2f}]"
+
+
+def _tables(every: list[Line], what: str = "") -> list[str]:
+    kinds = dict.fromkeys(line.case.partition("/")[0] for line in every)
+    return [_table([line for line in every if line.case.startswith(f"{kind}/")], what) for kind in kinds]
+
+
+def _table(some: list[Line], what: str) -> str:
+    names = _variants(some)
+    rows = [
+        [
+            f"{what}{line.case}{line.size}",
+            f"{line.baseline.variant.removesuffix(line.size)}, {milliseconds(line.baseline)} ms",
+            *(_ratio(line.variants.get(name)) for name in names),
+            _largest(line),
+        ]
+        for line in some
+    ]
+    return markdown(["case", "baseline", *names, "largest difference"], rows)
 
 
 def _common_end(measurements: list[Measurement]) -> str:

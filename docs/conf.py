@@ -22,11 +22,13 @@ extensions = [
     "_ext.cli_page",
     "_ext.mathml",
     "_ext.repository_pages",
+    "_ext.table_breaks",
 ]
 exclude_patterns = ["_build", "_ext", "notebooks/_run"]
 
 # tests/test_notebooks.py executes notebooks; what they printed is kept in them, so that the site builds in a minute.
 nb_execution_mode = "off"
+nb_merge_streams = True
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "amsmath"]
 myst_heading_anchors = 3
 suppress_warnings = ["mystnb.unknown_mime_type"]  # the interactive form of a figure, kept with its picture

@@ -38,7 +38,7 @@ class ModelError(PromptscopeError):
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint was saved with another head than that of a language model, and holds all weights of one.
+    """A checkpoint was saved with a head that is no language-model head, but holds all weights of a language model.
 
     >>> import promptscope as ps
     >>> issubclass(ps.CheckpointWarning, UserWarning)

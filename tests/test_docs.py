@@ -33,6 +33,12 @@ def test_page_runs(page: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
     run_python(page)
 
 
+@pytest.mark.parametrize("page", list(TEXTS))
+def test_code_fits_a_window_800_pixels_wide(page: str) -> None:
+    """The site shows 100 signs there; lines for the shell are wrapped."""
+    assert not [line for block in BLOCKS[page] for line in block.splitlines() if len(line) > 100]
+
+
 def run_python(page: str) -> None:
     names: dict[str, object] = {"__name__": "__main__"}
     for i, block in enumerate(BLOCKS[page]):

@@ -47,3 +47,9 @@ def test_output_is_kept(path: Path) -> None:
     pictures = [output for output in outputs if "image/png" in output.get("data", {})]
     assert pictures, "execute it with docs/_ext/write_notebooks.py"
     assert path.stat().st_size < 1_500_000
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_code_fits_a_window_800_pixels_wide(path: Path) -> None:
+    cells = [cell for cell in nbformat.read(path, as_version=4).cells if cell.cell_type == "code"]
+    assert not [line for cell in cells for line in cell.source.splitlines() if len(line) > 100]

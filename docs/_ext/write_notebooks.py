@@ -23,7 +23,11 @@ def execute(path: Path, folder: Path, renderer: str) -> nbformat.NotebookNode:
     notebook = nbformat.read(path, as_version=4)
     os.environ["PLOTLY_RENDERER"] = renderer  # the kernel is a process of its own
     NotebookClient(
-        notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": str(folder)}}
+        notebook,
+        timeout=600,
+        kernel_name="python3",
+        coalesce_streams=True,
+        resources={"metadata": {"path": str(folder)}},
     ).execute()
     return notebook
 

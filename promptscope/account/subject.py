@@ -62,6 +62,13 @@ class Subject:
     untrained: Prompt | None = None
 
     @property
+    def why_not_fitted(self) -> str:
+        """Say why there are no inputs to fit on."""
+        if self.settings.fit == self.settings.split:
+            return f"both are to be of the split {self.settings.split!r} (settings.fit, settings.split)"
+        return f"the task has no split {self.settings.fit!r}"
+
+    @property
     def small(self) -> PromptEffect:
         """The effect on the first `few` inputs."""
         return self.effect.first(self.settings.few)

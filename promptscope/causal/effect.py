@@ -14,6 +14,7 @@ from promptscope.causal.inputs import Answers, Inputs, make_inputs
 from promptscope.causal.running import Condition, in_turn, plain, run
 from promptscope.checks import checked
 from promptscope.errors import ProbeError
+from promptscope.inference.finite import refuse_nan
 from promptscope.models import HookedModel
 from promptscope.probes import Saved
 from promptscope.prompts import Prompt
@@ -51,7 +52,7 @@ class PromptEffect(Saved):
         return effect_of(self.gold)
 
     def first(self, n: int) -> PromptEffect:
-        """Return the same of the first *n* inputs."""
+        """Return the effect on the first *n* inputs alone."""
         inputs = replace(self.inputs, examples=self.inputs.examples[:n])
         return replace(self, inputs=inputs, plain=self.plain.first(n), prompted=self.prompted.first(n))
 
@@ -147,5 +148,6 @@ def answers(model: HookedModel, inputs: Inputs, condition: Condition, batch_size
     read = np.empty((3, len(inputs)))
     for chosen, batch in inputs.batches(model, batch_size):
         logits, _ = run(model, batch, condition)
+        refuse_nan(model, logits, [condition.prompt])
         read[:, chosen] = inputs.read(batch, logits)
     return Answers(*read)

@@ -15,6 +15,7 @@ from promptscope.causal.inputs import Answers, Inputs, make_inputs
 from promptscope.causal.running import Condition, in_turn, run
 from promptscope.checks import checked
 from promptscope.errors import PromptError
+from promptscope.inference.finite import refuse_nan
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt, SoftPrompt
 from promptscope.statistics import effect_share
@@ -136,6 +137,7 @@ def _outputs(
     found: list[tuple[int, Tensor]] = []
     for chosen, batch in inputs.batches(model, batch_size):
         logits, _ = run(model, batch, condition)
+        refuse_nan(model, logits, [condition.prompt])
         read[:, chosen] = inputs.read(batch, logits)
         counts = (batch.targets != IGNORED).sum(1)
         first = logits[counts.cumsum(0) - counts].float().log_softmax(-1)

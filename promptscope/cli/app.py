@@ -21,6 +21,7 @@ prompt changes inside the model. [bold]compare-prompts[/bold] compares prompts f
 Exit codes: 0: done. 1: a self-test failed. 2: refused, and one line says why. 130: interrupted; the same command
 continues a training run.
 """
+EXITS = "Exit codes: 0: done. 2: refused, and one line says why. 130: interrupted."
 
 
 class Commands(TyperGroup):
@@ -76,7 +77,10 @@ for name, module in (
 ):
     function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
     command = getattr(module, function)
-    app.command(name, help=_unwrapped(command.__doc__), epilog=module.EXAMPLE)(command)
+    about_it = (
+        f"{_unwrapped(command.__doc__)}\n\n{EXITS.replace('2:', '1: a test failed. 2:') if name == 'doctor' else EXITS}"
+    )
+    app.command(name, help=about_it, epilog=module.EXAMPLE)(command)
 
 
 def _complain(what: str) -> None:

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from promptscope.cli import completion
 from promptscope.cli.options import Device, Dtype, Json
 from promptscope.cli.output import only_results_on_stdout, print_json
 from promptscope.errors import PromptError
@@ -24,14 +25,20 @@ def compare_prompts(
         str | None,
         typer.Option(metavar="REGEX", help="Its first group in a prompt's name is the prompt's group."),
     ] = None,
-    model: Annotated[str | None, typer.Option(help="Adds the nearest tokens of each vector.")] = None,
+    model: Annotated[
+        str | None, typer.Option(help="Adds the nearest tokens of each vector.", autocompletion=completion.models)
+    ] = None,
     task: Annotated[
-        list[str] | None, typer.Option(help="Adds how each prompt solves this task; may be repeated. Needs --model.")
+        list[str] | None,
+        typer.Option(
+            help="Adds how each prompt solves this task; may be repeated. Needs --model.",
+            autocompletion=completion.tasks,
+        ),
     ] = None,
     nearest: Annotated[int, typer.Option(min=1, help="How many tokens per vector.")] = 5,
     limit: Annotated[int, typer.Option(min=1, help="Records of a task that are scored.")] = 200,
-    permutations: Annotated[int, typer.Option(min=1, help="Of the tests of clusters.")] = 199,
-    seed: Annotated[int, typer.Option(min=0)] = 0,
+    permutations: Annotated[int, typer.Option(min=1, help="Number of permutations in the tests of clusters.")] = 199,
+    seed: Annotated[int, typer.Option(min=0, help="Of permutations and t-SNE.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
     json: Json = False,

@@ -29,7 +29,7 @@ def doctor(
     test: Annotated[bool, typer.Option("--test/--no-test", help="Load a small model of each kind and run it.")] = True,
     json: Json = False,
 ) -> None:
-    """Show versions, devices and threads, and test a model of each kind. Exit code 1 if a test fails."""
+    """Show versions, devices and threads, and test a model of each kind."""
     with only_results_on_stdout():
         found = {"versions": _versions(), "machine": _machine(), "self-test": _self_tests() if test else {}}
     if json:

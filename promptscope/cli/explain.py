@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from promptscope.cli import completion
 from promptscope.cli.options import BatchSize, Device, Dtype, Json, Split, TaskPath
 from promptscope.cli.output import only_results_on_stdout, print_json
 
@@ -21,15 +22,27 @@ def explain(
         Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page; tables go to a folder of its name.")
     ],
     model: Annotated[
-        str | None, typer.Option(help="The model, if the folder does not name it or it was moved.")
+        str | None,
+        typer.Option(
+            help="The model, if the folder does not name it or it was moved.", autocompletion=completion.models
+        ),
     ] = None,
     task: Annotated[
-        str | None, typer.Option(help="The task (name, file or folder); needed for prompts that are no run.")
+        str | None,
+        typer.Option(
+            help="The task (name, file or folder); needed for prompts that are no run.", autocompletion=completion.tasks
+        ),
     ] = None,
     task_path: TaskPath = None,
-    prompt: Annotated[str, typer.Option(metavar="last|best", help="Which prompt of a run.")] = "last",
+    prompt: Annotated[
+        str, typer.Option(metavar="last|best", help="Which prompt of a run.", autocompletion=completion.trained_prompts)
+    ] = "last",
     parts: Annotated[
-        str | None, typer.Option(help="Some of: answers,tokens,layers,routes,direction,words,readings,neurons.")
+        str | None,
+        typer.Option(
+            help="Some of: answers, tokens, layers, routes, direction, words, readings, neurons; separated by commas.",
+            autocompletion=completion.parts,
+        ),
     ] = None,
     instruction: Annotated[str | None, typer.Option(help="The task in words, to compare the prompt with.")] = None,
     other: Annotated[
@@ -39,7 +52,10 @@ def explain(
     limit: Annotated[int, typer.Option(min=1, help="Use only the first so many inputs.")] = 64,
     exact: Annotated[
         bool,
-        typer.Option("--exact/--no-exact", help="Patch every head exactly, or estimate from gradients (faster)."),
+        typer.Option(
+            "--exact/--no-exact",
+            help="Patch every head exactly, or estimate from gradients, on less (faster).",
+        ),
     ] = True,
     batch_size: BatchSize = 16,
     device: Device = None,

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import typer
 
+from promptscope.cli import completion
 from promptscope.cli.options import Json
 from promptscope.cli.output import only_results_on_stdout, print_json, print_pairs, show
 from promptscope.errors import ModelError, PromptError
@@ -15,7 +16,10 @@ EXAMPLE = "Example: promptscope inspect runs/capital; or of one prompt: promptsc
 def inspect(
     what: Annotated[Path, typer.Argument(metavar="RUN_OR_PROMPT", help="A run, or a prompt folder (also PEFT's).")],
     model: Annotated[
-        str | None, typer.Option(help="Where the model lies now. Default: where the prompt was trained.")
+        str | None,
+        typer.Option(
+            help="Where the model lies now. Default: where the prompt was trained.", autocompletion=completion.models
+        ),
     ] = None,
     tokens: Annotated[
         bool, typer.Option("--tokens/--no-tokens", help="List the nearest vocabulary tokens (needs the model).")

@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from promptscope.cli import completion
 from promptscope.cli.loading import choose_prompt, load_run_parts
 from promptscope.cli.options import (
     BatchSize,
@@ -25,23 +26,17 @@ EXAMPLE = (
     "Example: promptscope probe runs/capital --probes attention_kl,attention_variability --limit 200 "
     "--out probes/capital"
 )
-# Written out, because the registry imports torch, which takes seconds, and --help should not.
-NAMES = (
-    "attention_bias",
-    "attention_kl",
-    "attention_mass",
-    "attention_variability",
-    "label_cosine",
-    "neuron_states",
-    "residual_pca",
-)
 
 
 def probe(
     run: RunFolder,
     out: Annotated[Path, typer.Option(metavar="DIR", file_okay=False, help="Folder for results, figures and tables.")],
     probes: Annotated[
-        str, typer.Option(help=f"Names with commas. There are: {', '.join(NAMES)}; and those of installed packages.")
+        str,
+        typer.Option(
+            help=f"Names with commas between: {', '.join(completion.PROBES)}, and those of installed packages.",
+            autocompletion=completion.probes,
+        ),
     ] = "attention_kl,attention_variability",
     load: Annotated[
         Path | None,
@@ -50,7 +45,10 @@ def probe(
         ),
     ] = None,
     split: Split = "test",
-    prompt: Annotated[str, typer.Option(metavar="last|best", help="Which prompt of the run.")] = "last",
+    prompt: Annotated[
+        str,
+        typer.Option(metavar="last|best", help="Which prompt of the run.", autocompletion=completion.trained_prompts),
+    ] = "last",
     null: Annotated[
         bool, typer.Option("--null/--no-null", help="Also probe a random prompt of the same norms, to compare with.")
     ] = True,

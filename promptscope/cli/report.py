@@ -5,6 +5,7 @@ from typing import Annotated
 
 import typer
 
+from promptscope.cli import completion
 from promptscope.cli.options import Json
 from promptscope.cli.output import only_results_on_stdout, print_json
 
@@ -16,7 +17,12 @@ def report(
     out: Annotated[
         Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page to write; it needs no network.")
     ],
-    split: Annotated[str, typer.Option(help="Split on which the prompt and the frozen model are scored.")] = "test",
+    split: Annotated[
+        str,
+        typer.Option(
+            help="Split on which the prompt and the frozen model are scored.", autocompletion=completion.splits
+        ),
+    ] = "test",
     scores: Annotated[
         bool, typer.Option("--scores/--no-scores", help="Evaluate each run (loads its model and task).")
     ] = True,

@@ -7,6 +7,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from promptscope.cli import completion
 from promptscope.cli.from_settings import as_option, described
 from promptscope.cli.options import Device, Dtype, Json, TaskPath
 from promptscope.cli.output import only_results_on_stdout, print_json, print_pairs
@@ -25,10 +26,20 @@ _TASK, _PROMPT, _TRAINING = "What to train on", "The prompt", "The training"
 
 def train(
     model: Annotated[
-        str, typer.Option(metavar="DIR", help="A folder, a Hub name, or a model of the package: embedded-causal ...")
+        str,
+        typer.Option(
+            metavar="DIR",
+            help="A folder, a Hub name, or a model of the package: embedded-causal ...",
+            autocompletion=completion.models,
+        ),
     ],
     task: Annotated[
-        str, typer.Option(metavar="NAME|FILE", help="A known name (capital_en, sst2 ...), file or folder.")
+        str,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="A known name (capital_en, sst2 ...), file or folder.",
+            autocompletion=completion.tasks,
+        ),
     ],
     out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run. An interrupted run in it goes on.")],
     task_path: TaskPath = None,
@@ -47,7 +58,8 @@ def train(
         ),
     ] = None,
     metric: Annotated[
-        str | None, typer.Option(help="Names with commas: accuracy,macro_f1 ...", rich_help_panel=_TASK)
+        str | None,
+        typer.Option(help="Names of metrics, separated by commas: accuracy,macro_f1 ...", rich_help_panel=_TASK),
     ] = None,
     test_share: Annotated[
         float,
@@ -67,6 +79,7 @@ def train(
         str,
         typer.Option(
             help="uniform, vocab[:N], text:WORDS, labels[:A,B] or prompt:FOLDER.",
+            autocompletion=completion.inits,
             rich_help_panel=_PROMPT,
         ),
     ] = "uniform",

@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from promptscope.engine.attention import How, attend
-from promptscope.engine.causal import behind
+from promptscope.engine.causal import after_prompt
 from promptscope.engine.rows import Rows
 from promptscope.models.facts import Band
 
@@ -29,7 +29,7 @@ def attend_all(
     """
     q, k, v = queries.pad(query), keys.pad(key), keys.pad(value)
     if front[0] is not None and front[1] is not None:
-        k, v = behind(front[0], k, which), behind(front[1], v, which)
+        k, v = after_prompt(front[0], k, which), after_prompt(front[1], v, which)
     seen = _see(keys, k.shape[1], how.bias, unseen)
     if band is not None:
         seen = _within(seen, band, q.shape[1], k.shape[1], q)

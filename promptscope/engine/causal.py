@@ -45,7 +45,7 @@ class CausalPass:
             q, own_k, own_v = (self.texts.pad(x[g * s :]) for x in (query, key, value))
             k, v, p = own_k, own_v, 0
             if keys is not None and values is not None:
-                k, v, p = behind(keys, own_k, self.which), behind(values, own_v, self.which), keys.shape[1]
+                k, v, p = after_prompt(keys, own_k, self.which), after_prompt(values, own_v, self.which), keys.shape[1]
             out.append(self.texts.unpad(_causal(q, k, v, p, how, self.texts.real)))
         if self.keep:
             self.kept[module.layer_idx] = (keys, values, own_k, own_v)
@@ -59,7 +59,7 @@ def in_front(prefix: Prefix | None, layer: int) -> tuple[Tensor | None, Tensor |
     return prefix.keys[layer].transpose(1, 2), prefix.values[layer].transpose(1, 2)
 
 
-def behind(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R pn kv_head d_head"]:
+def after_prompt(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R pn kv_head d_head"]:
     """Put each text's own keys (or values) after those of its prompt."""
     mine = front.expand(len(own), -1, -1, -1) if which is None else front.index_select(0, which)
     return torch.cat([mine, own], dim=1)

@@ -8,7 +8,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from promptscope.engine.attention import How, attend, running
-from promptscope.engine.causal import behind, hidden_rows
+from promptscope.engine.causal import after_prompt, hidden_rows
 from promptscope.engine.choice import kernel
 from promptscope.engine.shared import Shared
 from promptscope.models import HookedModel
@@ -96,5 +96,5 @@ class TextContinuation:
 
 
 def _with_room(front: Tensor | None, own: Tensor, which: Tensor | None, room: int) -> Tensor:
-    whole = own if front is None else behind(front, own, which)
+    whole = own if front is None else after_prompt(front, own, which)
     return torch.cat([whole, whole.new_zeros(len(own), room, *own.shape[2:])], dim=1)

@@ -11,7 +11,7 @@ def fastest_pass(model: HookedModel) -> type[CausalPass]:
     """Return the kind of pass that `ps.execution(attention=...)` asks for: nothing is timed, so nothing varies.
 
     Raises:
-        ModelError: flex attention on a CPU, which has no backward pass of it.
+        ModelError: flex attention on a CPU, where it has no backward pass.
     """
     if asked_attention() != "flex":
         return CausalPass

@@ -132,7 +132,8 @@ def run_decoder(
 ) -> Float[Tensor, "M V"]:
     """Run the decoder on flat rows at *positions*; attention is what is `running`.
 
-    *n_rows*: with how many of the source's rows, all by default: where keys and values of them are kept, one will do.
+    *n_rows*: how many rows of the encoder's output are passed on, all by default. One is enough where the keys and
+    values of cross-attention were computed before.
     """
     encoded = copy.copy(sources.output)  # of the class's own type: some have more fields than the hidden state
     encoded["last_hidden_state"] = sources.hidden[None, :n_rows]
@@ -161,7 +162,7 @@ def _rows_at(table: nn.Module, positions: Int[Tensor, "T"]) -> Iterator[None]:
     n, t = int(positions.max()) + 1, len(positions)
 
     def shortened(x: Any) -> Any:
-        """Make of an argument for t tokens one for n tokens that follow each other."""
+        """Return an argument made for t tokens as one for n tokens at positions 0 to n - 1."""
         if isinstance(x, tuple):  # a shape
             return (1, n, *x[2:])
         if not isinstance(x, Tensor) or x.ndim < 2 or x.shape[1] != t:
@@ -194,7 +195,7 @@ def relative_bias(facts: Facts, spans: dict[str, tuple[int, int]]) -> AbstractCo
 
 @contextmanager
 def with_biases(functions: dict[nn.Module, Any]) -> Iterator[None]:
-    """Let attention modules compute their position bias in another way."""
+    """Replace `compute_bias` (the relative position bias) of attention modules, in a `with` block."""
     before = {module: vars(module).get("compute_bias") for module in functions}
     for module, function in functions.items():
         module.__dict__["compute_bias"] = function

@@ -14,7 +14,8 @@ class Texts:
     Padding after a text changes nothing; padding before it raises the positions of its tokens.
 
     `where` marks the positions whose logits are wanted: of `ids`, on encoder-decoders of `decoder_ids`. `unseen`
-    (masked models) marks tokens that nothing attends to, `token_types` second texts; see `HookedModel.logits`.
+    (masked models) marks tokens that nothing attends to; `token_types` are BERT's token_type_ids. See
+    `HookedModel.logits`.
 
     >>> import torch
     >>> ids = torch.tensor([[5, 7, 9], [5, 9, 0]])

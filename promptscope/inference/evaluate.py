@@ -6,6 +6,7 @@ import torch
 
 from promptscope.checks import checked
 from promptscope.inference.batches import batches, check_padding, encode_split, share_over
+from promptscope.inference.finite import refuse_nan
 from promptscope.inference.generate import write
 from promptscope.inference.scoring import score_batch, word_logits
 from promptscope.inference.targets import target_logits, target_losses
@@ -35,7 +36,7 @@ def evaluate(
     as many as the longest answer of the training split has, end token included; without one, of this split). `loss` is
     the mean cross-entropy (nats) over label and end tokens; lower is better. All metrics: higher is better. `n` counts
     records. Without a prompt: the frozen model. `padding="left"` moves texts away from the prompt, see `TrainConfig`:
-    results then depend on *batch_size*. *hooks* are attached for the length of the call, besides those that are, see
+    results then depend on *batch_size*. *hooks* are attached during the call, in addition to those attached before; see
     `model.hooks`.
 
     >>> import promptscope as ps
@@ -134,6 +135,7 @@ class Evaluator:
         losses, label_scores = [], []
         for batch in self._batches(self.examples, "evaluate", progress):
             logits = target_logits(self.model, batch, [] if self.prompt is None else [self.prompt], shared=shared)
+            refuse_nan(self.model, logits, [self.prompt])
             losses.append(target_losses(batch, logits))
             if self.task.verbalizer is not None:
                 label_scores.append(score_batch(self.model, batch, self.words, self.prompt, shared, logits))

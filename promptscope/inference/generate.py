@@ -9,6 +9,7 @@ from torch import Tensor
 from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, share
 from promptscope.errors import ModelError, TaskError
+from promptscope.inference.finite import refuse_nan
 from promptscope.models import Hook, HookedModel
 from promptscope.models.layout import to_right_padding
 from promptscope.prompts import Prompt
@@ -84,6 +85,7 @@ def write(
     while new.shape[1] < max_new_tokens and not torch.isin(new, stop).any(dim=1).all():
         if new.shape[1]:
             logits = texts.read(new[:, -1:])[:, 0]
+        refuse_nan(model, logits, [prompt])
         # Rows that stopped earlier go on, and are cut.
         new = torch.cat([new, logits.argmax(-1, keepdim=True)], dim=1)
     return [_until_stop(row, stop_ids) for row in new.tolist()]

@@ -10,6 +10,7 @@ from torch import Tensor
 from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, is_packed, only_tokens
 from promptscope.inference.batches import batches, encode_split, share_over
+from promptscope.inference.finite import refuse_nan
 from promptscope.inference.targets import target_logits
 from promptscope.models import Hook, HookedModel
 from promptscope.prompts import Prompt
@@ -69,6 +70,7 @@ def score_batch(
         return _score_words(model, batch, words, prompts, shared).cpu()
     if logits is None:
         logits = target_logits(model, batch, prompts, shared=shared)
+    refuse_nan(model, logits, prompts)
     return logits[_first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
 
 
@@ -80,9 +82,12 @@ def word_logits(
     first = replace(batch, targets=batch.targets.masked_fill(later, IGNORED))
     prompts = [] if prompt is None else [prompt]
     if not is_packed(model, prompts):  # it may run hooked, through another unembedding
-        return target_logits(model, first, prompts, shared=shared)[:, list(tokens)].cpu()
-    with only_tokens(model, tokens):
-        return target_logits(model, first, prompts, shared=shared).cpu()
+        chosen = target_logits(model, first, prompts, shared=shared)[:, list(tokens)]
+    else:
+        with only_tokens(model, tokens):
+            chosen = target_logits(model, first, prompts, shared=shared)
+    refuse_nan(model, chosen, prompts)
+    return chosen.cpu()
 
 
 def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
@@ -113,7 +118,9 @@ def _score_words(
             score = score + rest.gather(2, tokens[:, 1:, None]).sum(dim=(1, 2))
             texts.rewind()
         scores.append(score)
-    return torch.stack(scores, dim=1)
+    found = torch.stack(scores, dim=1)
+    refuse_nan(model, found, prompts)
+    return found
 
 
 def _log_probabilities(logits: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows V"]:

@@ -35,8 +35,8 @@ def mean(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     """Return *prompt* with its mean token in place of *tokens*, at the same positions.
 
     `m = 1/k sum_i p_i` over all k tokens of the whole prompt, those that are replaced included, so that m is the same
-    whatever is replaced. Deep prompts: in each layer, for keys (before the rotary embedding) and values. Tells what a
-    token adds to what all have in common; zero lies outside of where prompts live.
+    whatever is replaced. Deep prompts: in each layer, for keys (before the rotary embedding) and values. The change
+    of the loss is what a token adds to what all tokens have in common; a zero vector is unlike any token.
 
     Raises as `zero` does.
 

@@ -60,7 +60,7 @@ def importance(
         output: distribution that `kl` compares at the first target token: over the whole `vocabulary`, or over the
             verbalizer's words (`labels`), renormalised.
         batch_size, variants_per_pass: a pass holds so many records with so many variants.
-        hooks: attached to every model for the length of the call, besides those that are, see `model.hooks`.
+        hooks: attached to every model during the call, in addition to those attached before; see `model.hooks`.
 
     Raises:
         ProbeError: no such intervention or output, or nothing in a pass.

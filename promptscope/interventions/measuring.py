@@ -9,6 +9,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from promptscope.inference.batches import batches
+from promptscope.inference.finite import refuse_nan
 from promptscope.inference.targets import target_losses
 from promptscope.interventions.variants import Variants
 from promptscope.models import HookedModel
@@ -66,6 +67,7 @@ def measure(
                 batch = _needed(batch, model.family.kind)
                 reference: Tensor | None = None
                 for variant, logits in _each(every, batch, variants_per_pass):
+                    refuse_nan(model, logits, [prompt])
                     losses[variant, here] = _summed(batch, logits)
                     if distribution is not None and kl is not None:
                         log_p = distribution(logits[_first_targets(batch)]).double()

@@ -58,7 +58,7 @@ class Importance(Saved):
         return getattr(self, name)
 
     def assignment(self, measure: str = "ratio") -> Int[np.ndarray, k]:
-        """Return for each token the model, by its place, to which it is most important; see `assign_tokens`."""
+        """Return for each token the index of the model to which it is most important; see `assign_tokens`."""
         return assign_tokens(self.measure(measure).values.values)
 
     def to_dataframe(self) -> pd.DataFrame:

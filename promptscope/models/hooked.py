@@ -130,7 +130,7 @@ class HookedModel:
     def follow_edits_with(self, boot: Callable[[], Bridge], source: PreTrainedModel | None = None) -> None:
         """From now on, let the bridge follow edits of the twin's weights; *boot* makes another bridge over the twin.
 
-        *source*: the caller's own model, where the twin has its very parameters.
+        *source*: the caller's own model, if the twin shares its parameters.
         """
         self._weights = Weights(self.twin, self.bridge, boot, source)
 
@@ -357,9 +357,9 @@ class HookedModel:
 
     @contextmanager
     def turn(self, hooks: Iterable[Hook] = ()) -> Iterator[None]:
-        """Run this model in a `with` block as one thread's turn, under *hooks* besides those attached.
+        """Reserve this model for one thread in a `with` block; *hooks* are added to those attached.
 
-        Every entry point is one; so is what it calls. Other threads wait.
+        Every call that runs the model does this, and calls inside the block share its turn. Other threads wait.
 
         Raises:
             ModelError: as `hooks` does.
@@ -530,7 +530,7 @@ class HookedModel:
         ]
 
     def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
-        """Say which way a prompt runs; `"prefix"` stands for the twin.
+        """Return which way a prompt runs: `"hooks"`, or `"prefix"` (the plain model, the prompt as a cache).
 
         Raises:
             PromptError: a prefix cache is asked for where none does what the prompt asks.

@@ -36,10 +36,11 @@ def hooked_model(
 ) -> HookedModel:
     """Make a hooked model of a plain one, whose weights are shared, not copied.
 
-    *source*: the caller's own model, where the plain one has its very parameters.
+    *source*: the caller's own model, if the plain one shares its parameters.
 
     Raises:
-        ModelError: what the model does is not what its hook points, or prompts, would say of it.
+        ModelError: the self-test fails: hooked and plain model differ, or hook points or prompts do not act as they
+            should.
     """
     untie_layers(twin)
     before = _run_plainly(twin, name)

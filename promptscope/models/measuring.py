@@ -111,8 +111,8 @@ def _position_zero(twin: PreTrainedModel, alone: Tensor) -> int:
         except IndexError:  # a table of positions that ends before this one
             continue
     raise ModelError(
-        f"positions of {type(twin).__name__} count from a number that is not known: told positions 0, 1, ... it gives "
-        "other states than told none"
+        f"cannot tell from which number {type(twin).__name__} counts positions: with position_ids 0, 1, ... its hidden "
+        "states differ from those without position_ids, so padded texts would get wrong positions. Load another model"
     )
 
 
@@ -234,7 +234,7 @@ def _band(call: Call, part: str) -> Band | None:
     back, ahead = int((queries - keys).max()), int((keys - queries).max())
     distance = torch.arange(len(seen), device=seen.device)[:, None] - torch.arange(seen.shape[1], device=seen.device)
     if not torch.equal(seen, (distance <= back) & (distance >= -ahead)):
-        raise _UnknownBandError("some of its layers see neither everything nor the nearest positions (chunks)")
+        raise _UnknownBandError("some of its layers have neither full nor sliding-window attention (chunks)")
     if causal and window is not None and back != window - 1:
         raise _UnknownBandError(f"a layer with a window of {window} sees {back} positions back")
     far = call.n_queries - 1

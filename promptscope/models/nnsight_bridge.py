@@ -147,7 +147,7 @@ class NNsightBridge(nn.Module):
 
 
 def spots_of(family: str) -> Mapping[str, Spot]:
-    """Return where the hook points of a family are.
+    """Return for each hook point of a family the module of the plain model that computes it.
 
     Raises:
         ModelError: a family whose hook points are not known on this backend.

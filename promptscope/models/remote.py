@@ -23,7 +23,7 @@ _LOGITS = "logits"
 
 @dataclass(frozen=True)
 class Request:
-    """What a server is asked for: plain data, so that it needs nothing that it lacks.
+    """What a server is asked for: plain data, so that the server needs neither promptscope nor code of yours.
 
     `edits`: hook point -> `(kind, what)` in their order: `rows` and `whole` name a tensor by its number, `hide`
     columns.

@@ -35,8 +35,12 @@ def token_heatmap(result: ProbeResult) -> go.Figure:
     cell = float(np.clip(560 / len(tokens), 12, 34))
     label_width = 12 + 6.5 * max(len(str(name)) for name in models)
     width = label_width + cell * len(tokens) + 120
-    figure = new_figure(width, max(cell * len(models), 100) + 60, result)
+    height = max(cell * len(models), 100)
+    figure = new_figure(width, height + 60, result)
     shown, axis = (np.log2(values), _ratio_axis(values)) if result.name == "ratio" else (values, colour_axis(result))
+    if height < 150:  # else the labels of a short colour bar overlap
+        bar = axis["colorbar"]
+        bar |= {name: bar[name][::2] for name in ("tickvals", "ticktext") if name in bar} or {"nticks": 3}
     figure.add_trace(
         go.Heatmap(
             z=shown,

@@ -51,7 +51,7 @@ class HeadOutputParts(JointCapture):
     def compare(
         self, prompted: Float[Tensor, "B n H parts"], plain: Float[Tensor, "B n H dh"], layer: int, view: View
     ) -> Float[Tensor, "B H 4"]:
-        """Take `(1-m) z0` and `m z_prompt` off z."""
+        """Subtract `(1-m) z0` and `m z_prompt` from z."""
         z, from_prompt, mass = prompted.split([plain.shape[-1], plain.shape[-1], 1], dim=-1)
         from_text = (1 - mass) * _exact(plain)
         parts = (z, from_text, from_prompt, z - from_text - from_prompt)

@@ -75,7 +75,7 @@ class Entries:
 
     @property
     def edited(self) -> tuple[tuple[str, str | None, str], ...]:
-        """What `written` has: capture, prompt, edit."""
+        """List what `written` can read, as (capture, prompt, edit)."""
         return tuple(self._written)
 
     def unedited(self, capture: str, prompt: str | None) -> Iterator[Shard]:
@@ -83,7 +83,7 @@ class Entries:
         return self.plain(capture) if prompt is None else self.prompted(capture, prompt)
 
     def pairs(self, capture: str, prompt: str) -> Iterator[tuple[Shard, Shard]]:
-        """Read a capture of both passes side by side: (with the prompt, without)."""
+        """Read a capture of both passes in pairs: (with the prompt, without)."""
         yield from zip(self.prompted(capture, prompt), self.plain(capture, beside=prompt), strict=True)
 
     def paired(self, capture: str, prompt: str, function: Callable[[Shard, Shard], np.ndarray]) -> np.ndarray:

@@ -256,7 +256,10 @@ def _merge(request: Request, i: int, x: Tensor, view: View, found: Found) -> Ten
     assert isinstance(capture, JointCapture)
     late = [names[i] for point, names in request.further.items() if _taken(request, i, point) not in found]
     if late:
-        raise ProbeError(f"hook points that did not fire before {request.hooks[i]}: {', '.join(late)}")
+        raise ProbeError(
+            f"a joint capture takes {', '.join(late)} before {request.hooks[i]}, and they fire after it: make the "
+            "latest of them its `site`"
+        )
     taken = {point: found.pop(_taken(request, i, point)) for point in request.further}
     return capture.merge(x, taken, request.layers[i], view)
 

@@ -55,7 +55,7 @@ def probe(
         split, limit: which records of the task: the first *limit* of *split*.
         batch_size: inputs per forward pass; peak memory goes with it, results do not.
         progress: show a bar when it takes more than a second.
-        hooks: attached for the length of the call, besides those that are, see `model.hooks`; captures see their
+        hooks: attached during the call, in addition to those attached before; see `model.hooks`; captures see their
             edits.
 
     Returns:

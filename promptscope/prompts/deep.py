@@ -68,7 +68,7 @@ class DeepPrompt(Prompt):
         self.keys_after_rotary = False
 
     def settings(self) -> dict[str, Any]:
-        """Everything but the numbers."""
+        """Length, layers, initialisation and the like: all that is not trained."""
         settings: dict[str, Any] = {"length": self.length, "tied": self.tied}
         settings["layers"] = None if self.layers is None else list(self.layers)
         settings["parts"] = None if self.parts is None else list(self.parts)

@@ -6,6 +6,7 @@ import torch
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
+from promptscope.prompts.finite import check_finite_prompt
 from promptscope.prompts.prompt import Prompt
 
 P = TypeVar("P", bound=Prompt)
@@ -20,7 +21,7 @@ def random_like(prompt: P, seed: int = 0) -> P:
     where it differs from this.
 
     Raises:
-        PromptError: the prompt has no numbers yet.
+        PromptError: the prompt has no numbers yet, or some that are NaN or infinite.
 
     >>> import promptscope as ps
     >>> prompt = ps.SoftPrompt(length=4).bind(ps.load_model("embedded-causal"))
@@ -30,6 +31,7 @@ def random_like(prompt: P, seed: int = 0) -> P:
     """
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no norms to copy: call prompt.bind(model), load or train it first")
+    check_finite_prompt(prompt)
     generator = torch.Generator().manual_seed(seed)
     other = prompt.plain()
     with torch.no_grad():

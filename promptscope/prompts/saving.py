@@ -18,6 +18,7 @@ from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.edited import EditedPrompt
+from promptscope.prompts.finite import check_finite_prompt
 from promptscope.prompts.hub import download_prompt, is_repository
 from promptscope.prompts.peft_io import is_peft_folder, read_peft
 from promptscope.prompts.prompt import Prompt
@@ -95,10 +96,11 @@ def versions() -> dict[str, str]:
 
 
 def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
-    """Write *prompt* to *folder*; the JSON comes last, so a folder with one is whole."""
+    """Write *prompt* to *folder*. `prompt.json` is written last: a folder that has it is complete."""
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
     need_saver(prompt)
+    check_finite_prompt(prompt)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: name another place")

@@ -57,8 +57,9 @@ class DescribePrompt:
         tokenizer = model.tokenizer
         placeholder = tokenizer(self.placeholder, add_special_tokens=False)["input_ids"]
         if len(placeholder) != 1 or placeholder[0] == tokenizer.unk_token_id:
+            what = f"is {len(placeholder)} tokens" if len(placeholder) != 1 else "is no word of its vocabulary"
             raise ProbeError(
-                f"the placeholder {self.placeholder!r} must be one token of {model.name!r}, it is {len(placeholder)}: "
+                f"the placeholder {self.placeholder!r} must be one known token of {model.name!r}, and it {what}: "
                 "choose another, DescribePrompt(placeholder=...)"
             )
         start = tokenizer("", add_special_tokens=True)["input_ids"]

@@ -132,8 +132,8 @@ def read_logit_lens(
         n: likeliest tokens to keep for each layer and position.
         label_words: words of the task's classes, whose probability is followed.
         nulls: see `Nulls`.
-        hooks: attached for the length of the call, besides those that are, see `model.hooks`; those at the final norm
-            and the unembedding act on every layer's reading.
+        hooks: attached during the call, in addition to those attached before; see `model.hooks`. Hooks at the final
+            norm and the unembedding act on every layer's reading.
 
     Raises:
         ProbeError: not a causal model, or a label word without tokens.

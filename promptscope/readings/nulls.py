@@ -12,6 +12,7 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt, SoftPrompt, random_like
+from promptscope.prompts.finite import check_finite_prompt
 
 Kind = Literal["prompt", "random", "untrained", "wayward"]
 
@@ -78,6 +79,7 @@ def subjects(model: HookedModel, prompt: Prompt, nulls: Nulls) -> list[Subject]:
     ['prompt', 'random 0', 'random 1']
     """
     prompt = _input_level(prompt).bind(model)
+    check_finite_prompt(prompt)
     found = [Subject("prompt", "prompt", prompt)]
     found += [Subject(f"random {r}", "random", random_like(prompt, nulls.seed + r)) for r in range(nulls.random)]
     untrained = nulls.untrained if nulls.untrained is not None else _start_of(model, prompt)

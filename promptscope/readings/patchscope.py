@@ -134,7 +134,7 @@ def read_patchscope(
         max_new_tokens: longest description.
         nulls: see `Nulls`; 19 random prompts by default, each as costly as the prompt.
         batch_size: descriptions written at once.
-        hooks: attached for the length of the call, besides those that are, see `model.hooks`.
+        hooks: attached during the call, in addition to those attached before; see `model.hooks`.
 
     Raises:
         ProbeError: not a causal model, a layer or position that there is not, a placeholder of several tokens.

@@ -42,7 +42,7 @@ class Metric:
         """
         if len(predictions) != len(records) or not records:
             raise TaskError(
-                f"Metric {self.name!r} needs one prediction for each of at least one record, got "
+                f"Metric {self.name!r} needs at least one record, and one prediction for each, got "
                 f"{len(predictions)} for {len(records)}."
             )
         return self.fn(predictions, [self._references(record) for record in records])

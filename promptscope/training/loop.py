@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from promptscope.engine import can_prepack, execution, notice_edits, uses_prepacked
-from promptscope.errors import RunError
+from promptscope.errors import ModelError, PromptError, RunError
 from promptscope.files import sha256_file, write_sealed
 from promptscope.inference.batches import batches
 from promptscope.inference.evaluate import Evaluator
@@ -190,7 +190,10 @@ class Loop:
         every = self.config.evaluate_every
         if self.validation is None or not every or (done % every and done != self.total):
             return {}
-        scores = self.validation.scores(progress=False)
+        try:
+            scores = self.validation.scores(progress=False)
+        except (ModelError, PromptError) as error:  # of this run: others of a grid go on
+            raise RunError(f"step {done} of {self.total} could not be validated: {error}") from error
         score = next(iter(scores.values()))
         self.stale += 1
         if math.isfinite(score) and (self.best is None or score > self.best):

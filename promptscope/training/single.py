@@ -51,7 +51,7 @@ def train(
     Minimises the mean cross-entropy over label and end tokens (Lester et al. 2021, section 2; the multilingual-GPT
     paper, eq. 1 and 2). The model is frozen. With *out*, the run is kept in that folder (without, as long as this
     process lasts): the same call goes on with an interrupted run, bit for bit as if it had not stopped (same machine),
-    and returns a finished one at once. *hooks* are attached for the length of the call, besides those that are, see
+    and returns a finished one at once. *hooks* are attached during the call, in addition to those attached before; see
     `model.hooks`.
 
     Raises:
@@ -136,7 +136,7 @@ class Job:
     def result(self) -> Run:
         """Return the finished run; the caller's prompt becomes its last one."""
         run = Run(self.folder)
-        finished = run.prompt
+        finished, _ = run.prompt, run.history  # both are read now: what is damaged is said here, not when it is needed
         self.prompt.load_state_dict(finished.state_dict())
         self.prompt.provenance = finished.provenance
         return run

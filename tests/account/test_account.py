@@ -107,6 +107,14 @@ def test_one_input_has_no_interval(prompts):
     assert not np.isfinite(account["answers"].tables["scores"]["log_p_low"]).any()
 
 
+def test_nothing_to_fit_on_says_why(prompts):
+    model, task, prompt, _ = prompts
+    for fit, why in (("test", "both are to be of the split 'test'"), ("dev", "the task has no split 'dev'")):
+        settings = Settings(limit=4, few=4, n_random=1, fit=fit)
+        account = ps.explain(model, prompt, task, parts=["direction"], settings=settings)
+        assert why in account["direction"].omitted[0]
+
+
 def test_bad_requests(prompts):
     model, task, prompt, _ = prompts
     with pytest.raises(ProbeError, match="Did you mean 'tokens'"):

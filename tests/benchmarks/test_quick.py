@@ -21,6 +21,7 @@ from benchmarks.timing import cpu_clock
 from benchmarks.training import make_prompt
 
 STORED = Path(__file__).parent / "results.json"
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -103,13 +104,15 @@ def test_table_and_figure_of_stored_results(tmp_path: Path, capsys: pytest.Captu
         assert f"### {case.case}" in shown
     assert isinstance(results.control, Results)
     overview = shown.split("\n\n### ")[0].splitlines()
-    (line,) = (line for line in overview if "growth/tiny-llama/v1/k10-50-100-n30-b16, k=50 |" in line)
+    (line,) = (line for line in overview if line.startswith("| growth/tiny-llama/v1/k10-50-100-n30-b16, k=50 |"))
     cells = [cell.strip() for cell in line.split("|")]
     (growth,) = (case for case in results.cases if case.case.startswith("growth/"))
     (ours,) = (m for m in growth.measurements if m.variant == "promptscope, k=50")
     assert ours.ratio is not None and spread_text(ours.ratio) in cells  # in the column of its variant, without its size
-    head = [cell.strip() for line in overview if line.startswith("| case") for cell in line.split("|")]
-    assert head.index("promptscope") == cells.index(spread_text(ours.ratio)) and "control: promptscope" in head
+    above = overview[: overview.index(line)]
+    head = [cell.strip() for cell in [text for text in above if text.startswith("| case")][-1].split("|")]
+    assert head.index("promptscope") == cells.index(spread_text(ours.ratio))
+    assert any(line.startswith("| control: ") for line in overview)
     figure = ratio_figure([results])
     drawn = {(name, x) for trace in figure.data for name, x in zip(trace.y, trace.x, strict=True)}
     wanted = {m.ratio.median for case in results.cases for m in case.measurements if m.ratio and not m.failed}
@@ -134,6 +137,27 @@ def test_summary_has_a_line_for_every_case_of_all_sessions(capsys: pytest.Captur
     for case in results.cases:
         assert any(line.startswith(f"| {case.case}") for line in lines)
     assert lines[-1] == "All variants are equal within their limits."
+
+
+def test_a_table_has_only_columns_that_its_cases_use(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["summary", str(STORED)]) == 0
+    tables = [part for part in capsys.readouterr().out.split("\n\n") if part.startswith("| case")]
+    assert len(tables) > 3
+    for table in tables:
+        head, _, *rows = [[cell.strip() for cell in line.split("|")[1:-1]] for line in table.splitlines()]
+        assert all(any(row[i] for row in rows) for i in range(len(head)))
+
+
+@pytest.mark.parametrize(
+    "heading, files",
+    [("AMD EPYC, Zen 5", "zen5*.json"), ("AMD EPYC, Zen 4", "zen4*.json"), ("NVIDIA H100", "gpu-nvidia-h100.json")],
+)
+def test_the_page_of_speeds_is_what_is_printed(heading: str, files: str, capsys: pytest.CaptureFixture[str]) -> None:
+    sessions = sorted(path for path in (ROOT / "benchmarks/results").glob(files) if "scale" not in path.name)
+    assert main(["summary", *map(str, sessions)]) == 0
+    text = (ROOT / "docs/speed.md").read_text(encoding="utf-8")
+    said = text.split(f"## {heading}\n")[1].split("\n## ")[0]
+    assert said.rstrip().endswith(capsys.readouterr().out.rstrip())
 
 
 def test_results_of_another_schema_are_refused() -> None:

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 from promptscope.errors import ProbeError
-from promptscope.plots import SEQUENTIAL, components, layer_curve, matrix, plot
+from promptscope.plots import SEQUENTIAL, components, layer_curve, matrix, plot, token_heatmap
 from promptscope.probes import ProbeResult, correlate, on_scores, stack_tasks
 
 
@@ -113,3 +113,12 @@ def test_neuron_states_and_gold_words_are_curves():
     figure = layer_curve(result)
     assert [line.name for line in figure.data[1::2]] == ["v1, gold", "v1, non-gold"]
     np.testing.assert_array_equal(figure.data[3].y, result.values.sel(prompt="v1", word="non-gold"))
+
+
+@pytest.mark.parametrize("name, models, ticks", [("loss", 1, 3), ("ratio", 1, 3), ("loss", 8, None), ("ratio", 8, 5)])
+def test_a_short_colour_bar_has_few_labels(name: str, models: int, ticks: int | None) -> None:
+    numbers = np.random.default_rng(0).random((5, models, 4)) + 0.5
+    result = ProbeResult.from_examples(numbers, dims=("model", "token"), units="nats", name=name)
+    bar = token_heatmap(result).layout.coloraxis.colorbar
+    assert (len(bar.tickvals) if bar.tickvals else bar.nticks) == ticks
+    assert not bar.tickvals or len(bar.tickvals) == len(bar.ticktext)

@@ -163,7 +163,7 @@ def test_bad_input(speaking):
         read_patchscope(speaking, prompt, describe=DESCRIBE, source_layers=[-1], entry="first_layer")
     with pytest.raises(ProbeError, match=r"positions must name some of 0\.\.1, got \[2\]"):
         read_patchscope(speaking, prompt, describe=DESCRIBE, positions=[2])
-    with pytest.raises(ProbeError, match="must be one token"):
+    with pytest.raises(ProbeError, match=r"one known token of .*, and it is 2 tokens"):
         read_patchscope(speaking, prompt, describe=DescribePrompt(placeholder=" very good"))
     with pytest.raises(ProbeError, match="at least one demonstration"):
         DescribePrompt(())

@@ -10,7 +10,7 @@ def direction_part(subject: Subject) -> Findings:
     """Add the mean shift, of rank 1 to 8, compared with its nulls."""
     found, s, small = Findings(), subject.settings, subject.small
     if subject.fitted is None:
-        found.omit(f"A direction is fitted on other inputs than it is tried on, and the task has no split {s.fit!r}.")
+        found.omit(f"A direction is fitted on other inputs than it is tried on, and {subject.why_not_fitted}.")
         return found
     layers = subject.layers(subject.model.family.stacks[-1])
     result = shift_on(

@@ -16,9 +16,7 @@ def neurons_part(subject: Subject) -> Findings:
         found.omit("The task has no labels for a neuron to tell: skill neurons are for classification.")
         return found
     if subject.fitted is None:
-        found.omit(
-            f"Thresholds are fitted on other inputs than they are tried on, and the task has no split {s.fit!r}."
-        )
+        found.omit(f"Thresholds are fitted on other inputs than they are tried on, and {subject.why_not_fitted}.")
         return found
     try:
         skill = skill_neurons(

@@ -15,7 +15,7 @@ def words_part(subject: Subject) -> Findings:
         )
         return found
     if subject.fitted is None:
-        found.omit(f"Shifts are fitted on other inputs than they are tried on, and the task has no split {s.fit!r}.")
+        found.omit(f"Shifts are fitted on other inputs than they are tried on, and {subject.why_not_fitted}.")
         return found
     layers = subject.layers(subject.model.family.stacks[-1])
     compared = compare_with_words_on(

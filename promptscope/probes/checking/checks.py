@@ -225,7 +225,7 @@ def stored(bench: Bench) -> None:
 
 
 def acts(bench: Bench) -> None:
-    """An edit of the activations that the probe reads acts on its result; its own writes act on the loss."""
+    """Activations that are changed change the result; the probe's own writes change the loss."""
     if isinstance(bench.probe, WritingProbe):
         result = bench.run()
         per_write = result.values.transpose("write", ...).values.reshape(result.data.sizes["write"], -1)
