@@ -186,7 +186,7 @@ def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
     prompt.save(tmp_path)
     with torch.no_grad():
         prompt.embedding[1, 2] = float("nan")
-    with pytest.raises(PromptError, match="1 of .* 'embedding' are NaN or infinite"):
+    with pytest.raises(PromptError, match=r"1 of .* 'embedding' are NaN or infinite"):
         prompt.save(tmp_path)
     write_tensors(tmp_path / "prompt.safetensors", {"embedding": prompt.embedding})
     with pytest.raises(PromptError, match=r"embedding in .* NaN or infinite"):
