@@ -79,7 +79,8 @@ def _numbers_of(name: str, prompt: Prompt) -> Float[np.ndarray, "k d"]:
         raise PromptError(f"prompt {name!r} has no numbers yet: bind it to a model, load or train it first")
     if isinstance(prompt, SoftPrompt):
         return prompt.vectors().detach().float().cpu().numpy()
-    assert isinstance(prompt, DeepPrompt)
+    if not isinstance(prompt, DeepPrompt):
+        raise PromptError(f"prompt {name!r} is a {type(prompt).__name__}: only soft and deep prompts can be compared")
     parts = [tensor.detach().float().cpu() for _, tensor in sorted(prompt.tensors().items())]  # (layer, k, d) each
     return torch.cat([part.transpose(0, 1).flatten(1) for part in parts], dim=1).numpy()
 

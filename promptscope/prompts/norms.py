@@ -15,13 +15,16 @@ def prompt_norms(prompt: Prompt) -> pd.DataFrame:
     An input-level prompt has the role `embedding` and no layer (-1); a deep prompt `keys` and `values`, or `both`
     where they are tied. Without chosen layers, they count from 0.
 
+    Raises:
+        PromptError: a kind of prompt that does not say what it makes of its parameters (one that was edited).
+
     >>> import promptscope as ps
     >>> prompt = ps.SoftPrompt(length=4).bind(ps.load_model("embedded-causal"))
     >>> prompt_norms(prompt).shape
     (4, 5)
     """
     rows = []
-    for name, parameter in prompt.tensors().items():
+    for name, parameter in prompt.stated_tensors().items():
         norms = parameter.detach().float().norm(dim=-1)  # (k,) or (layer, k)
         if isinstance(prompt, DeepPrompt):
             part, _, role = name.removeprefix("numbers.").rpartition("_")

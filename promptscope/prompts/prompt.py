@@ -290,6 +290,19 @@ class Prompt(nn.Module, ABC):
         """Return what the prompt puts into the model, by name, with gradient; of a plain prompt, its parameters."""
         return dict(self.named_parameters())
 
+    def stated_tensors(self) -> dict[str, Tensor]:
+        """Return `tensors`, for what measures a prompt without a model.
+
+        Raises:
+            PromptError: the kind of prompt does not say what it makes of its parameters.
+        """
+        if type(self).tensors is Prompt.tensors:
+            raise PromptError(
+                f"what {self!r} puts into a model is not its parameters: look at prompt.place(model), or define "
+                f"tensors() on {type(self).__name__}, which returns its vectors by name"
+            )
+        return self.tensors()
+
     def _set_tensors(self, tensors: dict[str, Tensor]) -> None:
         with torch.no_grad():
             for name, number in self.named_parameters():

@@ -6,6 +6,7 @@ import torch
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
+from promptscope.prompts.edited import EditedPrompt
 from promptscope.prompts.finite import check_finite_prompt
 from promptscope.prompts.prompt import Prompt
 
@@ -18,7 +19,7 @@ def random_like(prompt: P, seed: int = 0) -> P:
 
     Each vector v (last dimension; one per position, layer and role) becomes `|v| g / |g|` with g standard normal: the
     norms of the trained prompt, none of what it learnt. What a score or a probe says of a prompt is a finding only
-    where it differs from this.
+    where it differs from this. Of an edited prompt the tokens are random, and edited in the same way.
 
     Raises:
         PromptError: the prompt has no numbers yet, or some that are NaN or infinite.
@@ -32,6 +33,9 @@ def random_like(prompt: P, seed: int = 0) -> P:
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no norms to copy: call prompt.bind(model), load or train it first")
     check_finite_prompt(prompt)
+    for part in (prompt.prompt, prompt.other) if isinstance(prompt, EditedPrompt) else (prompt,):
+        if part is not None:
+            part.stated_tensors()
     generator = torch.Generator().manual_seed(seed)
     other = prompt.plain()
     with torch.no_grad():

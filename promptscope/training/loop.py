@@ -154,7 +154,7 @@ class Loop:
             self.optimizer.step()
         except RuntimeError as error:  # numbers that the parameters' type cannot hold
             self._stop(step, f"loss {loss}, and the optimizer cannot take the step ({error})", rate, self.parts)
-        norm = _norm(self.prompt)
+        norm = _norm(self.prompt, self.model)
         if not math.isfinite(norm):
             self._stop(step, f"loss {loss}, but the prompt's norm is not finite after the update", rate, self.parts)
         return {
@@ -249,9 +249,15 @@ class Loop:
 
 
 @torch.no_grad()
-def _norm(prompt: Prompt) -> float:
+@torch.no_grad()
+def _norm(prompt: Prompt, model: HookedModel) -> float:
     """Return the mean L2 norm of the prompt's vectors (last dimension), over positions, layers and roles."""
-    return torch.cat([vectors.norm(dim=-1).flatten() for vectors in prompt.tensors().values()]).mean().item()
+    if type(prompt).tensors is Prompt.tensors:  # parameters of which it makes vectors, in its own way
+        placed = prompt.place(model).tensors().values()
+        tensors = [x.transpose(1, 2).flatten(2) if x.ndim == 4 else x for x in placed]  # (layer, head, k, d_head)
+    else:
+        tensors = list(prompt.tensors().values())
+    return torch.cat([vectors.norm(dim=-1).flatten() for vectors in tensors]).mean().item()
 
 
 def _shown(row: Row) -> dict[str, str]:

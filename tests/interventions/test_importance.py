@@ -12,6 +12,7 @@ import promptscope as ps
 from promptscope.errors import ArgumentError, ModelError, ProbeError, PromptError, TaskError
 from promptscope.interventions import Importance, importance
 from promptscope.interventions.measuring import Measured, measure
+from promptscope.interventions.summary import summarise
 from promptscope.interventions.tokens import without_each
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Encoded, Task
@@ -89,6 +90,14 @@ def test_how_the_work_is_divided_changes_nothing(how: str, monkeypatch: pytest.M
             theirs, ours = getattr(whole, name).data, getattr(other, name).data
             np.testing.assert_allclose(ours["values"], theirs["values"], atol=1e-6)
             np.testing.assert_allclose(ours["low"], theirs["low"], atol=1e-6)
+
+
+def test_nothing_is_divided_by_a_loss_of_zero() -> None:
+    losses = np.array([[[0.0, 1.0, 2.0]], [[0.0, 3.0, 2.0]]])  # (example, model, whole and each of two tokens)
+    coords = {"model": ["m"], "token": ["a", "b"], "example": ["x", "y"]}
+    found = summarise(losses, np.full((2, 1), 2.0), np.zeros((2, 1, 2)), coords, "zeroed", {})
+    assert np.isnan(found.ratio.values).all()
+    assert found.difference.values.values.tolist() == found.loss.values.values.tolist() == [[1.0, 1.0]]
 
 
 def test_intervals_are_over_examples() -> None:

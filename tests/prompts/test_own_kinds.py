@@ -10,6 +10,7 @@ import torch
 import promptscope as ps
 from promptscope.models import HookedModel
 from promptscope.prompts import saving
+from promptscope.prompts.norms import prompt_norms
 from tests.training.toy import toy_model, toy_task
 
 
@@ -153,3 +154,27 @@ def test_modules_and_buffers_of_its_own_count(monkeypatch: pytest.MonkeyPatch) -
 
 
 model_of_mine = torch.nn.Linear(1, 1)
+
+
+@pytest.mark.usefixtures("registered")
+def test_the_norm_of_a_run_is_that_of_the_vectors_it_makes(tmp_path: Path) -> None:
+    model, prompt = toy_model("gpt2"), Scaled(3)
+    config = ps.TrainConfig(steps=2, batch_size=4, learning_rate=0.05)
+    run = ps.train(model, prompt, toy_task(), config, tmp_path / "run", progress=False)
+    vectors = prompt.place(model).vectors
+    assert vectors is not None
+    assert run.history["prompt_norm"].iloc[-1] == pytest.approx(vectors.norm(dim=1).mean().item(), rel=1e-6)
+
+
+def test_what_cannot_be_told_from_parameters_is_not_measured_on_them() -> None:
+    model = toy_model("gpt2")
+    soft = ps.SoftPrompt(3).bind(model)
+    mine, edited = Scaled(3).bind(model), ps.interventions.zero(soft, [0])
+    for measure, prompt in ((prompt_norms, mine), (prompt_norms, edited), (ps.random_like, mine)):
+        with pytest.raises(ps.PromptError, match=r"is not its parameters: look at prompt\.place"):
+            measure(prompt)
+    for prompt in (mine, edited):
+        with pytest.raises(ps.PromptError, match="only soft and deep prompts can be compared"):
+            ps.compare_prompts({"mine": prompt, "other": soft}, model=model)
+    norms = [one.place(model).vectors.norm(dim=1).tolist() for one in (edited, ps.random_like(edited))]
+    assert norms[0][0] == 0 and norms[0] == pytest.approx(norms[1], rel=1e-5)

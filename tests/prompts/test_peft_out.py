@@ -77,3 +77,6 @@ def test_what_peft_has_not(tmp_path):
     other = ps.SoftPrompt(K, reparameterisation=Residual(8)).bind(hooked("gpt2"))
     with pytest.raises(PromptError, match=r"prompt\.fold"):
         write_peft(hooked("gpt2"), other, tmp_path)
+    edited = ps.interventions.zero(ps.SoftPrompt(K).bind(hooked("gpt2")), [0])
+    with pytest.raises(PromptError, match="no counterpart of EditedPrompt"):
+        write_peft(hooked("gpt2"), edited, tmp_path)

@@ -39,7 +39,8 @@ def answers_part(subject: Subject) -> Findings:
     table = pd.DataFrame([_row(name, one, effect.prompted) for name, one in rows.items()])
     found.tables["scores"] = table if effect.plain.has_labels else table.drop(columns="logit_difference")
     found.tables["prompt"] = _about(subject)
-    found.tables["norms"] = _norms(subject)
+    if isinstance(subject.prompt, SoftPrompt | DeepPrompt):  # others do not say what they make of their numbers
+        found.tables["norms"] = _norms(subject)
     found.say(effect_sentence(effect.size), *_verdicts(rows))
     if not effect.plain.has_labels:
         found.omit("No logit difference: the task has no labels, or two labels begin with the same token.")
