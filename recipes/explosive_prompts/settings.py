@@ -104,7 +104,7 @@ PRESETS = {
     # Real weights, the claims and the control: an hour of one core that multiplies bfloat16 (AMX).
     "smollm2": Settings(
         model="HuggingFaceTB/SmolLM2-135M",
-        tasks=("sst2", "fv/antonym", "fv/present-past", "fv/landmark-country"),
+        tasks=("fv/antonym", "fv/present-past", "fv/singular-plural", "fv/landmark-country"),
         hidden=64,
         steps=60,
         batch_size=8,
@@ -112,7 +112,7 @@ PRESETS = {
         evaluate_every=20,
         validated=32,
         scored=80,
-        rates=(0.03, 0.3),
+        rates=(0.03, 0.3, 3.0),
         widths=(),
         lengths=(),
         structures=(),
