@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 import promptscope as ps
+from promptscope.engine import matmul
 from promptscope.errors import RunError
 from recipes.common.computed import Computed, decided_by, identity_of
 
@@ -55,6 +56,11 @@ def train_planned(
     """
     failed: Mapping[str, Exception]
     if jobs:
+        if matmul(model) != "float32":
+            raise RunError(
+                f"matmul={matmul(model)} is this process's own choice, and --jobs {jobs} trains in others: "
+                "leave one of the two"
+            )
         configs = {one.name: ps.RunConfig(model.name, one.prompt, one.data, one.config) for one in planned}
         many = ps.train_many(configs, out, n_jobs=jobs)
         return dict(many.runs), many.failed.set_axis(list(FAILED), axis=1)
