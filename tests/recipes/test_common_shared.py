@@ -20,8 +20,10 @@ from recipes.common import (
     Computed,
     Number,
     balanced_order,
+    computed,
     decided_by,
     drawn,
+    grids,
     identity_of,
     judge,
     load_tasks,
@@ -268,3 +270,17 @@ def test_curves_along_names_are_points_in_their_order() -> None:
     assert (list(by_name.data[0].x), by_name.data[0].mode) == (["vocab", "uniform"], "markers")
     by_number = curve_figure(table, "length", "score", "model", "", "")
     assert (by_number.layout.xaxis.type, by_number.data[0].mode) == ("linear", "lines+markers")
+
+
+def test_rounded_products_are_another_models_numbers(monkeypatch):
+    """What was computed with bfloat16 products is not returned to who computes in float32."""
+    model = ps.load_model("embedded-causal")
+    exact = computed.identity_of(model)
+    monkeypatch.setattr(computed, "matmul", lambda model: "bf16")
+    assert computed.identity_of(model) != exact
+
+
+def test_rounded_products_do_not_reach_other_processes(monkeypatch, tmp_path):
+    monkeypatch.setattr(grids, "matmul", lambda model: "bf16")
+    with pytest.raises(ps.RunError, match="--jobs 2 trains in others"):
+        grids.train_planned(ps.load_model("embedded-causal"), [], tmp_path, jobs=2)
