@@ -46,6 +46,17 @@ class CheckpointWarning(UserWarning):
     """
 
 
+class NoChecksumWarning(UserWarning):
+    """The description of a prompt, a run or a result has no checksum: whether it was changed cannot be told.
+
+    `warnings.simplefilter("error", ps.NoChecksumWarning)` refuses such a folder.
+
+    >>> import promptscope as ps
+    >>> issubclass(ps.NoChecksumWarning, UserWarning)
+    True
+    """
+
+
 class PromptError(PromptscopeError):
     """A prompt does not fit the model, or a prompt file cannot be trusted.
 

@@ -5,6 +5,7 @@ import hashlib
 import json
 import os
 import uuid
+import warnings
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
@@ -16,6 +17,8 @@ import xxhash
 from jaxtyping import UInt8
 from safetensors import SafetensorError
 from safetensors.torch import save_file
+
+from promptscope.errors import NoChecksumWarning
 
 __all__ = [
     "content_hash",
@@ -115,8 +118,10 @@ def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None
     write_json(path, {**value, "checksum": content_hash(value)})
 
 
-def read_sealed(path: str | os.PathLike[str]) -> Any:
-    """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is.
+def read_sealed(path: str | os.PathLike[str], format: str | None = None) -> Any:
+    """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is, with a warning.
+
+    *format*: what our files say of themselves; others, which the caller refuses, get no warning.
 
     Raises:
         ValueError: it is not JSON, or was changed since.
@@ -128,7 +133,18 @@ def read_sealed(path: str | os.PathLike[str]) -> Any:
     {'steps': 3}
     """
     value = read_json(path)
-    if isinstance(value, dict) and "checksum" in value and value.pop("checksum") != content_hash(value):
+    if not isinstance(value, dict):
+        return value
+    if "checksum" not in value:
+        if value.get("format") != format:
+            return value
+        warnings.warn(
+            f"{str(path)!r} has no checksum, so whether it was changed cannot be told: it was written by an older "
+            "version, or by hand. What is saved again gets one",
+            NoChecksumWarning,
+            stacklevel=3,
+        )
+    elif value.pop("checksum") != content_hash(value):
         raise ValueError("it is not what its own checksum says")
     return value
 

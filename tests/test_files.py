@@ -1,12 +1,15 @@
 """Hashes of tensors against hashlib, whatever the size of the parts they are read in."""
 
 import hashlib
+import json
+from pathlib import Path
 
 import pytest
 import torch
 
 from promptscope import files
-from promptscope.files import tensor_hash
+from promptscope.errors import NoChecksumWarning
+from promptscope.files import read_sealed, tensor_hash, write_sealed
 
 
 @pytest.mark.parametrize("at_once", [1, 5, 2**22])
@@ -27,3 +30,12 @@ def test_a_tensor_is_hashed_in_parts_as_one(at_once: int, dtype: torch.dtype, mo
 )
 def test_what_lies_in_memory_in_steps_is_hashed_by_its_numbers(tensor: torch.Tensor) -> None:
     assert tensor_hash(tensor) == tensor_hash(tensor.clone(memory_format=torch.contiguous_format))
+
+
+def test_a_description_without_a_checksum_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "prompt.json"
+    write_sealed(path, {"length": 3})
+    assert read_sealed(path) == {"length": 3}
+    path.write_text(json.dumps({"length": 4}))  # taken out with what was changed
+    with pytest.warns(NoChecksumWarning, match=r"prompt\.json' has no checksum"):
+        assert read_sealed(path) == {"length": 4}

@@ -103,7 +103,7 @@ def hidden_rows(
     nothing.
     """
     texts = Rows.of(mask)
-    model.check_context(texts.width, shared.taken)
+    model.rules.check_context(texts.width, shared.taken)
     current = kind(shared, texts, which if shared.n_prompts > 1 else None, keep)
     positions = shared.taken + texts.positions
     x = model.embed(texts.flatten(ids))

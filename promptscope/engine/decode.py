@@ -61,7 +61,7 @@ class TextContinuation:
             self.last = model.unembed(hidden)
         self.model, self.room = model, room
         self.taken = shared.taken
-        model.check_context(int(self.lengths.max()) + room, self.taken)
+        model.rules.check_context(int(self.lengths.max()) + room, self.taken)
         front = torch.ones(len(ids), shared.p + shared.s, dtype=torch.bool, device=mask.device)
         self.text_seen = torch.cat([front, ran.texts.mask], dim=1)
         self.keys: dict[int, Tensor] = {}

@@ -53,10 +53,10 @@ def encoder_logits(
     prefix = written(model, placements, "self")
     taken = placements[0].length if placements else 0
     own = Rows.of(texts.mask.bool())
-    model.check_context(own.width, taken)
+    model.rules.check_context(own.width, taken)
     rows = behind_prompts(vectors, own)
     x, positions = model.embed(own.flatten(texts.ids)), taken + own.positions
-    types = None if texts.token_types is None or not model.has_token_types else own.flatten(texts.token_types)
+    types = None if texts.token_types is None or not model.rules.has_token_types else own.flatten(texts.token_types)
     if vectors is not None:
         if types is not None:
             types = torch.cat([types.new_zeros(own.n * vectors.shape[1]), types])

@@ -82,7 +82,7 @@ class PlainContinuation:
             prefix = prefix_of(placements[0], model)
         self.model, self.prefix = model, prefix if prefix is not None else nothing_seen(model, 1, 0)
         self.lengths = row_ends(mask.long())
-        model.check_context(int(self.lengths.max()) + room, self.prefix.length)
+        model.rules.check_context(int(self.lengths.max()) + room, self.prefix.length)
         self.cache = self.prefix.cache(len(ids)) if prefix is not None else DynamicCache()
         self.seen = prepend_slots(mask.long(), self.prefix.n_keys, fill=1)
         self.width, self.n_new = self.seen.shape[1], 0
@@ -142,7 +142,7 @@ class ReadAgain:
         self.model, self.placement = model, placements[0] if placements else None
         self.k = self.placement.length if self.placement is not None else 0
         self.ids, self.mask, self.lengths = ids, mask.long(), row_ends(mask.long())
-        model.check_context(int(self.lengths.max()) + room, self.k)
+        model.rules.check_context(int(self.lengths.max()) + room, self.k)
         self.new = ids[:, :0]
         self.last = self._logits(1)[:, 0]
 

@@ -54,7 +54,7 @@ def generate(
     """
     if model.family.kind == "masked":
         raise TaskError(f"{model.name!r} is a masked language model and does not generate: use a verbalizer")
-    input_ids, mask = model.check_inputs(input_ids, attention_mask)
+    input_ids, mask = model.rules.check_inputs(input_ids, attention_mask)
     if not mask.any(dim=1).all():
         raise TaskError("a row without a token has nothing to go on from: give each at least one")
     if model.family.kind == "seq2seq" and model.decoder_start_id is None:

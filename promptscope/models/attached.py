@@ -1,14 +1,17 @@
 """Hooks that somebody attached to a bridge: which there are, and attaching more of them."""
 
 import inspect
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
+from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
+from transformer_lens import model_bridge
+from transformers.utils import output_capturing
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import ModelError, nearest
@@ -20,8 +23,9 @@ Bridge = Any
 """What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-# The bridge registers some for itself, at the first pass; transformers does where hidden states are asked for.
-_OBSERVERS = ("transformer_lens.model_bridge", "transformers.")
+# The bridge registers some for itself, at the first pass; transformers one, where hidden states are asked for. Others
+# of transformers act: NEFTune's adds noise.
+_OBSERVERS = (Path(model_bridge.__file__).parent, Path(output_capturing.__file__))
 
 
 @dataclass(frozen=True)
@@ -48,6 +52,22 @@ class AttachedHook:
             return None
 
 
+def only_looks(function: Callable[..., Any]) -> bool:
+    """Whether TransformerLens or transformers attached a hook for themselves, which changes no number."""
+    return is_written_in(function, _OBSERVERS)
+
+
+def is_written_in(function: Any, places: Sequence[Path]) -> bool:
+    """Whether a function's code is in one of these files and folders.
+
+    `__module__` does not tell: `functools.wraps` and whoever likes can set it.
+    """
+    code = getattr(function, "__code__", None)
+    return code is not None and any(
+        place in (Path(code.co_filename), *Path(code.co_filename).parents) for place in places
+    )
+
+
 class Watch:
     """Knows the hooks that a module tree was made with: any other is somebody's."""
 
@@ -60,14 +80,17 @@ class Watch:
         self._own = {number for *_, hooks in self._places for number in hooks}
 
     def attached(self) -> list[AttachedHook]:
-        """Return what was attached since, in order of places."""
-        return [
-            AttachedHook(name, kind.strip("_").removesuffix("_hooks"), _given(module, number, function))
-            for name, module, kind, hooks in self._places
-            if hooks
-            for number, function in hooks.items()
-            if number not in self._own and not (getattr(function, "__module__", None) or "").startswith(_OBSERVERS)
-        ]
+        """Return what was attached since, in order of places; check what PyTorch's forward hooks return."""
+        found = []
+        for name, module, kind, hooks in self._places:
+            for number, function in list(hooks.items()) if hooks else ():
+                if number in self._own or only_looks(function):
+                    continue
+                given = _given(module, number, function)
+                found.append(AttachedHook(name, kind.strip("_").removesuffix("_hooks"), given))
+                if given is function and "backward" not in kind:
+                    hooks[number] = CheckedPytorchHook(name, function, before="pre" in kind)
+        return found
 
 
 def attached_everywhere() -> list[AttachedHook]:
@@ -79,7 +102,7 @@ def attached_everywhere() -> list[AttachedHook]:
         AttachedHook("every module", kind.strip("_").removesuffix("_hooks"), function)
         for kind in HOOK_KINDS
         for function in getattr(torch.nn.modules.module, f"_global{kind}", {}).values()
-        if not (getattr(function, "__module__", None) or "").startswith("torch.")
+        if not is_written_in(function, [Path(torch.__file__).parent])
     ]
 
 
@@ -87,7 +110,7 @@ def _given(module: Any, number: int, function: Any) -> Any:
     # TransformerLens wraps the function that it is given, and remembers it.
     handles = [*getattr(module, "fwd_hooks", ()), *getattr(module, "bwd_hooks", ())]
     function = next((handle.user_hook for handle in handles if handle.hook.id == number), function)
-    return function.function if isinstance(function, CheckedHook) else function
+    return function.function if isinstance(function, CheckedHook | CheckedPytorchHook) else function
 
 
 @dataclass(frozen=True, eq=False)
@@ -105,28 +128,73 @@ class CheckedHook:
             ModelError: it returns no tensor, one of another shape or type, or numbers that are not finite.
         """
         new = self.function(x, hook=hook)
-        if new is None or new is x or not isinstance(x, Tensor):
-            return new
-        wrong = None
-        if not isinstance(new, Tensor):
-            wrong = f"a {type(new).__name__}"
-        elif new.shape != x.shape and not (self.name == "unembed.hook_in" and new.shape[2:] == x.shape[2:]):
-            wrong = f"another shape, {tuple(new.shape)}"
-        elif new.dtype != x.dtype:
-            wrong = f"another type, {new.dtype}"
-        if wrong is not None:
-            raise ModelError(
-                f"a hook returned {wrong}, at {self.name}: expected a tensor {tuple(x.shape)} of {x.dtype}, or None "
-                "for no change"
-            )
-        # Scores that a mask hides are minus infinity.
-        finite = ~new.isnan() if self.name.endswith("hook_attn_scores") else new.isfinite()
-        if not bool(finite.all()) and bool(x.isfinite().all() | self.name.endswith("hook_attn_scores")):
-            raise ModelError(
-                f"a hook returned NaN or infinite numbers at {self.name}, in {int((~finite).sum())} of {new.numel()} "
-                "places: look for a division by zero, or an overflow of half precision, in the hook"
-            )
+        if new is not None and new is not x and isinstance(x, Tensor):
+            _check_tensor(self.name, x, new)
         return new
+
+
+@dataclass(frozen=True, eq=False)
+class CheckedPytorchHook:
+    """The same for a hook that was attached by PyTorch: `fn(module, inputs, output)`, or of the inputs (*before*)."""
+
+    name: str
+    function: Callable[..., Any]
+    before: bool
+
+    def __call__(self, module: nn.Module, *values: Any) -> Any:
+        """Call the hook.
+
+        Raises:
+            ModelError: it returns something else than tensors like those it was given, in their places.
+        """
+        new = self.function(module, *values)
+        if new is None:
+            return None
+        if not self.before:
+            _check_like(self.name, values[-1], new)
+        elif len(values) == 1:  # a hook of the inputs may return one of them alone
+            _check_like(self.name, values[0], new if isinstance(new, tuple) else (new,))
+        else:  # with_kwargs=True
+            _check_like(self.name, values, new)
+        return new
+
+
+def _check_like(name: str, old: Any, new: Any) -> None:
+    if new is old:
+        return
+    if isinstance(old, Tensor):
+        _check_tensor(name, old, new)
+        return
+    if type(new) is not type(old) or (isinstance(old, Sized) and len(new) != len(old)):
+        shown, wanted = (f"{type(x).__name__}{f' of {len(x)}' if isinstance(x, Sized) else ''}" for x in (new, old))
+        raise ModelError(f"a hook returned a {shown}, at {name}: expected a {wanted}, as it was given, or None")
+    if isinstance(old, Mapping):
+        old, new = [old[key] for key in old], [new.get(key) for key in old]
+    if isinstance(old, list | tuple):
+        for one, other in zip(old, new, strict=True):
+            _check_like(name, one, other)
+
+
+def _check_tensor(name: str, x: Tensor, new: Any) -> None:
+    wrong = None
+    if not isinstance(new, Tensor):
+        wrong = f"a {type(new).__name__}"
+    elif new.shape != x.shape and not (name == "unembed.hook_in" and new.shape[2:] == x.shape[2:]):
+        wrong = f"another shape, {tuple(new.shape)}"
+    elif new.dtype != x.dtype:
+        wrong = f"another type, {new.dtype}"
+    if wrong is not None:
+        raise ModelError(
+            f"a hook returned {wrong}, at {name}: expected a tensor {tuple(x.shape)} of {x.dtype}, or None "
+            "for no change"
+        )
+    # Scores that a mask hides are minus infinity.
+    finite = ~new.isnan() if name.endswith("hook_attn_scores") else new.isfinite()
+    if not bool(finite.all()) and bool(x.isfinite().all() | name.endswith("hook_attn_scores")):
+        raise ModelError(
+            f"a hook returned NaN or infinite numbers at {name}, in {int((~finite).sum())} of {new.numel()} "
+            "places: look for a division by zero, or an overflow of half precision, in the hook"
+        )
 
 
 def check_returns(bridge: Bridge) -> None:

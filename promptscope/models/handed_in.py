@@ -8,9 +8,9 @@ from torch.nn.utils.parametrize import is_parametrized
 from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
+from promptscope.models.attached import HOOK_KINDS, only_looks
 
 _WRAPPERS = {"OptimizedModule": "_orig_mod", "DataParallel": "module", "DistributedDataParallel": "module"}
-_HOOKS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 
 
 def unwrapped(model: Any) -> PreTrainedModel:
@@ -107,10 +107,9 @@ def _check_modules(model: PreTrainedModel) -> None:
 
 def _check_hooks(model: PreTrainedModel) -> None:
     for name, module in model.named_modules():
-        for kind in _HOOKS:
+        for kind in HOOK_KINDS:
             for function in getattr(module, kind).values():
-                # transformers attaches some of its own to models whose hidden states were asked for; they only look.
-                if not getattr(function, "__module__", "").startswith("transformers."):
+                if not only_looks(function):
                     raise ModelError(
                         f"{name or 'the model'!r} has a PyTorch hook ({kind.strip('_').removesuffix('s')}: "
                         f"{getattr(function, '__qualname__', function)}), which would go on acting here after you "

@@ -14,7 +14,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from promptscope.cards import card
 from promptscope.checks import checked
-from promptscope.errors import ModelError, PromptError, shortened
+from promptscope.errors import ModelError, PromptError
 from promptscope.files import content_hash, fingerprint, tensor_hash
 from promptscope.models.attached import (
     AttachedHook,
@@ -33,6 +33,7 @@ from promptscope.models.facts import Facts
 from promptscope.models.families import Family
 from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
+from promptscope.models.input_rules import InputRules
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
 from promptscope.models.measuring import model_head, target_embedding
 from promptscope.models.modes import own_modes
@@ -217,6 +218,13 @@ class HookedModel:
         )
 
     @property
+    def rules(self) -> InputRules:
+        """What its inputs must look like."""
+        n_types = getattr(self.twin.config, "type_vocab_size", 0) or 0
+        shape = self.shape
+        return InputRules(self.name, self.family.kind, shape.vocab_size, shape.context, n_types, self.device)
+
+    @property
     def embedding_hash(self) -> str:
         """SHA-256 of the input embedding matrix: what a saved prompt is checked against.
 
@@ -298,12 +306,12 @@ class HookedModel:
 
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
         """Return token vectors as the first layer gets them (some families scale inside the module)."""
-        self._check_range(ids)
+        self.rules.check_range(ids)
         return self._embedding(ids.to(self.device))
 
     def embed_targets(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
         """Return target tokens as `decoder_inputs_embeds` of an encoder-decoder."""
-        self._check_range(ids)
+        self.rules.check_range(ids)
         vectors = target_embedding(self.twin)(ids.to(self.device))
         return vectors if self.facts.target_scale == 1 else vectors * self.facts.target_scale
 
@@ -420,7 +428,7 @@ class HookedModel:
         """
         _check_prompt(prompt)
         if decoder_input_ids is not None:
-            self._check_decoder_inputs(decoder_input_ids, len(input_ids))
+            self.rules.check_decoder_inputs(decoder_input_ids, len(input_ids))
         with self.turn(hooks):
             return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen, token_type_ids)
 
@@ -428,9 +436,9 @@ class HookedModel:
         self, input_ids: Tensor, attention_mask: Tensor | None, decoder_input_ids: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
         """Check inputs, move padding to the right, and give encoder-decoders the token that starts their answers."""
-        input_ids, mask = self.check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.rules.check_inputs(input_ids, attention_mask)
         if decoder_input_ids is not None:
-            self._check_decoder_inputs(decoder_input_ids, len(input_ids))
+            self.rules.check_decoder_inputs(decoder_input_ids, len(input_ids))
         order = to_right_padding(mask)
         return input_ids.gather(1, order), mask.gather(1, order), self._decoder_inputs(input_ids, decoder_input_ids)
 
@@ -451,13 +459,13 @@ class HookedModel:
         unseen: Tensor | None,
         types: Tensor | None,
     ) -> Tensor:
-        input_ids, mask = self.check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.rules.check_inputs(input_ids, attention_mask)
         order = to_right_padding(mask)
         input_ids, mask = input_ids.gather(1, order), mask.gather(1, order)
         if unseen is not None:
-            self._check_unseen(input_ids, unseen)
+            self.rules.check_unseen(input_ids, unseen)
             unseen = unseen.to(self.device).gather(1, order)
-        types = self._check_types(input_ids, types)
+        types = self.rules.check_types(input_ids, types)
         if types is not None:
             types = types.gather(1, order)
         decoder_input_ids = self._decoder_inputs(input_ids, decoder_input_ids)
@@ -600,14 +608,14 @@ class HookedModel:
         *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*,
         *token_type_ids*: see `logits`.
         """
-        input_ids, mask = self.check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.rules.check_inputs(input_ids, attention_mask)
         if unseen is not None:
-            self._check_unseen(input_ids, unseen)
+            self.rules.check_unseen(input_ids, unseen)
             mask = mask * ~unseen.to(self.device)
-        types = self._check_types(input_ids, token_type_ids)
+        types = self.rules.check_types(input_ids, token_type_ids)
         placement = prompt.place(self) if prompt is not None else None
         slots = placement.slots(self) if placement is not None else {}
-        self.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
+        self.rules.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
         ids = prepend_slots(input_ids, slots.get("encoder", 0), fill=0)
         mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
         arguments: dict[str, Any] = {"attention_mask": mask}
@@ -636,12 +644,12 @@ class HookedModel:
             ModelError: hooks are attached, which the twin has not.
         """
         self.need_no_hooks("model.hidden")
-        input_ids, mask = self.check_inputs(input_ids, attention_mask)
+        input_ids, mask = self.rules.check_inputs(input_ids, attention_mask)
         if prefix is None:
-            self.check_context(input_ids.shape[1])
+            self.rules.check_context(input_ids.shape[1])
             return self.twin.base_model(input_ids=input_ids, attention_mask=mask, use_cache=False).last_hidden_state
         k = prefix.length
-        self.check_context(input_ids.shape[1], k)
+        self.rules.check_context(input_ids.shape[1], k)
         positions = torch.arange(k, k + input_ids.shape[1], device=self.device).expand(input_ids.shape)
         with attend_with(prefix, self.twin):
             return self.twin.base_model(
@@ -691,105 +699,6 @@ class HookedModel:
         start = getattr(config, "decoder_start_token_id", None)
         decoder = getattr(config, "decoder", None)  # T5Gemma's own config, whose targets begin with <bos>
         return start if start is not None else getattr(decoder, "bos_token_id", None)
-
-    def check_context(self, n: int, k: int = 0) -> None:
-        """Raise PromptError if *k* prompt positions and *n* tokens do not fit the model's context."""
-        if self.shape.context is not None and n + k > self.shape.context:
-            room = self.shape.context - k
-            truncate = f", or let the task truncate its text (max_length={room})" if room > 0 else ""
-            raise PromptError(
-                f"{k} prompt positions + {n} tokens = {n + k} positions, but {self.name!r} has only "
-                f"{self.shape.context}: use a shorter prompt{truncate}"
-            )
-
-    @property
-    def has_token_types(self) -> bool:
-        """Whether the model tells the two texts of a pair apart by an embedding of their own (BERT)."""
-        return self.family.kind == "masked" and self._n_token_types > 1
-
-    @property
-    def _n_token_types(self) -> int:
-        return getattr(self.twin.config, "type_vocab_size", 0) or 0
-
-    def _check_types(self, input_ids: Tensor, types: Any) -> Tensor | None:
-        """Return the token types where they act, None where the model has no use for them."""
-        if types is None:
-            return None
-        if not isinstance(types, Tensor) or types.shape != input_ids.shape or types.is_floating_point():
-            got = f"{types.dtype} {tuple(types.shape)}" if isinstance(types, Tensor) else repr(types)
-            raise ModelError(
-                f"token_type_ids must be whole numbers of the shape of input_ids, {tuple(input_ids.shape)}, got "
-                f"{shortened(got)}"
-            )
-        if self.family.kind != "masked" and bool(types.any()):
-            raise ModelError(
-                f"token_type_ids are for masked language models, and {self.name!r} is a {self.family.kind} model: "
-                "leave them out"
-            )
-        if not self.has_token_types:
-            return None
-        if not 0 <= int(types.min()) <= int(types.max()) < self._n_token_types:
-            raise ModelError(
-                f"token_type_ids must lie in 0..{self._n_token_types - 1}, got {int(types.min())}..{int(types.max())}"
-            )
-        return types.to(self.device)
-
-    def _check_decoder_inputs(self, ids: Any, rows: int) -> None:
-        if self.family.kind != "seq2seq":
-            raise ModelError(
-                f"decoder_input_ids are for encoder-decoders, and {self.name!r} is a {self.family.kind} model: leave "
-                "them out"
-            )
-        if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.is_floating_point() or len(ids) != rows:
-            got = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else repr(ids)
-            raise ModelError(f"decoder_input_ids must be whole numbers [{rows}, m], got {shortened(got)}")
-        self._check_range(ids)
-
-    def _check_range(self, ids: Tensor) -> None:
-        if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.shape.vocab_size:
-            raise ModelError(
-                f"token ids must lie in 0..{self.shape.vocab_size - 1}, got {int(ids.min())}..{int(ids.max())}: were "
-                "they made with another model's tokenizer?"
-            )
-
-    def _check_unseen(self, input_ids: Int[Tensor, "B n"], unseen: Bool[Tensor, "B n"]) -> None:
-        if self.family.kind != "masked":
-            raise ModelError(f"unseen tokens are for masked models, and {self.name!r} is a {self.family.kind} model")
-        if unseen.shape != input_ids.shape:
-            raise ModelError(
-                f"unseen must have the shape of input_ids, {tuple(input_ids.shape)}, not {tuple(unseen.shape)}"
-            )
-
-    def check_inputs(
-        self, input_ids: Int[Tensor, "B n"], attention_mask: Int[Tensor, "B n"] | None
-    ) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
-        whole = isinstance(input_ids, Tensor) and not (input_ids.is_floating_point() or input_ids.dtype == torch.bool)
-        if not whole or input_ids.ndim != 2 or not input_ids.numel():
-            got = f"{input_ids.dtype} {tuple(input_ids.shape)}" if isinstance(input_ids, Tensor) else repr(input_ids)
-            raise ModelError(
-                f"input_ids must be a tensor of whole numbers [B, n] with at least one token, got {got[:80]}: "
-                "use tokenizer(texts, padding=True, return_tensors='pt').input_ids"
-            )
-        self._check_range(input_ids)
-        input_ids = input_ids.to(self.device)
-        if attention_mask is None:
-            return input_ids, torch.ones_like(input_ids)
-        if not isinstance(attention_mask, Tensor) or attention_mask.is_floating_point():
-            got = str(attention_mask.dtype) if isinstance(attention_mask, Tensor) else repr(attention_mask)
-            raise ModelError(
-                f"attention_mask must be a tensor of whole numbers, 1 for tokens and 0 for padding, got {got}"
-            )
-        if attention_mask.shape != input_ids.shape:
-            raise ModelError(
-                f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, "
-                f"not {tuple(attention_mask.shape)}; prompt slots are added inside"
-            )
-        if not 0 <= int(attention_mask.min()) <= int(attention_mask.max()) <= 1:
-            raise ModelError(
-                f"attention_mask must be 1 for tokens and 0 for padding, got numbers from {int(attention_mask.min())} "
-                f"to {int(attention_mask.max())}"
-            )
-        return input_ids, attention_mask.to(self.device)
 
 
 def _check_prompt(prompt: object) -> None:

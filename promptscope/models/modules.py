@@ -1,6 +1,7 @@
 """A model is more than its weights: modules, their attributes, replaced methods, the configuration."""
 
 import copy
+from pathlib import Path
 from types import MethodType
 from typing import Any
 
@@ -8,12 +9,14 @@ from torch import nn
 from transformers import PreTrainedConfig
 
 from promptscope.errors import ModelError, shortened
-from promptscope.models.attached import HOOK_KINDS
+from promptscope.models.attached import HOOK_KINDS, is_written_in
 from promptscope.models.identity import NOT_MATHS
 
 # TransformerLens changes these where hooks are attached and removed; hooks are known by other means. Nothing here
 # generates by a configuration.
 _NO_MATHS = ("name", "fwd_hooks", "bwd_hooks", "ctx", "context_level", "generation_config")
+
+_OURS = Path(__file__).parents[1]
 
 
 class Modules:
@@ -90,7 +93,7 @@ def _is_of_class(module: nn.Module, attribute: str) -> bool:
 def _is_ours(module: nn.Module, attribute: str) -> bool:
     """Whether promptscope itself put a function there, for the length of a pass."""
     value = vars(module).get(attribute)
-    return str(getattr(getattr(value, "func", value), "__module__", "")).startswith("promptscope.")
+    return is_written_in(getattr(value, "func", value), [_OURS])
 
 
 def _shown(value: Any) -> str:

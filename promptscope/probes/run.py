@@ -89,7 +89,7 @@ def probe(
             raise ProbeError(f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty: nothing to probe on")
         longest_input = max(len(example.input_ids) for every in examples.values() for example in every)
         for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
-            model.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
+            model.rules.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
         chosen = [one.ready(model, task if isinstance(task, Task) else None, named) for one in chosen]
         # What hooks compute that cannot be told apart must not answer for others, in this store or a later call.
         if store is None or not is_known(model.identity):

@@ -115,8 +115,8 @@ class OneUseCache(DynamicCache):
 
 
 def _checked(model: HookedModel, ids: Any, mask: Any, k: int) -> tuple[Tensor, Tensor]:
-    ids, mask = model.check_inputs(ids, mask)
-    model.check_context(ids.shape[1], k)
+    ids, mask = model.rules.check_inputs(ids, mask)
+    model.rules.check_context(ids.shape[1], k)
     return ids, mask.long()
 
 

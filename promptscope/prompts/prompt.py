@@ -90,7 +90,7 @@ class Prompt(nn.Module, ABC):
         """
         strict = self.strict if strict is None else strict
         if not self.is_bound:
-            model.check_context(1, self.length)
+            model.rules.check_context(1, self.length)
             self._create(model, torch.Generator().manual_seed(self.seed))
             self.provenance |= {"seed": self.seed, "init": str(self.init)}
             self.to(device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))

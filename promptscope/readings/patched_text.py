@@ -29,7 +29,7 @@ def patched_continuations(
     tokens see the patch through the keys and values of the placeholders. Under attached hooks every step reads all of
     the text anew, so that they always see the same layout.
     """
-    model.check_context(len(head) + len(tail) + max_new_tokens)
+    model.rules.check_context(len(head) + len(tail) + max_new_tokens)
     if model.active_hooks():
         return _continue_hooked(model, head, tail, vectors, layers, max_new_tokens, batch_size)
     prefix = _prefix(model, head)

@@ -59,6 +59,10 @@ def has_checkpoint(folder: Path) -> bool:
     return (folder / "checkpoint.safetensors").is_file()
 
 
+class AnotherRunError(RunError):
+    """A folder holds another run than the one that was asked for: a mistake in the call, no damage."""
+
+
 def is_finished(folder: Path) -> bool:
     """Whether *folder* holds a run that came to its end: the result is written last."""
     return (folder / "result.json").is_file()
@@ -74,7 +78,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
     try:
-        description = read_sealed(path)
+        description = read_sealed(path, FORMAT)
     except ValueError as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the folder and train again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
@@ -83,13 +87,13 @@ def read_description(folder: Path) -> dict[str, Any]:
 
 
 def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise RunError unless *folder* is free, or holds a run with this description.
+    """Raise AnotherRunError unless *folder* is free, or holds a run with this description.
 
     `source` may differ: the same model and records may lie elsewhere now; their hashes are compared.
     """
     if not (folder / "config.json").is_file():
         if folder.exists() and (not folder.is_dir() or any(not _ours(path) for path in folder.iterdir())):
-            raise RunError(f"{str(folder)!r} exists and is not a run: name a new or empty folder")
+            raise AnotherRunError(f"{str(folder)!r} exists and is not a run: name a new or empty folder")
         return
     before = read_description(folder)
     there = {(part, name): value for part in before.keys() - {"format"} for name, value in before[part].items()}
@@ -100,7 +104,7 @@ def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> No
         if name != "source" and there.get((part, name)) != now.get((part, name))
     ]
     if differences:
-        raise RunError(
+        raise AnotherRunError(
             f"{str(folder)!r} holds a run with other settings ({'; '.join(differences)}): name another folder, or "
             "delete it"
         )

@@ -18,7 +18,7 @@ from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Task
 from promptscope.training.config import TrainConfig
-from promptscope.training.folder import temporary_folder
+from promptscope.training.folder import AnotherRunError, temporary_folder
 from promptscope.training.gradient import Portion, accumulate_gradients
 from promptscope.training.loop import Loop
 from promptscope.training.run import Run
@@ -87,12 +87,29 @@ def train_grid(
 def _train_all(
     model: HookedModel, runs: Mapping[str, GridRun], folder: Path, rows_per_pass: int, progress: bool
 ) -> dict[str, Run]:
-    jobs = {name: Job(model, run.prompt, run.task, run.config, folder / name) for name, run in runs.items()}
+    # A folder that is damaged or in use is the failure of its run alone: the others go on.
     failed: dict[str, RunError] = {}
+    jobs: dict[str, Job] = {}
+    results: dict[str, Run] = {}
+    for name, run in runs.items():
+        try:
+            jobs[name] = Job(model, run.prompt, run.task, run.config, folder / name)
+        except AnotherRunError:  # found before anything trains
+            raise
+        except RunError as error:
+            failed[name] = error
     with ExitStack() as stack:
-        loops = {name: stack.enter_context(job.loop()) for name, job in jobs.items() if not job.finished}
-        for loop in loops.values():
-            loop.resume()
+        loops: dict[str, Loop] = {}
+        for name, job in jobs.items():
+            try:
+                if job.finished:
+                    results[name] = job.result()
+                    continue
+                loop = stack.enter_context(job.loop())
+                loop.resume()
+                loops[name] = loop
+            except RunError as error:
+                failed[name] = error
         total, begun = (sum(get(loop) for loop in loops.values()) for get in (_total, _step))
         bar = stack.enter_context(progress_bar(total=total, initial=begun, desc="grid", unit="step", shown=progress))
         active = dict(loops)
@@ -108,12 +125,13 @@ def _train_all(
                 if name not in failed:
                     loop.close()
                     jobs[name].finish(loop)
+                    results[name] = jobs[name].result()
     if failed:
         reasons = "; ".join(f"{name}: {error}" for name, error in failed.items())
         raise GridError(
             f"{len(failed)} of {len(runs)} runs failed, the others are finished in {str(folder)!r}. {reasons}", failed
         )
-    return {name: job.result() for name, job in jobs.items()}
+    return {name: results[name] for name in runs}
 
 
 def _total(loop: Loop) -> int:

@@ -136,7 +136,7 @@ class Job:
     def result(self) -> Run:
         """Return the finished run; the caller's prompt becomes its last one."""
         run = Run(self.folder)
-        finished = run.prompt
+        finished, _ = run.prompt, run.history  # both are read now: what is damaged is said here, not when it is needed
         self.prompt.load_state_dict(finished.state_dict())
         self.prompt.provenance = finished.provenance
         return run

@@ -1,5 +1,8 @@
 """Everything that runs a model runs under the hooks that are attached or given: by hand-made references."""
 
+from collections.abc import Callable
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -240,6 +243,47 @@ def test_what_a_hook_may_not_return_is_one_error_and_the_hook_is_gone(what, poin
     finally:
         model.bridge.reset_hooks()
     assert not model.active_hooks()
+
+
+BAD_IN_PYTORCH: dict[str, tuple[Callable[..., Any], dict[str, bool], str]] = {
+    "one column": (lambda module, inputs, output: output[:, :1], {}, "another shape"),
+    "half of the numbers' digits": (lambda module, inputs, output: output.half(), {}, "another type, torch.float16"),
+    "a tuple": (lambda module, inputs, output: (output,), {}, "a tuple"),
+    "NaN": (lambda module, inputs, output: output * torch.nan, {}, "NaN or infinite"),
+    "with its arguments": (lambda module, inputs, named, output: output[:1], {"with_kwargs": True}, "another shape"),
+    "fewer rows go in": (lambda module, inputs: inputs[0][:1], {"before": True}, "another shape"),
+    "one input more": (lambda module, inputs: (*inputs, 3), {"before": True}, "a tuple of 2.*expected a tuple of 1"),
+}
+
+
+@pytest.mark.parametrize("what", BAD_IN_PYTORCH)
+def test_what_a_hook_of_pytorch_may_not_return(what: str) -> None:
+    model, ids = hooked("gpt2"), torch.tensor([[5, 6, 7], [8, 9, 10]])
+    clean = model.logits(ids)
+    function, options, message = BAD_IN_PYTORCH[what]
+    point = model.bridge.hook_dict["blocks.1.attn.hook_z"]
+    before = options.get("before", False)
+    attach = point.register_forward_pre_hook if before else point.register_forward_hook
+    handle = attach(function, **{name: value for name, value in options.items() if name != "before"})
+    try:
+        with pytest.raises(ModelError, match=rf"a hook returned {message}"):
+            model.logits(ids)
+        assert [hook.function for hook in model.active_hooks()] == [function]
+    finally:
+        handle.remove()
+    assert not model.active_hooks()
+    torch.testing.assert_close(model.logits(ids), clean)
+
+
+def test_a_module_that_gives_several_keeps_giving_them() -> None:
+    model, ids = hooked("gpt2"), torch.tensor([[5, 6, 7], [8, 9, 10]])
+    attention = model.bridge.blocks[1].attn
+    handle = attention.register_forward_hook(lambda module, inputs, output: output[0])  # two rows become two results
+    try:
+        with pytest.raises(ModelError, match=r"a hook returned a Tensor of 2, at .*attn: expected a tuple of 2"):
+            model.logits(ids)
+    finally:
+        handle.remove()
 
 
 def test_scores_may_be_minus_infinity_and_a_hook_takes_two_arguments():

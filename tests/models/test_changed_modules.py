@@ -52,6 +52,7 @@ def check_refused(model: ps.HookedModel, change: Any, match: str) -> None:
 
 CHANGES: list[tuple[str, Callable[[ps.HookedModel, str], Any]]] = [
     ("`forward` of model.twin", lambda m, f: put(m.twin.get_submodule(FEED_FORWARD[f]), "forward", lambda x: x * 0)),
+    ("`forward` of model.bridge", lambda m, f: put(point(m), "forward", in_our_name(lambda x: x * 0))),
     ("`forward` of model.bridge", lambda m, f: put(point(m), "forward", lambda x: x * 0)),
     (
         "the module .* of model.twin",
@@ -63,6 +64,11 @@ CHANGES: list[tuple[str, Callable[[ps.HookedModel, str], Any]]] = [
     (r"model.bridge.* training mode.*model.bridge.eval\(\)", lambda m, f: put(point(m), "training", True)),
     ("`is_decoder_of_mine` of model.twin.config", lambda m, f: put(m.twin.config, "is_decoder_of_mine", True)),
 ]
+
+
+def in_our_name(function: Any) -> Any:
+    function.__module__ = "promptscope.models.attached"  # as functools.wraps does
+    return function
 
 
 def point(model: ps.HookedModel) -> Any:

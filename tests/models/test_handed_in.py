@@ -1,6 +1,7 @@
 """Models that are handed in as objects: unwrapped, or refused for what would go on acting in the hooked model."""
 
 import copy
+import functools
 from collections.abc import Callable
 from pathlib import Path
 from types import MethodType, SimpleNamespace
@@ -80,6 +81,20 @@ def full_backward_hook(model: Any) -> None:
     model.get_submodule(LAYER).register_full_backward_hook(lambda module, before, after: None)
 
 
+def noise(model: Any) -> None:
+    from transformers.integrations.neftune import neftune_post_forward_hook
+
+    model.get_input_embeddings().register_forward_hook(neftune_post_forward_hook)
+
+
+def hook_in_the_name_of_transformers(model: Any) -> None:
+    @functools.wraps(PreTrainedModel.get_input_embeddings)
+    def halve(module: Any, inputs: Any, output: Any) -> Any:
+        return output / 2
+
+    model.get_submodule(LINEAR).register_forward_hook(halve)
+
+
 def pruning(model: Any) -> None:
     prune.random_unstructured(model.get_submodule(LINEAR), "weight", amount=0.5)
 
@@ -128,6 +143,8 @@ REFUSED: dict[Callable[[Any], None], str] = {
     hook_on_the_whole: "the model.*forward_hook",
     hook_without_a_name: f"{LINEAR}.*forward_hook",
     full_backward_hook: f"{LAYER}.*backward_hook",
+    noise: "embed_tokens.*forward_hook.*neftune",
+    hook_in_the_name_of_transformers: f"{LINEAR}.*forward_hook",
     pruning: LINEAR,
     replaced_forward: f"forward of.*{LINEAR}.*was replaced",
     accelerate_hook: f"{LINEAR}.*remove_hook_from_module",
@@ -290,6 +307,27 @@ def test_a_hook_on_all_modules_is_a_hook_on_this_model() -> None:
     finally:
         handle.remove()
     torch.testing.assert_close(logits(model), clean)
+
+
+@pytest.mark.parametrize(
+    "name", ["transformers.utils", "transformer_lens.model_bridge.bridge", "torch.nn.modules.module"]
+)
+def test_whose_hook_it_is_is_told_by_its_code_and_not_by_its_name(name: str) -> None:
+    model = hooked("gpt2")
+
+    def halve(module: Any, inputs: Any, output: Any) -> Any:
+        return output / 2
+
+    halve.__module__ = name
+    handles = [
+        model.bridge.hook_dict["blocks.0.hook_resid_post"].register_forward_hook(halve),
+        nn.modules.module.register_module_forward_hook(halve),
+    ]
+    try:
+        assert [hook.point.split(".")[-1] for hook in model.active_hooks()] == ["hook_out", "every module"]
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def test_loading_leaves_the_callers_random_numbers_and_types_alone() -> None:

@@ -8,7 +8,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from promptscope.errors import PromptError
-from promptscope.files import read_sealed, write_sealed
+from promptscope.files import read_sealed, write_sealed, write_tensors
 from promptscope.models import load_model
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt, load_prompt
 from tests.tiny_models import hooked, tiny_hf_model
@@ -183,8 +183,11 @@ def test_missing_numbers(saved: Path) -> None:
 
 def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
     prompt = SoftPrompt(3).bind(hooked("gpt2"))
+    prompt.save(tmp_path)
     with torch.no_grad():
         prompt.embedding[1, 2] = float("nan")
-    prompt.save(tmp_path)
+    with pytest.raises(PromptError, match=r"1 of .* 'embedding' are NaN or infinite"):
+        prompt.save(tmp_path)
+    write_tensors(tmp_path / "prompt.safetensors", {"embedding": prompt.embedding})
     with pytest.raises(PromptError, match=r"embedding in .* NaN or infinite"):
         load_prompt(tmp_path)

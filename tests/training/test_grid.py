@@ -300,6 +300,21 @@ def test_other_settings_in_the_same_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.parametrize("name", ["config.json", "history.csv", "result.json"])
+def test_a_damaged_folder_is_one_runs_failure(name: str, tmp_path: Path) -> None:
+    """What was made hours ago and cannot be read now is named; the other runs are trained all the same."""
+    model = toy_model("gpt2")
+    runs = {f"seed {i}": ps.GridRun(ps.SoftPrompt(2, seed=i), toy_task(), config(seed=i)) for i in range(2)}
+    ps.train_grid(model, {"seed 0": runs["seed 0"]}, out=tmp_path, progress=False)
+    path = tmp_path / "seed 0" / name
+    path.write_text(path.read_text().replace("1", "2"))
+    again = {name: ps.GridRun(ps.SoftPrompt(2, seed=i), toy_task(), config(seed=i)) for i, name in enumerate(runs)}
+    with pytest.raises(ps.GridError, match=r"seed 0.*damaged") as error:
+        ps.train_grid(model, again, out=tmp_path, progress=False)
+    assert list(error.value.failed) == ["seed 0"]
+    assert len(ps.load_run(tmp_path / "seed 1").history) == 4
+
+
 def test_history_is_finite_and_ordered() -> None:
     runs = ps.train_grid(toy_model("gpt2"), {"a": one(), "b": one(seed=1)}, progress=False)
     for run in runs.values():
