@@ -39,7 +39,7 @@ def main(options: Sequence[str] | None = None) -> int:
 
         return regenerate(settings, arguments.out, arguments.data, arguments.rows)
 
-    return finish(work, None if arguments.plan else arguments.out)
+    return finish(work, None if arguments.plan else arguments.out, settings.matmul)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar
 
+from recipes.common.ranges import MATMULS
+
 PAPER_TASKS = (
     "stsb",
     "klue_sts",
@@ -70,6 +72,8 @@ class Settings:
     - `layers`: where the groups of layers of the ablation come from: `paper` (24 layers only) or `measured`.
     - `ablation`: whether deep prompts are trained in groups of layers, which takes as long as v2 twice.
     - `permutations`: for the null of the silhouettes.
+    - `matmul`: `bf16` lets frozen layers multiply in bfloat16, on processors that have it (`ps.execution`).
+      Probes always run in float32.
     """
 
     model: str = "embedded-causal"
@@ -92,12 +96,17 @@ class Settings:
     layers: str = "measured"
     ablation: bool = True
     permutations: int = 200
+    matmul: str = "float32"
 
     POSITIVE: ClassVar = ("length", "learning_rate", "deep_learning_rate", "probe_batch", "permutations")
     AT_LEAST: ClassVar = {"first_n": 2, "first_n_concepts": 2}  # the first token is left out
     SHARES: ClassVar = ("held_out",)
     NEEDED: ClassVar = ("tasks", "seeds")
-    WORDS: ClassVar = {"layers": ("measured", "paper"), "dtype": ("", "float32", "bfloat16", "float16", "float64")}
+    WORDS: ClassVar = {
+        "layers": ("measured", "paper"),
+        "dtype": ("", "float32", "bfloat16", "float16", "float64"),
+        "matmul": MATMULS,
+    }
 
 
 PRESETS = {

@@ -30,15 +30,18 @@ def add_recipe_options(parser: argparse.ArgumentParser, presets: Mapping[str, An
     )
 
 
-def finish(work: Callable[[], int], out: Path | None = None) -> int:
+def finish(work: Callable[[], int], out: Path | None = None, matmul: str = "float32") -> int:
     """Return what *work* returns; what promptscope or the disk refuses is said in a line, and the status is 1.
 
-    Time and memory are added to what the results folder *out* has cost, however the work ends.
+    Time and memory are added to what the results folder *out* has cost, however the work ends. *matmul*: see
+    `ps.execution`.
     """
     try:
         if out is None:
             return work()
-        with counted(out):
+        from promptscope.engine import execution  # takes seconds, and `--help` needs none of it
+
+        with counted(out), execution(matmul=matmul):
             return work()
     except (PromptscopeError, OSError) as error:
         print(f"error: {error}", file=sys.stderr)

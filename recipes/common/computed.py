@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import promptscope as ps
+from promptscope.engine import matmul
 from promptscope.files import content_hash, read_json, write_json
 
 
@@ -37,8 +38,9 @@ class Computed:
 
 
 def identity_of(model: ps.HookedModel) -> str:
-    """Return a hash of what decides a model's numbers: weights, configuration, dtype, hooks."""
-    return content_hash(model.identity)
+    """Return a hash of what decides a model's numbers: weights, configuration, dtype, hooks, rounded products."""
+    rounded = {} if matmul(model) == "float32" else {"matmul": matmul(model)}
+    return content_hash({**model.identity, **rounded})
 
 
 def decided_by(

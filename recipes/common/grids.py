@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 
 import promptscope as ps
+from promptscope.engine import matmul
 from promptscope.errors import RunError
 from recipes.common.computed import Computed, decided_by, identity_of
 
@@ -53,29 +54,38 @@ def train_planned(
 
     All over one model; or, with *jobs*, each over a model of its own in one of so many processes.
     """
-    failed: Mapping[str, Exception]
+    failed: dict[str, Exception] = {}
+    lost = pd.DataFrame(columns=list(FAILED))
     if jobs:
+        if matmul(model) != "float32":
+            raise RunError(
+                f"matmul={matmul(model)} is this process's own choice, and --jobs {jobs} trains in others: "
+                "leave one of the two"
+            )
         configs = {one.name: ps.RunConfig(model.name, one.prompt, one.data, one.config) for one in planned}
         many = ps.train_many(configs, out, n_jobs=jobs)
-        return dict(many.runs), many.failed.set_axis(list(FAILED), axis=1)
-    try:
-        runs = ps.train_grid(
-            model, {one.name: ps.GridRun(one.prompt, one.data, one.config) for one in planned}, out, rows
-        )
-        failed = {}
-    except ps.GridError as error:
-        failed = error.failed
-        runs = {one.name: ps.load_run(out / one.name) for one in planned if one.name not in failed}
+        runs, lost = dict(many.runs), many.failed.set_axis(list(FAILED), axis=1)
+    else:
+        try:
+            runs = ps.train_grid(
+                model, {one.name: ps.GridRun(one.prompt, one.data, one.config) for one in planned}, out, rows
+            )
+        except ps.GridError as error:
+            failed |= error.failed
+            runs = {one.name: ps.load_run(out / one.name) for one in planned if one.name not in failed}
+    for name, run in runs.items():
+        try:
+            best_prompt(run)
+        except ps.PromptscopeError as error:  # its file is damaged, or gone
+            failed[name] = error
     rows_of = [(name, type(error).__name__, str(error)) for name, error in failed.items()]
-    return runs, pd.DataFrame(rows_of, columns=list(FAILED))
+    sound = {name: run for name, run in runs.items() if name not in failed}
+    return sound, pd.DataFrame([*lost.itertuples(index=False), *rows_of], columns=list(FAILED))
 
 
 def best_prompt(run: ps.Run) -> ps.Prompt:
     """Return the prompt with the best validation score, the last one where none was taken."""
-    try:
-        return run.best_prompt
-    except RunError:
-        return run.prompt
+    return run.prompt if run.result.get("best_validation") is None else run.best_prompt
 
 
 def score_of(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None, limit: int | None) -> float:

@@ -15,6 +15,9 @@ from typing import Any
 
 from promptscope.errors import nearest
 
+MATMULS = ("float32", "bf16")
+"""How frozen layers may multiply: what `ps.execution` takes."""
+
 
 def check_value(item: str, name: str, value: Any, settings: Any) -> None:
     """Refuse *value* for the setting *name*; *item* is what the user wrote.

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 from promptscope.training import BASELINES
+from recipes.common.ranges import MATMULS
 
 STRUCTURES = ("none", "layer norm", "residual", "relu", "gelu", "tanh")
 STARTS = ("uniform", "vocab", "labels")
@@ -25,6 +26,7 @@ class Settings:
       Any of these lists may be empty: then that comparison is left out.
     - `baselines`: other methods (Table 4), trained by PEFT and transformers on copies of the model.
     - `repeats`: up to how often one trained vector is repeated (Figure 4).
+    - `matmul`: `bf16` lets frozen layers multiply in bfloat16, on processors that have it (`ps.execution`).
     """
 
     model: str = "embedded-seq2seq"
@@ -52,13 +54,14 @@ class Settings:
     baseline_rate: float = 1e-3
     repeats: int = 10
     permutations: int = 999
+    matmul: str = "float32"
 
     POSITIVE: ClassVar = (
         *("length", "hidden", "steps", "few_shot_steps", "batch_size", "evaluate_every", "learning_rate", "rates"),
         *("baseline_rate", "widths", "lengths", "shots", "draws", "repeats", "permutations"),
     )
     NEEDED: ClassVar = ("tasks", "seeds")
-    WORDS: ClassVar = {"structures": STRUCTURES, "starts": STARTS, "baselines": BASELINES}
+    WORDS: ClassVar = {"structures": STRUCTURES, "starts": STARTS, "baselines": BASELINES, "matmul": MATMULS}
 
 
 PRESETS = {
@@ -97,6 +100,27 @@ PRESETS = {
         shots=(4, 16),
         draws=3,
         few_shot_steps=40,
+    ),
+    # Real weights, the claims and the control: an hour of one core that multiplies bfloat16 (AMX).
+    "smollm2": Settings(
+        model="HuggingFaceTB/SmolLM2-135M",
+        tasks=("fv/antonym", "fv/present-past", "fv/singular-plural", "fv/landmark-country"),
+        hidden=64,
+        steps=60,
+        batch_size=8,
+        max_length=48,
+        evaluate_every=20,
+        validated=32,
+        scored=80,
+        rates=(0.03, 0.3, 3.0),
+        widths=(),
+        lengths=(),
+        structures=(),
+        starts=(),
+        shots=(),
+        baselines=(),
+        repeats=4,
+        matmul="bf16",
     ),
     "paper": Settings(
         model="google-t5/t5-base",

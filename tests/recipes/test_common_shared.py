@@ -1,6 +1,7 @@
 """What recipes share: what was computed before, splits, tasks, findings, costs."""
 
 import json
+import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -20,8 +21,10 @@ from recipes.common import (
     Computed,
     Number,
     balanced_order,
+    computed,
     decided_by,
     drawn,
+    grids,
     identity_of,
     judge,
     load_tasks,
@@ -268,3 +271,34 @@ def test_curves_along_names_are_points_in_their_order() -> None:
     assert (list(by_name.data[0].x), by_name.data[0].mode) == (["vocab", "uniform"], "markers")
     by_number = curve_figure(table, "length", "score", "model", "", "")
     assert (by_number.layout.xaxis.type, by_number.data[0].mode) == ("linear", "lines+markers")
+
+
+def test_rounded_products_are_another_models_numbers(monkeypatch):
+    """What was computed with bfloat16 products is not returned to who computes in float32."""
+    model = ps.load_model("embedded-causal")
+    exact = computed.identity_of(model)
+    monkeypatch.setattr(computed, "matmul", lambda model: "bf16")
+    assert computed.identity_of(model) != exact
+
+
+def test_rounded_products_do_not_reach_other_processes(monkeypatch, tmp_path):
+    monkeypatch.setattr(grids, "matmul", lambda model: "bf16")
+    with pytest.raises(ps.RunError, match="--jobs 2 trains in others"):
+        grids.train_planned(ps.load_model("embedded-causal"), [], tmp_path, jobs=2)
+
+
+@pytest.mark.parametrize("damage", [lambda folder: (folder / "prompt.json").write_text("{}"), shutil.rmtree])
+def test_a_damaged_prompt_is_a_line_of_the_failed_runs(damage, tmp_path):
+    """The best prompt's file is needed hours later; neither a crash nor the last prompt takes its place."""
+    model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    config = ps.TrainConfig(steps=1, batch_size=2, evaluate_every=1, evaluate_limit=2)
+
+    def planned():
+        return [grids.Planned("main", v, "continent_en", 0.01, 0, ps.SoftPrompt(2), task, config) for v in ("a", "b")]
+
+    runs, failed = grids.train_planned(model, planned(), tmp_path)
+    assert len(runs) == 2 and failed.empty
+    damage(tmp_path / planned()[0].name / "prompts" / "best")
+    runs, failed = grids.train_planned(model, planned(), tmp_path)
+    assert list(runs) == [planned()[1].name]
+    assert failed["run"].tolist() == [planned()[0].name]
