@@ -68,9 +68,10 @@ def effect_sentence(effect: Effect) -> str:
             f"(95 % interval {low:.2f} to {high:.2f}, {effect.n} inputs)."
         )
     else:
+        start, end = (f"{limit:+.2f}".replace("-", "−") for limit in (effect.low, effect.high))
         said = (
             f"The prompt has no clear effect on the log-probability of the right answer: {nats(effect.mean)} "
-            f"(95 % interval {effect.low:+.2f} to {effect.high:+.2f}, {effect.n} inputs).".replace("-", "−")
+            f"(95 % interval {start} to {end}, {effect.n} inputs)."
         )
     if effect.is_clear:
         return said

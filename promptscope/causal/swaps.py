@@ -96,7 +96,7 @@ def check_swap(model: HookedModel, prompt: Prompt, other: Prompt) -> None:
         raise PromptError(f"keys and values can be swapped between deep prompts only, not {prompt!r} and {other!r}")
     assert isinstance(prompt, DeepPrompt) and isinstance(other, DeepPrompt)
     if prompt.tied or other.tied:
-        raise PromptError("a tied prompt's key is its value, so that there is nothing to swap apart")
+        raise PromptError("a tied prompt has one vector as key and value: train one with tied=False to swap them")
     mine = (prompt.length, prompt.chosen_layers(model), prompt.chosen_parts(model))
     theirs = (other.length, other.chosen_layers(model), other.chosen_parts(model))
     if mine != theirs:

@@ -53,11 +53,11 @@ class PromptCache(ActivationCache):
         `query` and `key`.
 
         Raises:
-            ModelError: nothing is kept of *name*, or the meaning of its dimensions is not known.
+            ModelError: the cache has no activation *name*, or the meaning of its dimensions is not known.
         """
         if name not in self.cache_dict:
             raise ModelError(
-                f"nothing is kept of {name!r}.{nearest(name, self.cache_dict)} cache.keys() lists all names"
+                f"the cache has no activation {name!r}.{nearest(name, self.cache_dict)} cache.keys() lists all names"
             )
         if name not in self._shapes:
             raise ModelError(

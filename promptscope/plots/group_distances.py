@@ -3,14 +3,15 @@
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from promptscope.checks import checked
 from promptscope.plots.theme import CATEGORICAL, titled_figure
 
-_MOST_SIDE_BY_SIDE = 40
-"""Bars in one row; with more, each facet has a row of its own."""
+_WIDEST = 740
+"""Pixels that a window 800 wide has for a figure; where facets need more, each has a row of its own."""
 
 
 @checked()
@@ -32,7 +33,9 @@ def group_distances_figure(
     [0.5, 0.6]
     """
     widths = [max(len(means), 2) for means in groups.values()]
-    stacked = sum(widths) > _MOST_SIDE_BY_SIDE
+    side_by_side = 120 + 34 * sum(widths) + 40 * len(groups)
+    stacked = side_by_side > _WIDEST
+    bar = float(np.clip((_WIDEST - 60) / max(widths), 16, 34))
     rows, columns = (len(groups), 1) if stacked else (1, len(groups))
     figure = make_subplots(
         rows,
@@ -45,9 +48,7 @@ def group_distances_figure(
         else [f"{g}, {len(m)} bars" for g, m in groups.items()],
     )
     lines = ", ".join(f"{name} {value:.3g}" for name, value in references.items())
-    width, height = (
-        (60 + 16 * max(widths), 90 + 260 * rows) if stacked else (120 + 34 * sum(widths) + 40 * columns, 320)
-    )
+    width, height = (60 + bar * max(widths), 90 + 260 * rows) if stacked else (side_by_side, 320)
     figure = titled_figure(width, height, title, f"lower = closer together · {lines}", figure)
     for number, means in enumerate(groups.values()):
         figure.add_trace(
@@ -66,7 +67,9 @@ def group_distances_figure(
         figure.add_hline(y=value, line=line)
         # A line across the picture has no entry in the legend.
         figure.add_trace(go.Scatter(x=[None], y=[None], mode="lines", line=line, name=name), row=1, col=1)
-    figure.update_xaxes(type="category", tickangle=90 if stacked else 45, tickfont={"size": 8} if stacked else None)
+    figure.update_xaxes(
+        type="category", tickangle=90 if stacked else 45, tickfont={"size": 8} if stacked and bar < 20 else None
+    )
     figure.update_yaxes(showgrid=True, gridcolor="#ECEEF1", rangemode="tozero")
     figure.update_yaxes(title_text=units, col=1)
     figure.update_annotations(font={"size": 12})

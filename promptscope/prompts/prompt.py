@@ -46,8 +46,8 @@ class Prompt(nn.Module, ABC):
         stated = {"slots", "hooks", "prefix", "rows", "prefixes"} & set(vars(cls))
         if stated:
             raise PromptError(
-                f"{cls.__name__} defines {', '.join(sorted(stated))}(), which follow from place(model) and would not "
-                "be asked: return what it does there. Hooks of another kind go to model.hooks(...) or hooks=[...]"
+                f"{cls.__name__} defines {', '.join(sorted(stated))}(), which follow from place(model) and would never "
+                "be called: return from place what the prompt does. Other hooks go to model.hooks(...) or hooks=[...]"
             )
 
     def __init__(

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+_MANY, _LONG = 8, 60  # columns of a wide table; letters of a text that takes a line of its own there
 _NUMBER = re.compile(r"^[-+−]?[\d.,]")
 
 
@@ -18,6 +19,8 @@ class Table:
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str
+    notes: tuple[str, ...] = ()
+    """One for each row of a wide table: its longest text, which is written across the page below the row."""
 
 
 def make_table(table: pd.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> Table:
@@ -27,12 +30,17 @@ def make_table(table: pd.DataFrame, caption: str = "", formats: Mapping[str, str
     (('1,200', '0.500', 'x'),)
     """
     formats = formats or {}
-    columns = [[cell_text(value, formats.get(str(name))) for value in table[name]] for name in table.columns]
+    columns = {str(name): [cell_text(value, formats.get(str(name))) for value in table[name]] for name in table.columns}
+    length = {name: sum(map(len, cells)) / max(sum(map(bool, cells)), 1) for name, cells in columns.items()}
+    longest = max(length, key=lambda name: length[name], default=None)
+    apart = longest is not None and len(columns) > _MANY and length[longest] > _LONG
+    notes = columns.pop(longest) if apart and longest is not None else []
     return Table(
-        columns=tuple(map(str, table.columns)),
-        numeric=tuple(any(cells) and all(_NUMBER.match(cell) for cell in cells if cell) for cells in columns),
-        rows=tuple(zip(*columns, strict=True)),
+        columns=tuple(columns),
+        numeric=tuple(any(cells) and all(_NUMBER.match(cell) for cell in cells if cell) for cells in columns.values()),
+        rows=tuple(zip(*columns.values(), strict=True)),
         caption=caption,
+        notes=tuple(notes),
     )
 
 

@@ -75,7 +75,7 @@ def _codes(distances: np.ndarray, labels: Sequence[Any]) -> Int[np.ndarray, "N"]
     names, codes = coded(labels, len(distances))
     if not 2 <= len(names) < len(codes):
         raise ArgumentError(
-            f"a silhouette needs 2 to {len(codes) - 1} labels for {len(codes)} things, got {len(names)}"
+            f"a silhouette needs 2 to {len(codes) - 1} different labels for {len(codes)} items, got {len(names)}"
         )
     return codes
 

@@ -24,7 +24,7 @@ def matching_test(
     """
     n = len(scores)
     if n < 2:
-        raise ArgumentError("a matching needs at least two things")
+        raise ArgumentError("a matching needs at least two items")
     everyone = np.arange(n)
     matched = float(np.diag(scores).mean())
     mismatched = float(scores[~np.eye(n, dtype=bool)].mean())

@@ -32,7 +32,7 @@ def curves_figure(table: pd.DataFrame, panels: Mapping[str, str], title: str, ab
     """
     height = math.ceil(len(panels) / _COLUMNS)
     figure = make_subplots(height, _COLUMNS, horizontal_spacing=0.12, vertical_spacing=0.16)
-    figure = titled_figure(400 * _COLUMNS, 110 + 270 * height, title, about, figure)
+    figure = titled_figure(370 * _COLUMNS, 110 + 270 * height, title, about, figure)
     for number, task in enumerate(table["task"].drop_duplicates()):
         colour = CATEGORICAL[number % len(CATEGORICAL)]
         of_task = table[table["task"] == task]

@@ -13,9 +13,11 @@ from promptscope.account.figures import figures_of
 from promptscope.account.page import _rounded
 from promptscope.account.parts.routes import routes_part
 from promptscope.account.subject import Subject
+from promptscope.account.wording import effect_sentence
 from promptscope.causal.effect import PromptEffect
 from promptscope.causal.inputs import Answers, make_inputs
 from promptscope.errors import ProbeError, PromptError
+from promptscope.statistics import Effect
 
 SETTINGS = Settings(limit=8, few=8, layers=2, n_random=1, shots=2, batch_size=8)
 
@@ -121,3 +123,8 @@ def test_bad_requests(prompts):
         ps.explain(model, prompt, task, parts=["token"])
     with pytest.raises(PromptError, match="unbound"):
         ps.explain(model, ps.SoftPrompt(2), task)
+
+
+def test_only_numbers_get_a_minus_sign() -> None:
+    said = effect_sentence(Effect(0.1, -0.5, 0.7, 3))
+    assert "log-probability" in said and "−0.50 to +0.70" in said

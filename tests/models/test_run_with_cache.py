@@ -111,5 +111,5 @@ def test_bad_input():
     with pytest.raises(PromptError, match="64"):
         model.run_with_cache(torch.ones(1, 62, dtype=torch.long), prompt=ps.SoftPrompt(K))
     _, cache = model.run_with_cache(ids, mask, names_filter="attn.hook_pattern")
-    with pytest.raises(ModelError, match=r"nothing is kept of 'blocks.0.hook_resid_post'"):
+    with pytest.raises(ModelError, match=r"the cache has no activation 'blocks.0.hook_resid_post'"):
         cache.labelled("blocks.0.hook_resid_post")

@@ -125,3 +125,9 @@ def test_group_distances_draw_groups_and_references():
     assert [trace.name for trace in figure.data if trace.type == "scatter"] == ["random tokens"]
     assert "random tokens 0.9" in figure.layout.title.text
     json.loads(figure.to_json())
+
+
+@pytest.mark.parametrize("n", [3, 12, 24, 40])
+def test_group_distances_fit_a_window_800_pixels_wide(n):
+    groups = {"position": dict.fromkeys(range(8), 0.7), "word": dict.fromkeys(range(n), 0.5)}
+    assert group_distances_figure(groups, {"random tokens": 0.9}).layout.width <= 740

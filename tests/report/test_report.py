@@ -156,3 +156,14 @@ def test_write_replaces_the_file(tmp_path: Path) -> None:
     Report("second 둘").write(path)
     assert "second 둘" in path.read_text(encoding="utf-8")
     assert list(path.parent.iterdir()) == [path]
+
+
+def test_the_long_text_of_a_wide_table_is_written_below_its_row() -> None:
+    numbers = {f"n{i}": [i, i + 1] for i in range(8)}
+    table = make_table(pd.DataFrame({"claim": ["a", "b"], **numbers, "meaning": ["long " * 20, ""]}))
+    assert "meaning" not in table.columns and [len(row) for row in table.rows] == [9, 9]
+    assert table.notes == ("long " * 20, "")
+    html = Report("Page").table(pd.DataFrame({"claim": ["a", "b"], **numbers, "meaning": ["long " * 20, ""]})).html()
+    assert html.count('<td class="note" colspan="9">') == 1
+    narrow = make_table(pd.DataFrame({"claim": ["a"], "meaning": ["long " * 20]}))
+    assert narrow.columns == ("claim", "meaning") and not narrow.notes
