@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 from transformer_lens import model_bridge
+from transformers import modeling_utils
 from transformers.utils import output_capturing
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
@@ -25,7 +26,11 @@ Bridge = Any
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # The bridge registers some for itself, at the first pass; transformers one, where hidden states are asked for. Others
 # of transformers act: NEFTune's adds noise.
-_OBSERVERS = (Path(model_bridge.__file__).parent, Path(output_capturing.__file__))
+# The second keeps hidden states; the third makes embeddings' outputs require gradients, for checkpointing.
+_OBSERVERS = tuple(
+    Path(str(place))
+    for place in (Path(str(model_bridge.__file__)).parent, output_capturing.__file__, modeling_utils.__file__)
+)
 
 
 @dataclass(frozen=True)
@@ -58,14 +63,16 @@ def only_looks(function: Callable[..., Any]) -> bool:
 
 
 def is_written_in(function: Any, places: Sequence[Path]) -> bool:
-    """Whether a function's code is in one of these files and folders.
+    """Whether the code of a function, or the class of an object that is called like one, is in one of these places.
 
-    `__module__` does not tell: `functools.wraps` and whoever likes can set it.
+    `__module__` of a function does not tell: `functools.wraps` and whoever likes can set it.
     """
     code = getattr(function, "__code__", None)
-    return code is not None and any(
-        place in (Path(code.co_filename), *Path(code.co_filename).parents) for place in places
-    )
+    try:
+        file = Path(code.co_filename if code is not None else inspect.getfile(type(function)))
+    except TypeError:  # a built-in class
+        return False
+    return any(place in (file, *file.parents) for place in places)
 
 
 class Watch:
