@@ -49,9 +49,9 @@ def test_silhouette_test_tells_clusters_from_shuffled_labels():
 
 def test_silhouette_needs_labels_that_group():
     distances = np.zeros((4, 4))
-    with pytest.raises(ValueError, match="2 to 3 labels"):
+    with pytest.raises(ValueError, match="2 to 3 different labels"):
         silhouette(distances, ["a"] * 4)
-    with pytest.raises(ValueError, match="2 to 3 labels"):
+    with pytest.raises(ValueError, match="2 to 3 different labels"):
         silhouette(distances, list("abcd"))
 
 
