@@ -6,7 +6,7 @@ import json
 import os
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import cache
 from pathlib import Path
@@ -118,10 +118,10 @@ def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None
     write_json(path, {**value, "checksum": content_hash(value)})
 
 
-def read_sealed(path: str | os.PathLike[str], format: str | None = None) -> Any:
+def read_sealed(path: str | os.PathLike[str], ours: Callable[[dict[str, Any]], bool] = bool) -> Any:
     """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is, with a warning.
 
-    *format*: what our files say of themselves; others, which the caller refuses, get no warning.
+    *ours*: whether that can be a file of the caller's; of others, which it refuses, nothing is said here.
 
     Raises:
         ValueError: it is not JSON, or was changed since.
@@ -136,7 +136,7 @@ def read_sealed(path: str | os.PathLike[str], format: str | None = None) -> Any:
     if not isinstance(value, dict):
         return value
     if "checksum" not in value:
-        if value.get("format") != format:
+        if not ours(value):
             return value
         warnings.warn(
             f"{str(path)!r} has no checksum, so whether it was changed cannot be told: it was written by an older "

@@ -82,7 +82,7 @@ def load_result(folder: str | os.PathLike[str]) -> Any:
     """
     folder = Path(folder)
     try:
-        about = read_sealed(folder / _ABOUT)
+        about = read_sealed(folder / _ABOUT, lambda found: "kind" in found)  # else a probe result's
     except OSError as error:
         raise ProbeError(f"{folder} holds no result: expected {_ABOUT}, as result.save() writes") from error
     except ValueError as error:

@@ -48,7 +48,7 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
     if not (folder / _ABOUT).is_file():
         raise ProbeError(f"{folder} holds no probe result: expected {_ABOUT} and {_TENSORS}, as result.save() writes")
     try:
-        about = read_sealed(folder / _ABOUT)
+        about = read_sealed(folder / _ABOUT, lambda found: set(_FIELDS) <= set(found))
         content = (folder / _TENSORS).read_bytes()
         if sha256_file(folder / _TENSORS) != about["sha256"]:
             raise ProbeError(f"{folder / _TENSORS} is truncated or altered: save the result again")

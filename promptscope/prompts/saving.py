@@ -249,7 +249,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise PromptError(f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT)")
     try:
-        description = read_sealed(path, _FORMAT)
+        description = read_sealed(path, lambda found: found.get("format") == _FORMAT)
     except ValueError as error:
         raise PromptError(f"{str(path)!r} cannot be read ({error}): the folder is damaged") from error
     needed = {"format", "type", "settings", "sha256", "provenance"}

@@ -78,7 +78,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     if not path.is_file():
         raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
     try:
-        description = read_sealed(path, FORMAT)
+        description = read_sealed(path, lambda found: found.get("format") == FORMAT)
     except ValueError as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the folder and train again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
