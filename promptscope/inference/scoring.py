@@ -70,7 +70,7 @@ def score_batch(
         return _score_words(model, batch, words, prompts, shared).cpu()
     if logits is None:
         logits = target_logits(model, batch, prompts, shared=shared)
-    refuse_nan(model, logits, prompts)
+        refuse_nan(model, logits, prompts)
     return logits[_first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
 
 

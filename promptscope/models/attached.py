@@ -24,12 +24,13 @@ Bridge = Any
 """What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
-# The bridge registers some for itself, at the first pass; transformers one, where hidden states are asked for. Others
-# of transformers act: NEFTune's adds noise.
-# The second keeps hidden states; the third makes embeddings' outputs require gradients, for checkpointing.
-_OBSERVERS = tuple(
-    Path(str(place))
-    for place in (Path(str(model_bridge.__file__)).parent, output_capturing.__file__, modeling_utils.__file__)
+# Where functions are written that only look: the bridge's own, registered at the first pass; transformers' for hidden
+# states that are asked for, and for checkpointing (embeddings require gradients). Others of transformers act: NEFTune's
+# adds noise.
+_OBSERVERS = (
+    Path(model_bridge.__file__).parent,
+    Path(output_capturing.__file__),
+    Path(modeling_utils.__file__),
 )
 
 
