@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -27,14 +28,8 @@ def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
     chosen = torch.tensor(list(ids), device=model.device)
     weight, bias = head.weight[chosen], head.bias[chosen] if head.bias is not None else None
     with lock_of(model.twin):
-        thread, before = threading.get_ident(), head.__dict__.get("forward")
-
-        def forward(x: Tensor) -> Tensor:
-            if threading.get_ident() != thread:  # another one runs here meanwhile, and wants them all
-                return type(head).forward(head, x)
-            return linear(x, weight, bias)
-
-        head.__dict__["forward"] = forward
+        before = head.__dict__.get("forward")
+        head.__dict__["forward"] = _Columns(head, weight, bias, threading.get_ident())
         added = model.twin._buffers.get("final_logits_bias")  # BART's, which it adds to whatever the head gives
         if added is not None:
             model.twin._buffers["final_logits_bias"] = added[:, chosen] if added.shape[1] > len(chosen) else added
@@ -46,3 +41,17 @@ def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
             del head.__dict__["forward"]
             if before is not None:  # the blocks may be nested
                 head.__dict__["forward"] = before
+
+
+@dataclass(frozen=True, eq=False)
+class _Columns:
+    # A class, and no function: whose code it is can be told also where type checks wrap functions.
+    head: Any
+    weight: Tensor
+    bias: Tensor | None
+    thread: int
+
+    def __call__(self, x: Tensor) -> Tensor:
+        if threading.get_ident() != self.thread:  # another one runs here meanwhile, and wants them all
+            return type(self.head).forward(self.head, x)
+        return linear(x, self.weight, self.bias)
