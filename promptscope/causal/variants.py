@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptscope.causal.components import Component
 from promptscope.causal.inputs import Inputs
-from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
+from promptscope.causal.running import Condition, Start, behind_cache, can_start_anywhere, entry_point, run
 from promptscope.models import Hook, HookedModel
 from promptscope.progress import progress_bar
 from promptscope.tasks import Batch
@@ -46,7 +46,8 @@ def run_variants(
     """Run *base* with the outputs of each variant's components taken from *source*, at the same text positions.
 
     Returns gold log-probability, logit difference and correctness of every variant and input. Exact: a variant runs
-    from its lowest layer on, from the residual stream that the whole run left there.
+    from its lowest layer on, from the residual stream that the whole run left there, and the positions of a causal
+    model's prompt, which nothing at the text's can change, are not run again.
     """
     found = np.empty((len(variants), 3, len(inputs)))
     skipping = can_start_anywhere(model)
@@ -57,7 +58,8 @@ def run_variants(
     with progress_bar(total=len(batches) * len(variants), desc=label, unit="run", shown=progress) as bar:
         for chosen, batch in batches:
             places = positions_of(inputs, chosen, batch)
-            _, left = run(model, batch, base, keep=entries) if entries else (None, {})
+            mine = behind_cache(model, batch, base)
+            _, left = run(model, batch, mine, keep=entries) if entries else (None, {})
             _, theirs = run(model, batch, source, keep=points)
             for layer, members in groups.items():
                 start = None if layer is None else Start(layer, left[entry_point(model, layer)])
@@ -65,8 +67,8 @@ def run_variants(
                 for first in range(0, len(members), at_once):
                     numbers = members[first : first + at_once]
                     some = [variants[i] for i in numbers]
-                    hooks = _hooks(model, some, theirs, batch, base, source, places)
-                    logits, _ = run(model, batch, base, hooks, copies=len(some), start=start)
+                    hooks = _hooks(model, some, theirs, batch, mine, source, places)
+                    logits, _ = run(model, batch, mine, hooks, copies=len(some), start=start)
                     read = inputs.read(batch, logits).reshape(3, len(some), len(chosen))
                     for copy, number in enumerate(numbers):
                         found[number][:, chosen] = read[:, copy]

@@ -600,13 +600,15 @@ class HookedModel:
         position_offset: int = 0,
         unseen: Bool[Tensor, "B n"] | None = None,
         token_type_ids: Int[Tensor, "B n"] | None = None,
+        prefix: Prefix | None = None,
     ) -> Float[Tensor, "rows t V"]:
         """Run the bridge on a right-padded batch under a prompt's hooks, those attached, and then *hooks*.
 
         The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits
         (a hook at `unembed.hook_in` may pick the rows and positions that are read).
         *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*,
-        *token_type_ids*: see `logits`.
+        *token_type_ids*: see `logits`. *prefix* (causal models) in place of a prompt: its keys and values are what
+        texts attend to, and the layout inside is that of the text alone.
         """
         input_ids, mask = self.rules.check_inputs(input_ids, attention_mask)
         if unseen is not None:
@@ -615,7 +617,8 @@ class HookedModel:
         types = self.rules.check_types(input_ids, token_type_ids)
         placement = prompt.place(self) if prompt is not None else None
         slots = placement.slots(self) if placement is not None else {}
-        self.rules.check_context(input_ids.shape[1], slots.get("encoder", 0) + position_offset)
+        taken = slots.get("encoder", 0) if prefix is None else prefix.length
+        self.rules.check_context(input_ids.shape[1], taken + position_offset)
         ids = prepend_slots(input_ids, slots.get("encoder", 0), fill=0)
         mask = prepend_slots(mask, slots.get("encoder", 0), fill=1)
         arguments: dict[str, Any] = {"attention_mask": mask}
@@ -625,6 +628,10 @@ class HookedModel:
             decoder_ids = decoder_input_ids.to(self.device)
             arguments["decoder_input_ids"] = prepend_slots(decoder_ids, slots.get("decoder", 0), fill=0)
         else:
+            if prefix is not None:
+                arguments |= {"past_key_values": prefix.cache(len(ids)), "use_cache": True}
+                arguments["attention_mask"] = prepend_slots(mask, prefix.n_keys, fill=1)
+                position_offset += prefix.length
             positions = torch.arange(ids.shape[1], device=self.device) + position_offset
             arguments |= self.told_positions(positions.expand(ids.shape))
         prompt_hooks = hooks_of(placement, self) if placement is not None else []
