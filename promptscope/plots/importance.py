@@ -34,7 +34,7 @@ def token_heatmap(result: ProbeResult) -> go.Figure:
     values = result.values.values
     cell = float(np.clip(560 / len(tokens), 12, 34))
     label_width = 12 + 6.5 * max(len(str(name)) for name in models)
-    width = label_width + cell * len(tokens) + 120
+    width = max(label_width + cell * len(tokens) + 120, 640)  # a title of one line
     height = max(cell * len(models), 100)
     figure = new_figure(width, height + 60, result)
     shown, axis = (np.log2(values), _ratio_axis(values)) if result.name == "ratio" else (values, colour_axis(result))
@@ -53,7 +53,7 @@ def token_heatmap(result: ProbeResult) -> go.Figure:
             hovertemplate="<b>%{y}</b><br>token %{x}<br>%{text}<extra></extra>",
         )
     )
-    figure.update_layout(coloraxis=axis, margin={"l": label_width, "r": 120 + figure.layout.width - width})
+    figure.update_layout(coloraxis=axis, margin={"l": label_width, "r": 120})
     figure.update_xaxes(title_text="prompt token", tickmode="array", tickvals=index_ticks(tokens))
     figure.update_yaxes(type="category", autorange="reversed")
     return figure

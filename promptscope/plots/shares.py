@@ -10,6 +10,7 @@ from promptscope.plots.theme import CATEGORICAL, DIVERGING, TEMPLATE, with_alpha
 from promptscope.probes import ProbeResult
 
 _GRID = "#ECEEF1"
+_NULL_DASHES = ("dot", "dash", "dashdot", "longdash")
 Band = tuple[Collection[Any], Collection[Any], Collection[Any] | None, Collection[Any] | None]
 """x, y, and the ends of the interval, if there is one."""
 
@@ -28,11 +29,12 @@ def cells(result: ProbeResult) -> dict[str, np.ndarray]:
 def lines(
     bands: Mapping[str, Band], title: str, x_title: str, y_title: str, is_percent: bool = True, reference: bool = True
 ) -> go.Figure:
-    """Draw lines with their intervals as bands; dotted: those whose name begins with "random". *reference*: 0 and 1."""
+    """Draw lines with their intervals as bands; grey, dotted or dashed: nulls ("random ..."). *reference*: 0 and 1."""
     figure = go.Figure()
+    nulls = [name for name in bands if name.startswith(("random", "no "))]
     for number, (name, (x, y, low, high)) in enumerate(bands.items()):
-        null = name.startswith(("random", "no "))
-        colour = "#8A919E" if null else CATEGORICAL[number % len(CATEGORICAL)]
+        dash = _NULL_DASHES[nulls.index(name) % len(_NULL_DASHES)] if name in nulls else "solid"
+        colour = "#8A919E" if name in nulls else CATEGORICAL[number % len(CATEGORICAL)]
         if low is not None and high is not None and np.isfinite(np.asarray(low, dtype=float)).any():
             figure.add_scatter(
                 x=[*x, *list(x)[::-1]], y=[*high, *list(low)[::-1]], fill="toself", mode="lines", line={"width": 0},
@@ -41,11 +43,13 @@ def lines(
         text = ".0%" if is_percent else ".3f"
         figure.add_scatter(
             x=list(x), y=list(y), name=name, legendgroup=name, mode="lines+markers",
-            line={"color": colour, "width": 2, "dash": "dot" if null else "solid"}, marker={"size": 6},
+            line={"color": colour, "width": 2, "dash": dash}, marker={"size": 6},
             hovertemplate=f"<b>{name}</b><br>{x_title} %{{x}}: %{{y:{text}}}<extra></extra>",
         )  # fmt: skip
     _style(figure, title, 330, len(bands) > 1)
-    figure.update_xaxes(title_text=x_title)
+    every = [at for x, *_ in bands.values() for at in x]
+    few = bool(every) and max(every) - min(every) < 10  # layers, tokens, heads: there is none between two of them
+    figure.update_xaxes(title_text=x_title, dtick=1 if few else None)
     figure.update_yaxes(title_text=y_title, showgrid=True, gridcolor=_GRID, tickformat=".0%" if is_percent else None)
     if is_percent and reference:
         for level in (0, 1):
@@ -71,7 +75,10 @@ def grid(
         go.Heatmap(
             z=z, x=[str(value) for value in x], y=[str(value) for value in y], text=text, xgap=1, ygap=1,
             colorscale=list(DIVERGING), zmin=-top, zmax=top,
-            colorbar={"thickness": 12, "outlinewidth": 0, "tickformat": ".0%" if is_percent else None},
+            colorbar={
+                "thickness": 12, "outlinewidth": 0, "tickformat": ".0%" if is_percent else None,
+                "tickfont": {"size": 11}, "nticks": 3 if cell * len(y) < 100 else None,  # more of them would overlap
+            },
             hovertemplate=f"{y_title} <b>%{{y}}</b>, {x_title} <b>%{{x}}</b><br>%{{text}}<extra></extra>",
         )
     )  # fmt: skip

@@ -93,13 +93,14 @@ def titled_figure(
 def legend_below(figure: go.Figure, labels: Sequence[str]) -> None:
     """Put the legend of a figure under its x axis, and make room, where *labels* need more than one line on top."""
     width, height, margin = figure.layout.width, figure.layout.height, figure.layout.margin
+    bottom = margin.b  # *margin* changes with the figure
     lines = math.ceil(sum(7 * len(label) + 56 for label in labels) / (width - margin.l - margin.r))
     if lines < 2:
         return
-    inner = height - margin.t - margin.b
+    inner = height - margin.t - bottom
     more = 22 * lines + 12
-    figure.update_layout(height=height + more, margin={"b": margin.b + more})
-    figure.update_layout(legend={"y": -margin.b / inner, "yanchor": "top"})
+    figure.update_layout(height=height + more, margin={"b": bottom + more})
+    figure.update_layout(legend={"y": -bottom / inner, "yanchor": "top"})
 
 
 def with_alpha(colour: str, alpha: float) -> str:

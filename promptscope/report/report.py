@@ -83,7 +83,7 @@ class Report:
         return self._add("table", make_table(table, caption, formats or {}))
 
     def figure(self, figure: go.Figure, caption: str = "") -> Report:
-        """Add a Plotly figure; one wider than the page scrolls sideways."""
+        """Add a Plotly figure; one wider than the page is shown smaller, down to 60 % of its size."""
         # "</script>" inside a label would end the element that holds the figure.
         json = str(figure.to_json()).replace("</", "<\\/").replace("<!--", "<\\!--")
         width = figure.layout.width

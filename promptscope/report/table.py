@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 _MANY, _LONG = 8, 60  # columns of a wide table; letters of a text that takes a line of its own there
+_LETTERS, _TEXT, _GAP = 100, 24, 4  # of a row that fits 760 pixels; of a text before it is wrapped; between two columns
 _NUMBER = re.compile(r"^[-+−]?[\d.,]")
 
 
@@ -21,6 +22,10 @@ class Table:
     caption: str
     notes: tuple[str, ...] = ()
     """One for each row of a wide table: its longest text, which is written across the page below the row."""
+    long: tuple[bool, ...] = ()
+    """Of each column, whether it has texts that are wrapped."""
+    size: str = ""
+    """`wide`: many columns, in small letters; `broad`: small letters where the window is narrow; else nothing."""
 
 
 def make_table(table: pd.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> Table:
@@ -35,12 +40,18 @@ def make_table(table: pd.DataFrame, caption: str = "", formats: Mapping[str, str
     longest = max(length, key=lambda name: length[name], default=None)
     apart = longest is not None and len(columns) > _MANY and length[longest] > _LONG
     notes = columns.pop(longest) if apart and longest is not None else []
+    numeric = tuple(any(cells) and all(_NUMBER.match(cell) for cell in cells if cell) for cells in columns.values())
+    letters = [max(map(len, [name, *cells])) for name, cells in columns.items()]
+    long = tuple(not number and n > _TEXT for number, n in zip(numeric, letters, strict=True))
+    row = sum(_GAP + (_TEXT if wrapped else n) for wrapped, n in zip(long, letters, strict=True))
     return Table(
         columns=tuple(columns),
-        numeric=tuple(any(cells) and all(_NUMBER.match(cell) for cell in cells if cell) for cells in columns.values()),
+        numeric=numeric,
         rows=tuple(zip(*columns.values(), strict=True)),
         caption=caption,
         notes=tuple(notes),
+        long=long,
+        size="wide" if len(columns) > _MANY else "broad" if row > _LETTERS else "",
     )
 
 

@@ -46,7 +46,7 @@ def clusters_by_task(pca: Mapping[str, ProbeResult]) -> list[Finding]:
     total = over_tasks(found)
     of_v2, of_v1 = "holds" if p < LEVEL else "undecided", "does not hold" if p_flat < LEVEL else "holds"
     verdict = worse(total.verdict, of_v2, of_v1)
-    about = f"{total.meaning}, which share their neighbours; labels shuffled: p of v2, and {p_flat:.2g} of v1"
+    about = f"{total.meaning}, which share their neighbours; labels shuffled: v1 has p = {p_flat:.2g}, v2 the p-value"
     return [*found, replace(total, verdict=verdict, p_value=p, meaning=about)]
 
 

@@ -12,6 +12,7 @@ import promptscope as ps
 from recipes.attention_and_neurons.figures import CAPTIONS, TITLES
 from recipes.common import Results
 from recipes.common.findings import tally
+from recipes.common.verdicts import ROUNDING
 
 TITLE = "What prompt tuning v1 and v2 change inside a language model"
 _COLUMNS = ["row", "column", "published", "computed", "difference"]
@@ -82,16 +83,21 @@ def _verdicts(observations: pd.DataFrame) -> pd.DataFrame:
             "where": observations["where"],
             "verdict": observations["verdict"],
             "number [95 %]": cells["number [95 %]"],
-            "random": observations["null"].map(lambda null: "" if np.isnan(null) else f"{null:.2g}"),
+            "random": observations["null"].map(lambda null: "" if np.isnan(null) else _short(null)),
             "beyond [95 %]": cells["beyond [95 %]"],
-            "size": observations["size"].map(lambda size: "" if np.isnan(size) else f"{size:.2g}"),
+            "size": observations["size"].map(lambda size: "" if np.isnan(size) else _short(size)),
         }
     )
 
 
 def _with_interval(number: float, low: float, high: float) -> str:
-    interval = f" [{low:.2g}, {high:.2g}]" if np.isfinite([low, high]).all() else ""
-    return "" if np.isnan(number) else f"{number:.2g}{interval}"
+    interval = f" [{_short(low)}, {_short(high)}]" if np.isfinite([low, high]).all() else ""
+    return "" if np.isnan(number) else f"{_short(number)}{interval}"
+
+
+def _short(number: float) -> str:
+    """Write two digits; a difference of equal scores is 0, not what rounding left of it."""
+    return f"{number if abs(number) > ROUNDING else 0.0:.2g}"
 
 
 def _meaning(finding: dict[Hashable, Any]) -> str:

@@ -5,7 +5,7 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from promptscope.plots import CATEGORICAL, SEQUENTIAL, TEMPLATE
+from promptscope.plots import CATEGORICAL, SEQUENTIAL, titled_figure
 from recipes.token_splitting.source import MaskedLosses
 
 
@@ -24,9 +24,8 @@ def masking_figure(run: str, masked: MaskedLosses) -> go.Figure:
             ygap=1,
         )
     )
-    title = f"<b>{run}: test loss with one token masked</b><br><sup>higher = the model needs the token more</sup>"
-    height = 150 + 34 * len(masked.models)
-    figure.update_layout(template=TEMPLATE, title={"text": title, "pad": {"t": 14}}, width=860, height=height)
+    title, about = f"{run}: test loss with one token masked", "higher = the model needs the token more"
+    titled_figure(720, 70 + 34 * len(masked.models), title, about, figure)
     figure.update_yaxes(autorange="reversed")
     return figure
 
@@ -53,13 +52,11 @@ def alignment_figure(table: pd.DataFrame) -> go.Figure:
                     row=1,
                     col=column,
                 )
-    title = "<b>Tokens whose neighbours vote for the model that needs them</b><br><sup>share of tokens; dotted: mean "
-    title += "of the permutation null; importance as masked loss, or as its ratio to the whole prompt's loss</sup>"
-    margin = {"t": 110, "b": 90}
-    figure.update_layout(
-        template=TEMPLATE, title={"text": title, "pad": {"t": 14}}, width=900, height=440, margin=margin
-    )
-    figure.update_layout(legend={"y": -0.2, "yanchor": "top"})
+    about = "share of tokens; dotted: mean of the permutation null; importance as masked loss, or as its ratio to the "
+    about += "whole prompt's loss"
+    titled_figure(720, 390, "Tokens whose neighbours vote for the model that needs them", about, figure)
+    figure.update_layout(margin={"b": 106}, legend={"y": -0.2, "yanchor": "top"})
+    figure.update_annotations(font={"size": 13})
     figure.update_xaxes(title_text="models")
     figure.update_yaxes(range=[0, 1], showgrid=True, gridcolor="#ECEEF1")
     return figure

@@ -110,8 +110,7 @@ def _spaces(
 
 
 def _of_run(one: Measured, result: ProbeResult) -> go.Figure:
-    figure = token_heatmap(replace(result, title=f"{one.plan.name}: {result.title}"))
-    return figure.update_layout(width=max(figure.layout.width, 860), height=max(figure.layout.height, 240))
+    return token_heatmap(replace(result, title=f"{one.plan.name}: {result.title}"))
 
 
 def _some(table: Float[np.ndarray, "V d"], n: int) -> Float[np.ndarray, "_ d"]:

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from jaxtyping import Float
 from plotly.subplots import make_subplots
 
-from promptscope.plots import CATEGORICAL, SEQUENTIAL, TEMPLATE, projection_figure
+from promptscope.plots import CATEGORICAL, SEQUENTIAL, projection_figure, titled_figure
 from promptscope.statistics import Projection, pca_projection, tsne_projection, umap_projection
 from recipes.token_splitting.per_run import main_runs
 
@@ -41,10 +41,9 @@ def by_count_figure(
                 marker={"color": colour, "size": 6, "opacity": 0.6}, hovertemplate="%{text}: %{y:.3f}<extra></extra>",
                 **shared,
             )  # fmt: skip
-    text = f"<b>{title}</b><br><sup>{about}</sup>"
-    margin = {"t": 110, "b": 90}
-    figure.update_layout(template=TEMPLATE, title={"text": text, "pad": {"t": 14}}, width=900, height=440)
-    figure.update_layout(margin=margin, legend={"y": -0.2, "yanchor": "top"})
+    titled_figure(720, 370, title, about, figure)
+    figure.update_layout(margin={"b": 90}, legend={"y": -0.2, "yanchor": "top"})
+    figure.update_annotations(font={"size": 13})
     figure.update_xaxes(title_text="models", type="category")
     figure.update_yaxes(showgrid=True, gridcolor="#ECEEF1", **({"range": [-0.02, 1.02]} if whole else {}))
     return figure
@@ -71,9 +70,8 @@ def transfer_figure(transfer: pd.DataFrame, task: str) -> go.Figure:
             ygap=1,
         )
     )
-    text = f"<b>{task}: every prompt on every model</b><br><sup>test loss; ● trained on this model</sup>"
-    figure.update_layout(template=TEMPLATE, title={"text": text, "pad": {"t": 14}}, width=820)
-    figure.update_layout(height=170 + 20 * len(losses), margin={"l": 220})
+    title, about = f"{task}: every prompt on every model", "test loss; ● trained on this model"
+    titled_figure(720, 90 + 20 * len(losses), title, about, figure)
     figure.update_yaxes(autorange="reversed", type="category")
     return figure
 

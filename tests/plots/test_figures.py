@@ -54,6 +54,9 @@ def test_a_long_title_is_wrapped_and_many_lines_are_named_below_the_axis():
     values = np.random.default_rng(0).random((20, 3, 4))
     many = layer_curve(ProbeResult.from_examples({f"a prompt of task {i}": values + i for i in range(9)}))
     assert short.layout.legend.y is None and many.layout.legend.y < 0
+    margin, inner = many.layout.margin, many.layout.height - many.layout.margin.t - many.layout.margin.b
+    assert -many.layout.legend.y * inner == pytest.approx(short.layout.margin.b)  # right below the axis title
+    assert margin.b - short.layout.margin.b >= 2 * 22  # two lines of it have room
     inner = [f.layout.height - f.layout.margin.t - f.layout.margin.b for f in (short, many)]
     assert inner[0] == inner[1]  # room is made, none is taken from the curves
     bands = [trace for trace in many.data if trace.fill == "toself"]

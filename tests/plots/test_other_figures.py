@@ -8,6 +8,7 @@ import xarray as xr
 
 from promptscope.errors import ProbeError
 from promptscope.plots import SEQUENTIAL, components, layer_curve, matrix, plot, token_heatmap
+from promptscope.plots.shares import grid, lines
 from promptscope.probes import ProbeResult, correlate, on_scores, stack_tasks
 
 
@@ -122,3 +123,27 @@ def test_a_short_colour_bar_has_few_labels(name: str, models: int, ticks: int | 
     bar = token_heatmap(result).layout.coloraxis.colorbar
     assert (len(bar.tickvals) if bar.tickvals else bar.nticks) == ticks
     assert not bar.tickvals or len(bar.tickvals) == len(bar.ticktext)
+
+
+def test_lines_of_an_account_can_be_told_apart_and_no_tick_lies_between_two_layers() -> None:
+    curve = ([0, 1, 4], [0.1, 0.2, 0.3], None, None)
+    names = ("rank 1", "rank 2", "random prompt", "random direction")
+    figure = lines(dict.fromkeys(names, curve), "Shift", "layer", "share of the effect")
+    assert len({(line.line.color, line.line.dash) for line in figure.data}) == 4
+    assert figure.layout.xaxis.dtick == 1
+    many = ([1, 16, 64], [0.1, 0.2, 0.3], None, None)
+    assert lines({"greedy": many}, "Kept", "tokens", "share of the effect").layout.xaxis.dtick is None
+
+
+def test_labels_of_the_colour_bar_of_one_row_do_not_overlap() -> None:
+    text = np.full((1, 4), "")
+    low = grid(np.ones((1, 4)), range(4), ["layer 0, head 1"], "Paths", "token", "head", text).data[0].colorbar
+    high = grid(np.ones((6, 4)), range(4), range(6), "Heads", "head", "layer", np.full((6, 4), "")).data[0].colorbar
+    assert (low.nticks, high.nticks) == (3, None)
+
+
+def test_a_heatmap_of_few_tokens_has_room_for_its_title() -> None:
+    numbers = np.random.default_rng(0).random((5, 2, 4))  # inputs, models, tokens
+    title = "continent_en_2_model_0: Loss with a token zeroed"
+    result = ProbeResult.from_examples(numbers, dims=("model", "token"), units="nats", title=title)
+    assert "<br>" not in token_heatmap(result).layout.title.text.split("</b>")[0]

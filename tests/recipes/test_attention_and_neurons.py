@@ -18,7 +18,7 @@ from sklearn.metrics import f1_score
 import promptscope as ps
 from promptscope.probes import ProbeResult, correlate, on_scores, prompt_pca
 from promptscope.tasks import Record
-from recipes.attention_and_neurons import observations, pilot
+from recipes.attention_and_neurons import observations, page, pilot
 from recipes.attention_and_neurons.generated import as_labels, score_labels, written
 from recipes.attention_and_neurons.over_inputs import (
     Compared,
@@ -596,3 +596,9 @@ def test_the_papers_special_tokens_are_asked_for_where_the_tokenizer_names_other
     assert paper_specials(mgpt) == {"bos": "<s>", "sep": "</s>"}
     assert paper_specials(byte_level([end], bos_token=end, eos_token=end)) == {}
     assert paper_specials(ps.load_model("embedded-causal").tokenizer) == {}
+
+
+def test_what_rounding_left_of_a_difference_is_written_as_zero() -> None:
+    assert page._with_interval(10.0, -5.8e-15, 22.0) == "10 [0, 22]"
+    assert page._with_interval(1.1e-14, np.nan, np.nan) == "0"
+    assert page._with_interval(-0.0098, -0.049, 0.03) == "-0.0098 [-0.049, 0.03]"

@@ -167,3 +167,17 @@ def test_the_long_text_of_a_wide_table_is_written_below_its_row() -> None:
     assert html.count('<td class="note" colspan="9">') == 1
     narrow = make_table(pd.DataFrame({"claim": ["a"], "meaning": ["long " * 20]}))
     assert narrow.columns == ("claim", "meaning") and not narrow.notes
+
+
+def test_a_table_wider_than_a_narrow_window_is_said_to_be_broad() -> None:
+    """Seven columns, 890 pixels: small letters where there are 800, and texts do not take one line for each word."""
+    claim, interval = "v2 prompts cluster by kind of task, v1 prompts do not", "-0.0098 [-0.049, 0.03]"
+    columns = {"claim": claim, "where": "same_country_en", "verdict": "does not hold", "number [95 %]": interval}
+    frame = pd.DataFrame([columns | {"random": -0.1, "beyond [95 %]": interval, "size": 0.5}])
+    made = make_table(frame)
+    assert (made.size, made.long) == ("broad", (True, *[False] * 6))
+    html = Report("t").table(frame).html()
+    assert '<div class="card scroll broad">' in html and '<th class="long">claim</th>' in html
+    assert "-0.0098 [-0.049,\u00a00.03]" in html  # an interval is not parted between two lines
+    assert make_table(frame[["claim", "where", "random"]]).size == ""
+    assert make_table(pd.DataFrame({str(i): [i] for i in range(9)})).size == "wide"
