@@ -1,7 +1,7 @@
-"""Every entry point on every architecture: no batch size, padding, order or hook that changes nothing makes a difference.
+"""Every entry point on every architecture: batch size, padding, order, a hook that changes nothing: the same numbers.
 
-Under a hook the bridge runs, and without one whatever is fastest: that both agree is here what ties each entry point to
-the definition, on architectures that the other tests of entry points do not load.
+Under a hook the bridge runs, and without one whatever is fastest: that both agree ties each entry point to the
+definition, on architectures that the other tests of entry points do not load.
 """
 
 from functools import cache
