@@ -18,6 +18,8 @@ from tests.models.zoo import NAMES, make
 from tests.models.zoo import REFUSED as UNKNOWN
 from tests.tiny_tokenizer import tiny_tokenizer
 
+pytestmark = pytest.mark.filterwarnings("ignore::promptscope.engine.choice.PackingWarning")
+
 QUICK = {("gemma3", "evaluate"), ("gptj", "importance"), ("modernbert", "score_labels"), ("bart", "generate")}
 BY_KIND = {  # (entry point, kind of model) -> what it is refused with
     ("generate", "masked"): "masked",
