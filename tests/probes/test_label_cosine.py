@@ -237,7 +237,9 @@ def test_tasks_with_different_label_sets():
         layer_curves(run(LabelCosine("residual", centred=True)))
 
 
-@pytest.mark.parametrize(("name", "way_out"), [("opt_proj", "reference='residual'"), ("electra", "no cosine of the two")])
+@pytest.mark.parametrize(
+    ("name", "way_out"), [("opt_proj", "reference='residual'"), ("electra", "no cosine of the two")]
+)
 def test_an_unembedding_narrower_than_the_residual_stream_is_refused(name: str, way_out: str) -> None:
     narrow = ps.load_model(make(name), tokenizer=tiny_tokenizer())
     with pytest.raises(ProbeError, match=f"which the head projects first.*{way_out}"):
