@@ -54,11 +54,10 @@ def run_variants(
     groups = _by_start(model, variants, skipping)
     points = sorted({one.point for variant in variants for one in variant.components})
     entries = [entry_point(model, layer) for layer in groups if layer is not None]
-    batches = list(inputs.batches(model, batch_size))
+    batches, mine = list(inputs.batches(model, batch_size)), behind_cache(model, base)
     with progress_bar(total=len(batches) * len(variants), desc=label, unit="run", shown=progress) as bar:
         for chosen, batch in batches:
             places = positions_of(inputs, chosen, batch)
-            mine = behind_cache(model, batch, base)
             _, left = run(model, batch, mine, keep=entries) if entries else (None, {})
             _, theirs = run(model, batch, source, keep=points)
             for layer, members in groups.items():

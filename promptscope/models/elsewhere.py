@@ -93,6 +93,7 @@ def load_elsewhere(
         keys={part: rules[:1] * n for part, rules in small.facts.keys.items()},
         bands={part: bands[:1] * n for part, bands in small.facts.bands.items()},
         why_no_cache="its weights are not in this memory",
+        shares_cache=False,
     )
     model = ElsewhereModel(bridge, outline, small.family, tokenizer, name, revision, facts)
     files = _files(where, revision)

@@ -28,6 +28,7 @@ class Facts:
     - `parts`: which attention each module of the plain model is, and in which layer;
     - `why_inlined`: why attention cannot be replaced from outside, None where it can;
     - `why_no_cache`: why prompts cannot run with a prefix cache, None where they can;
+    - `shares_cache`: whether the hooked model goes on from a cache that the plain one made (some hold other keys);
     - `head`: whether logits are the output embedding of the last hidden state, or made by more than that.
     """
 
@@ -41,6 +42,7 @@ class Facts:
     parts: Mapping[nn.Module, tuple[str, int]] = field(default_factory=dict, repr=False)
     why_inlined: str | None = None
     why_no_cache: str | None = None
+    shares_cache: bool = False
     head: Literal["embedding", "model"] = "embedding"
 
     @property

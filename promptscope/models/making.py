@@ -18,7 +18,7 @@ from promptscope.models.keys import key_rules
 from promptscope.models.measuring import measured, near, plain_logits_of, table_of, tiny_ids
 from promptscope.models.nnsight_bridge import NNsightBridge
 from promptscope.models.point_names import ATTENTIONS
-from promptscope.models.self_test import check_finite, self_test, why_no_cache
+from promptscope.models.self_test import check_finite, self_test, shares_cache, why_no_cache
 from promptscope.models.splitting import untie_layers
 from promptscope.models.twin import boot_bridge
 
@@ -73,6 +73,7 @@ def hooked_model(
         model.family = replace(family, points=points)
     self_test(model)
     model.facts = replace(model.facts, why_no_cache=why_no_cache(model))
+    model.facts = replace(model.facts, shares_cache=shares_cache(model))
     model.find_silent_points()
     model.follow_edits_with(again, source)
     model.watch()  # at its first pass the bridge has attached some of its own

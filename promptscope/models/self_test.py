@@ -204,6 +204,21 @@ def why_no_cache(model: HookedModel) -> str | None:
     return None
 
 
+def shares_cache(model: HookedModel) -> bool:
+    """Say whether the hooked model goes on from a cache that the plain one made, with the same logits."""
+    if model.family.kind != "causal":
+        return False
+    ids, mask, _ = _tiny_batch(model)
+    placement = next(iter(sample_placements(model).values()))
+    with torch.no_grad():
+        whole = model.forward_hooked(ids, mask, placement)[:, placement.length :]
+        try:
+            rest = model.forward_hooked(ids, mask, prefix=prefix_of(placement, model))
+        except Exception:  # a cache of its own: keys in another shape, or compressed
+            return False
+    return not _differ(rest, whole, model)
+
+
 def check_finite(twin: PreTrainedModel, logits: torch.Tensor, name: str) -> None:
     """Raise ModelError if *logits* of a plain model are no numbers, with the weight that is to blame."""
     if torch.isfinite(logits).all():

@@ -71,7 +71,8 @@ class LabelCosine(Probe):
     The text names the vectors "label words" and no reference: both readings are given.
 
     Raises:
-        ProbeError: no task, a generation task, one label only, label words that begin with the same token, or
+        ProbeError: no task, a generation task, one label only, label words that begin with the same token, a model
+            whose rows of W_U are shorter than its residual stream (OPT-350M, ELECTRA, ALBERT), or
             `reference="residual"` on a model that is not causal.
 
     Reference: *attention and neurons* (S0), section 4.4 and Figure 8.

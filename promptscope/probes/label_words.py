@@ -78,9 +78,19 @@ def label_words(model: HookedModel, task: Task | None, probe: str) -> LabelWords
 
 
 def unembedding_directions(model: HookedModel, words: LabelWords) -> Float[Tensor, "2 C d_model"]:
-    """Return unit vectors of the words' rows of W_U, and of these rows less the mean of all rows."""
+    """Return unit vectors of the words' rows of W_U, and of these rows less the mean of all rows.
+
+    Raises:
+        ProbeError: rows of W_U are not as long as the residual stream, which the head projects before.
+    """
     head = model.twin.get_output_embeddings()
     assert head is not None
     weight = head.weight.detach().float()
+    if weight.shape[1] != (wide := model.shape.d_model):
+        instead = " (with reference='residual' there is one)" if model.family.kind == "causal" else ""
+        raise ProbeError(
+            f"rows of the unembedding of {model.name!r} have {weight.shape[1]} numbers and its residual stream has "
+            f"{wide}, which the head projects first: there is no cosine of the two{instead}"
+        )
     rows = weight[list(words.tokens)]
     return torch.nn.functional.normalize(torch.stack([rows, rows - weight.mean(dim=0)]), dim=-1)

@@ -27,10 +27,10 @@ def patched_continuations(
     Row b writes its k vectors over the residual stream of the first k tokens of *tail* after layer `layers[b]` (-1:
     before the first). Text before the placeholders cannot see them, so its keys and values are computed once; new
     tokens see the patch through the keys and values of the placeholders. Under attached hooks every step reads all of
-    the text anew, so that they always see the same layout.
+    the text anew, so that they always see the same layout; so it does where the hooked model has a cache of its own.
     """
     model.rules.check_context(len(head) + len(tail) + max_new_tokens)
-    if model.active_hooks():
+    if model.active_hooks() or not model.facts.shares_cache:
         return _continue_hooked(model, head, tail, vectors, layers, max_new_tokens, batch_size)
     prefix = _prefix(model, head)
     rows = range(0, len(vectors), batch_size)

@@ -20,16 +20,19 @@ def findings(
 ) -> list[Finding]:
     """Return every claim; what these runs cannot decide says so."""
     lengths, starts = scores[scores["group"] == "lengths"], scores[scores["group"] == "starts"]
-    tasks = list(lengths["task"].unique())
+    tasks = list(scores["task"].unique())
     known = sorted(lengths["variant"].unique(), key=int)
     found: list[Finding] = []
 
     def add(by_task: list[Finding]) -> None:
         found.extend([*by_task, over_tasks(by_task)])
 
-    one, longest = known[0], known[-1]
-    meaning = f"test score, {longest} tokens less {one}, paired by seed"
-    add([judge("more tokens than one help", "3.2", t, _over(paired(lengths, longest, one, t)), meaning) for t in tasks])
+    claim = "more tokens than one help"
+    if len(known) > 1:
+        meaning = f"test score, {known[-1]} tokens less {known[0]}, paired by seed"
+        add([judge(claim, "3.2", t, _over(paired(lengths, known[-1], known[0], t)), meaning) for t in tasks])
+    else:
+        found.append(absent(claim, "3.2", "all", "needs two lengths (settings.lengths)"))
     labelled = [t for t in tasks if ((starts["task"] == t) & (starts["variant"] == "labels")).any()]
     claim = "class labels are the best initialisation"
     others = [name for name in ("uniform", "vocab") if (starts["variant"] == name).any()]

@@ -25,7 +25,7 @@ def train_config(settings: Settings, rate: float, seed: int) -> ps.TrainConfig:
 
 
 def plan(settings: Settings, tasks: Tasks) -> dict[str, list[Planned]]:
-    """Return the runs of each comparison on one model; lengths that the comparisons share are planned once."""
+    """Return the runs of each comparison on one model."""
     made: dict[str, list[Planned]] = {"lengths": [], "starts": []}
     for name, task in tasks.items():
         for seed in settings.seeds:

@@ -19,7 +19,8 @@ class Settings:
       with a sentinel token before the answer where its tokenizer has one.
     - `rate`: of all runs; `evaluate_every`, `validated`, `scored`: as everywhere.
     - `neighbours`: nearest tokens of a vector; `null_draws`: random prompts they are compared with.
-    - `members`: prompts of an ensemble; `shifts`: pairs (trained on, scored on); 0 and an empty list: none.
+    - `members`: prompts of an ensemble; `shifts`: pairs (trained on, scored on); 0 and an empty list, of `lengths` and
+      `starts` too: none.
     - `matmul`: `bf16` lets frozen layers multiply in bfloat16, on processors that have it (`ps.execution`).
     """
 
@@ -50,7 +51,7 @@ class Settings:
         *("length", "lengths", "steps", "batch_size", "rate", "evaluate_every", "neighbours", "null_draws"),
         "baseline_rate",
     )
-    NEEDED: ClassVar = ("models", "tasks", "seeds", "lengths")
+    NEEDED: ClassVar = ("models", "tasks", "seeds")
     WORDS: ClassVar = {"start": STARTS, "starts": STARTS, "matmul": MATMULS}
     PAIRS: ClassVar = ("objectives", "shifts")
 

@@ -56,8 +56,7 @@ def test_patching_is_the_loop_over_whole_runs(name, kind):
         for parameter in prompt.parameters():
             parameter.copy_(torch.randn(parameter.shape, generator=torch.Generator().manual_seed(0)))
     few, base, source = inputs(), Condition(prompt), Condition(shared=K)
-    ((_, batch),) = few.batches(model, 8)
-    short = behind_cache(model, batch, base)
+    short = behind_cache(model, base)
     assert (short.prefix is not None) == (kind != "one layer" and name not in WHOLE)
     assert can_start_anywhere(model)
     every = components(model, "heads")

@@ -13,6 +13,7 @@ from promptscope.errors import ProbeError
 from promptscope.probes import LabelCosine, ResidualPCA, layer_curves, probe
 from promptscope.store import ActivationStore
 from promptscope.tasks import Encoded, Task
+from tests.models.zoo import make
 from tests.probes.inside import K, eager, hooked_inside, inside, prompt
 from tests.tiny_models import hooked
 from tests.tiny_tokenizer import ids, tiny_tokenizer
@@ -234,3 +235,15 @@ def test_tasks_with_different_label_sets():
     assert plain.dims == ("prompt", "word", "group", "layer")
     with pytest.raises(ProbeError, match=r"different sizes of label sets: 3 and 2.*centred=False"):
         layer_curves(run(LabelCosine("residual", centred=True)))
+
+
+@pytest.mark.parametrize(
+    ("name", "way_out"), [("opt_proj", "reference='residual'"), ("electra", "no cosine of the two")]
+)
+def test_an_unembedding_narrower_than_the_residual_stream_is_refused(name: str, way_out: str) -> None:
+    narrow = ps.load_model(make(name), tokenizer=tiny_tokenizer())
+    with pytest.raises(ProbeError, match=f"which the head projects first.*{way_out}"):
+        probe(narrow, None, task(), LabelCosine(), progress=False)
+    if name == "opt_proj":
+        found = probe(narrow, None, task(), LabelCosine("residual"), progress=False)
+        assert np.isfinite(found["label_cosine_residual"].values.values).all()
