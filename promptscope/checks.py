@@ -136,7 +136,7 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def check_between(name: str, value: int | float, low: int | float, high: int | float) -> None:
-    """Refuse a number outside of the open interval (low, high).
+    """Raise an error for a number that is not in the open interval (low, high).
 
     >>> check_between("level", 0.95, 0, 1)
     """

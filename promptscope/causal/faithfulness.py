@@ -42,7 +42,7 @@ def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
 
 @checked()
 def text_prompt(model: HookedModel, text: str) -> SoftPrompt:
-    """Return `hard_prompt` of a text, tokenised without special tokens.
+    """Return the prompt of a text's token embeddings (`hard_prompt`), tokenised without special tokens.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

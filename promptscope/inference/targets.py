@@ -28,7 +28,7 @@ def target_logits(
     """Return the logits that predict the target tokens of a batch, record by record; in float32 at least.
 
     Targets are the tokens of the template's target: label and end token. The first of each record is the label's.
-    Of several prompts, record b has `prompts[which[b]]`.
+    With several prompts, record b is run with `prompts[which[b]]`.
 
     >>> import promptscope as ps
     >>> from promptscope.inference import batches, encode_split

@@ -169,8 +169,8 @@ def _read(where: str, revision: str | None, name: str, prefix: str) -> torch.Ten
             path = None if key is None else cached_file(where, places[key], revision=revision)
     except OSError as error:
         raise ModelError(
-            f"the embeddings of {where!r} cannot be read: a model that is elsewhere needs a checkpoint in safetensors "
-            f"({' '.join(str(error).split())[:160]})"
+            f"the embeddings of {where!r} cannot be read: a model that is not loaded here needs a checkpoint in "
+            f"safetensors ({' '.join(str(error).split())[:160]})"
         ) from error
     if path is None:
         return None

@@ -298,8 +298,8 @@ class Prompt(nn.Module, ABC):
         """
         if type(self).tensors is Prompt.tensors:
             raise PromptError(
-                f"what {self!r} puts into a model is not its parameters: look at prompt.place(model), or define "
-                f"tensors() on {type(self).__name__}, which returns its vectors by name"
+                f"the vectors of {self!r} are not its parameters, and only place(model) computes them: use that, or "
+                f"define tensors() on {type(self).__name__}, which returns its vectors by name"
             )
         return self.tensors()
 

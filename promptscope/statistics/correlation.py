@@ -38,7 +38,7 @@ def grouped_pearson(
     for rows in groups:
         check_indices("rows of groups", np.array(rows, dtype=np.int64), len(x))
         if len(set(rows)) < len(rows) or not rows:
-            raise ArgumentError(f"a group names each of its rows once, and at least one, got {list(rows)}")
+            raise ArgumentError(f"a group must list at least one row, and each row once, got {list(rows)}")
     return np.array([_pearson(x[list(rows)].ravel(), y[list(rows)].ravel()) for rows in groups]).T
 
 

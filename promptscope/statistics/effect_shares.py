@@ -50,9 +50,9 @@ def effect_share(
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Return (share, low, high): `mean_x(moved) / mean_x(differences)`, a ratio of means over X inputs.
 
-    *differences* is the whole effect on each input and *moved* what something does of it. The interval resamples
-    inputs, numerator and denominator together. 1 = all of the effect, 0 = nothing; below 0 and above 1 happen. NaN
-    where the effect is not clear (`Effect.is_clear`): what is divided by chance is chance.
+    *differences* is the whole effect on each input and *moved* the part that an intervention brings back. The
+    interval resamples inputs, numerator and denominator together. 1 = all of the effect, 0 = nothing; below 0 and
+    above 1 happen. NaN where the effect is not clear (`Effect.is_clear`): a ratio to noise says nothing.
 
     >>> effect = np.array([1.0, 1.2, 0.8, 1.1])
     >>> effect_share(effect / 2, effect)[0].item()
@@ -77,9 +77,9 @@ def effect_share(
 
 @checked(n=1)
 def hypergeometric_overlap(n: int, first: int, second: int, common: int) -> tuple[float, float]:
-    """Return (expected overlap, one-sided p-value) of two sets drawn at random from *n* things.
+    """Return (expected overlap, one-sided p-value) of two sets drawn at random from *n* items.
 
-    Expected `first * second / n`; p is the chance of at least *common* things in both (hypergeometric).
+    Expected `first * second / n`; p is the chance of at least *common* items in both (hypergeometric).
 
     >>> expected, p = hypergeometric_overlap(100, 10, 10, 5)
     >>> expected, p < 0.001

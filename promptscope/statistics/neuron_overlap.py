@@ -30,7 +30,7 @@ def neuron_overlap(
 
 @checked()
 def neuron_overlap_matrix(states: Shaped[np.ndarray, "T P F"]) -> Float[np.ndarray, "T T"]:
-    """Return the ON score of every pair of T states; see `neuron_overlap`.
+    """Return the ON score of every pair of T tasks, from the states of F neurons at P positions; see `neuron_overlap`.
 
     >>> neuron_overlap_matrix(np.array([[[1.0, 0.0]], [[1.0, 1.0]]])).round(3).tolist()
     [[1.0, 0.707], [0.707, 1.0]]

@@ -25,7 +25,9 @@ def importance_difference(masked: Float[np.ndarray, "M k"], full: Float[np.ndarr
 
 @checked()
 def importance_ratio(masked: Float[np.ndarray, "M k"], full: Float[np.ndarray, "M"]) -> Float[np.ndarray, "M k"]:
-    """Return `masked[m, i] / full[m]`, what the paper proposes for models whose losses differ (section 5).
+    """Return `masked[m, i] / full[m]`, the loss of model m without token i by that of the whole prompt.
+
+    *Token splitting* (S2, section 5) proposes it for models whose losses differ.
 
     No unit; 1 = the token does not matter, higher = more important.
 

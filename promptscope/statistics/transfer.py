@@ -37,7 +37,7 @@ class Transfer:
 def transfer_summary(
     trained: Float[np.ndarray, "P M"], initial: Float[np.ndarray, "P M"], trained_on: Bool[np.ndarray, "P M"]
 ) -> Transfer:
-    """Sum up a transfer matrix, such as the paper's Table 8 (*token splitting* (S2), one prompt on 25 models).
+    """Summarise the losses of P prompts on M models, such as Table 8 of *token splitting* (S2), a prompt on 25 models.
 
     >>> losses = transfer_summary(np.array([[1.0, 9.0]]), np.array([[9.0, 10.0]]), np.array([[True, False]]))
     >>> losses.own_gain.tolist(), losses.other_gain.tolist(), losses.transferred.tolist()

@@ -81,7 +81,8 @@ def _cell(value: Any, digits: int) -> str:
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if isinstance(value, float):
-        return f"{value:.{digits}g}"
+        text = f"{value:.{digits}g}"
+        return f"{float(text):,.0f}" if 1e3 <= abs(float(text)) < 1e6 else text  # 5,220 and not 5.22e+03
     return str(value).replace("|", "\\|")
 
 

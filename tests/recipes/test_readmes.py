@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from promptscope.errors import RunError
+from recipes.common import readme
 from recipes.common.keep import MAX_BYTES, SUFFIXES, keep, kept_files
 from recipes.common.keep import main as keep_main
 from recipes.common.readme import BLOCK, RECIPES, main, without_tables, written
@@ -96,3 +97,9 @@ def test_tables_and_settings_are_kept_and_nothing_else(tmp_path: Path, capsys: p
     (out / "big.csv").write_bytes(b"0" * MAX_BYTES)
     assert keep_main([str(out), str(results / "small")]) == 1
     assert "at most 5,000,000" in capsys.readouterr().err
+
+
+def test_thousands_are_written_out() -> None:
+    assert [readme._cell(value, 3) for value in (5218.3, 999.6, 0.0376, 2.48e18, 1.4e5, -6603.0)] == [
+        "5,220", "1,000", "0.0376", "2.48e+18", "140,000", "-6,600",
+    ]  # fmt: skip
