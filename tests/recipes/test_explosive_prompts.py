@@ -54,6 +54,8 @@ HUB_COLUMNS: dict[str, dict[str, Any]] = {
     "superglue/cb": {"premise": "p", "hypothesis": "h", "label": ["entailment", "contradiction", "neutral"]},
     "superglue/wic": {"word": "w", "sentence1": "a", "sentence2": "b", "label": [0, 1]},
     "superglue/wsc": {"text": "t", "span1_text": "a", "span2_text": "b", "label": [0, 1]},
+    "superglue/copa": {"premise": "p", "choice1": "a", "choice2": "b", "question": "cause", "label": [0, 1]},
+    "superglue/rte": {"premise": "p", "hypothesis": "h", "label": ["entailment", "not_entailment"]},
     "superglue/multirc": {"paragraph": "p", "question": "q", "answer": "a", "label": [0, 1]},
     "cola": {"sentence": "s", "label": ["acceptable", "unacceptable"]},
     "mrpc": {"sentence1": "a", "sentence2": "b", "label": ["equivalent", "not_equivalent"]},
@@ -66,7 +68,7 @@ HUB_COLUMNS: dict[str, dict[str, Any]] = {
     **{
         f"mrqa/{name}": {"subset": subset, "context": "c", "question": "q", "answers": [["an answer"]]}
         for name, subset in (("nq", "NaturalQuestionsShort"), ("hotpotqa", "HotpotQA"), ("searchqa", "SearchQA"),
-                             ("newsqa", "NewsQA"))
+                             ("newsqa", "NewsQA"), ("squad", "SQuAD"))
     },
     "winogrande": {"sentence": "a _", "option1": "x", "option2": "y", "answer": ["1", "2"]},
     "yelp_polarity": {"text": "t", "label": ["1", "2"]},

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 import torch
 from torch import nn
+from transformers import T5Config, T5ForConditionalGeneration
 
 import promptscope as ps
 from promptscope.readings import Nulls, read_nearest_tokens
@@ -16,6 +17,9 @@ from recipes.power_of_scale.parameters import METHODS, parameter_table
 from recipes.power_of_scale.readings import reading
 from recipes.power_of_scale.run import main
 from recipes.power_of_scale.sentinel import sentinel_of, with_sentinel
+from recipes.power_of_scale.settings import PRESETS
+from tests.recipes.test_explosive_prompts import hub_folders
+from tests.tiny_models import hooked
 
 
 def test_formulas_count_what_modules_hold() -> None:
@@ -93,6 +97,31 @@ def test_comparisons_that_are_not_asked_for_are_left_out(tmp_path: Path) -> None
     findings = pd.read_csv(tmp_path / "findings.csv").set_index("claim")
     assert findings.loc["an ensemble beats its mean member", "verdict"] == "not measured"
     assert findings.loc["class labels are the best initialisation", "verdict"] == "not measured"
+
+
+@pytest.mark.slow
+def test_the_paper_preset_runs_on_random_t5s_and_folders(tmp_path: Path) -> None:
+    """All of its data sets and comparisons, a step of each, on two T5 of random weights with sentinels."""
+    models = []
+    for name in ("one", "two"):
+        folder = tmp_path / name
+        ps.load_model("embedded-seq2seq").tokenizer.save_pretrained(folder)
+        config = hooked("t5").twin.config.to_dict() | {"vocab_size": 4096}
+        T5ForConditionalGeneration(T5Config(**config)).save_pretrained(folder)
+        models.append(str(folder))
+    paper = PRESETS["paper"]
+    moved = [name for pair in paper.shifts for name in pair]
+    data = hub_folders(tmp_path / "data", tuple(dict.fromkeys([*paper.tasks, *moved])), 12)
+    small = [f"models={json.dumps(models)}", "steps=1", "evaluate_every=1", "batch_size=2", "length=8"]
+    small += [f"objectives={json.dumps([['span corruption', models[0]], ['LM adaptation', models[1]]])}"]
+    small += ["lengths=[1, 8]", "seeds=[0]", "scored=4", "validated=4", "null_draws=1", "members=2", "max_length=64"]
+    out = tmp_path / "out"
+    assert main(["--preset", "paper", "--out", str(out), "--data", str(data), "--set", *small]) == 0
+    assert pd.read_csv(out / "failed.csv").empty
+    scores, shifts = pd.read_csv(out / "scores.csv"), pd.read_csv(out / "shifts.csv")
+    assert set(scores["task"]) >= set(paper.tasks) and set(scores["model"]) == set(models)
+    assert set(zip(shifts["source"], shifts["target"], strict=True)) == set(paper.shifts)
+    assert set(pd.read_csv(out / "objectives.csv")["objective"]) == {"span corruption", "LM adaptation"}
 
 
 @pytest.mark.slow
