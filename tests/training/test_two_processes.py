@@ -1,4 +1,4 @@
-"""Two fresh processes of one config give the same bits: nothing is decided by a clock, an address or a hash of strings."""
+"""Two fresh processes of one config give the same bits: no clock, address or hash of strings decides anything."""
 
 import os
 import subprocess
