@@ -142,10 +142,13 @@ PRESETS = {
         seeds=(42, 43, 44),
         steps=200,
         batch_size=8,
+        learning_rate=0.3,  # its embeddings are large: at the rates of `small` v1 prompts hardly move
+        deep_learning_rate=1e-2,
         longest=48,
         scored=100,
         probed=48,
         probe_batch=4,
+        matmul="bf16",
     ),
     "smollm2": Settings(
         model="HuggingFaceTB/SmolLM2-135M",
