@@ -171,7 +171,7 @@ def test_what_cannot_be_told_from_parameters_is_not_measured_on_them() -> None:
     soft = ps.SoftPrompt(3).bind(model)
     mine, edited = Scaled(3).bind(model), ps.interventions.zero(soft, [0])
     for measure, prompt in ((prompt_norms, mine), (prompt_norms, edited), (ps.random_like, mine)):
-        with pytest.raises(ps.PromptError, match=r"is not its parameters: look at prompt\.place"):
+        with pytest.raises(ps.PromptError, match=r"not its parameters, and only place\(model\) computes them"):
             measure(prompt)
     for prompt in (mine, edited):
         with pytest.raises(ps.PromptError, match="only soft and deep prompts can be compared"):
