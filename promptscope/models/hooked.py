@@ -615,6 +615,10 @@ class HookedModel:
             self.rules.check_unseen(input_ids, unseen)
             mask = mask * ~unseen.to(self.device)
         types = self.rules.check_types(input_ids, token_type_ids)
+        if prefix is not None and (prompt is not None or self.family.kind != "causal"):
+            raise ModelError(
+                "a prefix stands in place of a prompt, on causal models: give forward_hooked one of the two"
+            )
         placement = prompt.place(self) if prompt is not None else None
         slots = placement.slots(self) if placement is not None else {}
         taken = slots.get("encoder", 0) if prefix is None else prefix.length

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 import promptscope as ps
+from promptscope.causal import variants
 from promptscope.causal.components import components
 from promptscope.causal.inputs import Inputs
-from promptscope.causal.running import Condition, behind_cache, can_start_anywhere
+from promptscope.causal.running import Condition, behind_cache, can_start_anywhere, run
 from promptscope.causal.variants import Variant, run_variants
 from promptscope.errors import PromptError
 from promptscope.tasks import IGNORED, Encoded
@@ -36,6 +37,33 @@ def inputs() -> Inputs:
         targets = [IGNORED] * (len(ids) - 1) + [7 + i]
         found.append(Encoded(str(i), ids, ["text"] * len(ids), [False] * len(ids), targets, None, len(ids), False))
     return Inputs(tuple(found), (), "texts", "test", "")
+
+
+def test_the_prompts_rows_are_not_run_for_every_variant(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, ran = model_of("gemma3"), []
+    assert model is not None
+    prompt = ps.SoftPrompt(K).bind(model)
+
+    def counted(model, batch, condition, *rest, **more):
+        ran.append((condition.prompt, more.get("copies", 1)))
+        return run(model, batch, condition, *rest, **more)
+
+    monkeypatch.setattr(variants, "run", counted)
+    run_variants(
+        model, inputs(), Condition(prompt), Condition(shared=K), [Variant((components(model, "heads")[-1],))] * 2
+    )
+    assert (None, 2) in ran and all(of is None for of, _ in ran)
+
+
+def test_a_prefix_beside_a_prompt_is_refused() -> None:
+    model = model_of("gemma3")
+    assert model is not None
+    prompt, ids = ps.SoftPrompt(K).bind(model), torch.tensor([[5, 6]])
+    with pytest.raises(ps.ModelError, match="one of the two"):
+        model.forward_hooked(ids, prompt=prompt, prefix=prompt.prefix(model))
+    other = ps.load_model("embedded-seq2seq")
+    with pytest.raises(ps.ModelError, match="on causal models"):
+        other.forward_hooked(ids, decoder_input_ids=ids, prefix=prompt.prefix(model))
 
 
 @pytest.mark.parametrize("kind", ["v1", "v2", "one layer"])

@@ -97,6 +97,7 @@ def test_comparisons_that_are_not_asked_for_are_left_out(tmp_path: Path) -> None
     findings = pd.read_csv(tmp_path / "findings.csv").set_index("claim")
     assert findings.loc["an ensemble beats its mean member", "verdict"] == "not measured"
     assert findings.loc["class labels are the best initialisation", "verdict"] == "not measured"
+    assert findings.loc["more tokens than one help", "verdict"] == "not measured"
 
 
 @pytest.mark.slow
