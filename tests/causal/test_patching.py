@@ -9,6 +9,7 @@ from promptscope.causal.components import components
 from promptscope.causal.effect import effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.patching import arranged, patch_on
+from promptscope.causal.paths import paths_on
 from promptscope.causal.running import Condition, can_start_anywhere, plain
 from tests.causal.naive import gold_of, patched_gold
 
@@ -49,6 +50,28 @@ def test_patching_is_the_loop_over_components_and_inputs(case, at, direction):
             gold = patched_gold(model, example, base, source, one)
             moved = gold - effect.plain.gold[i] if direction == "restore" else effect.prompted.gold[i] - gold
             assert table[i][place].item() == pytest.approx(moved, abs=3e-4), (one, i)
+
+
+def test_an_edge_is_cut_for_the_text_and_for_no_row_of_the_prompt(case):
+    model, prompt, effect = case
+    head = next(one for one in components(model, "heads") if one.layer == 1)
+    attention = model.family.attentions[head.part]
+    k, text = (prompt.slots(model)[stream] for stream in (attention.keys, attention.queries))
+    found = paths_on(model, prompt, effect, [head], tokens=[1])
+
+    def cut(columns):
+        def hook_scores(x, hook):
+            x = x.clone()
+            x[:, head.head, text:, columns] = torch.finfo(x.dtype).min
+            return x
+
+        return head.point.replace("hook_z", "hook_attn_scores"), hook_scores
+
+    for token, columns in ((-1, slice(0, k)), (1, [1])):
+        golds = [gold_of(model, one, Condition(prompt), [cut(columns)]) for one in effect.inputs.examples]
+        lost = effect.prompted.gold.mean() - np.mean(golds)
+        assert float(found.data["nats"].sel(token=token).isel(head=0)) == pytest.approx(lost, abs=2e-5)
+        assert abs(lost) > 1e-5
 
 
 def test_the_residual_after_the_last_layer_is_the_whole_effect(case):
