@@ -7,8 +7,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-ROOT = Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT))  # the folder that holds `recipes`
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the folder that holds `recipes`
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -19,7 +18,8 @@ from recipes.common.curves import curve_figure
 from recipes.prompt_geometry.figures import pairs_along_figure
 from recipes.token_splitting.train_figures import transfer_figure
 
-FOLDER = Path(__file__).parent / "gallery"
+ROOT = Path(__file__).resolve().parents[1]
+FOLDER = ROOT / "docs/gallery"
 
 
 def attention_and_neurons() -> go.Figure:
