@@ -131,7 +131,7 @@ def key_rules(model: HookedModel) -> dict[str, tuple[KeyRule, ...]]:
         numbers = torch.randn(2, shape.n_layers, shape.n_kv_heads, 3, shape.d_head, generator=generator)
         tries = [_tried(scale * numbers.to(model.device, model.dtype), model) for scale in _SCALES]
         alike = all(one == tries[0] for one in tries)
-        return {"self": tries[0] if alike else ("asked",) * shape.n_layers}
+        return {"self": tries[0] if alike else _all_asked(shape.n_layers)}
     rules: dict[str, tuple[KeyRule, ...]] = {}
     for part, attention in model.family.attentions.items():
         rule: KeyRule = "written" if part == "cross" or _rotary(model, part) is None else "turned"
@@ -146,7 +146,12 @@ def _tried(numbers: Float[Tensor, "two L kv_head k d_head"], model: HookedModel)
     true_keys, true_values = asked(keys, values, range(len(keys)), model)
     found: list[KeyRule] = [_first(keys[i], true_keys[i], i, model) for i in range(len(keys))]
     simple = "asked" not in found and near(values, true_values)
-    return tuple(found) if simple else ("asked",) * len(found)
+    return tuple(found) if simple else _all_asked(len(found))
+
+
+def _all_asked(n_layers: int) -> tuple[KeyRule, ...]:
+    asked: KeyRule = "asked"
+    return (asked,) * n_layers
 
 
 def _first(keys: Tensor, truth: Tensor, layer: int, model: HookedModel) -> KeyRule:
