@@ -101,7 +101,7 @@ def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> No
     there = {(part, name): value for part in before.keys() - {"format"} for name, value in before[part].items()}
     now = {(part, name): value for part, values in description.items() for name, value in values.items()}
     differences = [
-        "the prompt starts from other vectors"
+        "prompt.start: the prompt starts from other vectors"
         if (part, name) == ("prompt", "start")
         else f"{part}.{name}: {there.get((part, name))!r} there, {now.get((part, name))!r} now"
         for part, name in [*now, *(key for key in there if key not in now)]

@@ -132,7 +132,7 @@ def test_another_start_is_said_in_words(tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     about = {"config": {"steps": 2}, "prompt": {"start": "aa"}}
     write_sealed(tmp_path / "run" / "config.json", {"format": FORMAT, **about})
-    with pytest.raises(ps.RunError, match=r"\(the prompt starts from other vectors\)"):
+    with pytest.raises(ps.RunError, match=r"\(prompt\.start: the prompt starts from other vectors\)"):
         check_same(tmp_path / "run", about | {"prompt": {"start": "bb"}})
 
 
