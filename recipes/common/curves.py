@@ -36,7 +36,10 @@ def curve_figure(
                 hovertemplate=f"{name}, {task}<br>{x} %{{x}}: %{{y:.4g}}<extra></extra>", row=row, col=1,
             )  # fmt: skip
     figure.update_yaxes(showgrid=True, gridcolor=_GRID, type="log" if log_y else "linear", nticks=6 if log_y else None)
-    figure.update_xaxes(type="log" if log_x else "category" if named else "linear", nticks=6 if log_x else None)
+    figure.update_xaxes(type="log" if log_x else "category" if named else "linear")
+    if log_x:  # Plotly's own ticks are the digits between powers of ten
+        values = sorted(table[x].unique())
+        figure.update_xaxes(tickmode="array", tickvals=values, ticktext=[f"{value:g}" for value in values])
     figure.update_xaxes(title_text=x, row=len(tasks))
     figure.update_layout(scattermode="group" if named else "overlay", scattergap=0.7)
     figure.update_layout(legend={"y": -90 / (220 * len(tasks)), "yanchor": "top"}, margin={"b": 110})

@@ -271,6 +271,8 @@ def test_curves_along_names_are_points_in_their_order() -> None:
     assert (list(by_name.data[0].x), by_name.data[0].mode) == (["vocab", "uniform"], "markers")
     by_number = curve_figure(table, "length", "score", "model", "", "")
     assert (by_number.layout.xaxis.type, by_number.data[0].mode) == ("linear", "lines+markers")
+    by_power = curve_figure(table, "length", "score", "model", "", "", log_x=True)
+    assert by_power.layout.xaxis.ticktext == ("1", "5", "9")  # and no digits between powers of ten
 
 
 def test_rounded_products_are_another_models_numbers(monkeypatch):
