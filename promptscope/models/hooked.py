@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal, Protocol, runtime_checkable
 
@@ -35,7 +35,7 @@ from promptscope.models.hook_points import expand_site, hook_point_table
 from promptscope.models.identity import config_hash, hooks_identity
 from promptscope.models.input_rules import InputRules
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
-from promptscope.models.measuring import model_head, target_embedding
+from promptscope.models.measuring import head_of, model_head, target_embedding
 from promptscope.models.modes import own_modes
 from promptscope.models.placement import Placement
 from promptscope.models.placement_hooks import hooks_of
@@ -120,6 +120,7 @@ class HookedModel:
         """What the modules of a model that was handed in say otherwise than its configuration."""
         self._turns = Turns()
         self._weights: Weights | None = None
+        self._edited = False  # since facts were measured
         self._silent: frozenset[str] = frozenset()
         self.watch()
 
@@ -385,8 +386,19 @@ class HookedModel:
             if self._turns.depth == 1:
                 self._hashed_in_turn = {}
                 if self._weights is not None:
-                    self._weights.follow_edits()
+                    self._edited |= self._weights.follow_edits()
+                if self._edited and not self.active_hooks():
+                    self._measure_again()
             yield
+
+    def _measure_again(self) -> None:
+        """Measure what other weights may decide otherwise: norms whose weights were all one turned like any keys."""
+        from promptscope.models.keys import key_rules  # needs this module
+
+        self.facts = replace(self.facts, keys=key_rules(self))
+        if self.family.kind != "seq2seq":
+            self.facts = replace(self.facts, head=head_of(self.twin))
+        self._edited = False
 
     def _check_points(self, names: list[str]) -> None:
         """Raise ModelError for hook points that exist and never fire: a hook there does nothing, without a word."""
@@ -607,8 +619,8 @@ class HookedModel:
         The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits
         (a hook at `unembed.hook_in` may pick the rows and positions that are read).
         *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*,
-        *token_type_ids*: see `logits`. *prefix* (causal models) in place of a prompt: its keys and values are what
-        texts attend to, and the layout inside is that of the text alone.
+        *token_type_ids*: see `logits`. *prefix* (causal models) is given instead of a prompt: texts attend to its keys
+        and values, and the layout inside is that of the text alone.
         """
         input_ids, mask = self.rules.check_inputs(input_ids, attention_mask)
         if unseen is not None:
@@ -616,8 +628,10 @@ class HookedModel:
             mask = mask * ~unseen.to(self.device)
         types = self.rules.check_types(input_ids, token_type_ids)
         if prefix is not None and (prompt is not None or self.family.kind != "causal"):
+            got = "both" if prompt is not None else f"a prefix on a model of the kind {self.family.kind!r}"
             raise ModelError(
-                "a prefix stands in place of a prompt, on causal models: give forward_hooked one of the two"
+                "forward_hooked takes a prompt or, on causal models, a prompt's prefix (its keys and values), got "
+                f"{got}: give the prompt alone"
             )
         placement = prompt.place(self) if prompt is not None else None
         slots = placement.slots(self) if placement is not None else {}

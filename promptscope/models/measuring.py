@@ -3,7 +3,7 @@
 import copy
 import inspect
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
@@ -16,6 +16,7 @@ from promptscope.models.families import Kind
 
 _LONGEST = 600
 """Tokens of a text that is run to see a window; wider ones are taken at their word."""
+_LARGE = 1000
 
 
 @torch.no_grad()
@@ -49,7 +50,7 @@ def measured(twin: PreTrainedModel, kind: Kind, layers: dict[str, int]) -> Facts
         bands=bands,
         parts=parts,
         why_inlined=why,
-        head="embedding" if whole and _is_embedding(twin, plain) else "model",
+        head=head_of(twin) if whole else "model",
     )
 
 
@@ -139,14 +140,22 @@ def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_nam
     )
 
 
-def _is_embedding(twin: PreTrainedModel, hidden: Tensor) -> bool:
+@torch.no_grad()
+def head_of(twin: PreTrainedModel) -> Literal["embedding", "model"]:
+    """Say whether the output embedding alone makes a model's logits, or the model does more there.
+
+    Tried on large hidden states too: a soft cap of 30 leaves the small logits of an untrained model as they are.
+    """
     head = twin.get_output_embeddings()
     if not isinstance(head, nn.Module):
-        return False
+        return "model"
+    hidden = twin.base_model(**_arguments(twin, 6)).last_hidden_state
     try:
-        return near(head(hidden), plain_logits_of(twin))
+        same = near(head(hidden), plain_logits_of(twin))
+        large = _LARGE * hidden
+        return "embedding" if same and near(head(large), model_head(twin)(large)) else "model"
     except RuntimeError:  # of another width: a head of several layers
-        return False
+        return "model"
 
 
 def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:

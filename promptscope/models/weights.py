@@ -91,8 +91,8 @@ class Weights:
             if tensor.untyped_storage().data_ptr() not in self._storages
         }
 
-    def follow_edits(self) -> None:
-        """Let the bridge have the twin's weights as they are now.
+    def follow_edits(self) -> bool:
+        """Let the bridge have the twin's weights as they are now; return whether there were edits.
 
         Raises:
             ModelError: the bridge's own copy of a weight was edited, or the caller's own model got another parameter in
@@ -112,13 +112,14 @@ class Weights:
                     "halves of the model would compute different things. Edit the weight on model.twin instead; the "
                     "bridge follows"
                 )
-            return
+            return False
         self._twin.requires_grad_(False)  # a parameter that was put in place of another asks for a gradient
         fresh = {name: tensor for name, _, _, tensor in _tensors(self._boot())}
         for name, module, attribute, _ in list(_tensors(self._bridge)):
             held: dict[str, Any] = module._parameters if attribute in module._parameters else module._buffers
             held[attribute] = fresh[name]  # not its data: the caller's own model may hold the old tensor
         self._take_stock()
+        return True
 
     def _check_source(self) -> None:
         source = self._source() if self._source is not None else None
