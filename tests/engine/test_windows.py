@@ -139,15 +139,16 @@ def test_flex_attention_knows_them_too(name: str) -> None:
     assert issubclass(FlexPass, CausalPass)
 
 
+@pytest.mark.parametrize("packed", [None, False], ids=["packed", "plain"])
 @pytest.mark.parametrize("k", [2, 6])
 @pytest.mark.parametrize("name", MODELS)
-def test_texts_go_on_within_their_windows(name: str, k: int) -> None:
+def test_texts_go_on_within_their_windows(name: str, k: int, packed: bool | None) -> None:
     model, prompt = model_of(name), ps.SoftPrompt(k, seed=2)
     vectors = prompt.bind(model).vectors()
-    with torch.no_grad():
+    with torch.no_grad(), ps.execution(packed=packed):
         going = continue_(model, IDS, MASK, [prompt], 5, share(model, [prompt]))
         first, second = going.read(torch.tensor([[5, 6]] * 3)), going.read(torch.tensor([[7, 8, 9]] * 3))
-        assert is_packed(model, [prompt])
+        assert is_packed(model, [prompt]) == (packed is None)
         for i, n in enumerate(LENGTHS):
             whole = torch.cat([IDS[i, :n], torch.tensor([5, 6, 7, 8, 9])])
             embeds = torch.cat([vectors, model.embed(whole)])[None]
