@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from promptscope.errors import NoChecksumWarning
+from promptscope.errors import NoChecksumWarning, nearest
 
 __all__ = [
     "content_hash",
@@ -70,6 +70,17 @@ def is_there(path: str | os.PathLike[str]) -> bool:
         return Path(path).exists()
     except (OSError, ValueError):
         return False
+
+
+def nearest_file(path: str | os.PathLike[str]) -> str:
+    """Return `" Did you mean 'x'?"` for the name in the same folder that is closest to an absent path's, or a hint.
+
+    >>> nearest_file("nowhere/at/all")
+    ' Check the path.'
+    """
+    path = Path(path)
+    names = [other.name for other in path.parent.iterdir()] if is_there(path.parent) and path.parent.is_dir() else []
+    return nearest(path.name, names) or " Check the path."
 
 
 def write_text(path: str | os.PathLike[str], text: str) -> None:

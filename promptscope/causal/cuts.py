@@ -48,8 +48,8 @@ def cut_layers(
     `mean_x(m - a) / mean_x(b - a)` with m the run in which attention to the prompt is cut `from` layer l upwards,
     `up_to` layer l, or in a `window` of *width* layers from l on (default: a sixth of the layers); 1 = nothing is lost.
     On models with causal attention, cutting from l upwards is the same as patching the residual stream that enters l
-    into the plain run. Layers of encoder-decoders count through: the encoder's first, then the decoder's (`layer` L +
-    i).
+    into the plain run. Layers of encoder-decoders have consecutive numbers: the encoder's first, then the
+    decoder's (`layer` L + i).
 
     Raises as `ps.causal.effect` does.
 

@@ -27,7 +27,7 @@ class Answers(Saved):
       the end of the answer is not counted);
     - `difference`: logit of the gold label less that of the best other label, at the first token of each; NaN for tasks
       without labels, or where two labels begin with the same token;
-    - `correct`: 1 where the gold label is ahead of all others; without labels: where each of its tokens is the
+    - `correct`: 1 where the gold label has the highest log-probability; without labels: where each of its tokens is the
       likeliest.
 
     >>> import numpy as np

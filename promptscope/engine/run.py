@@ -25,7 +25,7 @@ from promptscope.models import HookedModel, Placement, PromptLike, prefix_of
 
 
 def place(model: HookedModel, prompts: Sequence[PromptLike]) -> list[Placement]:
-    """Return what *prompts* put before texts: once for a step, whose passes take placements like prompts.
+    """Return the placements of *prompts*, computed once for a step: all its passes take them as they take prompts.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

@@ -54,9 +54,9 @@ def _check_weights(model: PreTrainedModel) -> None:
     missing = [name for name, tensor in tensors.items() if tensor.is_meta]
     if missing:
         raise ModelError(
-            f"{len(missing)} weights of the model have no numbers here (on the 'meta' device, first {missing[0]!r}): "
-            "it was never filled, or accelerate offloaded it. Load it whole, without device_map; or give its name, "
-            "ps.load_model(name, backend='nnsight', device_map=...)"
+            f"{len(missing)} weights of the model hold no values (on the 'meta' device, first {missing[0]!r}): they "
+            "were never loaded, or accelerate offloaded them. Load the model whole, without device_map; or give its "
+            "name, ps.load_model(name, backend='nnsight', device_map=...)"
         )
     devices = sorted({str(tensor.device) for tensor in tensors.values()})
     if len(devices) > 1:

@@ -624,8 +624,8 @@ class HookedModel:
         The layout inside is `[k prompt slots | text | padding]`, and so are the positions of the returned logits
         (a hook at `unembed.hook_in` may pick the rows and positions that are read).
         *position_offset* shifts all positions (absolute and rotary embeddings; T5's are relative). *unseen*,
-        *token_type_ids*: see `logits`. *prefix* (causal models) in place of a prompt: its keys and values are what
-        texts attend to, and the layout inside is that of the text alone.
+        *token_type_ids*: see `logits`. *prefix* (causal models) is given instead of a prompt: texts attend to its keys
+        and values, and the layout inside is that of the text alone.
         """
         input_ids, mask = self.rules.check_inputs(input_ids, attention_mask)
         if unseen is not None:
@@ -633,8 +633,10 @@ class HookedModel:
             mask = mask * ~unseen.to(self.device)
         types = self.rules.check_types(input_ids, token_type_ids)
         if prefix is not None and (prompt is not None or self.family.kind != "causal"):
+            got = "both" if prompt is not None else f"a prefix on a model of the kind {self.family.kind!r}"
             raise ModelError(
-                "a prefix stands in place of a prompt, on causal models: give forward_hooked one of the two"
+                "forward_hooked takes a prompt or, on causal models, a prompt's prefix (its keys and values), got "
+                f"{got}: give the prompt alone"
             )
         placement = prompt.place(self) if prompt is not None else None
         slots = placement.slots(self) if placement is not None else {}

@@ -47,8 +47,12 @@ class Probe(ABC):
             return {"norm": ResidualNorm()}
 
         def compute(self, entries):
-            growth = {p: entries.paired("norm", p, lambda a, b: a["values"] / b["values"]) for p in entries.prompts}
-            return entries.result(growth, dims=("layer",), units="ratio", direction="above 1 = the prompt enlarges it")
+            def ratio(prompted, plain):  # (X, layer) each, X inputs
+                return prompted["values"] / plain["values"]
+
+            growth = {prompt: entries.paired("norm", prompt, ratio) for prompt in entries.prompts}
+            direction = "above 1 = the prompt enlarges it"
+            return entries.result(growth, dims=("layer",), units="ratio", direction=direction)
     ```
     """
 

@@ -16,7 +16,9 @@ def compare_prompts(result: ProbeResult, first: str, second: str) -> ProbeResult
             raise ProbeError(f"no prompt {name!r} in result {result.name!r}, which has {known}.{nearest(name, known)}")
     check_lengths(result, [first, second])
     if "per_example" not in result.data:
-        raise ProbeError(f"result {result.name!r} keeps no numbers per input, which a comparison needs")
+        raise ProbeError(
+            f"result {result.name!r} keeps no number for each input (`per_example`), which a paired comparison needs"
+        )
     dims = tuple(dim for dim in result.dims if dim != "prompt")
     a, b = (result.data["per_example"].sel(prompt=name).transpose("example", *dims).values for name in (first, second))
     difference = ProbeResult.from_examples(

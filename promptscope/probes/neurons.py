@@ -75,7 +75,7 @@ class NeuronStates(Probe):
     `</s>` is the special token that ends every input of the task; *separator* gives another token id, for templates
     without one. Dimensions: prompt, layer, position, neuron. Only the sum over inputs is stored.
 
-    The paper's text does not say which of the three states it compares: `"post"` is the reading of its own figures.
+    The paper's text does not say which of the three states it compares: `"post"` is what its figures suggest.
 
     Raises:
         ProbeError: no prompt, a deep prompt with `at="prompt"`, or inputs that do not end with one special token.

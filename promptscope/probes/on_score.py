@@ -108,7 +108,7 @@ def _languages(
     if languages is not None:
         missing = [task for task in tasks if task not in languages]
         if missing:
-            raise ProbeError(f"languages does not say which language {missing[0]!r} is in; it knows {list(languages)}")
+            raise ProbeError(f"languages has no entry for the task {missing[0]!r}, only for {list(languages)}")
         return {task: languages[task] for task in tasks}
     if isinstance(states, ProbeResult):
         return {}

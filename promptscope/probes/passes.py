@@ -339,7 +339,7 @@ def _check_shape(reduced: Tensor, request: Request, view: View) -> None:
         expected = f"{size} in dimension 0" + ("" if ragged is None else f" and {view.n} in dimension {ragged}")
         raise ProbeError(
             f"{type(capture).__name__} must keep one row per input: expected {expected}, got shape "
-            f"{tuple(reduced.shape)} at {request.hooks[0]} and its like"
+            f"{tuple(reduced.shape)} at {request.hooks[0]}"
         )
 
 

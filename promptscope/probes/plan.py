@@ -72,7 +72,9 @@ def inputs_of(
     inputs = {probe.name: probe.inputs(examples[probe.labelled]) for probe in probes}
     for probe in probes:
         if not inputs[probe.name]:
-            raise ProbeError(f"probe {probe.name!r} has no inputs: the split, or what the probe makes of it, is empty")
+            raise ProbeError(
+                f"probe {probe.name!r} has no inputs: the split is empty, or the probe's `inputs()` returned none of it"
+            )
         probe.check(inputs[probe.name], tuple(prompts))
     return inputs
 

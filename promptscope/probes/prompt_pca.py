@@ -67,7 +67,7 @@ def prompt_pca(
     if languages is not None:
         missing = [name for name in names if name not in languages]
         if missing:
-            raise ProbeError(f"languages does not say which language {missing[0]!r} is in; it knows {list(languages)}")
+            raise ProbeError(f"languages has no entry for the task {missing[0]!r}, only for {list(languages)}")
         labels["language"] = [languages[name] for name in names]
     variables: dict[str, tuple[tuple[str, ...], np.ndarray]] = {
         "values": (("prompt", "layer", "position", "component"), coordinates),

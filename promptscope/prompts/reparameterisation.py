@@ -247,7 +247,7 @@ class _Repeated(nn.Module):
 
     def forward(self, x: Float[Tensor, "*layers one width"]) -> Float[Tensor, "*layers k width"]:
         if x.shape[-2] != 1:
-            raise PromptError(f"one vector can be broadcast, and the prompt has {x.shape[-2]} parameter vectors")
+            raise PromptError(f"broadcasting takes a prompt with one parameter vector, got {x.shape[-2]}")
         return self.network(x).expand(*x.shape[:-2], self.length, x.shape[-1])
 
 

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError, shortened
-from promptscope.files import is_there, read_sealed, sha256_file, write_sealed, write_tensors
+from promptscope.files import is_there, nearest_file, read_sealed, sha256_file, write_sealed, write_tensors
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
@@ -150,7 +150,10 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
         if not is_there(folder) and is_repository(place):
             folder = download_prompt(place)
         if not is_there(folder) or not folder.is_dir():
-            raise PromptError(f"no prompt folder {shortened(str(folder))!r}")
+            raise PromptError(
+                f"no prompt folder {shortened(str(folder))!r}.{nearest_file(folder)} "
+                "A prompt of the Hub is named 'user/name'"
+            )
         # A prompt saved into the adapter's folder it came from is the newer one.
         ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
         prompt = _read(folder) if ours else read_peft(folder)

@@ -14,7 +14,7 @@ def compare_with_nulls(rows: pd.DataFrame, quantities: Mapping[str, bool]) -> pd
     """Return one line for each quantity: the prompt's mean, its interval, and the same of each null.
 
     *rows* has the columns `of`, `kind` and the quantities, one row for each position (or other unit) of each prompt
-    that was read; *quantities* maps a column to whether higher is more of a finding.
+    that was read; *quantities* maps a column to True where higher values count as better (the test is one-sided).
 
     Columns:
         - `value`: mean over the prompt's positions; `low`, `high`: its 95 % bootstrap interval over positions (rough

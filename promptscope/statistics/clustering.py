@@ -54,7 +54,7 @@ def silhouette(distances: Float[np.ndarray, "N N"], labels: Sequence[Any]) -> fl
 def silhouette_test(
     distances: Float[np.ndarray, "N N"], labels: Sequence[Any], n_permutations: int = 999, seed: int = 0
 ) -> SilhouetteTest:
-    """Return the silhouette with its null: the same labels dealt to the things at random.
+    """Return the silhouette with its null: the labels permuted at random.
 
     `p = (1 + #{shuffled >= observed}) / (1 + n_permutations)`, one-sided (more clustered than chance).
 

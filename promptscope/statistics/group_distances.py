@@ -13,7 +13,7 @@ from promptscope.statistics.labels import members
 
 @checked()
 def mean_distance(distances: Float[np.ndarray, "N N"], self_pairs: bool = False) -> float:
-    """Return the mean over all pairs of N vectors; NaN where there is no pair.
+    """Return the mean distance over all pairs of N vectors; NaN where there is no pair.
 
     Without *self_pairs* the N zeros on the diagonal, a vector's distance to itself, are left out. With them (as the
     authors of S1 compute it) the mean is lower by the factor `(N - 1)/N`.

@@ -13,8 +13,8 @@ def label_cosines(
 ) -> Float[np.ndarray, "X L C"]:
     """Return `cos(h_xl, w_cl)` of X hidden states with C label words in each of L layers.
 
-    With *centred*, `w_cl - mean_c w_cl` takes the place of `w_cl`: what all words share, which in an anisotropic space
-    is most of them, no longer counts.
+    With *centred*, the cosine is taken with `w_cl - mean_c w_cl`: without the component that all words share, which is
+    the largest in an anisotropic space.
 
     Returns:
         In [-1, 1], higher = closer to the word; 0 for a vector of length zero.

@@ -57,7 +57,7 @@ def permutation_null(
 ) -> tuple[float, float, Float[np.ndarray, "R"]]:
     """Return (observed, two-sided p-value, null values) of a statistic of two samples of equal length.
 
-    Null: which entry of *y* goes with which of *x* is arbitrary; each null value is `statistic(x, y[order])` for a
+    Null: the pairing of *x* with *y* is arbitrary; each null value is `statistic(x, y[order])` for a
     random order along the first axis. `p = (1 + #{|null| >= |observed|}) / (1 + n_permutations)`.
 
     Raises:

@@ -71,7 +71,7 @@ def important_token_loss(masked: Float[np.ndarray, "M k"]) -> float:
 def important_to(ratio: Float[np.ndarray, "M k"], threshold: float = 1.1) -> Int[np.ndarray, "k"]:
     """Return to how many models each token is important: those with `ratio[m, i] > threshold`.
 
-    0..M; the paper's token splitting says 1 for every token.
+    0..M. If the paper's hypothesis of token splitting holds, it is 1 for every token.
 
     >>> important_to(np.array([[1.5, 1.0], [1.2, 1.0]])).tolist()  # two models, two tokens
     [2, 0]

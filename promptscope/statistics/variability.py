@@ -35,7 +35,7 @@ def attention_variability(
 def variability_sums(
     blocks: Float[np.ndarray, "X *heads N N"], mean: Float[np.ndarray, "*heads N N"], causal: bool = True
 ) -> tuple[Float[np.ndarray, "*heads"], Float[np.ndarray, "*heads"]]:
-    """Return the two sums in V over these inputs: (deviation from *mean*, mass).
+    """Return numerator and denominator of V over these inputs: summed deviation from *mean*, summed attention.
 
     Inputs may come in parts, as long as *mean* is the mean over all of them: add up the parts' sums, then take
     `variability_ratio`.

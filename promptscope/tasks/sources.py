@@ -9,8 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from promptscope.errors import TaskError, nearest, shortened
-from promptscope.files import is_there
+from promptscope.errors import TaskError, shortened
+from promptscope.files import is_there, nearest_file
 
 Row = Any  # a mapping column -> value; `to_records` refuses anything else with a clear message
 
@@ -44,11 +44,7 @@ def read_source(source: Any, split: str = "train") -> dict[str, list[Row]]:
 def read_file(path: Path) -> list[Row]:
     """Read one file of rows; the ending (.jsonl, .json, .csv) says how."""
     if not is_there(path):
-        siblings = [p.name for p in path.parent.iterdir()] if is_there(path.parent) and path.parent.is_dir() else []
-        raise TaskError(
-            f"There is no file or folder {shortened(str(path))!r}."
-            + (nearest(path.name, siblings) or " Check the path.")
-        )
+        raise TaskError(f"There is no file or folder {shortened(str(path))!r}.{nearest_file(path)}")
     reader = _READERS.get(path.suffix.lower())
     if reader is None:
         raise TaskError(f"Cannot read {path.name!r}: expected a file ending in {', '.join(_READERS)}.")

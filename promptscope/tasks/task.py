@@ -77,8 +77,8 @@ class Task:
         if record.references[0] != record.label:
             raise TaskError(
                 f"Record {record.id!r} of task {self.name!r} has the label {record.label!r} and the references "
-                f"{shortened(repr(list(record.references)))}: predictions would be compared with another label than was "
-                "learned. Leave the references out; a classification is scored by its labels."
+                f"{shortened(repr(list(record.references)))}: predictions would be compared with another label than "
+                "was learned. Leave the references out; a classification is scored by its labels."
             )
         if record.label not in self.verbalizer.words:
             try:

@@ -88,7 +88,7 @@ class TrainConfig:
             if value is not None and name not in ("epochs", "learning_rate", "max_grad_norm") and value != int(value):
                 raise RunError(f"{name} must be a whole number, got {value}")
         if self.epochs is not None and self.epochs > _MOST_EPOCHS:
-            raise RunError(f"epochs must be at most {_MOST_EPOCHS}, got {self.epochs}: nobody sees the end of more")
+            raise RunError(f"epochs must be at most {_MOST_EPOCHS}, got {self.epochs}")
         if self.patience is not None and self.evaluate_every is None:
             raise RunError("patience counts evaluations: give evaluate_every too")
         if not 0 <= self.weight_decay < float("inf"):

@@ -11,8 +11,8 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from promptscope.errors import RunError
-from promptscope.files import read_sealed, write_sealed
+from promptscope.errors import RunError, shortened
+from promptscope.files import is_there, nearest_file, read_sealed, write_sealed
 
 FORMAT = "promptscope.run.v1"
 _LOCK = ".lock"
@@ -75,6 +75,8 @@ def read_description(folder: Path) -> dict[str, Any]:
         RunError: there is none, or it is damaged or not a run's.
     """
     path = folder / "config.json"
+    if not is_there(folder):
+        raise RunError(f"no run folder {shortened(str(folder))!r}.{nearest_file(folder)}")
     if not path.is_file():
         raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
     try:
@@ -99,7 +101,9 @@ def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> No
     there = {(part, name): value for part in before.keys() - {"format"} for name, value in before[part].items()}
     now = {(part, name): value for part, values in description.items() for name, value in values.items()}
     differences = [
-        f"{part}.{name}: {there.get((part, name))!r} there, {now.get((part, name))!r} now"
+        "prompt.start: the prompt starts from other vectors"
+        if (part, name) == ("prompt", "start")
+        else f"{part}.{name}: {there.get((part, name))!r} there, {now.get((part, name))!r} now"
         for part, name in [*now, *(key for key in there if key not in now)]
         if name != "source" and there.get((part, name)) != now.get((part, name))
     ]

@@ -35,7 +35,7 @@ def _each(folders: Mapping[Cell, Path], row) -> pd.DataFrame:
 
 
 def effects(folder: Path) -> list[dict[str, float]]:
-    """What the prompt buys: effect in nats, and beyond random prompts, each with its interval."""
+    """What the prompt gains: effect in nats, and beyond random prompts, each with its interval."""
     numbers = pd.read_csv(folder / "numbers.csv").set_index("number")
     row = {}
     for short, name in (("effect", "effect (nats)"), ("beyond_random", "effect beyond a random prompt (nats)")):

@@ -54,7 +54,7 @@ def findings_page(folder: Path) -> str:
         cut="" if finished == planned else ": the rest was not run, so that nothing here is general",
     )  # fmt: skip
     sections = [
-        ("What the prompts buy", said_of_effects(tables["effects"])),
+        ("What the prompts gain", said_of_effects(tables["effects"])),
         ("Is a tuned prompt one direction?", said_of_directions(tables["directions"], len(tables["effects"]))),
         ("Do prompts act through the same heads?", said_of_heads(tables["overlaps"], tables["effects"])),
         ("Through the heads of words?", said_of_words(tables["words"])),
@@ -94,8 +94,8 @@ def said_of_directions(directions: pd.DataFrame, n_all: int) -> Said:
         beyond = int((rows["low"] > rows[nulls].max(axis=1)).sum())
         verdict = (
             "a tuned prompt is, for the most part, one direction" if mostly > len(rows) / 2
-            else "a direction has part of it, and is not all of it" if beyond > len(rows) / 2
-            else "one direction does not do clearly more than its nulls"
+            else "one direction explains part of the effect, not all of it" if beyond > len(rows) / 2
+            else "one direction does not recover clearly more than its nulls"
         )  # fmt: skip
         told = ", ".join(f"{name.replace('_', ' ')} {rows[name].mean():.0%}" for name in nulls)
         said.append(
@@ -134,7 +134,7 @@ def said_of_heads(overlaps: pd.DataFrame, effects: pd.DataFrame) -> Said:
         rows.append((what, len(same), one, two, chance, f"{p:.2g}" if np.isfinite(p) else "–"))
         first = "the same heads, more than chance" if more > len(same) / 2 else "no more of the same heads than chance"
         if not np.isfinite(p):
-            second = "whether that is the task's doing cannot be told"
+            second = "too few prompts to say whether that depends on the task"
         elif p < 0.05:
             second = f"more than prompts of two tasks do (p = {p:.3g}): the heads are in part the task's"
         else:

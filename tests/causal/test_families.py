@@ -59,7 +59,7 @@ def test_a_prefix_beside_a_prompt_is_refused() -> None:
     model = model_of("gemma3")
     assert model is not None
     prompt, ids = ps.SoftPrompt(K).bind(model), torch.tensor([[5, 6]])
-    with pytest.raises(ps.ModelError, match="one of the two"):
+    with pytest.raises(ps.ModelError, match="got both: give the prompt alone"):
         model.forward_hooked(ids, prompt=prompt, prefix=prompt.prefix(model))
     other = ps.load_model("embedded-seq2seq")
     with pytest.raises(ps.ModelError, match="on causal models"):

@@ -306,7 +306,7 @@ def test_what_a_hook_on_all_modules_may_not_return(what: str) -> None:
         assert [hook.function for hook in model.active_hooks()] == [on_norms]
         if what == "half of the numbers' digits":
             assert other(torch.ones(2, 4)).dtype == torch.float16  # on modules that are not ours they do as they like
-        with pytest.raises(ModelError, match="all modules there are.*on_norms.*handle.remove"):
+        with pytest.raises(ModelError, match=r"all modules there are.*on_norms.*handle\.remove"):
             ps.load_model(tiny_hf_model("gpt2"))
     finally:
         handle.remove()

@@ -102,7 +102,9 @@ def test_another_depth_or_kind_is_refused_even_without_strict(tmp_path: Path) ->
 
 
 def test_no_folder(tmp_path: Path) -> None:
-    with pytest.raises(PromptError, match="no prompt folder"):
+    with pytest.raises(
+        PromptError, match=r"no prompt folder .*Check the path\. A prompt of the Hub is named 'user/name'"
+    ):
         load_prompt(tmp_path / "nowhere")
     with pytest.raises(PromptError, match=r"neither prompt\.json .ours. nor adapter_config\.json .PEFT"):
         load_prompt(tmp_path)

@@ -64,7 +64,7 @@ def test_nulls_choose_their_layer_as_the_direction_does(tmp_path):
 
 @pytest.mark.parametrize(
     ("low", "verdict"),
-    [(0.85, "is, for the most part, one direction"), (0.4, "and is not all of it"), (0.1, "not do clearly more")],
+    [(0.85, "is, for the most part, one direction"), (0.4, "not all of it"), (0.1, "not recover clearly more")],
 )
 def test_the_verdict_on_directions_follows_from_the_intervals(low, verdict):
     table = pd.DataFrame({"task": ["t"] * 3, "kind": ["v1"] * 3, "share": [0.9] * 3, "low": [low] * 3,

@@ -181,3 +181,22 @@ def test_a_table_wider_than_a_narrow_window_is_said_to_be_broad() -> None:
     assert "-0.0098 [-0.049,\u00a00.03]" in html  # an interval is not parted between two lines
     assert make_table(frame[["claim", "where", "random"]]).size == ""
     assert make_table(pd.DataFrame({str(i): [i] for i in range(9)})).size == "wide"
+
+
+def test_the_page_has_the_rules_that_make_wide_and_broad_tables_fit() -> None:
+    """The layout is measured in a browser, which takes long; here: each size has its rules, and they are used."""
+    frames = {
+        "wide": {str(i): [i] for i in range(9)},
+        "broad": {f"a column with a long name {i}": [i] for i in range(6)},
+    }
+    html = Report("t").table(pd.DataFrame(frames["wide"])).table(pd.DataFrame(frames["broad"])).html()
+    style, script = html[html.index("<style>") : html.index("</style>")], html[html.rindex("<script>") :]
+    for size in frames:
+        assert f'<div class="card scroll {size}"><table>' in html
+        rules = re.findall(rf"\.{size} table {{ font-size: ([\d.]+)rem; }}", style)
+        assert rules and max(map(float, rules)) < 0.92  # smaller than other tables
+        assert f".{size} td.number {{ white-space: normal; }}" in style  # an interval may take two lines
+        assert f".{size} > table" in script[: script.index(".forEach(shrink)")]
+    assert "overflow-x: auto" in style[style.index(".scroll {") :].split("}")[0]  # what is wider still can be reached
+    assert "table.style.zoom = Math.max(box.clientWidth / box.scrollWidth" in script
+    assert script.count(".forEach(shrink)") == 2  # at once, and when the window changes

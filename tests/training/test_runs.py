@@ -9,7 +9,9 @@ from filelock import FileLock
 from torch import Tensor
 
 import promptscope as ps
+from promptscope.files import write_sealed
 from promptscope.training import loop
+from promptscope.training.folder import FORMAT, check_same
 from promptscope.training.gradient import accumulate_gradient
 from tests.training.toy import toy_model, toy_rows, toy_task
 
@@ -130,8 +132,22 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) ->
     assert sorted(path.name for path in tmp_path.iterdir()) == ["config.json", "notes.txt"]
     with pytest.raises(ps.RunError, match="not a run"):
         train(tmp_path / "notes.txt")
-    with pytest.raises(ps.RunError, match="not a run"):
-        ps.load_run(tmp_path / "nowhere")
+
+
+def test_a_run_that_is_not_there_is_named_with_the_nearest_one(tmp_path: Path) -> None:
+    (tmp_path / "tickets").mkdir()
+    with pytest.raises(ps.RunError, match=r"no run folder .*ticket'\. Did you mean 'tickets'\?"):
+        ps.load_run(tmp_path / "ticket")
+    with pytest.raises(ps.RunError, match="Check the path"):
+        ps.load_run(tmp_path / "no" / "such")
+
+
+def test_another_start_is_said_in_words(tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    about = {"config": {"steps": 2}, "prompt": {"start": "aa"}}
+    write_sealed(tmp_path / "run" / "config.json", {"format": FORMAT, **about})
+    with pytest.raises(ps.RunError, match=r"\(prompt\.start: the prompt starts from other vectors\)"):
+        check_same(tmp_path / "run", about | {"prompt": {"start": "bb"}})
 
 
 def test_damaged_files_of_a_run_are_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,7 +10,7 @@ from promptscope.account.parts.tokens import tokens_part
 from promptscope.account.parts.words import words_part
 
 PARTS = {
-    "answers": ("What it is and what it buys", "Does the prompt help, beyond what any prompt does?", answers_part),
+    "answers": ("What it is and what it gains", "Does the prompt help, beyond what any prompt does?", answers_part),
     "tokens": ("Which tokens matter", "Are all of its tokens needed?", tokens_part),
     "layers": ("Where the model reads it", "In which layers must the text see the prompt?", layers_part),
     "routes": ("Through what it acts", "Which heads, FFNs and positions carry the effect?", routes_part),

@@ -1,4 +1,4 @@
-"""Part 1: what the prompt is, and what it buys compared with its nulls and words."""
+"""Part 1: what the prompt is, and what it gains compared with its nulls and words."""
 
 from contextlib import suppress
 
