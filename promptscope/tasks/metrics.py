@@ -104,8 +104,8 @@ def _binary_f1(predictions: Sequence[Any], references: References) -> Scores:
             f"Metric 'binary_f1' is of the labels 'True' and 'False', and {others[0]!r} is neither: rename the labels, "
             "or use 'macro_f1'."
         )
-    gold = [label == "True" for label in gold]
-    return {"binary_f1": float(f1_score(gold, [label == "True" for label in predictions], zero_division=0))}
+    true = [label == "True" for label in gold]
+    return {"binary_f1": float(f1_score(true, [label == "True" for label in predictions], zero_division=0))}
 
 
 def _matthews(predictions: Sequence[Any], references: References) -> Scores:
