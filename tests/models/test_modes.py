@@ -53,7 +53,7 @@ def probe(folder: Path) -> Any:
 
 def importance(folder: Path) -> Any:
     model = toy_model("llama")
-    return ps.importance(model, prompt().bind(model), toy_task(), progress=False).loss.values.tolist()
+    return ps.importance(model, prompt().bind(model), toy_task(), progress=False).loss.values.values.tolist()
 
 
 def lens(folder: Path) -> Any:
