@@ -2,6 +2,8 @@
 
 import numpy as np
 import pytest
+import torch
+import xarray as xr
 
 import promptscope as ps
 from promptscope.causal.carriers import carriers_on
@@ -13,7 +15,8 @@ from promptscope.causal.patching import patch_on, patch_places
 from promptscope.causal.paths import paths_on
 from promptscope.causal.shifts import shift_on
 from promptscope.causal.swaps import swap_layers_on
-from tests.causal.planted import planted_model, planted_prompt, planted_task
+from promptscope.causal.tokens import keep_tokens_on, redundancy
+from tests.causal.planted import UNSEEN, planted_model, planted_prompt, planted_task
 
 EVERY = {(layer, head) for layer in range(2) for head in range(2)}
 
@@ -53,6 +56,24 @@ def test_the_smallest_set_is_that_head_and_the_paths_go_through_it(one_head):
     assert all(
         abs(float(whole.sel(head=str(h)))) < 1e-4 for h in components(model, "heads") if (h.layer, h.head) != (0, 1)
     )
+
+
+def test_the_search_ends_at_the_smallest_set(one_head):
+    """The head that acts is third in the order: after 1, 2 and 4 heads, 3 are tried."""
+    model, prompt, effect = one_head
+    order = patch_on(model, prompt, effect, "heads")
+    order.data["nats"] = np.sign(effect.size.mean) * xr.DataArray([[4.0, 2.0], [3.0, 1.0]], dims=("layer", "head"))
+    found = carriers_on(model, prompt, effect, order, n_random=0)
+    assert [(one.layer, one.head) for one in found.heads] == [(0, 0), (1, 0), (0, 1)]
+    assert found.table["size"].tolist() == [1, 2, 3, 4]
+    np.testing.assert_allclose(found.table["share"], [0, 0, 1, 1], atol=1e-4)
+
+
+def test_other_seeds_draw_other_sets(one_head):
+    model, prompt, effect = one_head
+    order = patch_on(model, prompt, effect, "heads")
+    random = [carriers_on(model, prompt, effect, order, n_random=1, seed=seed).table["random"][0] for seed in range(12)]
+    assert {abs(round(share)) for share in random} == {0, 1}  # one of four heads: it is the one, or not
 
 
 def test_the_prompt_is_read_in_layer_0_only(one_head):
@@ -96,6 +117,48 @@ def test_a_prompt_that_adds_a_constant_is_a_direction_at_that_layer_and_not_befo
     assert float(found.values.sel(shift="rank 1", layer=1)) == pytest.approx(1, abs=1e-4)
     assert float(found.values.sel(shift="rank 1", layer=0)) == pytest.approx(0, abs=1e-4)
     assert abs(float(found.values.sel(shift="random direction", layer=1)) - 1) > 0.1
+
+
+def one_of_two_tokens(seed=1):
+    """A deep prompt in layer 1 whose second token is seen, and whose first is not."""
+    model = planted_model(alive={(1, 0)}, own_values=False)
+    prompt = planted_prompt(model, 1, [0], seed=seed)
+    with torch.no_grad():
+        prompt.numbers["self_keys"].view(2, 2, -1)[0, :, 0] = UNSEEN
+    return model, prompt, effect_of(model, prompt)
+
+
+def test_a_window_of_one_layer_is_that_layer():
+    model, prompt, effect = one_of_two_tokens()
+    np.testing.assert_allclose(cut_layers_on(model, prompt, effect, "window", width=1).values, [1, 0], atol=1e-4)
+
+
+def test_the_edge_of_a_token_is_its_own():
+    model, prompt, effect = one_of_two_tokens()
+    paths = paths_on(model, prompt, effect, components(model, "heads")[2:3])
+    assert paths.data["token"].values.tolist() == [-1, 0, 1]
+    np.testing.assert_allclose(paths.values.values[0], [1, 0, 1], atol=1e-4)
+
+
+@pytest.mark.parametrize(("seed", "sign"), [(5, 1), (1, -1)])
+def test_the_best_token_is_the_one_that_acts_whether_it_helps_or_harms(seed, sign):
+    model, prompt, effect = one_of_two_tokens(seed)
+    assert effect.size.is_clear and sign * effect.size.mean > 0
+    table = keep_tokens_on(model, prompt, effect, sizes=[1], n_random=1, greedy=1).set_index("way")
+    for way in ("importance", "greedy"):
+        assert table["tokens"][way] == "1" and table["share"][way] == pytest.approx(1, abs=1e-4)
+
+
+def test_tokens_that_do_the_same_stand_in_for_each_other():
+    model = planted_model(alive={(1, 0)}, own_values=False)
+    prompt = planted_prompt(model, 1, [0])
+    with torch.no_grad():
+        values = prompt.numbers["self_values"].view(2, 2, -1)
+        values[0] = values[1]
+    found = redundancy(model, prompt, effect_of(model, prompt))
+    assert found == pytest.approx({"alone": 2, "missing": 0}, abs=1e-3)
+    found = redundancy(*one_of_two_tokens())
+    assert found == pytest.approx({"alone": 1, "missing": 1}, abs=1e-3)
 
 
 def test_keys_route_and_values_store_where_they_are_made_to():

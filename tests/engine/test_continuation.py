@@ -8,6 +8,7 @@ from torch import Tensor
 
 import promptscope as ps
 from promptscope.engine import continue_, share
+from promptscope.engine.plain import DecodedAgain, ReadAgain
 from promptscope.models import HookedModel
 from promptscope.prompts import Prompt
 from tests.engine.ways import CASES, EVERY, assert_exact, texts
@@ -46,6 +47,24 @@ def test_reading_on_and_going_back(family: str, name: str) -> None:
             expected = alone(model, row, [*FIRST[i].tolist(), *SECOND[i].tolist()], prompt)
             assert_exact(torch.cat([going.last[i : i + 1], first[i], second[i]]), expected, family)
             assert_exact(other[i], alone(model, row, OTHER[i].tolist(), prompt)[1:], family)
+        assert torch.equal(again, first)
+
+
+@pytest.mark.parametrize("name", ["none", "v1", "v2 untied"])
+@pytest.mark.parametrize("family", ["gpt2", "t5"])
+def test_reading_on_and_going_back_under_hooks(family: str, name: str) -> None:
+    """Every step then reads the whole text anew."""
+    model, batch = hooked(family, torch.float64), texts(family)
+    prompt = EVERY[name]().bind(model) if name != "none" else None
+    with torch.no_grad(), model.hooks([(model.family.embedding, lambda x, hook: x * 1)]):
+        going = continue_(model, batch.input_ids, batch.attention_mask, [] if prompt is None else [prompt], 3)
+        assert isinstance(going, ReadAgain if family == "gpt2" else DecodedAgain)
+        first, second = going.read(FIRST), going.read(SECOND)
+        going.rewind()
+        again = going.read(FIRST)
+        for i, row in enumerate(batch.rows):
+            expected = alone(model, row, [*FIRST[i].tolist(), *SECOND[i].tolist()], prompt)
+            assert_exact(torch.cat([going.last[i : i + 1], first[i], second[i]]), expected, family)
         assert torch.equal(again, first)
 
 

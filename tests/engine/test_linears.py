@@ -17,6 +17,7 @@ from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.scoring import word_logits
 from promptscope.models import HookedModel
 from tests.engine.ways import EVERY, assert_rounded, by_hooks, by_packing, gradient, logits_where, texts, wanted
+from tests.models.zoo import make
 from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
 from tests.training.toy import toy_model, toy_task
 
@@ -207,6 +208,16 @@ def test_logits_of_some_words_are_columns_of_all_logits(family: str, name: str, 
     ours = full.log_softmax(-1)[:, words[0]]
     torch.testing.assert_close(ours, scores, rtol=1e-6, atol=1e-6)
     assert patched(model.twin) == []
+
+
+def test_a_bias_of_the_vocabulary_goes_with_its_words() -> None:
+    """BART adds one to whatever its head gives."""
+    model, ids = ps.load_model(make("bart")), torch.tensor([[5, 7, 9]])
+    every = model.twin(ids, decoder_input_ids=ids).logits
+    with only_tokens(model, [9, 5]):
+        some = model.twin(ids, decoder_input_ids=ids).logits
+    torch.testing.assert_close(some, every[..., [9, 5]])
+    assert model.twin.final_logits_bias[:, [9, 5]].abs().max() > 0.1
 
 
 @pytest.mark.parametrize("processor", ["AuthenticAMD", "GenuineIntel", ""])

@@ -55,6 +55,12 @@ def test_the_longest_beginning_of_equal_real_unwanted_tokens(batch: tuple) -> No
         assert found == [ids[rows[0], :longest].tolist() for rows in groups]
 
 
+def test_padding_is_never_shared_whatever_it_holds() -> None:
+    ids, lengths = torch.tensor([[5, 6, 7]] * 2), torch.tensor([[3], [1]])
+    nothing = torch.zeros_like(ids, dtype=torch.bool)
+    assert common_template(ids, torch.arange(3) < lengths, nothing) == [[5]]
+
+
 @settings(max_examples=100, deadline=None)
 @given(st.lists(st.lists(token, max_size=5), min_size=1, max_size=5))
 def test_common_prefix_of_lists(lists: list[list[int]]) -> None:

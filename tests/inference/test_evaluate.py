@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import promptscope as ps
+from promptscope.inference.evaluate import _find
 from tests.tiny_models import FAMILIES
 from tests.training import references
 from tests.training.toy import LONG_WORD, WORD, toy_model, toy_rows, toy_task, toy_truth, writing_task
@@ -68,6 +69,11 @@ def test_an_end_of_several_tokens_ends_the_text_only_as_a_whole() -> None:
     ps.train(model, prompt, task, ps.TrainConfig(steps=25, batch_size=4, learning_rate=0.2), progress=False)
     # "very" is one of the end's tokens, and opens the answer all the same.
     assert ps.predict(model, prompt, task, max_new_tokens=6, progress=False) == ["very film"] * 2
+
+
+def test_where_an_end_begins() -> None:
+    assert [_find([5, 7, 8], [7, 8]), _find([7, 8, 7, 8], [7, 8])] == [1, 0]
+    assert [_find([5, 7], [7, 8]), _find([5, 7], [])] == [2, 2]  # not there: all of it
 
 
 def test_the_length_of_texts_does_not_come_from_the_right_answers() -> None:

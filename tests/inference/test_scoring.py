@@ -9,12 +9,14 @@ from tests.tiny_models import FAMILIES
 from tests.training import references
 from tests.training.toy import LONG_WORD, WORD, toy_model, toy_rows, toy_task, toy_truth, writing_task
 
+BOTH_LONG = {"good": "very very good", "bad": "is dull"}  # the second is read where the first was
+
 
 @pytest.mark.parametrize("with_prompt", [False, True])
-@pytest.mark.parametrize("words", [WORD, LONG_WORD], ids=["one-token", "several-tokens"])
+@pytest.mark.parametrize("words", [WORD, LONG_WORD, BOTH_LONG], ids=["one-token", "several-tokens", "both-several"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_scores_are_those_of_each_record_alone(family: str, words: dict[str, str], with_prompt: bool) -> None:
-    if family == "bert" and words is LONG_WORD:
+    if family == "bert" and words is not WORD:
         with pytest.raises(ps.TaskError, match=r"one token.*very very good"):
             ps.score_labels(toy_model(family), None, toy_task(words), progress=False)
         return

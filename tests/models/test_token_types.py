@@ -74,13 +74,18 @@ def test_templates_give_the_tokenizers_own_types(model, task, tokenizer) -> None
     assert single.encode(tokenizer, "causal", "train")[0].token_types is None
 
 
-@pytest.mark.parametrize("prompt", [None, ps.SoftPrompt(3), ps.DeepPrompt(3)], ids=["none", "v1", "v2"])
+LARGE = ps.init.Uniform(-2.0, 2.0)  # so that what its positions have for types moves the scores
+
+
+@pytest.mark.parametrize(
+    "prompt", [None, ps.SoftPrompt(3, init=LARGE), ps.DeepPrompt(3, init=LARGE)], ids=["none", "v1", "v2"]
+)
 def test_scores_are_those_of_the_types_however_the_model_runs(model, plain, task, tokenizer, prompt) -> None:
     prompt = None if prompt is None else prompt.bind(model)
     packed = ps.score_labels(model, prompt, task, split="train", progress=False)
     with ps.execution(packed=False):
         padded = ps.score_labels(model, prompt, task, split="train", progress=False)
-    torch.testing.assert_close(packed, padded, atol=1e-5, rtol=1e-4)
+    torch.testing.assert_close(packed, padded, atol=1e-5, rtol=2e-6)
     if prompt is None:
         words = [tokenizer.convert_tokens_to_ids(word) for word in ("positive", "negative")]
         for example, scores in zip(task.encode(tokenizer, "masked", "train"), packed, strict=True):

@@ -143,6 +143,9 @@ def test_attention_variability(family):
     without = np.stack([attention_variability(blocks[groups != group], causal) for group in range(5)])
     for name, bound in zip(("low", "high"), jackknife_interval(np.array(expected), without), strict=True):
         np.testing.assert_allclose(result.data[name], np.clip(bound, 0, 1), atol=1e-6)
+    curve, of_curve = result.layer_curve(), jackknife_interval(np.mean(expected, axis=1), without.mean(axis=-1))
+    for name, bound in zip(("low", "high"), of_curve, strict=True):  # heads vary together: no mean of their intervals
+        np.testing.assert_allclose(curve.data[name], np.clip(bound, 0, 1), atol=1e-6)
 
 
 @pytest.mark.parametrize("family", ["gpt2", "llama"])

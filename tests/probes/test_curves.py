@@ -142,6 +142,11 @@ def test_correlation_is_scipy_s_over_the_heads_of_a_quarter():
             assert at["low"] < at["values"] < at["high"]
     assert result.values.sel(prompt="v2").min() > result.values.sel(prompt="v1").max()
     assert result.to_dataframe().columns.tolist() == ["prompt", "layers", "value", "p_value", "low", "high"]
+    halves = correlate(kl, property, n_groups=2).values.sel(prompt="v1")
+    assert halves["layers"].values.tolist() == ["0-11", "12-23"]
+    x = kl.values.sel(prompt="v1").values
+    truth = [pearsonr(x[i : i + 12].ravel(), property.values.values[i : i + 12].ravel()).statistic for i in (0, 12)]
+    np.testing.assert_allclose(halves, truth, atol=1e-12)
 
 
 def test_correlation_on_a_model():
@@ -177,6 +182,8 @@ def test_layer_groups_are_for_deep_prompts():
     assert groups.peak_group == (0, 1, 3, 5, 7, 8, 9, 10, 11)
     assert groups.trough_group == (0, 2, 4, 6, 8, 9, 10, 11)
     assert ps.DeepPrompt(4, layers=groups.peak_group).layers == groups.peak_group
+    higher = ProbeResult.from_examples({"v2": np.array([zigzag] * 2)}, ("layer",), {"layer": range(10, 22)})
+    assert layer_groups(higher, prompt="v2").peaks == (11, 13, 15, 17)  # layers, not places in the curve
     from_heads = make(layers=24)
     assert len(layer_groups(from_heads, prompt="v1").peaks) > 3
 

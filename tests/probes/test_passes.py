@@ -74,6 +74,14 @@ def test_tokens_that_no_capture_reads_do_not_run(tmp_path, monkeypatch):
     assert max(widths) == max(LENGTHS)  # the other probe reads everything
 
 
+def test_the_pass_is_as_long_as_the_capture_that_reads_furthest(tmp_path):
+    probes = [AttentionVariability(3, "short"), AttentionVariability(7, "long")]
+    together = run(hooked("gpt2"), probes, None, tmp_path / "both")
+    for one in probes:
+        alone = run(hooked("gpt2"), [one], None, tmp_path / one.name)[one.name]
+        np.testing.assert_allclose(together[one.name].values, alone.values, atol=1e-6)
+
+
 def test_only_what_is_missing_is_run(tmp_path):
     model, passes = counting()
     named = prompts()
@@ -132,7 +140,9 @@ def test_batch_and_shard_size_change_nothing(tmp_path, family):
     ]
     for name, result in results[0].items():
         for other in results[1:]:
-            np.testing.assert_allclose(result.values, other[name].values, atol=1e-6)
+            for variable in result.data.data_vars:  # intervals, which leave inputs out, too
+                found = other[name].data[variable]
+                np.testing.assert_allclose(result.data[variable], found, atol=2e-6, err_msg=f"{name}, {variable}")
 
 
 def test_order_of_the_inputs_changes_nothing_but_their_order():

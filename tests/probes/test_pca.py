@@ -152,6 +152,9 @@ def test_prompt_pca(kind):
         # three pairs of prompts: 1 in 15 of all ways to pair six prompts is the right one
         assert float(at["silhouette_task_p"]) < 0.15 < float(at["silhouette_language_p"])
         assert at["silhouette_task_null"] < at["silhouette_task"]
+        for label in ("task", "language"):  # (1 + #) / (1 + 99), and never 0
+            count = 100 * float(at[f"silhouette_{label}_p"])
+            assert count == pytest.approx(round(count), abs=1e-9) and count > 0.5
 
 
 def test_a_saved_pca_still_knows_whose_each_prompt_is(tmp_path):

@@ -13,9 +13,9 @@ from promptscope.statistics import mean_interval
 
 @pytest.fixture
 def examples() -> dict[str, np.ndarray]:
-    """(X=30, layer=3, head=2) for two prompts; v2 is larger in layer 2."""
+    """(X=30, layer=3, head=3) for two prompts; v2 is larger in layer 2."""
     generator = np.random.default_rng(0)
-    v1 = generator.gamma(2.0, size=(30, 3, 2))
+    v1 = generator.gamma(2.0, size=(30, 3, 3))
     v2 = v1 + generator.normal(scale=0.1, size=v1.shape)
     v2[:, 2] += 1.0
     return {"v1": v1, "v2": v2}
@@ -87,14 +87,14 @@ def test_compare_is_the_paired_difference(result, examples):
 def test_to_dataframe_is_tidy(result):
     table = result.to_dataframe()
     assert table.columns.tolist() == ["prompt", "layer", "head", "value", "low", "high"]
-    assert len(table) == 2 * 3 * 2
+    assert len(table) == 2 * 3 * 3
     row = table.query("prompt == 'v2' and layer == 4 and head == 1").iloc[0]
     assert row["value"] == float(result.values.sel(prompt="v2", layer=4, head=1))
 
 
 def test_repr_says_what_it_is(result):
     text = repr(result)
-    assert "Attention KL [prompt 2, layer 3, head 2]" in text
+    assert "Attention KL [prompt 2, layer 3, head 3]" in text
     assert "nats, higher = more; over 30 inputs" in text
     top = result.values.sel(prompt="v2")
     layer, head = (
@@ -102,6 +102,10 @@ def test_repr_says_what_it_is(result):
         for dim, i in zip(("layer", "head"), np.unravel_index(top.values.argmax(), top.shape), strict=True)
     )
     assert f"v2: mean {float(top.mean()):.4g}, largest {float(top.max()):.4g} at layer {layer}, head {head}" in text
+
+
+def test_repr_names_the_largest_in_size():
+    assert "largest -2 at layer 0, head 1" in repr(ProbeResult.from_examples(np.full((3, 1, 2), [1.0, -2.0])))
 
 
 def test_save_and_load(result, tmp_path):

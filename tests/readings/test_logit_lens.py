@@ -89,6 +89,18 @@ def test_label_mass_is_the_probability_of_the_label_words(speaking):
     assert set(lens.top["token"]) >= {"good", "bad"}
 
 
+def test_low_is_the_finding_but_for_the_mass_on_labels(speaking):
+    prompt = SoftPrompt(2, seed=3).bind(speaking)
+    lens = read_logit_lens(speaking, prompt, label_words=["good"], nulls=Nulls(random=9))
+    table = lens.against_null().set_index(["layer", "quantity"])["p_value"]
+    for name in ("entropy", "kl_to_last", "label_mass"):
+        means = lens.data[name].mean("position")
+        own, draws = means.sel(of="prompt"), means.sel(of=means["kind"] == "random")
+        as_far = (draws >= own) if name == "label_mass" else (draws <= own)
+        for layer in (-1, 0, 1):
+            assert table[layer, name] == (1 + int(as_far.sel(layer=layer).sum())) / 10
+
+
 def test_a_random_prompt_is_like_other_random_prompts_and_nulls_are_seeded():
     model = hooked("gpt2")
     prompt = SoftPrompt(3, seed=9)

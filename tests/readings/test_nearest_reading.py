@@ -131,4 +131,6 @@ def test_seeded_and_shown(speaking):
     assert one.table.equals(two.table) and one.to_dataframe() is one.table
     other = read_nearest_tokens(speaking, prompt, n=2, n_reference=10, nulls=Nulls(seed=50))
     assert not one.table.equals(other.table)
+    drawn = [read_nearest_tokens(speaking, prompt, n_reference=6, seed=seed).reference for seed in range(3)]
+    assert len({tuple(sorted(reference)) for reference in drawn}) > 1
     assert "0: 'good'" in repr(one) and one.provenance["nulls"] == {"random": 19}

@@ -117,14 +117,14 @@ def test_the_grid_is_read_for_the_prompt_and_its_nulls(speaking):
 
 def test_cells_are_what_patching_by_hand_gives(speaking):
     prompt = SoftPrompt(2, seed=4).bind(speaking)
-    options = {"source_layers": [0, 2], "target_layers": [1], "max_new_tokens": 4, "nulls": Nulls(random=0)}
+    options = {"source_layers": [0, 2], "target_layers": [-1, 0, 1], "max_new_tokens": 4, "nulls": Nulls(random=0)}
     reading = read_patchscope(speaking, prompt, describe=DESCRIBE, **options)
     head, tail = DESCRIBE.encode(speaking, 2)
     residual = prompt_residual(speaking, prompt)
-    for source, text in zip([0, 2], reading.texts["text"], strict=True):
+    for source, target, text in reading.texts[["source", "target", "text"]].itertuples(index=False):
         ids = torch.cat([head, tail])[None]
         for _ in range(4):
-            logits = speaking.forward_hooked(ids, hooks=[patch(residual[source + 1][None], 1, len(head))])
+            logits = speaking.forward_hooked(ids, hooks=[patch(residual[source + 1][None], target, len(head))])
             ids = torch.cat([ids, logits[:, -1].argmax(-1, keepdim=True)], dim=1)
         new = ids[0, len(head) + len(tail) :].tolist()
         stop = speaking.tokenizer.eos_token_id

@@ -8,9 +8,10 @@ import torch
 
 import promptscope as ps
 from promptscope.inference.batches import batches, encode_split
-from promptscope.training import BASELINES
+from promptscope.training import BASELINES, baselines
 from promptscope.training.baselines import _copy, _loss, _usable, _with_peft
 from promptscope.training.order import batch_indices
+from tests.training.toy import toy_model, toy_task
 
 CONFIG = ps.TrainConfig(steps=3, batch_size=4, learning_rate=0.01, evaluate_every=2, evaluate_limit=6)
 
@@ -51,6 +52,42 @@ def test_full_fine_tuning_is_transformers_own_loss_and_adamw() -> None:
         optimizer.zero_grad()
     for name, number in theirs.state_dict().items():
         torch.testing.assert_close(tuned.model.twin.state_dict()[name], number, rtol=0, atol=1e-4)
+
+
+def test_epochs_schedule_and_clipping_are_those_of_a_plain_loop() -> None:
+    """Ten records, four a step: an epoch has three steps."""
+    model = toy_model("gpt2")
+    config = ps.TrainConfig(
+        epochs=1, batch_size=2, accumulation=2, learning_rate=0.01, schedule="linear", warmup_steps=1, max_grad_norm=0.5
+    )
+    tuned = ps.train_baseline(model, "bitfit", toy_task(), config)
+    theirs = _copy(model.twin)
+    biases = [number for name, number in theirs.named_parameters() if name.endswith("bias")]
+    optimizer = torch.optim.AdamW(biases, weight_decay=0.0)
+    examples, losses = encode_split(model, None, toy_task(), "train"), []
+    for step, factor in enumerate((1.0, 1.0, 0.5)):
+        optimizer.param_groups[0]["lr"] = 0.01 * factor
+        (batch,) = batches(model, [examples[i] for i in batch_indices(10, 4, 0, step)], 4)
+        loss = theirs(input_ids=batch.input_ids, attention_mask=batch.attention_mask).logits.flatten(0, 1)
+        loss = torch.nn.functional.cross_entropy(loss, batch.targets.flatten(), ignore_index=-100)
+        losses.append(loss.item())
+        optimizer.zero_grad()
+        loss.backward()
+        assert torch.nn.utils.clip_grad_norm_(biases, 0.5) > 0.5
+        optimizer.step()
+    assert tuned.history["loss"].tolist() == pytest.approx(losses, rel=1e-4)
+    for name, number in theirs.state_dict().items():
+        torch.testing.assert_close(tuned.model.twin.state_dict()[name], number, rtol=0, atol=1e-4)
+
+
+def test_the_first_of_the_best_validations_is_kept(monkeypatch: pytest.MonkeyPatch) -> None:
+    scores = iter([0.2, 0.7, 0.7, 0.4])
+    monkeypatch.setattr(baselines, "evaluate", lambda *_, **__: {"accuracy": next(scores)})
+    settings: dict[str, Any] = {"batch_size": 4, "learning_rate": 0.01}
+    model = toy_model("gpt2")
+    best = ps.train_baseline(model, "bitfit", toy_task(), ps.TrainConfig(steps=4, evaluate_every=1, **settings))
+    two = ps.train_baseline(model, "bitfit", toy_task(), ps.TrainConfig(steps=2, **settings))
+    assert all(torch.equal(x, best.model.twin.state_dict()[name]) for name, x in two.model.twin.state_dict().items())
 
 
 @pytest.mark.parametrize("method", ["lora", "ia3", "layer-norm", "prefix"])
