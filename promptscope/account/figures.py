@@ -104,7 +104,7 @@ def _routes(part: Part) -> Iterator[Figure]:
         paths = part.results["paths"]
         yield (
             _grid(_drop(paths, token=-1), "token", "head", "From prompt tokens to heads: effect lost without the edge"),
-            ("One head's attention to one prompt token is cut; everything else runs on."),
+            ("The text's attention to one prompt token is cut in one head; everything else runs on."),
         )
 
 

@@ -22,8 +22,9 @@ class Settings:
     """How much is measured.
 
     `limit` inputs; those parts that run many variants take the first `few` of them, and `layers` of the layers, evenly.
-    `exact`: patch every head exactly; otherwise attribution patching alone says which matter. `wanted` is the share
-    that a smallest set must carry, `shots` the number of few-shot examples.
+    `exact`: patch every head exactly, restoring over all inputs and destroying over `few`; otherwise attribution
+    patching alone says which matter. `wanted` is the share that a smallest set must carry, `shots` the number of
+    few-shot examples.
 
     >>> Settings(limit=16, few=8).seed
     0
@@ -32,7 +33,7 @@ class Settings:
     split: str = "test"
     fit: str = "train"
     limit: int = 64
-    few: int = 32
+    few: int = 24
     layers: int = 8
     exact: bool = True
     n_random: int = 3

@@ -54,6 +54,25 @@ def p_words(p: float) -> str:
     return "p < 0.001" if p < 0.001 else f"p = {p:.2g}" if p < 0.1 else f"p = {p:.2f}"
 
 
+def is_clear(low: float, high: float, p: float) -> bool:
+    """Say whether a difference is clear: its interval leaves out zero, and its paired test agrees.
+
+    >>> is_clear(0.1, 0.4, 0.01), is_clear(0.1, 0.4, 0.12), is_clear(-0.1, 0.4, 0.01)
+    (True, False, False)
+    """
+    return (low > 0 or high < 0) and p < 0.05
+
+
+def too_few(n: int) -> str:
+    """Say that n inputs cannot give a p below 0.05, all of whose signs agree: `2 / 2^n`; nothing where they can.
+
+    >>> too_few(4), too_few(6)
+    ('; 4 inputs cannot give less than 0.12', '')
+    """
+    smallest = 2.0 ** (1 - n)
+    return f"; {n} inputs cannot give less than {smallest:.2g}" if smallest >= 0.05 else ""
+
+
 def effect_sentence(effect: Effect) -> str:
     """Say what the effect is, and whether shares of it are defined.
 

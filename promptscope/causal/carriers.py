@@ -109,11 +109,16 @@ def carriers_on(
             shares[size] = shares_of([ranked[:size]])[0]
         return shares[size][0] >= wanted
 
-    n, size = len(ranked), 1
-    below = 0
+    n, below, size = len(ranked), 0, 0
     if effect.size.is_clear:
-        while not reaches(size) and size < n:
-            below, size = size, min(2 * size, n)
+        doubling = sorted({min(2**i, n) for i in range(n.bit_length() + 1)})
+        # All at once: the two runs that they are patched between are made once for each call.
+        tried = dict(zip(doubling, shares_of([ranked[:size] for size in doubling]), strict=True))
+        for size in doubling:
+            shares[size] = tried[size]
+            if reaches(size):
+                break
+            below = size
         above = size if reaches(size) else None
         while above is not None and above - below > 1:
             middle = (below + above) // 2
@@ -121,7 +126,7 @@ def carriers_on(
     else:
         above = None
     generator = np.random.default_rng(seed)
-    # All random sets at once: the two runs that they are patched between are then made once, not for each set.
+    # All random sets at once, too.
     drawn = {size: [generator.permutation(n)[:size] for _ in range(n_random)] for size in sorted(shares) if size < n}
     sets = [[ranked[i] for i in one] for several in drawn.values() for one in several]
     of_drawn = iter(shares_of(sets) if sets else [])

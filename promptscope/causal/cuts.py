@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,7 @@ from torch import Tensor
 
 from promptscope.causal.effect import Positions, PromptEffect, effect_on
 from promptscope.causal.inputs import make_inputs
-from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, in_turn, run
+from promptscope.causal.running import Condition, Start, behind_cache, can_start_anywhere, entry_point, in_turn, run
 from promptscope.causal.shares import as_shares
 from promptscope.checks import checked
 from promptscope.models import Hook, HookedModel
@@ -43,10 +43,11 @@ def cut_layers(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Return the share of the effect that is kept when no query sees the prompt's keys in some layers.
+    """Return the share of the effect that is kept when the text does not see the prompt's keys in some layers.
 
-    `mean_x(m - a) / mean_x(b - a)` with m the run in which attention to the prompt is cut `from` layer l upwards,
-    `up_to` layer l, or in a `window` of *width* layers from l on (default: a sixth of the layers); 1 = nothing is lost.
+    `mean_x(m - a) / mean_x(b - a)` with m the run in which the text's attention to the prompt is cut `from` layer l
+    upwards, `up_to` layer l, or in a `window` of *width* layers from l on (default: a sixth of the layers); 1 = nothing
+    is lost. What prompt tokens read of each other is left as it was.
     On models with causal attention, cutting from l upwards is the same as patching the residual stream that enters l
     into the plain run. Layers of encoder-decoders have consecutive numbers: the encoder's first, then the
     decoder's (`layer` L + i).
@@ -82,7 +83,8 @@ def cut_layers_on(
         "up_to": lambda i: range(i + 1),
         "window": lambda i: range(i, min(i + width, len(places))),
     }
-    condition, skipping = Condition(prompt), can_start_anywhere(model)
+    condition, skipping = behind_cache(model, Condition(prompt)), can_start_anywhere(model)
+    rows = condition.offsets(model)
     gold = np.empty((len(effect.inputs), len(wanted)))
     for chosen, batch in effect.inputs.batches(model, batch_size):
         entries = sorted({entry_point(model, spans[span](i)[0]) for i in wanted}) if skipping else []
@@ -90,9 +92,8 @@ def cut_layers_on(
         for column, i in enumerate(wanted):
             lowest = spans[span](i)[0]
             start = Start(lowest, left[entry_point(model, lowest)]) if skipping and lowest else None
-            logits, _ = run(
-                model, batch, condition, _hide_in(model, prompt, [places[j] for j in spans[span](i)]), start=start
-            )
+            hidden = _hide_in(model, prompt, [places[j] for j in spans[span](i)], rows)
+            logits, _ = run(model, batch, condition, hidden, start=start)
             gold[chosen, column] = effect.inputs.read(batch, logits)[0]
     return as_shares(
         gold - effect.plain.gold[:, None],
@@ -106,21 +107,27 @@ def cut_layers_on(
     )
 
 
-def _hide_in(model: HookedModel, prompt: Prompt, places: Sequence[tuple[str, int]]) -> list[Hook]:
-    """Hide the prompt's keys in every attention of these layers that has them."""
+def _hide_in(
+    model: HookedModel, prompt: Prompt, places: Sequence[tuple[str, int]], rows: Mapping[str, int]
+) -> list[Hook]:
+    """Hide the prompt's keys from the text in every attention of these layers that has them.
+
+    *rows*: where the text begins among the queries of each stream.
+    """
     slots = prompt.slots(model)
     return [
-        (f"{stack}.{layer}.{attention.module}.hook_attn_scores", _hide(slots[attention.keys]))
+        (f"{stack}.{layer}.{attention.module}.hook_attn_scores", _hide(slots[attention.keys], rows[attention.queries]))
         for stack, layer in places
         for attention in model.family.attentions.values()
         if attention.stack == stack and attention.keys in slots
     ]
 
 
-def _hide(k: int):
+def _hide(k: int, text: int):
     def hide(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
-        # A finite number: the row of a prompt token may have no other key, and must not be NaN.
-        lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
-        return torch.cat([torch.full_like(scores[..., :k], lowest), scores[..., k:]], dim=-1)
+        # A finite number: a row of which every key is hidden must not be NaN.
+        new = scores.clone()
+        new[:, :, text:, :k] = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
+        return new
 
     return hide

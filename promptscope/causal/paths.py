@@ -11,7 +11,7 @@ from torch import Tensor
 
 from promptscope.causal.components import Component
 from promptscope.causal.effect import PromptEffect
-from promptscope.causal.running import Condition, Start, can_start_anywhere, entry_point, run
+from promptscope.causal.running import Condition, Start, behind_cache, can_start_anywhere, entry_point, run
 from promptscope.causal.shares import as_shares
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
@@ -30,8 +30,9 @@ def paths_on(
 ) -> ProbeResult:
     """Return what each edge prompt token -> head carries: the share that is lost when this head alone cannot see it.
 
-    `mean_x(b - m) / mean_x(b - a)` where in run m the attention of one head to one prompt token is cut, its other
-    weights adding up to one again, and all that comes after is run as it is. Dimensions `head` (by name) and `token`;
+    `mean_x(b - m) / mean_x(b - a)` where in run m the text's attention in one head to one prompt token is cut, its
+    other weights adding up to one again, and all that comes after is run as it is. What prompt tokens read of each
+    other is left as it was. Dimensions `head` (by name) and `token`;
     token -1 = all of the prompt's tokens at once. Higher = the answer needs this edge.
 
     Raises:
@@ -44,7 +45,8 @@ def paths_on(
     reading = [head for head in heads if model.family.attentions[head.part].keys in slots]
     if not reading:
         raise ProbeError("none of these heads has the prompt among its keys")
-    condition, skipping = Condition(prompt), can_start_anywhere(model)
+    condition, skipping = behind_cache(model, Condition(prompt)), can_start_anywhere(model)
+    first_rows = condition.offsets(model)
     edges: list[int | None] = [None, *chosen_tokens]
     gold = np.empty((len(effect.inputs), len(reading), len(edges)))
     for chosen, batch in effect.inputs.batches(model, batch_size):
@@ -54,10 +56,11 @@ def paths_on(
         for row, head in enumerate(reading):
             start = Start(head.layer, left[entry_point(model, head.layer)]) if skipping and head.layer else None
             point = head.point.replace("hook_z", "hook_attn_scores")
-            k = slots[model.family.attentions[head.part].keys]
+            attention = model.family.attentions[head.part]
+            k, text = slots[attention.keys], first_rows[attention.queries]
             for first in range(0, len(edges), at_once):
                 some = edges[first : first + at_once]
-                hooks = [(point, _cut(int(head.head or 0), some, k, len(chosen)))]
+                hooks = [(point, _cut(int(head.head or 0), some, k, text, len(chosen)))]
                 logits, _ = run(model, batch, condition, hooks, copies=len(some), start=start)
                 read = effect.inputs.read(batch, logits)[0].reshape(len(some), len(chosen))
                 gold[chosen, row, first : first + len(some)] = read.T
@@ -72,13 +75,13 @@ def paths_on(
     )
 
 
-def _cut(head: int, edges: Sequence[int | None], k: int, size: int):
+def _cut(head: int, edges: Sequence[int | None], k: int, text: int, size: int):
     def cut(scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
         lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)
         new = scores.clone().unflatten(0, (len(edges), size))
         for copy, token in enumerate(edges):
             columns = slice(0, k) if token is None else slice(token, token + 1)
-            new[copy, :, head, :, columns] = lowest
+            new[copy, :, head, text:, columns] = lowest
         return new.flatten(0, 1)
 
     return cut

@@ -159,8 +159,11 @@ def add_shifts(
     skipping = can_start_anywhere(model)
     stack = model.family.stacks[-1]
     needs_own = max(ranks, default=1) > 1
+    # What is added after layer l enters layer l + 1: from there on it is run. After the last one nothing is.
+    last = model.layers[stack] - 1
+    enters = {layer: min(layer + 1, last) for layer in layers if skipping and last > 0}
     for chosen, batch in effect.inputs.batches(model, batch_size):
-        entries = [entry_point(model, layer) for layer in layers] if skipping else []
+        entries = [entry_point(model, layer) for layer in enters.values()]
         _, left = run(model, batch, before, keep=entries)
         plain_states = _states(model, batch, before, layers) if needs_own else None
         own = _states(model, batch, after, layers) - plain_states if plain_states is not None else None
@@ -173,8 +176,12 @@ def add_shifts(
                     vector = vector + (own[column] - fitted.mean[column]) @ basis.T @ basis
                 added.append(vector)
             added += [vector[column].expand(_n_reading(model, batch), -1) for vector in others.values()]
-            start = Start(layer, left[entry_point(model, layer)]) if skipping and layer else None
-            hook = _add(model, batch, before, f"{stack}.{layer}.hook_resid_post", torch.cat(added), len(added))
+            start, point = None, f"{stack}.{layer}.hook_resid_post"
+            if layer in enters:
+                entry = entry_point(model, enters[layer])
+                start = Start(enters[layer], left[entry])
+                point = point if layer == last else entry
+            hook = _add(model, batch, before, point, torch.cat(added), len(added))
             logits, _ = run(model, batch, before, [hook], copies=len(added), start=start)
             gold[chosen, :, column] = effect.inputs.read(batch, logits)[0].reshape(len(added), len(chosen)).T
     return as_shares(

@@ -105,11 +105,13 @@ def keep_tokens_on(
     greedy: int = 3,
     batch_size: int = 16,
     seed: int = 0,
+    singles: Float[np.ndarray, "k X"] | None = None,
 ) -> pd.DataFrame:
-    """Do as `keep_tokens` does where the effect is known already."""
+    """Do as `keep_tokens` does where the effect is known already, and perhaps log p(gold) with *singles* alone."""
     k, generator = prompt.length, np.random.default_rng(seed)
     wanted = _sizes(k) if sizes is None else [size for size in sizes if 1 <= size <= k]
-    singles = gold_of_subsets(model, prompt, effect, np.eye(k, dtype=bool), batch_size)
+    if singles is None:
+        singles = gold_of_subsets(model, prompt, effect, np.eye(k, dtype=bool), batch_size)
     sign = np.sign(effect.size.mean) or 1.0
     scores = sign * singles.mean(1) if order is None else np.asarray(order, dtype=float)
     ranked = np.argsort(-scores, kind="stable")
@@ -134,19 +136,24 @@ def keep_tokens_on(
     return pd.DataFrame(rows, columns=["way", "size", "share", "low", "high", "tokens"])
 
 
-def redundancy(model: HookedModel, prompt: Prompt, effect: PromptEffect, batch_size: int = 16) -> dict[str, float]:
-    """Say whether tokens stand in for each other: two sums of shares of the effect over single tokens.
+def redundancy(
+    model: HookedModel,
+    prompt: Prompt,
+    effect: PromptEffect,
+    singles: Float[np.ndarray, "k X"],
+    batch_size: int = 16,
+) -> dict[str, float]:
+    """Say whether tokens can replace each other, by two sums of shares of the effect over single tokens.
+
+    *singles*: log p(gold) with each token alone, from `gold_of_subsets`.
 
     `alone`: sum of what each token keeps with all others cut; `missing`: sum of what is lost with it alone cut. Both 1:
     tokens add up. `alone` above and `missing` below 1: several do the same. The other way round: they work together
     only. NaN where the effect is not clear.
     """
-    k = prompt.length
-    gold = gold_of_subsets(
-        model, prompt, effect, np.concatenate([np.eye(k, dtype=bool), ~np.eye(k, dtype=bool)]), batch_size
-    )
-    alone = (gold[:k] - effect.plain.gold).T
-    missing = (effect.prompted.gold - gold[k:]).T
+    without = gold_of_subsets(model, prompt, effect, ~np.eye(prompt.length, dtype=bool), batch_size)
+    alone = (singles - effect.plain.gold).T
+    missing = (effect.prompted.gold - without).T
     return {
         "alone": float(effect_share(alone, effect.gold)[0].sum()),
         "missing": float(effect_share(missing, effect.gold)[0].sum()),

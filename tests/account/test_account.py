@@ -11,6 +11,7 @@ import promptscope as ps
 from promptscope.account import PARTS, Settings, account_page, compare
 from promptscope.account.figures import figures_of
 from promptscope.account.page import _rounded
+from promptscope.account.parts.answers import _verdicts
 from promptscope.account.parts.routes import routes_part
 from promptscope.account.subject import Subject
 from promptscope.account.wording import effect_sentence
@@ -100,6 +101,15 @@ def test_an_effect_that_is_clear_on_all_inputs_but_not_on_the_first_few(prompts)
     found = routes_part(subject)
     assert found.sentences and "sets" not in found.tables
     assert any(reason.startswith("Sets of heads") for reason in found.omitted)
+
+
+def test_few_inputs_are_no_verdict_whatever_their_interval_says():
+    """Of n differences of one sign, a paired test gives 2 / 2^n at best: four inputs decide nothing."""
+    for n, verdict in ((4, "not clearly different from"), (8, "ahead of")):
+        there, without = (Answers(np.full(n, gold) - np.arange(n) / 50, *np.zeros((2, n))) for gold in (-0.1, -2.0))
+        said = _verdicts({"without a prompt": without, "the instruction": without, "the prompt": there})[-1]
+        assert f"It is {verdict} the instruction" in said
+        assert ("4 inputs cannot give less than 0.12" in said) == (n == 4)
 
 
 def test_one_input_has_no_interval(prompts):

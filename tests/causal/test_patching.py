@@ -5,11 +5,15 @@ import pytest
 import torch
 
 import promptscope as ps
+from promptscope.causal import shifts
 from promptscope.causal.components import components
+from promptscope.causal.cuts import cut_layers_on
 from promptscope.causal.effect import effect_on
 from promptscope.causal.inputs import make_inputs
 from promptscope.causal.patching import arranged, patch_on
+from promptscope.causal.paths import paths_on
 from promptscope.causal.running import Condition, can_start_anywhere, plain
+from promptscope.causal.shifts import shift_on
 from tests.causal.naive import gold_of, patched_gold
 
 MODELS = {"embedded-causal": "continent_en", "embedded-masked-0": "continent_en", "embedded-seq2seq": "capital_en"}
@@ -49,6 +53,57 @@ def test_patching_is_the_loop_over_components_and_inputs(case, at, direction):
             gold = patched_gold(model, example, base, source, one)
             moved = gold - effect.plain.gold[i] if direction == "restore" else effect.prompted.gold[i] - gold
             assert table[i][place].item() == pytest.approx(moved, abs=3e-4), (one, i)
+
+
+def test_an_edge_is_cut_for_the_text_and_for_no_row_of_the_prompt(case):
+    model, prompt, effect = case
+    head = next(one for one in components(model, "heads") if one.layer == 1)
+    attention = model.family.attentions[head.part]
+    k, text = (prompt.slots(model)[stream] for stream in (attention.keys, attention.queries))
+    found = paths_on(model, prompt, effect, [head], tokens=[1])
+
+    def cut(columns):
+        def hook_scores(x, hook):
+            x = x.clone()
+            x[:, head.head, text:, columns] = torch.finfo(x.dtype).min
+            return x
+
+        return head.point.replace("hook_z", "hook_attn_scores"), hook_scores
+
+    for token, columns in ((-1, slice(0, k)), (1, [1])):
+        golds = [gold_of(model, one, Condition(prompt), [cut(columns)]) for one in effect.inputs.examples]
+        lost = effect.prompted.gold.mean() - np.mean(golds)
+        assert float(found.data["nats"].sel(token=token).isel(head=0)) == pytest.approx(lost, abs=2e-5)
+        assert abs(lost) > 1e-5
+
+
+def test_layers_are_cut_for_the_text_and_for_no_row_of_the_prompt(case):
+    model, prompt, effect = case
+    stack = model.family.stacks[0]
+    attention = next(one for one in model.family.attentions.values() if one.stack == stack)
+    k, text = (prompt.slots(model)[stream] for stream in (attention.keys, attention.queries))
+    found = cut_layers_on(model, prompt, effect, "up_to", layers=[1])
+
+    def hide(x, hook):
+        x = x.clone()
+        x[:, :, text:, :k] = torch.finfo(x.dtype).min
+        return x
+
+    hooks = [(f"{stack}.{layer}.{attention.module}.hook_attn_scores", hide) for layer in (0, 1)]
+    golds = [gold_of(model, one, Condition(prompt), hooks) for one in effect.inputs.examples]
+    assert float(found.data["nats"].isel(layer=0)) == pytest.approx(np.mean(golds) - effect.plain.gold.mean(), abs=2e-5)
+    assert abs(np.mean(golds) - effect.prompted.gold.mean()) > 1e-4
+
+
+def test_a_shift_is_the_same_from_the_layer_that_it_enters_and_in_whole_runs(case, monkeypatch):
+    model, prompt, effect = case
+    stack = model.family.stacks[-1]
+    layers = [0, 1, model.layers[stack] - 1]
+    fast = shift_on(model, prompt, effect, effect.inputs, layers, ranks=(1, 2))
+    monkeypatch.setattr(shifts, "can_start_anywhere", lambda model: False)
+    whole = shift_on(model, prompt, effect, effect.inputs, layers, ranks=(1, 2))
+    np.testing.assert_allclose(fast.data["nats"], whole.data["nats"], atol=2e-5)
+    assert np.ptp(whole.data["nats"].values) > 1e-4
 
 
 def test_the_residual_after_the_last_layer_is_the_whole_effect(case):

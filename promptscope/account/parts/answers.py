@@ -7,7 +7,7 @@ import pandas as pd
 
 from promptscope.account.part import Findings
 from promptscope.account.subject import Subject
-from promptscope.account.wording import effect_sentence, nats, p_words
+from promptscope.account.wording import effect_sentence, is_clear, nats, p_words, too_few
 from promptscope.causal.effect import answers
 from promptscope.causal.inputs import Answers
 from promptscope.causal.running import Condition, plain
@@ -92,10 +92,12 @@ def _verdicts(rows: dict[str, Answers]) -> list[str]:
             continue
         difference, p = paired_permutation_test(prompted.gold, rows[name].gold)
         low, high = mean_interval(prompted.gold - rows[name].gold)
-        clear = low > 0 or high < 0
-        verdict = ("ahead of" if difference > 0 else "behind") if clear else "not clearly different from"
         label = "the random prompts" if name.startswith("random") else f"{_article(name)}"
-        said.append(f"It is {verdict} {label}: {nats(float(difference))} ({p_words(float(p))}, paired).")
+        verdict = f"{'ahead of' if difference > 0 else 'behind'} {label}"
+        if not is_clear(float(low), float(high), float(p)):
+            verdict = f"not clearly different from {label}"
+        few = too_few(len(prompted.gold)) if low > 0 or high < 0 else ""
+        said.append(f"It is {verdict}: {nats(float(difference))} ({p_words(float(p))}, paired{few}).")
     return said
 
 

@@ -4,7 +4,7 @@ import pandas as pd
 
 from promptscope.account.part import Findings
 from promptscope.account.subject import Subject
-from promptscope.account.wording import nats, p_words
+from promptscope.account.wording import is_clear, nats, p_words, too_few
 from promptscope.causal.skill_neurons import skill_neurons
 from promptscope.errors import PromptscopeError
 
@@ -40,15 +40,17 @@ def neurons_part(subject: Subject) -> Findings:
     )
     of = skill.table.set_index("disturbed")
     top, random = of.loc["top"], of.loc["random"]
-    if top["low"] > 0 and top["lost"] > random["high"]:
+    clear = top["low"] > 0 and is_clear(float(top["low"]), float(top["high"]), float(top["p_value"]))
+    if clear and top["lost"] > random["high"]:
         said = "the answers need them, more than others"
-    elif top["low"] > 0:
+    elif clear:
         said = "the answers need them no more than others"
     else:
         said = "the answers do not need them"
+    few = too_few(len(subject.effect.inputs)) if top["low"] > 0 else ""
     found.say(
         f"Disturbing the {len(skill.top)} best costs {nats(float(top['lost']))} "
-        f"({p_words(float(top['p_value']))}), as many "
+        f"({p_words(float(top['p_value']))}{few}), as many "
         f"random ones {nats(float(random['lost']))}: {said}."
     )
     return found

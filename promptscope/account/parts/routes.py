@@ -18,14 +18,16 @@ def routes_part(subject: Subject) -> Findings:
     """Patch heads, FFNs and the residual stream; find the smallest set of heads; follow edges from tokens to heads."""
     found, s = Findings(), subject.settings
     model, prompt, effect, small = subject.model, subject.prompt, subject.effect, subject.small
-    estimates = {d: attribution_on(model, prompt, effect, "heads", d, s.batch_size) for d in DIRECTIONS}
+    # Exact patching one way over all inputs ranks the heads; the other way, over few, says how necessary they are.
+    on = {"restore": effect, "destroy": small if s.exact else effect}
+    estimates = {d: attribution_on(model, prompt, on[d], "heads", d, s.batch_size) for d in DIRECTIONS}
     order = estimates["restore"]
     for direction, estimate in estimates.items():
         found.results[f"heads_{direction}_estimate"] = estimate
     if s.exact:
         errors = []
         for direction in DIRECTIONS:
-            exact = patch_on(model, prompt, effect, "heads", direction, batch_size=s.batch_size)
+            exact = patch_on(model, prompt, on[direction], "heads", direction, batch_size=s.batch_size)
             found.results[f"heads_{direction}"] = exact
             errors.append({"direction": direction, **patch_error(exact, estimates[direction])})
         order = found.results["heads_restore"]

@@ -7,7 +7,7 @@ from scipy.stats import spearmanr
 from promptscope.account.part import Findings, names
 from promptscope.account.subject import Subject
 from promptscope.account.wording import percent, signed
-from promptscope.causal.tokens import attribution_of_tokens, keep_tokens_on, redundancy
+from promptscope.causal.tokens import attribution_of_tokens, gold_of_subsets, keep_tokens_on, redundancy
 from promptscope.errors import PromptscopeError
 from promptscope.interventions import importance, shapley
 from promptscope.prompts import DeepPrompt, SoftPrompt
@@ -66,15 +66,17 @@ def tokens_part(subject: Subject) -> Findings:
         found.sentences.insert(0, "No single token matters: zeroing any one of them leaves the loss where it is.")
     if prompt.length < 2:
         return found
+    singles = gold_of_subsets(model, prompt, small, np.eye(prompt.length, dtype=bool), s.batch_size)
     kept = keep_tokens_on(
-        model, prompt, small, difference.tolist(), n_random=s.n_random, greedy=2, batch_size=s.batch_size
-    )
+        model, prompt, small, difference.tolist(), n_random=s.n_random, greedy=2, batch_size=s.batch_size,
+        singles=singles,
+    )  # fmt: skip
     found.tables["kept"] = kept
     if not small.size.is_clear:
         found.omit("How few tokens keep the effect is undefined: the effect is too small to be divided by.")
         return found
     _how_few(found, kept, prompt.length, s.wanted)
-    sums = redundancy(model, prompt, small, s.batch_size)
+    sums = redundancy(model, prompt, small, singles, s.batch_size)
     found.about |= {"share_alone": sums["alone"], "share_missing": sums["missing"]}
     if sums["missing"] < 0.5 < sums["alone"]:
         verdict = "tokens stand in for each other"
