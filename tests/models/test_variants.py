@@ -16,6 +16,8 @@ from transformers import (
     T5ForConditionalGeneration,
 )
 
+from promptscope.errors import PromptscopeError
+from promptscope.inference import generate
 from promptscope.models import load_model
 from promptscope.prompts import DeepPrompt, SoftPrompt
 from tests.batches import ragged
@@ -47,7 +49,21 @@ LLAMA3 = {
     "high_freq_factor": 4.0,
     "original_max_position_embeddings": 16,
 }
+# Angles of these two change for all positions as soon as a text is longer than 24.
+LONGROPE = {
+    "rope_type": "longrope",
+    "rope_theta": 10000.0,
+    "short_factor": [1.0, 1.1, 1.2, 1.3],
+    "long_factor": [2.0, 3.0, 4.0, 5.0],
+    "original_max_position_embeddings": 24,
+}
+DYNAMIC = {"rope_type": "dynamic", "rope_theta": 10000.0, "factor": 2.0, "original_max_position_embeddings": 24}
+BY_LENGTH = {"llama longrope": LONGROPE, "llama dynamic": DYNAMIC}
 VARIANTS: dict[str, Any] = {
+    **{
+        name: lambda rope=rope: LlamaForCausalLM(LlamaConfig(**SIZES, rope_parameters=dict(rope)))
+        for name, rope in BY_LENGTH.items()
+    },
     "gpt2 scaled by layer": lambda: GPT2LMHeadModel(
         GPT2Config(n_layer=2, n_embd=32, n_head=4, vocab_size=200, n_positions=64, scale_attn_by_inverse_layer_idx=True)
     ),
@@ -98,3 +114,22 @@ def test_prompts_do_on_it_what_they_do_on_the_bare_model(name: str) -> None:
                 for got, row, decoder in zip(batch.real(logits), batch.rows, batch.decoder_rows, strict=True):
                     want = reference_logits(hf, family, prompt, numbers, row, decoder)
                     torch.testing.assert_close(got, want, rtol=0, atol=1e-5 if family == "llama" else 1e-10)
+
+
+@pytest.mark.parametrize("name", BY_LENGTH)
+def test_no_text_gets_angles_that_depend_on_its_length(name: str) -> None:
+    """Else a prompt's keys would change with the text that follows, and a short row's with the longest of its batch."""
+    model = load_model(variant(name))
+    assert model.shape.context == 24
+    prompt = SoftPrompt(4).bind(model)
+    fits, long = torch.arange(20)[None], torch.arange(21)[None]
+    for via in ("hooks", "auto"):
+        model.logits(fits, prompt=prompt, via=via)  # type: ignore[arg-type]
+        with pytest.raises(PromptscopeError, match="24"):
+            model.logits(long, prompt=prompt, via=via)  # type: ignore[arg-type]
+        mixed, mask = torch.cat([long, long]), torch.ones(2, 21, dtype=torch.long)
+        mask[1, 5:] = 0
+        with pytest.raises(PromptscopeError, match="24"):
+            model.logits(mixed, mask, prompt, via=via)  # type: ignore[arg-type]
+    with pytest.raises(PromptscopeError, match="24"):
+        generate(model, prompt, fits, max_new_tokens=2)
