@@ -3,10 +3,11 @@
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
+from weakref import WeakSet
 
 import torch
 from torch import Tensor, nn
@@ -76,6 +77,10 @@ def is_written_in(function: Any, places: Sequence[Path]) -> bool:
     return any(place in (file, *file.parents) for place in places)
 
 
+_WATCHED: WeakSet[nn.Module] = WeakSet()
+"""The modules of hooked models: what a hook on all modules returns is checked there only."""
+
+
 class Watch:
     """Knows the hooks that a module tree was made with: any other is somebody's."""
 
@@ -84,6 +89,7 @@ class Watch:
         self._places = [
             (name, module, kind, getattr(module, kind)) for name, module in root.named_modules() for kind in HOOK_KINDS
         ]
+        _WATCHED.update(module for _, module, *_ in self._places)
         # Numbers of handles: PyTorch gives none twice.
         self._own = {number for *_, hooks in self._places for number in hooks}
 
@@ -104,14 +110,19 @@ class Watch:
 def attached_everywhere() -> list[AttachedHook]:
     """Return what `torch.nn.modules.module.register_module_forward_hook` and its kin attached to all modules there are.
 
-    PyTorch's own only count (operations, memory).
+    PyTorch's own only count (operations, memory). Check what the others return, on modules of hooked models.
     """
-    return [
-        AttachedHook("every module", kind.strip("_").removesuffix("_hooks"), function)
-        for kind in HOOK_KINDS
-        for function in getattr(torch.nn.modules.module, f"_global{kind}", {}).values()
-        if not is_written_in(function, [Path(torch.__file__).parent])
-    ]
+    found = []
+    for kind in HOOK_KINDS:
+        hooks = getattr(torch.nn.modules.module, f"_global{kind}", {})
+        for number, function in list(hooks.items()):
+            given = function.function if isinstance(function, CheckedGlobalHook) else function
+            if is_written_in(given, [Path(torch.__file__).parent]):
+                continue
+            found.append(AttachedHook("every module", kind.strip("_").removesuffix("_hooks"), given))
+            if given is function and "backward" not in kind:
+                hooks[number] = CheckedGlobalHook("a module", function, before="pre" in kind)
+    return found
 
 
 def _given(module: Any, number: int, function: Any) -> Any:
@@ -135,9 +146,14 @@ class CheckedHook:
         Raises:
             ModelError: it returns no tensor, one of another shape or type, or numbers that are not finite.
         """
+        if not isinstance(x, Tensor):
+            return self.function(x, hook=hook)
+        before = _edits(x)
         new = self.function(x, hook=hook)
-        if new is not None and new is not x and isinstance(x, Tensor):
+        if new is not None and new is not x:
             _check_tensor(self.name, x, new)
+        elif _edits(x) != before:
+            _check_finite(self.name, x)
         return new
 
 
@@ -155,6 +171,10 @@ class CheckedPytorchHook:
         Raises:
             ModelError: it returns something else than tensors like those it was given, in their places.
         """
+        return self.checked(module, *values)
+
+    def checked(self, module: nn.Module, *values: Any) -> Any:
+        """Call the hook and check what it returns."""
         new = self.function(module, *values)
         if new is None:
             return None
@@ -165,6 +185,16 @@ class CheckedPytorchHook:
         else:  # with_kwargs=True
             _check_like(self.name, values, new)
         return new
+
+
+class CheckedGlobalHook(CheckedPytorchHook):
+    """The same for a hook that is attached to all modules there are: checked on those of hooked models."""
+
+    def __call__(self, module: nn.Module, *values: Any) -> Any:
+        """Call the hook."""
+        if module not in _WATCHED:
+            return self.function(module, *values)
+        return replace(self, name=f"a {type(module).__name__}").checked(module, *values)
 
 
 def _check_like(name: str, old: Any, new: Any) -> None:
@@ -196,13 +226,22 @@ def _check_tensor(name: str, x: Tensor, new: Any) -> None:
             f"a hook returned {wrong}, at {name}: expected a tensor {tuple(x.shape)} of {x.dtype}, or None "
             "for no change"
         )
-    # Scores that a mask hides are minus infinity.
-    finite = ~new.isnan() if name.endswith("hook_attn_scores") else new.isfinite()
-    if not bool(finite.all()) and bool(x.isfinite().all() | name.endswith("hook_attn_scores")):
+    _check_finite(name, new, given=x)
+
+
+def _check_finite(name: str, new: Tensor, given: Tensor | None = None) -> None:
+    """Refuse numbers that are not finite, unless they were *given*: then it was not the hook."""
+    scores = name.endswith("hook_attn_scores")  # of which those that a mask hides are minus infinity
+    finite = ~new.isnan() if scores else new.isfinite()
+    if not bool(finite.all()) and (given is None or scores or bool(given.isfinite().all())):
         raise ModelError(
             f"a hook returned NaN or infinite numbers at {name}, in {int((~finite).sum())} of {new.numel()} "
             "places: look for a division by zero, or an overflow of half precision, in the hook"
         )
+
+
+def _edits(x: Tensor) -> int:
+    return 0 if x.is_inference() else x._version
 
 
 def check_returns(bridge: Bridge) -> None:

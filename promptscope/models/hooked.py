@@ -36,6 +36,7 @@ from promptscope.models.identity import config_hash, hooks_identity
 from promptscope.models.input_rules import InputRules
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
 from promptscope.models.measuring import head_of, model_head, target_embedding
+from promptscope.models.model_code import foreign_code
 from promptscope.models.modes import own_modes
 from promptscope.models.placement import Placement
 from promptscope.models.placement_hooks import hooks_of
@@ -118,6 +119,8 @@ class HookedModel:
         self.revision = revision
         self.changed_attributes: dict[str, Any] = {}
         """What the modules of a model that was handed in say otherwise than its configuration."""
+        self.foreign_code: dict[str, str] = foreign_code(twin)
+        """What it runs that neither transformers nor PyTorch wrote, by a hash of each."""
         self._turns = Turns()
         self._weights: Weights | None = None
         self._edited = False  # since facts were measured
@@ -276,6 +279,8 @@ class HookedModel:
         }
         if self.changed_attributes:
             found["attributes"] = self.changed_attributes
+        if self.foreign_code:
+            found["code"] = self.foreign_code
         hooks = self.active_hooks()
         return found | {"hooks": hooks_identity(hooks)} if hooks else found
 

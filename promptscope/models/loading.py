@@ -18,6 +18,7 @@ from promptscope.checks import checked
 from promptscope.errors import ModelError, PromptscopeError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
+from promptscope.models.attached import attached_everywhere
 from promptscope.models.checkpoints import check_weights
 from promptscope.models.elsewhere import load_elsewhere
 from promptscope.models.handed_in import changed_attributes, unwrapped
@@ -90,6 +91,12 @@ def load_model(
         )
     if remote and device_map is not None:
         raise ModelError("remote runs the model on a server, device_map here: give one of them")
+    if everywhere := attached_everywhere():
+        raise ModelError(
+            f"a hook is attached to all modules there are ({everywhere[0].kind}: "
+            f"{getattr(everywhere[0].function, '__qualname__', everywhere[0].function)}), under which a model would be "
+            "measured: take it off while the model is loaded (handle.remove()), and attach it afterwards"
+        )
     if isinstance(dtype, str):
         dtype = _dtype(dtype)
     if device is not None:

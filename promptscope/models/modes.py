@@ -1,17 +1,20 @@
 """A model computes the same whatever mode of PyTorch its caller is in."""
 
+import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from typing import Any
 
 import torch
 
 
 @contextmanager
 def own_modes() -> Iterator[None]:
-    """Leave `torch.inference_mode` and `torch.autocast` for the length of a `with` block; gradients stay on or off.
+    """Leave what the caller has set for the whole process, for the length of a `with` block; gradients stay on or off.
 
-    Tensors made under inference mode can never take part in training, and a prompt or packed weights outlive the
-    caller's block. Autocast would run a float32 model in another type: a model's own is chosen when it is loaded.
+    Tensors made under `torch.inference_mode` can never take part in training, and a prompt or packed weights outlive
+    the caller's block. `torch.autocast` and `torch.set_float32_matmul_precision` would run a float32 model in another
+    type: a model's own is chosen when it is loaded. What is made without a device is made on the CPU, as by default.
     """
     learns = torch.is_grad_enabled()
     with ExitStack() as modes:
@@ -20,4 +23,56 @@ def own_modes() -> Iterator[None]:
         for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             if torch.is_autocast_enabled(device):
                 modes.enter_context(torch.autocast(device, enabled=False))
+        if torch.get_default_device().type != "cpu":
+            modes.enter_context(torch.device("cpu"))
+        modes.enter_context(_PRODUCTS.exact())
         yield
+
+
+class _Products:
+    """Lets float32 products be those of float32 numbers, as long as anybody wants it: the setting is the process's."""
+
+    def __init__(self) -> None:
+        self._lock, self._depth = threading.Lock(), 0
+        self._before: list[tuple[Any, str, Any]] = []
+
+    @contextmanager
+    def exact(self) -> Iterator[None]:
+        """Do so for the length of a `with` block."""
+        with self._lock:
+            self._depth += 1
+            if self._depth == 1:
+                self._before = [(place, name, getattr(place, name)) for place, name, _ in _settings()]
+                for place, name, exact in _settings():
+                    if getattr(place, name) != exact:
+                        setattr(place, name, exact)
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._depth -= 1
+                if not self._depth:
+                    for place, name, value in self._before:
+                        if getattr(place, name) != value:
+                            setattr(place, name, value)
+
+
+def _settings() -> list[tuple[Any, str, Any]]:
+    """Return where it is set in which type float32 is multiplied, and the value that means float32."""
+    if hasattr(torch.backends.mkldnn, "matmul"):  # since PyTorch 2.9
+        return [(place.matmul, "fp32_precision", "ieee") for place in (torch.backends.cuda, torch.backends.mkldnn)]
+    return [(_Legacy, "precision", "highest")]
+
+
+class _LegacySetting:
+    @property
+    def precision(self) -> str:
+        return torch.get_float32_matmul_precision()
+
+    @precision.setter
+    def precision(self, value: str) -> None:
+        torch.set_float32_matmul_precision(value)
+
+
+_Legacy = _LegacySetting()
+_PRODUCTS = _Products()

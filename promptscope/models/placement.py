@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 from jaxtyping import Float
 from torch import Tensor
 
+from promptscope.errors import PromptError
+
 if TYPE_CHECKING:
     from promptscope.models.hooked import HookedModel
 
@@ -56,6 +58,15 @@ class Placement:
     vectors: Float[Tensor, "k d_model"] | None = None
     parts: Mapping[str, KeysValues] = field(default_factory=dict)
     hidden: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        for name, numbers in self.tensors().items():
+            if numbers.shape[-2] != self.length:
+                raise PromptError(
+                    f"a prompt of {self.length} positions holds {name} for {numbers.shape[-2]}: its length is part of "
+                    "what its numbers were made for. Make another prompt, such as ps.SoftPrompt(length); of a kind of "
+                    "your own, let place(model) return Placement(length, ...) of as many vectors"
+                )
 
     def place(self, model: HookedModel) -> Placement:
         """Return the placement itself."""

@@ -1,7 +1,6 @@
 """One set of weights for the twin and the bridge, also after somebody has edited some."""
 
 import copy
-import weakref
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -44,9 +43,11 @@ class Weights:
         source: PreTrainedModel | None = None,
     ) -> None:
         self._twin, self._bridge, self._boot = twin, bridge, boot
-        self._source = weakref.ref(source) if source is not None else None
+        self._source = source
         self._of_source = {} if source is None else {name: tensor for name, _, _, tensor in _tensors(source)}
-        self._modules = Modules(bridge, "model.bridge"), Modules(twin, "model.twin")
+        self._modules = [Modules(bridge, "model.bridge"), Modules(twin, "model.twin")]
+        handed_in = "the model that was handed in"
+        self._source_modules = None if source is None else Modules(source, handed_in, is_source=True)
         self._take_stock()
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "Weights":
@@ -122,8 +123,10 @@ class Weights:
         return True
 
     def _check_source(self) -> None:
-        source = self._source() if self._source is not None else None
-        for name, _, _, tensor in _tensors(source) if source is not None else ():
+        if self._source is None or self._source_modules is None:
+            return
+        self._source_modules.check()
+        for name, _, _, tensor in _tensors(self._source):
             if self._of_source.get(name, tensor) is not tensor:
                 raise ModelError(
                     f"the model that was handed in has another parameter at {name.strip('.')!r} than when it was "

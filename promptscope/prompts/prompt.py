@@ -89,6 +89,10 @@ class Prompt(nn.Module, ABC):
                 the last is allowed with `strict=False`.
         """
         strict = self.strict if strict is None else strict
+        if any(parameter.is_meta for parameter in self.parameters()):
+            raise PromptError(
+                "the prompt was moved to the device 'meta', where it has no numbers: make, load or copy it again"
+            )
         if not self.is_bound:
             model.rules.check_context(1, self.length)
             self._create(model, torch.Generator().manual_seed(self.seed))

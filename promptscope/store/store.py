@@ -83,12 +83,12 @@ class ActivationStore:
         """Hold several entries for writing; waits for other processes that write one of them."""
         with ExitStack() as held:
             for entry in sorted(entries, key=lambda entry: entry.folder.name):  # one order for all: no deadlock
+                held.callback(entry.unlock)  # first: an interrupt may come as soon as the lock is taken
                 try:
                     entry.lock(timeout=0.0)
                 except TimeoutError:
                     tqdm.write(f"waiting for another process that fills {entry.folder}", file=sys.stderr)
                     entry.lock()
-                held.callback(entry.unlock)
             yield
 
     def entries(self) -> pd.DataFrame:

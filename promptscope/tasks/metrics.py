@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from sklearn.metrics import accuracy_score, f1_score, matthews_corrcoef
 
-from promptscope.errors import TaskError, nearest
+from promptscope.errors import TaskError, nearest, shortened
 from promptscope.tasks.answers import best, korquad_f1, korquad_normalise, mrqa_f1, squad_f1, squad_normalise
 from promptscope.tasks.inflections import mentions
 from promptscope.tasks.records import Record
@@ -45,6 +45,11 @@ class Metric:
                 f"Metric {self.name!r} needs at least one record, and one prediction for each, got "
                 f"{len(predictions)} for {len(records)}."
             )
+        if self.needs != "score" and (others := [one for one in predictions if not isinstance(one, str)]):
+            raise TaskError(
+                f"Metric {self.name!r} compares texts, and a prediction is {shortened(repr(others[0]))} "
+                f"({type(others[0]).__name__}): give the label, or what was generated, as a string."
+            )
         return self.fn(predictions, [self._references(record) for record in records])
 
     def _references(self, record: Record) -> Sequence[str]:
@@ -55,7 +60,13 @@ class Metric:
                 f"Metric {self.name!r} compares with the field {self.field!r}, which record {record.id!r} "
                 f"lacks; its fields are {', '.join(map(repr, record.fields))}."
             )
-        return [str(value) for value in record.fields[self.field]]
+        values = record.fields[self.field]
+        if not isinstance(values, list):  # of a text, the letters would be taken
+            raise TaskError(
+                f"Metric {self.name!r} compares with a list in the field {self.field!r}, and that of record "
+                f"{record.id!r} is {shortened(repr(values))}. Give a list of strings."
+            )
+        return [str(value) for value in values]
 
 
 def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
@@ -87,8 +98,14 @@ def _macro_f1(predictions: Sequence[Any], references: References) -> Scores:
 
 
 def _binary_f1(predictions: Sequence[Any], references: References) -> Scores:
-    gold = [label == "True" for label in _first(references)]
-    return {"binary_f1": float(f1_score(gold, [label == "True" for label in predictions], zero_division=0))}
+    gold = _first(references)
+    if others := sorted({*gold, *predictions} - {"True", "False"}):  # none of them would count as true
+        raise TaskError(
+            f"Metric 'binary_f1' is of the labels 'True' and 'False', and {others[0]!r} is neither: rename the labels, "
+            "or use 'macro_f1'."
+        )
+    true = [label == "True" for label in gold]
+    return {"binary_f1": float(f1_score(true, [label == "True" for label in predictions], zero_division=0))}
 
 
 def _matthews(predictions: Sequence[Any], references: References) -> Scores:
@@ -99,7 +116,10 @@ def _matthews(predictions: Sequence[Any], references: References) -> Scores:
 
 
 def _pearson(predictions: Sequence[Any], references: References) -> Scores:
-    x, y = _numbers(predictions), np.asarray(_first(references), dtype=float)
+    x, y = _numbers(predictions), _numbers(_first(references))
+    if not np.isfinite(y).all():
+        wrong = _first(references)[int(np.flatnonzero(~np.isfinite(y))[0])]
+        raise TaskError(f"Metric 'pearson' compares with numbers, and a label is {wrong!r}: give numbers as labels.")
     # A generated text may be no number: how many were is part of the result.
     read = np.isfinite(x)
     x, y = x[read], y[read]
@@ -129,10 +149,14 @@ def _exact_match(predictions: Sequence[Any], references: References) -> Scores:
 
 def _starts_with(predictions: Sequence[Any], references: References) -> Scores:
     hits = (
-        any(prediction.lstrip().startswith(answer.strip()) for answer in answers)
+        any(_begins(prediction.strip(), answer.strip()) for answer in answers)
         for prediction, answers in zip(predictions, references, strict=True)
     )
     return {"starts_with": _mean(hits)}
+
+
+def _begins(prediction: str, answer: str) -> bool:
+    return prediction.startswith(answer) if answer else not prediction  # all texts begin with no answer
 
 
 def _squad(predictions: Sequence[Any], references: References) -> Scores:

@@ -104,7 +104,7 @@ _KNOWN: WeakKeyDictionary[Any, tuple[str, _Contents]] = WeakKeyDictionary()
 
 def _contents(tokenizer: Any) -> _Contents:
     """Return vocabulary, spellings of special tokens, and plain reader; made once while nothing changes."""
-    state = f"{len(tokenizer)} {tokenizer.all_special_tokens}"
+    state = _state(tokenizer)
     known = _KNOWN.get(tokenizer)
     if known is not None and known[0] == state:
         return known[1]
@@ -115,6 +115,16 @@ def _contents(tokenizer: Any) -> _Contents:
     contents = vocabulary, spellings, _plain_reader(tokenizer, spellings)
     _KNOWN[tokenizer] = state, contents
     return contents
+
+
+def _state(tokenizer: Any) -> str:
+    """Return what changes when somebody edits how *tokenizer* reads; of a vocabulary, which takes long, its length."""
+    backend = tokenizer.backend_tokenizer
+    steps = [getattr(backend, step) for step in ("normalizer", "pre_tokenizer")]
+    model = {name: getattr(backend.model, name) for name in dir(backend.model) if not name.startswith("_")}
+    values = {name: value for name, value in model.items() if isinstance(value, bool | int | float | str | None)}
+    read = [step.__getstate__().hex() if step is not None else "" for step in steps]
+    return f"{len(tokenizer)} {tokenizer.all_special_tokens} {read} {type(backend.model).__name__} {values}"
 
 
 def _plain_reader(tokenizer: Any, spellings: frozenset[str]) -> Tokenizer:
@@ -129,6 +139,8 @@ def _plain_reader(tokenizer: Any, spellings: frozenset[str]) -> Tokenizer:
     for token in state["added_tokens"]:
         token["content"] = new.get(token["content"], token["content"])
     model = state["model"]
+    if model.get("dropout"):  # of merges, at random: a text has one reading here
+        model["dropout"] = None
     if isinstance(model["vocab"], dict):
         model["vocab"] = {new.get(token, token): index for token, index in model["vocab"].items()}
     else:  # Unigram: pieces with scores

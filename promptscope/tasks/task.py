@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from promptscope.cards import card
 from promptscope.checks import checked
-from promptscope.errors import TaskError, nearest
+from promptscope.errors import TaskError, nearest, shortened
 from promptscope.files import content_hash
 from promptscope.tasks.chat import template_for
 from promptscope.tasks.encoding import EncodedSplit, answer_length, encode_records
@@ -74,6 +74,12 @@ class Task:
 
     def _check_label(self, record: Record) -> None:
         assert self.verbalizer is not None
+        if record.references[0] != record.label:
+            raise TaskError(
+                f"Record {record.id!r} of task {self.name!r} has the label {record.label!r} and the references "
+                f"{shortened(repr(list(record.references)))}: predictions would be compared with another label than "
+                "was learned. Leave the references out; a classification is scored by its labels."
+            )
         if record.label not in self.verbalizer.words:
             try:
                 self.verbalizer.word(record.label or "")

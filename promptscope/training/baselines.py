@@ -21,6 +21,7 @@ from promptscope.errors import RunError, nearest
 from promptscope.inference import evaluate
 from promptscope.inference.batches import batches, encode_split
 from promptscope.models import HookedModel, load_model
+from promptscope.models.modes import own_modes
 from promptscope.prompts import Prompt, load_prompt
 from promptscope.tasks import IGNORED, Batch, Task
 from promptscope.training.config import TrainConfig
@@ -62,12 +63,14 @@ class Baseline:
 
 
 @checked()
+@own_modes()
+@torch.enable_grad()
 def train_baseline(model: HookedModel, method: str, task: Task, config: TrainConfig, **settings: Any) -> Baseline:
     """Train a copy of *model* by *method* on the records, batches and schedule that `ps.train` would use.
 
     `fine-tuning` trains all weights, `bitfit` all biases; the others are PEFT's, with *settings* going to its
     configuration (`r=8`, `num_virtual_tokens=20`). Weights and modules of *model* never change. Dropout is
-    off, as when prompts are trained. Score it as any model: `ps.evaluate(baseline.model, task, baseline.prompt)`.
+    off, as when prompts are trained. Score it as any model: `ps.evaluate(baseline.model, baseline.prompt, task)`.
 
     Raises:
         RunError: an unknown method, PEFT is not installed or does not know the architecture, hooks are attached, or a

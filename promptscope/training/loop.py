@@ -214,6 +214,7 @@ class Loop:
             "loss": self.history[-1]["loss"] if self.history else None,
             "best_validation": self.best,
         }
+        self.prompt.provenance["left_as"] = self.prompt.content_hash()
 
     def _prompts(self, name: str) -> Path:
         return self.folder / "prompts" / name
@@ -248,7 +249,6 @@ class Loop:
             )
 
 
-@torch.no_grad()
 @torch.no_grad()
 def _norm(prompt: Prompt, model: HookedModel) -> float:
     """Return the mean L2 norm of the prompt's vectors (last dimension), over positions, layers and roles."""

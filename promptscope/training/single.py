@@ -120,7 +120,10 @@ class Job:
                 "train_seed": self.config.seed,
                 "start": self.description["prompt"]["start"],
             }
-            yield Loop(self.model, self.prompt, self.examples, validation, self.config, self.folder)
+            try:
+                yield Loop(self.model, self.prompt, self.examples, validation, self.config, self.folder)
+            finally:
+                self.prompt.provenance["left_as"] = self.prompt.content_hash()
 
     def _random_numbers(self) -> AbstractContextManager[None]:
         """Give the caller's random numbers back after a run that goes on with those of its checkpoint."""
@@ -188,9 +191,15 @@ def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfi
 
 
 def _recognise(folder: Path, prompt: Prompt, description: dict[str, dict[str, Any]]) -> None:
-    """Give *prompt* its old start if it is what the run in *folder* made of it, as after an interrupt in a notebook."""
+    """Give *prompt* its old start if it is what the run in *folder* made of it, as after an interrupt in a notebook.
+
+    What somebody has edited since is another prompt.
+    """
     start = prompt.provenance.get("start")
     if start is None or not (folder / "config.json").is_file():
+        return
+    now = prompt.content_hash()
+    if prompt.provenance.get("left_as", now) != now:
         return
     if start == read_description(folder)["prompt"]["start"]:
         description["prompt"]["start"] = start

@@ -223,7 +223,18 @@ BAD = {
     "a tuple": (lambda x, hook: (x,), "a tuple"),
     "NaN": (lambda x, hook: x * torch.nan, "NaN or infinite"),
     "infinity": (lambda x, hook: x / 0, "NaN or infinite"),
+    "NaN, written in place": (lambda x, hook: nothing(written_into(x)), "NaN or infinite"),
+    "what it was given, with NaN in it": (lambda x, hook: written_into(x), "NaN or infinite"),
 }
+
+
+def nothing(x):
+    return None
+
+
+def written_into(x):
+    x[:, 0] = torch.nan
+    return x
 
 
 @pytest.mark.parametrize("point", ["blocks.1.hook_resid_post", "blocks.1.attn.hook_pattern", "blocks.0.attn.hook_z"])
@@ -269,6 +280,34 @@ def test_what_a_hook_of_pytorch_may_not_return(what: str) -> None:
         with pytest.raises(ModelError, match=rf"a hook returned {message}"):
             model.logits(ids)
         assert [hook.function for hook in model.active_hooks()] == [function]
+    finally:
+        handle.remove()
+    assert not model.active_hooks()
+    torch.testing.assert_close(model.logits(ids), clean)
+
+
+@pytest.mark.parametrize(
+    "what", [what for what, (_, options, _) in BAD_IN_PYTORCH.items() if "with_kwargs" not in options]
+)
+def test_what_a_hook_on_all_modules_may_not_return(what: str) -> None:
+    model, ids = hooked("gpt2"), torch.tensor([[5, 6, 7], [8, 9, 10]])
+    clean = model.logits(ids)
+    function, options, message = BAD_IN_PYTORCH[what]
+
+    def on_norms(module: Any, *values: Any) -> Any:
+        return function(module, *values) if isinstance(module, torch.nn.LayerNorm) else None
+
+    every, other = torch.nn.modules.module, torch.nn.LayerNorm(4)
+    attach = every.register_module_forward_pre_hook if "before" in options else every.register_module_forward_hook
+    handle = attach(on_norms)
+    try:
+        with pytest.raises(ModelError, match=rf"a hook returned {message}"):
+            model.logits(ids)
+        assert [hook.function for hook in model.active_hooks()] == [on_norms]
+        if what == "half of the numbers' digits":
+            assert other(torch.ones(2, 4)).dtype == torch.float16  # on modules that are not ours they do as they like
+        with pytest.raises(ModelError, match=r"all modules there are.*on_norms.*handle\.remove"):
+            ps.load_model(tiny_hf_model("gpt2"))
     finally:
         handle.remove()
     assert not model.active_hooks()

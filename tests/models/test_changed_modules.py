@@ -8,10 +8,12 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers.models.llama import modeling_llama
 
 import promptscope as ps
 from promptscope.errors import ModelError
 from tests.models.test_edited_weights import ATTENTION, FEED_FORWARD
+from tests.models.zoo import make
 from tests.tiny_models import FAMILIES, tiny_hf_model
 
 IDS = torch.tensor([[5, 6, 7]])
@@ -106,3 +108,59 @@ def test_what_is_put_back_and_what_hooks_leave_behind_is_no_change() -> None:
     model.bridge.hook_dict["blocks.1.mlp.hook_out"].add_hook(lambda x, hook: None, dir="bwd")
     model.bridge.reset_hooks()
     torch.testing.assert_close(model.logits(IDS), before, rtol=0, atol=0)
+
+
+def zero(*args: Any, **options: Any) -> Any:
+    return args[1] * 0
+
+
+def test_code_that_is_replaced_for_all_models_is_refused_by_name() -> None:
+    model = ps.load_model(tiny_hf_model("llama"))
+    check_refused(model, put(modeling_llama.LlamaMLP, "forward", zero), "`forward` of LlamaMLP, which the model runs")
+    check_refused(model, put(modeling_llama, "apply_rotary_pos_emb", zero), "`apply_rotary_pos_emb` of transformers")
+
+
+def test_code_that_was_replaced_before_loading_is_part_of_what_the_model_is() -> None:
+    plain = ps.load_model(tiny_hf_model("llama")).identity
+    assert "code" not in plain
+    own = modeling_llama.LlamaMLP.forward
+    found = []
+    for factor in (2.0, 3.0):
+        with put(modeling_llama.LlamaMLP, "forward", lambda self, x, factor=factor: own(self, x) * factor):
+            found.append(ps.load_model(tiny_hf_model("llama")).identity)
+    assert list(found[0]["code"]) == ["LlamaMLP.forward"]
+    assert len({one["code"]["LlamaMLP.forward"] for one in found}) == 2
+    assert all({**one, "code": None} == {**plain, "code": None} for one in found)
+
+
+def test_a_method_that_begins_with_an_underscore_is_no_cache() -> None:
+    model = ps.load_model(make("gptj"))
+    check_refused(model, put(model.twin.transformer.h[1].attn, "_attn", zero), "`_attn` of model.twin.transformer.h.1")
+
+
+def test_settings_of_the_bridge_are_refused() -> None:
+    model = ps.load_model(tiny_hf_model("gpt2"))
+    change = put(model.bridge.cfg, "scale_attn_by_inverse_layer_idx", True)
+    check_refused(model, change, "`scale_attn_by_inverse_layer_idx` of model.bridge.cfg")
+
+
+@contextmanager
+def hooked_by_pytorch(module: nn.Module) -> Iterator[None]:
+    handle = module.register_forward_hook(zero)
+    try:
+        yield
+    finally:
+        handle.remove()
+
+
+def test_what_is_done_to_the_model_that_was_handed_in_is_refused() -> None:
+    """It has no effect: an ablation would read as doing nothing."""
+    own = tiny_hf_model("llama").train()
+    model = ps.load_model(own)
+    own.eval()  # of no concern to the hooked model, which never is in training mode
+    own(IDS, output_hidden_states=True)  # transformers leaves hooks of its own, which only look
+    mlp = own.model.layers[1].mlp
+    check_refused(model, hooked_by_pytorch(mlp), r"was handed in.model.layers.1.mlp has a PyTorch hook.*does nothing")
+    check_refused(model, another_module(mlp, "act_fn", nn.Identity()), "'act_fn' of the model that was handed in")
+    check_refused(model, put(mlp, "forward", zero), "`forward` of the model that was handed in.*does not see it")
+    check_refused(model, put(own.config, "rms_norm_eps", 0.5), "`rms_norm_eps` of the model that was handed in.config")

@@ -166,3 +166,21 @@ def test_entries_lists_what_is_there(tmp_path):
     )
     assert row["bytes"] == sum(path.stat().st_size for path in tmp_path.glob("*/*.safetensors"))
     assert "1 entries" in repr(store)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, StoreError])
+def test_who_is_interrupted_while_it_takes_a_lock_leaves_none(tmp_path, monkeypatch, error):
+    """The traceback, which a notebook keeps, holds the entry."""
+    entry, other = ragged_entry(tmp_path), ragged_entry(tmp_path)
+
+    def interrupted(self):
+        raise error
+
+    store = ActivationStore(tmp_path)
+    with monkeypatch.context() as patch, pytest.raises(error) as kept:
+        patch.setattr(type(entry), "refresh", interrupted)
+        with store.writing([entry]):
+            pass
+    other.lock(timeout=0.0)
+    other.unlock()
+    assert kept.value.__traceback__ is not None

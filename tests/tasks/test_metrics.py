@@ -10,7 +10,7 @@ from scipy.stats import pearsonr
 from sklearn.metrics import f1_score, matthews_corrcoef
 
 from promptscope.errors import TaskError
-from promptscope.tasks import METRICS, Record
+from promptscope.tasks import METRICS, Record, Task
 from promptscope.tasks.answers import korquad_f1, korquad_normalise, squad_f1, squad_normalise
 from promptscope.tasks.inflections import english_forms, mentions
 from promptscope.tasks.metrics import get_metrics
@@ -185,3 +185,30 @@ def test_unknown_metric_suggests_the_nearest() -> None:
     with pytest.raises(TaskError, match="mean 'macro_f1'"):
         get_metrics("macrof1")
     assert [metric.name for metric in get_metrics(("squad", "accuracy"))] == ["squad", "accuracy"]
+
+
+def answered(*references: str) -> list[Record]:
+    return [Record(str(i), {}, one, (one,)) for i, one in enumerate(references)]
+
+
+def test_no_answer_is_not_what_every_text_begins_with() -> None:
+    records = answered("", "", "Lima")
+    assert METRICS["starts_with"].score(["Lima", "", "Lima is"], records) == {"starts_with": 2 / 3}
+
+
+def test_what_a_metric_cannot_compare_is_refused() -> None:
+    for name, predictions, records, message in [
+        ("binary_f1", ["good", "bad"], answered("good", "bad"), "'True' and 'False', and 'bad' is neither"),
+        ("pearson", [1.0, 2.0], answered("1", "high"), "a label is 'high'"),
+        ("exact_match", ["a", None], answered("a", "b"), r"a prediction is None \(NoneType\)"),
+        ("accuracy", [0, 1], answered("0", "1"), r"a prediction is 0 \(int\)"),
+        ("coverage", ["dogs"], [Record("0", {"concepts": "dog"}, "a", ("a",))], "list in the field 'concepts'"),
+    ]:
+        with pytest.raises(TaskError, match=message):
+            METRICS[name].score(predictions, records)
+
+
+def test_a_label_that_is_scored_as_another_is_refused() -> None:
+    rows = [{"text": "a film", "label": "good", "references": ["fine", "good"]}, {"text": "a story", "label": "bad"}]
+    with pytest.raises(TaskError, match=r"'train-0'.*label 'good' and the references \['fine', 'good'\]"):
+        Task.from_records(rows, verbalizer={"good": "good", "bad": "bad", "fine": "fine"})

@@ -1,8 +1,11 @@
 """Special tokens by role, and text that spells them."""
 
+import copy
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tokenizers import normalizers, pre_tokenizers
 
 from promptscope.errors import TaskError
 from promptscope.tasks.specials import Specials
@@ -103,3 +106,19 @@ def test_slow_or_missing_tokenizer_is_refused() -> None:
         Specials(Slow())
     with pytest.raises(TaskError, match="needs a tokenizer"):
         Specials(None)
+
+
+def test_a_tokenizer_that_is_edited_reads_as_it_says_now(gpt2) -> None:
+    tokenizer = copy.deepcopy(gpt2)
+    before = Specials(tokenizer).read(["Bad Film"])[0].ids
+    tokenizer.backend_tokenizer.normalizer = normalizers.Lowercase()
+    assert Specials(tokenizer).read(["Bad Film"])[0].ids == Specials(gpt2).read(["bad film"])[0].ids != before
+    tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=True)
+    assert Specials(tokenizer).read(["bad film"])[0].ids == Specials(gpt2).read([" bad film"])[0].ids
+
+
+def test_a_text_has_one_reading_where_a_tokenizer_drops_merges_at_random(gpt2) -> None:
+    tokenizer = copy.deepcopy(gpt2)
+    tokenizer.backend_tokenizer.model.dropout = 0.9
+    text = "the movie was good and the acting was great"
+    assert Specials(tokenizer).read([text] * 20)[-1].ids == Specials(gpt2).read([text])[0].ids

@@ -126,3 +126,12 @@ def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(builtins, "__import__", without_peft)
     with pytest.raises(ps.RunError, match=r'pip install "promptscope\[peft\]"'):
         ps.train_baseline(model, "lora", task, CONFIG)
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode], ids=["no_grad", "inference_mode"])
+def test_the_mode_of_the_caller_makes_no_difference(mode: Any) -> None:
+    model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    config = ps.TrainConfig(steps=2, batch_size=2, learning_rate=0.01)
+    expected = ps.train_baseline(model, "bitfit", task, config).history["loss"].tolist()
+    with mode():
+        assert ps.train_baseline(model, "bitfit", task, config).history["loss"].tolist() == expected

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from filelock import FileLock
 from torch import Tensor
 
@@ -104,6 +105,20 @@ def test_other_settings_are_refused_by_name(tmp_path: Path, change: dict[str, An
         train(tmp_path / "run", **change)
     assert field in str(error.value)
     assert {path: path.read_bytes() for path in before} == before
+
+
+def test_a_prompt_that_was_edited_since_is_another_start(tmp_path: Path) -> None:
+    """The old run would overwrite what the user wrote into it."""
+    prompt = ps.SoftPrompt(3)
+    train(tmp_path / "run", prompt=prompt)
+    trained = prompt.content_hash()
+    assert train(tmp_path / "run", prompt=prompt).prompt.content_hash() == trained  # as in a cell that runs twice
+    for mine in (prompt, prompt.copy(), ps.load_prompt(tmp_path / "run" / "prompts" / "last")):
+        with torch.no_grad():
+            next(mine.parameters()).zero_()
+        with pytest.raises(ps.RunError, match=r"other settings \(prompt.start"):
+            train(tmp_path / "run", prompt=mine)
+        assert not next(mine.parameters()).any()
 
 
 def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) -> None:
