@@ -83,7 +83,7 @@ class RunError(PromptscopeError):
     >>> import promptscope as ps
     >>> ps.load_run("no/such/folder")
     Traceback (most recent call last):
-    promptscope.errors.RunError: no run folder 'no/such/folder'. Check the path.
+    promptscope.errors.RunError: 'no/such/folder' is not a run: there is no such folder. Check the path.
     """
 
 

@@ -76,7 +76,7 @@ def read_description(folder: Path) -> dict[str, Any]:
     """
     path = folder / "config.json"
     if not is_there(folder):
-        raise RunError(f"no run folder {shortened(str(folder))!r}.{nearest_file(folder)}")
+        raise RunError(f"{shortened(str(folder))!r} is not a run: there is no such folder.{nearest_file(folder)}")
     if not path.is_file():
         raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
     try:

@@ -137,7 +137,7 @@ def test_a_folder_of_something_else_is_refused_and_left_alone(tmp_path: Path) ->
 
 def test_a_run_that_is_not_there_is_named_with_the_nearest_one(tmp_path: Path) -> None:
     (tmp_path / "tickets").mkdir()
-    with pytest.raises(ps.RunError, match=r"no run folder .*ticket'\. Did you mean 'tickets'\?"):
+    with pytest.raises(ps.RunError, match=r"ticket' is not a run: there is no such folder\. Did you mean 'tickets'\?"):
         ps.load_run(tmp_path / "ticket")
     with pytest.raises(ps.RunError, match="Check the path"):
         ps.load_run(tmp_path / "no" / "such")
