@@ -2,13 +2,14 @@
 
 import pytest
 import torch
+from transformers.models.t5.modeling_t5 import T5Attention
 
 import promptscope as ps
 from promptscope.engine import checkpointed
 from promptscope.inference.batches import batches, encode_split
 from promptscope.training.gradient import accumulate_gradient
 from tests.engine.ways import CASES, EVERY, assert_exact, assert_rounded, by_packing, gradient, texts, wanted
-from tests.tiny_models import FAMILIES, hooked
+from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
 from tests.training.toy import toy_model, toy_task
 
 
@@ -56,16 +57,16 @@ def test_with_prepacked_layers(family: str) -> None:
 
 
 def test_position_biases_are_of_one_text_on_the_way_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    model, batch = hooked("t5"), texts("t5")
-    prompt = EVERY["v1"]().bind(model)
-    attention = type(model.twin.encoder.block[0].layer[0].SelfAttention)
-    sizes, real = [], attention.compute_bias
+    sizes, real = [], T5Attention.compute_bias
 
     def compute_bias(self, query_length: int, key_length: int, **options) -> torch.Tensor:
         sizes.append(query_length)
         return real(self, query_length, key_length, **options)
 
-    monkeypatch.setattr(attention, "compute_bias", compute_bias)
+    monkeypatch.setattr(T5Attention, "compute_bias", compute_bias)  # before loading: a loaded model's code is checked
+    model, batch = ps.load_model(tiny_hf_model("t5")), texts("t5")
+    prompt = EVERY["v1"]().bind(model)
+    sizes.clear()
     with ps.execution(prepacked=False), checkpointed(model):
         gradient(by_packing(model, batch, [prompt], wanted(batch)), prompt)
     assert max(sizes) == 4 + 7  # not the 27 flat rows, whose square would be the largest tensor of all
