@@ -140,17 +140,19 @@ def redundancy(
     model: HookedModel,
     prompt: Prompt,
     effect: PromptEffect,
-    singles: Float[np.ndarray, "k X"],
     batch_size: int = 16,
+    singles: Float[np.ndarray, "k X"] | None = None,
 ) -> dict[str, float]:
     """Say whether tokens can replace each other, by two sums of shares of the effect over single tokens.
 
-    *singles*: log p(gold) with each token alone, from `gold_of_subsets`.
+    *singles*: log p(gold) with each token alone, where it is known already.
 
     `alone`: sum of what each token keeps with all others cut; `missing`: sum of what is lost with it alone cut. Both 1:
     tokens add up. `alone` above and `missing` below 1: several do the same. The other way round: they work together
     only. NaN where the effect is not clear.
     """
+    if singles is None:
+        singles = gold_of_subsets(model, prompt, effect, np.eye(prompt.length, dtype=bool), batch_size)
     without = gold_of_subsets(model, prompt, effect, ~np.eye(prompt.length, dtype=bool), batch_size)
     alone = (singles - effect.plain.gold).T
     missing = (effect.prompted.gold - without).T

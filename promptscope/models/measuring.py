@@ -151,11 +151,12 @@ def head_of(twin: PreTrainedModel) -> Literal["embedding", "model"]:
         return "model"
     hidden = twin.base_model(**_arguments(twin, 6)).last_hidden_state
     try:
-        same = near(head(hidden), plain_logits_of(twin))
-        large = _LARGE * hidden
-        return "embedding" if same and near(head(large), model_head(twin)(large)) else "model"
+        if not near(head(hidden), plain_logits_of(twin)):
+            return "model"
     except RuntimeError:  # of another width: a head of several layers
         return "model"
+    large = _LARGE * hidden
+    return "embedding" if near(head(large), model_head(twin)(large)) else "model"
 
 
 def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
@@ -172,14 +173,26 @@ def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
 
     def head(hidden: Tensor) -> Tensor:
         rows = hidden.reshape(1, -1, hidden.shape[-1])
-        stub = copy.copy(output)
+        stub, given = copy.copy(output), []
         stub["last_hidden_state"] = rows
+
+        def give(*args: Any, **options: Any) -> Any:
+            given.append(stub)
+            return stub
+
         base = twin.base_model
-        base.__dict__["forward"] = lambda *args, **options: stub
+        bodies = {base, getattr(base, "decoder", base)}  # OPT's head calls the decoder in its base
+        for body in bodies:
+            body.__dict__["forward"] = give
         try:
             logits = twin(inputs_embeds=rows).logits
         finally:
-            del base.__dict__["forward"]
+            for body in bodies:
+                del body.__dict__["forward"]
+        if not given:
+            raise ModelError(
+                f"{type(twin).__name__} calls neither its base nor its decoder: its head cannot be run alone"
+            )
         return logits.reshape(*hidden.shape[:-1], -1)
 
     return head

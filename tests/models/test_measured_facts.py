@@ -10,6 +10,7 @@ from torch import Tensor
 import promptscope as ps
 from promptscope.engine import Texts
 from promptscope.engine.run import packed_logits
+from promptscope.models.measuring import model_head
 from tests.models.zoo import architecture_of, config_of, make
 
 IDS = torch.tensor([[5, 9, 13, 8], [7, 6, 14, 12]])
@@ -75,3 +76,12 @@ def test_a_soft_cap_that_small_logits_do_not_reach(name: str, options: dict[str,
     edit_all_weights(model)
     with torch.no_grad():
         assert_close(model.logits(IDS), model.twin(input_ids=IDS).logits)
+
+
+@pytest.mark.parametrize("name", ["opt_proj", "gemma2", "modernbert"])
+def test_the_head_runs_alone_wherever_the_model_calls_its_body(name: str) -> None:
+    model = ps.load_model(make(name))
+    hidden = model.twin.base_model(input_ids=IDS).last_hidden_state
+    expected = model.twin(input_ids=IDS).logits
+    assert_close(model_head(model.twin)(hidden), expected)
+    assert_close(model.unembed(hidden), expected)

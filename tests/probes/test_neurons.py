@@ -188,7 +188,7 @@ def test_scores_of_what_cannot_be_compared():
         on_scores({"a": first})
     with pytest.raises(ProbeError, match="no results"):
         on_scores({})
-    with pytest.raises(ProbeError, match="which language 'b' is in"):
+    with pytest.raises(ProbeError, match="no entry for the task 'b'"):
         on_scores({"a": first, "b": first}, {"a": "en"})
     with pytest.raises(ProbeError, match="needs results of NeuronStates"):
         on_scores({"a": on_scores({"a": first, "b": first}), "b": on_scores({"a": first, "b": first})})

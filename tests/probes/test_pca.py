@@ -191,5 +191,5 @@ def test_prompts_that_cannot_be_set_beside_each_other():
         prompt_pca({"a": deep, "b": ps.DeepPrompt(K, layers=[0, 2]).bind(model)})
     with pytest.raises(ProbeError, match="several"):
         prompt_pca({"a": first})
-    with pytest.raises(ProbeError, match="which language 'b' is in"):
+    with pytest.raises(ProbeError, match="no entry for the task 'b'"):
         prompt_pca({"a": first, "b": first.copy()}, languages={"a": "en"})

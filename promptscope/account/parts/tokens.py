@@ -76,7 +76,7 @@ def tokens_part(subject: Subject) -> Findings:
         found.omit("How few tokens keep the effect is undefined: the effect is too small to be divided by.")
         return found
     _how_few(found, kept, prompt.length, s.wanted)
-    sums = redundancy(model, prompt, small, singles, s.batch_size)
+    sums = redundancy(model, prompt, small, s.batch_size, singles)
     found.about |= {"share_alone": sums["alone"], "share_missing": sums["missing"]}
     if sums["missing"] < 0.5 < sums["alone"]:
         verdict = "tokens stand in for each other"
