@@ -70,7 +70,7 @@ def test_several_runs_side_by_side(deep, prompts):
     assert "Side by side" in account_page([deep, other]).html()
 
 
-@pytest.mark.parametrize("name", ["embedded-masked-0", "embedded-seq2seq"])
+@pytest.mark.parametrize("name", [pytest.param("embedded-masked-0", marks=pytest.mark.slow), "embedded-seq2seq"])
 @pytest.mark.parametrize("kind", ["v1", pytest.param("v2", marks=pytest.mark.slow)])
 def test_other_families(name, kind):
     model, task = ps.load_model(name), ps.load_task("continent_en")

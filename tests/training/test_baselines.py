@@ -17,7 +17,10 @@ CONFIG = ps.TrainConfig(steps=3, batch_size=4, learning_rate=0.01, evaluate_ever
 
 
 @pytest.mark.parametrize("name", ["embedded-causal", pytest.param("embedded-seq2seq", marks=pytest.mark.slow)])
-@pytest.mark.parametrize("method", BASELINES)
+@pytest.mark.parametrize(
+    "method",
+    [one if one in ("lora", "fine-tuning") else pytest.param(one, marks=pytest.mark.slow) for one in BASELINES],
+)
 def test_trains_a_copy_and_leaves_the_model_alone(name: str, method: str) -> None:
     model, task = ps.load_model(name), ps.load_task("continent_en")
     before = {key: value.clone() for key, value in model.twin.state_dict().items()}
@@ -90,7 +93,9 @@ def test_the_first_of_the_best_validations_is_kept(monkeypatch: pytest.MonkeyPat
     assert all(torch.equal(x, best.model.twin.state_dict()[name]) for name, x in two.model.twin.state_dict().items())
 
 
-@pytest.mark.parametrize("method", ["lora", "ia3", "layer-norm", "prefix"])
+@pytest.mark.parametrize(
+    "method", ["lora", "prefix", *(pytest.param(one, marks=pytest.mark.slow) for one in ("ia3", "layer-norm"))]
+)
 def test_what_is_scored_computes_what_peft_computes(method: str) -> None:
     model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     tuned = _with_peft(_copy(model.twin), method, model, 0, {"num_virtual_tokens": 3} if method == "prefix" else {})

@@ -64,7 +64,9 @@ def assert_same(got: ps.Run, alone: ps.Run, tolerance: float) -> None:
     assert files[0] == files[1]
 
 
-@pytest.mark.parametrize("family", TOLERANCE)
+@pytest.mark.parametrize(
+    "family", [one if one in ("gpt2", "t5") else pytest.param(one, marks=pytest.mark.slow) for one in TOLERANCE]
+)
 def test_every_run_is_what_it_is_alone(family: str, tmp_path: Path) -> None:
     model = toy_model(family, torch.float64)
     alone = {
