@@ -118,6 +118,7 @@ def read_logit_lens(
     n: int = 5,
     label_words: Sequence[str] = (),
     nulls: Nulls | None = None,
+    layers: Sequence[int] | None = None,
     hooks: Sequence[Hook] = (),
 ) -> LogitLens:
     """Decode the residual stream at the prompt's positions after every layer, with the final norm and unembedding.
@@ -132,11 +133,12 @@ def read_logit_lens(
         n: likeliest tokens to keep for each layer and position.
         label_words: words of the task's classes, whose probability is followed.
         nulls: see `Nulls`.
+        layers: after which layers; -1 is the embeddings. All by default.
         hooks: attached during the call, in addition to those attached before; see `model.hooks`. Hooks at the final
             norm and the unembedding act on every layer's reading.
 
     Raises:
-        ProbeError: not a causal model, or a label word without tokens.
+        ProbeError: not a causal model, a label word without tokens, or a layer that there is not.
         PromptError: a deep prompt.
 
     Reference: nostalgebraist 2020, *interpreting GPT: the logit lens*.
@@ -150,21 +152,28 @@ def read_logit_lens(
     need_causal(model, "the logit lens at prompt positions")
     if n < 1:
         raise ProbeError(f"n must be at least 1, got {n}")
+    every = list(range(-1, model.shape.n_layers))
+    wanted = every if layers is None else sorted(set(layers))
+    if not wanted or not set(wanted) <= set(every):
+        raise ProbeError(f"layers must name some of -1..{every[-1]} of {model.name!r}, got {list(layers or [])}")
     with model.turn(hooks):
-        return _read(model, prompt, n, label_words, nulls or Nulls())
+        return _read(model, prompt, n, label_words, nulls or Nulls(), wanted)
 
 
-def _read(model: HookedModel, prompt: Prompt, n: int, label_words: Sequence[str], nulls: Nulls) -> LogitLens:
+def _read(
+    model: HookedModel, prompt: Prompt, n: int, label_words: Sequence[str], nulls: Nulls, layers: list[int]
+) -> LogitLens:
     read = subjects(model, prompt, nulls=nulls)
     labels = label_token_ids(model, label_words) if label_words else []
     numbers: dict[str, list[np.ndarray]] = {}
     tables = []
     for subject in read:
-        log_q = lens_log_probabilities(prompt_residual(model, subject.prompt), model)
-        for name, values in _quantities(log_q, labels).items():
+        residual = prompt_residual(model, subject.prompt)
+        log_q = lens_log_probabilities(residual[[layer + 1 for layer in layers]], model)
+        last = log_q[-1] if layers[-1] == len(residual) - 2 else lens_log_probabilities(residual[-1], model)
+        for name, values in _quantities(log_q, last, labels).items():
             numbers.setdefault(name, []).append(values.cpu().numpy())
-        tables.append(_top(log_q, subject, model, n))
-    layers = list(range(-1, model.shape.n_layers))
+        tables.append(_top(log_q, subject, model, n, layers))
     data = xr.Dataset(
         {name: (("of", "layer", "position"), np.stack(arrays)) for name, arrays in numbers.items()},
         coords={
@@ -191,17 +200,21 @@ def lens_log_probabilities(residual: Float[Tensor, "*rows d_model"], model: Hook
     return log_softmax(logits.to(torch.promote_types(logits.dtype, torch.float32)), dim=-1)
 
 
-def _quantities(log_q: Float[Tensor, "layer k V"], labels: list[int]) -> dict[str, Float[Tensor, "layer k"]]:
+def _quantities(
+    log_q: Float[Tensor, "layer k V"], last: Float[Tensor, "k V"], labels: list[int]
+) -> dict[str, Float[Tensor, "layer k"]]:
     q = log_q.exp()
     found = {
         "entropy": -(q * log_q).sum(-1),
         # Rounding alone can take a divergence of zero below zero.
-        "kl_to_last": (q * (log_q - log_q[-1])).sum(-1).clamp(min=0),
+        "kl_to_last": (q * (log_q - last)).sum(-1).clamp(min=0),
     }
     return found | ({"label_mass": q[..., labels].sum(-1)} if labels else {})
 
 
-def _top(log_q: Float[Tensor, "layer k V"], subject: Subject, model: HookedModel, n: int) -> pd.DataFrame:
+def _top(
+    log_q: Float[Tensor, "layer k V"], subject: Subject, model: HookedModel, n: int, layers: list[int]
+) -> pd.DataFrame:
     best = log_q.topk(min(n, log_q.shape[-1]), dim=-1)
     n_layers, k, kept = best.indices.shape
     ids = best.indices.reshape(-1).tolist()
@@ -209,7 +222,7 @@ def _top(log_q: Float[Tensor, "layer k V"], subject: Subject, model: HookedModel
         {
             "of": subject.of,
             "kind": subject.kind,
-            "layer": np.repeat(np.arange(-1, n_layers - 1), k * kept),
+            "layer": np.repeat(layers, k * kept),
             "position": np.tile(np.repeat(np.arange(k), kept), n_layers),
             "rank": np.tile(np.arange(1, kept + 1), n_layers * k),
             "token": token_names(model, ids),

@@ -32,6 +32,22 @@ def test_after_the_last_layer_it_is_the_model_itself(family):
     assert (own["kl_to_last"].sel(layer=2) == 0).all()
 
 
+def test_some_layers_are_those_of_all():
+    prompt = SoftPrompt(3).bind(hooked("gpt2"))
+    whole, some = (
+        read_logit_lens(hooked("gpt2"), prompt, n=2, nulls=Nulls(random=1), layers=chosen) for chosen in (None, [1, -1])
+    )
+    assert some.data["layer"].values.tolist() == [-1, 1]
+    for name in whole.data:
+        np.testing.assert_allclose(some.data[name], whole.data[name].sel(layer=[-1, 1]), atol=1e-6)
+    expected = whole.top[whole.top["layer"].isin([-1, 1])].reset_index(drop=True)
+    assert some.top["token_id"].tolist() == expected["token_id"].tolist()
+    assert some.top["layer"].tolist() == expected["layer"].tolist()
+    for wrong in ([3], []):
+        with pytest.raises(ProbeError, match=r"layers must name some of -1\.\.2"):
+            read_logit_lens(hooked("gpt2"), prompt, layers=wrong)
+
+
 @pytest.mark.parametrize("family", CAUSAL)
 def test_earlier_layers_are_those_of_a_model_cut_off_there(family):
     """A model with its last layer removed says what the lens reads one layer earlier."""

@@ -57,7 +57,9 @@ def readings_part(subject: Subject) -> Findings:
 
 
 def _lens(subject: Subject, found: Findings, decoded: dict, words: tuple[str, ...]) -> None:
-    lens = read_logit_lens(subject.model, subject.prompt, n=1, label_words=words, nulls=Nulls(_RANDOM))
+    lens = read_logit_lens(
+        subject.model, subject.prompt, n=1, label_words=words, nulls=Nulls(_RANDOM), layers=subject.layers()
+    )
     own = lens.top[(lens.top["kind"] == "prompt") & (lens.top["layer"] == lens.top["layer"].max())].sort_values(
         "position"
     )

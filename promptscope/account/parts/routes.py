@@ -18,8 +18,8 @@ def routes_part(subject: Subject) -> Findings:
     """Patch heads, FFNs and the residual stream; find the smallest set of heads; follow edges from tokens to heads."""
     found, s = Findings(), subject.settings
     model, prompt, effect, small = subject.model, subject.prompt, subject.effect, subject.small
-    # Exact patching one way over all inputs ranks the heads; the other way, over few, says how necessary they are.
-    on = {"restore": effect, "destroy": small if s.exact else effect}
+    # One way over all inputs ranks the heads; the other way, over few, says how necessary they are.
+    on = {"restore": effect, "destroy": small}
     estimates = {d: attribution_on(model, prompt, on[d], "heads", d, s.batch_size) for d in DIRECTIONS}
     order = estimates["restore"]
     for direction, estimate in estimates.items():
