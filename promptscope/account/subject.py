@@ -43,7 +43,7 @@ class Settings:
     seed: int = 0
 
 
-QUICK = Settings(few=10, layers=5, exact=False, n_random=2, shots=2)
+QUICK = Settings(few=8, layers=5, exact=False, n_random=2, shots=2)
 """Without exact patching, and less of all else: wider intervals, the same definitions."""
 
 
