@@ -150,7 +150,12 @@ def test_a_table_has_only_columns_that_its_cases_use(capsys: pytest.CaptureFixtu
 
 @pytest.mark.parametrize(
     "heading, files",
-    [("AMD EPYC, Zen 5", "zen5*.json"), ("AMD EPYC, Zen 4", "zen4*.json"), ("NVIDIA H100", "gpu-nvidia-h100.json")],
+    [
+        ("AMD EPYC, Zen 5", "zen5*.json"),
+        ("AMD EPYC, Zen 4", "zen4*.json"),
+        ("Intel Xeon with AMX", "xeon-amx-*.json"),
+        ("NVIDIA H100", "gpu-nvidia-h100.json"),
+    ],
 )
 def test_the_page_of_speeds_is_what_is_printed(heading: str, files: str, capsys: pytest.CaptureFixture[str]) -> None:
     sessions = sorted(path for path in (ROOT / "benchmarks/results").glob(files) if "scale" not in path.name)
