@@ -43,7 +43,7 @@ def main(options: Sequence[str] | None = None) -> int:
     def work() -> int:
         return regenerate(settings, arguments.out, arguments.data, arguments.jobs, arguments.rows)
 
-    return finish(work, arguments.out)
+    return finish(work, arguments.out, settings.matmul)
 
 
 if __name__ == "__main__":

@@ -3,6 +3,8 @@
 from dataclasses import dataclass, replace
 from typing import ClassVar, Literal
 
+from recipes.common.ranges import MATMULS
+
 PAPER_TASKS = (
     "fv/country-capital",
     "fv/landmark-country",
@@ -47,6 +49,7 @@ class Settings:
     - `padding`: of texts of one batch; `left` moves them away from the prompt (`ps.TrainConfig`).
     - `placeholder`: the word, of one token, that stands for a prompt token in the Patchscopes reading; `patch_layers`
       source layers, and as many target layers in the first third of the model.
+    - `matmul`: `bf16` lets frozen layers multiply in bfloat16, on processors that have it (`ps.execution`).
     """
 
     model: str = "embedded-causal"
@@ -76,13 +79,14 @@ class Settings:
     wayward_strength: float = 0.01
     placeholder: str = " x"
     patch_layers: int = 3
+    matmul: str = "float32"
 
     POSITIVE: ClassVar = (
         *("length", "batch_size", "learning_rate", "snapshots", "table3_share", "tokens", "permutations"),
         *("null_draws", "patch_layers", "wayward_strength"),
     )
     NEEDED: ClassVar = ("tasks", "words")
-    WORDS: ClassVar = {"padding": ("right", "left")}
+    WORDS: ClassVar = {"padding": ("right", "left"), "matmul": MATMULS}
 
     @property
     def table3_epsilon(self) -> float:
