@@ -33,7 +33,7 @@ class ModelError(PromptscopeError):
     >>> import promptscope as ps
     >>> ps.load_model("embedded-casual")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    promptscope.errors.ModelError: no embedded model 'embedded-casual'. Did you mean 'embedded-causal'? The embedded models are: ...
+    promptscope.errors.ModelError: no embedded model 'embedded-casual'. Did you mean 'embedded-causal'? Known: ...
     """
 
 

@@ -226,7 +226,7 @@ def _resolve(name: str) -> str:
     if name.startswith("embedded-"):
         known = ", ".join(EMBEDDED_MODELS)
         raise ModelError(
-            f"no embedded model {name!r}.{nearest(name, EMBEDDED_MODELS)} The embedded models are: {known}"
+            f"no embedded model {name!r}.{nearest(name, EMBEDDED_MODELS)} Known: {known}"
         )
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ModelError(
