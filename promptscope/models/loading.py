@@ -225,9 +225,7 @@ def _resolve(name: str) -> str:
     # Names that no Hub model can have: without a network, asking would take half a minute to fail.
     if name.startswith("embedded-"):
         known = ", ".join(EMBEDDED_MODELS)
-        raise ModelError(
-            f"no embedded model {name!r}.{nearest(name, EMBEDDED_MODELS)} Known: {known}"
-        )
+        raise ModelError(f"no embedded model {name!r}.{nearest(name, EMBEDDED_MODELS)} Known: {known}")
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ModelError(
             f"there is no folder {name!r}: expected one that save_pretrained wrote, with config.json and the weights"
