@@ -3,8 +3,8 @@
     python -m benchmarks.rounded_scores --model MODEL --data FOLDER --tasks sst2 present-past --out rounded.json
 
 Trains a v1 prompt for every task and seed, once in float32 and once under `ps.execution(matmul="bf16")`, and scores
-both in float32 on the same test records. `FOLDER/NAME` holds the files of task NAME (`train.jsonl`, `test.jsonl`). Prints a
-line a run and writes them to OUT; the exit code is 1 if a score lies outside the other's interval.
+both in float32 on the same test records. `FOLDER/NAME` holds the files of task NAME (`train.jsonl`, `test.jsonl`).
+Prints a line a run and writes them to OUT; the exit code is 1 if a score lies outside the other's interval.
 """
 
 import argparse
