@@ -1,4 +1,4 @@
-"""The `promptscope` command: its subcommands, and what a user sees of an error."""
+"""The `promptscope` command: its subcommands, and how errors are shown."""
 
 import sys
 from importlib.metadata import version
@@ -25,10 +25,10 @@ EXITS = "Exit codes: 0: done. 2: refused, and one line says why. 130: interrupte
 
 
 class Commands(TyperGroup):
-    """Subcommands whose errors are one line for people, not a traceback."""
+    """Subcommands whose errors are printed as one line instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a subcommand; what promptscope refuses ends with exit code 2, an interruption with 130."""
+        """Run a subcommand; an error of promptscope ends with exit code 2, an interruption with 130."""
         try:
             with logging_at(ctx.params["log_level"]):
                 return super().invoke(ctx)
@@ -48,7 +48,7 @@ class Commands(TyperGroup):
 
 
 def _unwrapped(text: str) -> str:
-    """Join the lines of each paragraph: rich would keep their ends, whatever the width of the terminal.
+    """Join the lines of each paragraph, so that rich wraps them to the width of the terminal.
 
     >>> _unwrapped("One line\\n    and more.\\n\\n    Another.")
     'One line and more.\\n\\nAnother.'
@@ -84,7 +84,7 @@ for name, module in (
 
 
 def _complain(what: str) -> None:
-    """Print one line, whatever is in it: what a shell hands over need not be text."""
+    """Print one line to stderr, also if it holds characters that are not valid text."""
     typer.echo("error: " + " ".join(what.split()).encode(errors="backslashreplace").decode(), err=True)
 
 

@@ -19,7 +19,10 @@ def explain(
         typer.Argument(metavar="RUN_OR_PROMPT", help="Runs, saved prompts or PEFT folders; several are compared."),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page; tables go to a folder of its name.")
+        Path,
+        typer.Option(
+            metavar="FILE.html", dir_okay=False, help="The page; tables are written to a folder with its name."
+        ),
     ],
     model: Annotated[
         str | None,
@@ -109,7 +112,7 @@ def explain(
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Name folders by as many of their parents as it takes to tell them apart."""
+    """Return names of folders, each with as many parent folders as are needed to distinguish them."""
     depth = 1
     whole = [path.resolve() for path in paths]
     while len({path.parts[-depth:] for path in whole}) < len(set(whole)):

@@ -1,4 +1,4 @@
-"""`promptscope inspect`: what a prompt is and where it came from."""
+"""`promptscope inspect`: settings, provenance, norms and nearest tokens of a prompt."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,7 +18,7 @@ def inspect(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Where the model lies now. Default: where the prompt was trained.", autocompletion=completion.models
+            help="Name or folder of the model, if it was moved since the training.", autocompletion=completion.models
         ),
     ] = None,
     tokens: Annotated[
@@ -86,7 +86,7 @@ def _norms(prompt: Any) -> list[dict[str, Any]]:
 
 
 def _nearest(prompt: Any, run: Any, model: str | None, n: int) -> list[dict[str, Any]] | str:
-    """Return tokens per position, or why there are none: settings and norms are worth showing without them."""
+    """Return the nearest tokens of each position, or the reason why there are none."""
     import promptscope as ps
     from promptscope.training.reload import reload_model
 

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options that several commands have in common."""
 
 from pathlib import Path
 from typing import Annotated
@@ -31,7 +31,7 @@ MovedModel = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Where the model lies now, if it is not where the run was trained.",
+        help="Name or folder of the model, if it was moved since the training.",
         autocompletion=completion.models,
     ),
 ]

@@ -1,4 +1,4 @@
-"""`promptscope report`: runs as one HTML page."""
+"""`promptscope report`: an HTML page about runs."""
 
 from pathlib import Path
 from typing import Annotated

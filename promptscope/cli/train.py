@@ -41,7 +41,9 @@ def train(
             autocompletion=completion.tasks,
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run. An interrupted run in it goes on.")],
+    out: Annotated[
+        Path, typer.Option(metavar="RUN", help="Folder for the run; an interrupted run in it is continued.")
+    ],
     task_path: TaskPath = None,
     template: Annotated[
         str | None,
@@ -63,10 +65,13 @@ def train(
     ] = None,
     test_share: Annotated[
         float,
-        typer.Option(help="Keep this share of the records as split test, of data without one.", rich_help_panel=_TASK),
+        typer.Option(help="Share of the records to use as split test, if the data have none.", rich_help_panel=_TASK),
     ] = 0.0,
     validation_share: Annotated[
-        float, typer.Option(help="The same for split validation.", rich_help_panel=_TASK)
+        float,
+        typer.Option(
+            help="Share of the records to use as split validation, if the data have none.", rich_help_panel=_TASK
+        ),
     ] = 0.0,
     prompt: Annotated[
         Literal["v1", "v2"],
@@ -94,10 +99,10 @@ def train(
     json: Json = False,
     **training: Any,
 ) -> None:
-    """Train one soft prompt on a frozen model, and keep it as a run.
+    """Train one soft prompt on a frozen model, and save it as a run.
 
-    Give --steps or --epochs. The same command goes on with an interrupted run, to the same result as if it had never
-    stopped, and returns a finished one at once.
+    Give --steps or --epochs. The same command again continues an interrupted run, with the result of an uninterrupted
+    one, and returns a finished run without training.
     """
     settings = {name: value for name, value in locals().items() if name != "training"}
     with only_results_on_stdout():
@@ -114,7 +119,7 @@ def train(
 
 
 def _training_options() -> list[inspect.Parameter]:
-    """Make an option of each setting of `TrainConfig`, with its default, type and description."""
+    """Return an option for each field of `TrainConfig`, with its default, type and description."""
     about = described(TrainConfig)
     options = []
     for field in dataclasses.fields(TrainConfig):
@@ -127,7 +132,7 @@ def _training_options() -> list[inspect.Parameter]:
 
 
 def _with_options(command: Any, options: list[inspect.Parameter]) -> None:
-    """Show typer the *options* in place of the command's `**` argument."""
+    """Replace the `**` argument in the command's signature by *options*, for typer."""
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
@@ -167,5 +172,7 @@ def _prompt(settings: dict[str, Any], layers: list[int] | None) -> Any:
     if settings["prompt"] == "v2":
         return ps.DeepPrompt(**common, tied=settings["tied"], layers=layers)
     if settings["tied"] or layers is not None:
-        raise ps.PromptError("--tied and --layers belong to --prompt v2; v1 has one vector per position")
+        raise ps.PromptError(
+            "--tied and --layers need --prompt v2 (keys and values in layers); v1 has one vector per position"
+        )
     return ps.SoftPrompt(**common)

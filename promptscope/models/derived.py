@@ -144,6 +144,7 @@ class _Look:
         self.seen = _Seen()
 
     def names(self, point: HookPoint) -> list[str]:
+        """Return the full names of a hook point, one for each layer."""
         if point.stack is None:
             return [point.name]
         return [f"{point.stack}.{i}.{point.name}" for i in range(self.layers[point.stack])]
@@ -198,6 +199,7 @@ class _Look:
         return why is None
 
     def problem(self, point: HookPoint) -> str | None:
+        """Return the test that a hook point fails, in words, or None if it passes all."""
         names = self.names(point)
         if point.site in self.missing:
             return self.missing[point.site]

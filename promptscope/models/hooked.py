@@ -57,7 +57,8 @@ class PromptLike(Protocol):
     True
     """
 
-    def place(self, model: "HookedModel") -> Placement: ...
+    def place(self, model: "HookedModel") -> Placement:
+        """Return the vectors, or keys and values, at the prompt positions on *model*."""
 
 
 @dataclass(frozen=True)

@@ -197,9 +197,9 @@ def test_the_command_needs_no_model(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--group-by", "x(.*"], "is no regular expression"),
+        (["--group-by", "x(.*"], "must be a regular expression"),
         (["--group-by", "one"], "has no group"),
-        (["--group-by", "(one)"], "does not occur in the names"),
+        (["--group-by", "(one)"], "does not match the names"),
         (["--task", "continent_en"], "need a model"),
     ],
 )

@@ -127,7 +127,7 @@ def test_masked_and_seq2seq_limit_the_input(bert, t5) -> None:
     assert record.targets[-1] == bert.convert_tokens_to_ids("positive")
     record = task.encode(t5, "seq2seq", "train", max_length=3, decoder_start_id=0)[0]
     assert t5.convert_ids_to_tokens(record.input_ids) == ["▁the", "▁movie", "</s>"]
-    with pytest.raises(TaskError, match="Raise max_length"):
+    with pytest.raises(TaskError, match="Use a larger max_length"):
         task.encode(bert, "masked", "train", max_length=2)
 
 

@@ -139,7 +139,7 @@ def test_coverage_reads_the_concepts_field() -> None:
     ]
     scores = METRICS["coverage"].score(["Two dogs are running.", "바나나를 먹었다."], records)
     assert scores == {"coverage": pytest.approx((2 / 3 + 1 / 2) / 2)}
-    with pytest.raises(TaskError, match="field 'concepts', which record 'c' lacks; its fields are 'text'"):
+    with pytest.raises(TaskError, match="field 'concepts', which record 'c' does not have; its fields are 'text'"):
         METRICS["coverage"].score(["x"], [Record("c", {"text": "x"}, "", ("",))])
 
 
@@ -210,5 +210,5 @@ def test_what_a_metric_cannot_compare_is_refused() -> None:
 
 def test_a_label_that_is_scored_as_another_is_refused() -> None:
     rows = [{"text": "a film", "label": "good", "references": ["fine", "good"]}, {"text": "a story", "label": "bad"}]
-    with pytest.raises(TaskError, match=r"'train-0'.*label 'good' and the references \['fine', 'good'\]"):
+    with pytest.raises(TaskError, match=r"'train-0'.*label 'good', but the references \['fine', 'good'\]"):
         Task.from_records(rows, verbalizer={"good": "good", "bad": "bad", "fine": "fine"})
