@@ -13,15 +13,15 @@ from promptscope.errors import PromptscopeError
 
 ABOUT = """Train soft prompts on frozen transformers, and show what they do inside.
 
-[bold]train[/bold] comes first: it makes a run, a folder with one trained prompt. [bold]eval[/bold],
+[bold]train[/bold] makes a run, a folder with one trained prompt. [bold]eval[/bold],
 [bold]probe[/bold], [bold]inspect[/bold] and [bold]report[/bold] read runs. [bold]explain[/bold] measures what a
 prompt changes inside the model. [bold]compare-prompts[/bold] compares prompts from files, without a model.
-[bold]new-probe[/bold] writes the files of a probe of your own. [bold]doctor[/bold] tests the installation.
+[bold]new-probe[/bold] writes template files for a probe of your own. [bold]doctor[/bold] tests the installation.
 
-Exit codes: 0: done. 1: a self-test failed. 2: refused, and one line says why. 130: interrupted; the same command
+Exit codes: 0: done. 1: a self-test failed. 2: an error, explained in one line. 130: interrupted; the same command
 continues a training run.
 """
-EXITS = "Exit codes: 0: done. 2: refused, and one line says why. 130: interrupted."
+EXITS = "Exit codes: 0: done. 2: an error, explained in one line. 130: interrupted."
 
 
 class Commands(TyperGroup):
@@ -40,10 +40,10 @@ class Commands(TyperGroup):
         except OSError as error:
             where = f" {str(error.filename)!r}" if error.filename else ""
             what = f"cannot read or write{where}: {error.strerror or error}"
-            _complain(f"{what}. Check the path and your rights, or name another folder")
+            _complain(f"{what}. Check the path and its permissions, or give another folder")
             sys.exit(2)
         except KeyboardInterrupt:
-            typer.echo("interrupted. A training run goes on where it stopped: repeat the command", err=True)
+            typer.echo("interrupted. Repeat the command to continue a training run", err=True)
             sys.exit(130)
 
 

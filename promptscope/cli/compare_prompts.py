@@ -29,22 +29,28 @@ def compare_prompts(
     ],
     group_by: Annotated[
         str | None,
-        typer.Option(metavar="REGEX", help="Its first group in a prompt's name is the prompt's group."),
+        typer.Option(
+            metavar="REGEX",
+            help="Regular expression whose first group, matched in a prompt's name, is the prompt's group.",
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Adds the nearest tokens of each vector.", autocompletion=completion.models)
+        str | None,
+        typer.Option(
+            help="Model with which to list the nearest tokens of each vector.", autocompletion=completion.models
+        ),
     ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="Adds how each prompt solves this task; may be repeated. Needs --model.",
+            help="Task on which to score each prompt; may be repeated. Needs --model.",
             autocompletion=completion.tasks,
         ),
     ] = None,
-    nearest: Annotated[int, typer.Option(min=1, help="How many tokens per vector.")] = 5,
-    limit: Annotated[int, typer.Option(min=1, help="Records of a task that are scored.")] = 200,
+    nearest: Annotated[int, typer.Option(min=1, help="Number of nearest tokens per vector.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Number of first records of a task to score.")] = 200,
     permutations: Annotated[int, typer.Option(min=1, help="Number of permutations in the tests of clusters.")] = 199,
-    seed: Annotated[int, typer.Option(min=0, help="Of permutations and t-SNE.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations and of t-SNE.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
     json: Json = False,

@@ -9,7 +9,7 @@ import typer
 from promptscope.cli.options import Json
 from promptscope.cli.output import only_results_on_stdout, print_json, print_pairs
 
-EXAMPLE = "Example: promptscope doctor; paste what it prints into a report of a fault"
+EXAMPLE = "Example: promptscope doctor; add its output to a bug report"
 
 _PACKAGES = (
     "promptscope",

@@ -16,7 +16,7 @@ Dtype = Annotated[
 Split = Annotated[
     str, typer.Option(help="Records to use: train, validation, test ...", autocompletion=completion.splits)
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many records of the split.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Number of first records of the split to use.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Records per forward pass.")]
 WhichPrompt = Annotated[
     str,
@@ -38,7 +38,7 @@ MovedModel = Annotated[
 OtherTask = Annotated[
     str | None,
     typer.Option(
-        "--task", help="Another task (name, file or folder) than the run's own.", autocompletion=completion.tasks
+        "--task", help="Name, file or folder of another task than the run's own.", autocompletion=completion.tasks
     ),
 ]
 TaskPath = Annotated[

@@ -34,14 +34,18 @@ def probe(
     probes: Annotated[
         str,
         typer.Option(
-            help=f"Names with commas between: {', '.join(completion.PROBES)}, and those of installed packages.",
+            help=f"Comma-separated names: {', '.join(completion.PROBES)}, and probes of installed packages.",
             autocompletion=completion.probes,
         ),
     ] = "attention_kl,attention_variability",
     load: Annotated[
         Path | None,
         typer.Option(
-            "--import", metavar="FILE.py", exists=True, dir_okay=False, help="Run this file first: it registers probes."
+            "--import",
+            metavar="FILE.py",
+            exists=True,
+            dir_okay=False,
+            help="File to run first, which registers probes.",
         ),
     ] = None,
     split: Split = "test",
@@ -50,7 +54,7 @@ def probe(
         typer.Option(metavar="last|best", help="Which prompt of the run.", autocompletion=completion.trained_prompts),
     ] = "last",
     null: Annotated[
-        bool, typer.Option("--null/--no-null", help="Also probe a random prompt of the same norms, to compare with.")
+        bool, typer.Option("--null/--no-null", help="Also probe a random prompt of the same norms, as a null.")
     ] = True,
     limit: Limit = None,
     batch_size: BatchSize = 8,

@@ -18,8 +18,8 @@ EXAMPLE = (
     "--seed 0 --out runs/capital"
 )
 HELP = {
-    "steps": "Optimiser steps; this or --epochs.",
-    "seed": "Of the prompt's start and the order of the records.",
+    "steps": "Number of optimiser steps; give this or --epochs.",
+    "seed": "Seed of the prompt's initialisation and of the order of the records.",
 }
 _TASK, _PROMPT, _TRAINING = "What to train on", "The prompt", "The training"
 
@@ -29,7 +29,7 @@ def train(
         str,
         typer.Option(
             metavar="DIR",
-            help="A folder, a Hub name, or a model of the package: embedded-causal ...",
+            help="A folder, a Hub name, or an embedded model: embedded-causal ...",
             autocompletion=completion.models,
         ),
     ],
@@ -48,7 +48,7 @@ def train(
     template: Annotated[
         str | None,
         typer.Option(
-            help="single, pair, input_label ... or your own, source and target apart with =>: "
+            help="single, pair, input_label ... or one of your own, SOURCE=>TARGET: "
             "'Input: {text}\\nLabel:=> {label}{eos}'.",
             rich_help_panel=_TASK,
         ),
@@ -56,7 +56,8 @@ def train(
     verbalizer: Annotated[
         str | None,
         typer.Option(
-            help="Words for labels: 'labels' (each its own) or '0=negative,1=positive'.", rich_help_panel=_TASK
+            help="Words of labels: 'labels' (each label is its own word) or '0=negative,1=positive'.",
+            rich_help_panel=_TASK,
         ),
     ] = None,
     metric: Annotated[

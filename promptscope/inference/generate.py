@@ -15,8 +15,8 @@ from promptscope.models.layout import to_right_padding
 from promptscope.prompts import Prompt
 
 _TOKENS = (
-    "Make both of text: parts = model.tokenizer(texts, return_tensors='pt', padding=True), then "
-    "input_ids=parts['input_ids'], attention_mask=parts['attention_mask']; of one text without padding: ids[None]."
+    "Make them from texts: parts = model.tokenizer(texts, return_tensors='pt', padding=True), then "
+    "input_ids=parts['input_ids'], attention_mask=parts['attention_mask']. For ids of one text, use ids[None]."
 )
 
 

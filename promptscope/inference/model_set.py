@@ -11,7 +11,7 @@ from promptscope.models import Hook, HookedModel, load_model
 
 T = TypeVar("T")
 ModelSource = HookedModel | str | os.PathLike[str]
-"""A loaded model, or what `ps.load_model` takes."""
+"""A loaded model, or a name or folder for `ps.load_model`."""
 Models = ModelSource | Sequence[ModelSource] | Mapping[str, ModelSource]
 
 

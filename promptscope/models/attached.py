@@ -22,7 +22,7 @@ Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
 
 Bridge = Any
-"""What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
+"""What runs a model with hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # Where functions are written that only look: the bridge's own, registered at the first pass; transformers' for hidden
@@ -80,7 +80,7 @@ def is_written_in(function: Any, places: Sequence[Path]) -> bool:
 
 
 _WATCHED: WeakSet[nn.Module] = WeakSet()
-"""The modules of hooked models: what a hook on all modules returns is checked there only."""
+"""The modules of hooked models, on which the results of global hooks are checked."""
 
 
 class Watch:

@@ -241,7 +241,7 @@ class _Look:
         if point.name.endswith("hook_pattern"):
             values = [self.seen.values[name] for name in self.names(point)]
             if any(float((x.float().sum(-1) - 1).abs().max()) > 1e-2 for x in values):
-                return replace(point, meaning="attention pattern: the rest of a row's 1 goes to the sink")
+                return replace(point, meaning="attention pattern: each row and the sink sum to one")
         if point.name == "hook_resid_mid" and not self._skips(point):
             writable = next((one.name for one in added[str(point.stack)] if "attn" in one.name), "hook_resid_post")
             said = f"a write reaches the FFN but not the skip connection, so write at {writable} instead"

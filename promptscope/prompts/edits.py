@@ -11,7 +11,7 @@ from promptscope.models import HookedModel, Placement
 from promptscope.models.keys import turned_back
 
 Change = Callable[[Float[Tensor, "*layers k d"], Bool[Tensor, "k"]], Tensor]
-"""(vectors, which tokens are kept) -> the changed vectors."""
+"""A function of (vectors, which tokens are kept) that returns the edited vectors."""
 
 
 def _zero(vectors: Tensor, kept: Tensor) -> Tensor:

@@ -266,7 +266,9 @@ class Prompt(nn.Module, ABC):
         trained = f"{history['steps']} steps, loss {history['loss']:.4g}" if history.get("loss") is not None else "no"
         facts = {
             **self.settings(),
-            "parameters": f"{self.n_parameters:,}" if self.is_bound else "unbound: it gets them with its first model",
+            "parameters": f"{self.n_parameters:,}"
+            if self.is_bound
+            else "none yet: they are created for its first model",
             "made for": self.provenance.get("model"),
             "trained": trained,
         }

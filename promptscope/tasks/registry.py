@@ -27,7 +27,9 @@ _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @checked(
-    hints={"name_or_path": "Records in memory (a DataFrame, a data set, a list) go to ps.Task.from_records(records)."},
+    hints={
+        "name_or_path": "For records in memory (a DataFrame, a data set, a list), use ps.Task.from_records(records)."
+    },
     max_length=1,
 )
 def load_task(

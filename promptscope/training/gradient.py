@@ -14,7 +14,7 @@ from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, concatenate
 
 Portion = tuple[int, Batch]
-"""The number of a run, and some of the records of its step."""
+"""The number of a prompt, and a batch of the records of its step."""
 
 
 def accumulate_gradient(

@@ -27,10 +27,10 @@ from promptscope.training.run import Run
 from promptscope.training.single import train
 
 Failure = tuple[str, str]
-"""The kind of an error and what it said."""
+"""The class and the message of an error."""
 
 Files = tuple[tuple[str, int, int], ...]
-"""Name, time of writing and size of each file in a folder."""
+"""Name, time of the last change and size of each file in a folder."""
 
 # Hooks belong to a model, and a worker has one model: threads of one process take turns.
 _ONE_AT_A_TIME = threading.Lock()
@@ -155,11 +155,15 @@ def _outcomes(
         for name, failure in parallel(jobs):
             del waiting[name]
             if failure is None and not is_finished(folders[name]):
-                failure = ("RunError", f"a worker finished it, but {str(folders[name])!r} is not visible here")
+                failure = (
+                    "RunError",
+                    f"a worker finished it, but the folder {str(folders[name])!r} cannot be read here: give an out "
+                    "folder that all machines can access",
+                )
             yield name, failure
     except Exception as error:  # the pool itself broke: a worker was killed, or the cluster went away
         for name in waiting:
-            yield name, (type(error).__name__, f"not finished, the workers stopped: {error}")
+            yield name, (type(error).__name__, f"it was not finished, as the workers stopped: {error}")
 
 
 def _train_one(name: str, run: RunConfig, folder: Path, hooks: Sequence[Hook]) -> tuple[str, Failure | None]:

@@ -44,7 +44,7 @@ class Run:
     def __init__(self, folder: str | os.PathLike[str]) -> None:
         self.folder = Path(folder)
         self.description: dict[str, Any] = read_description(self.folder)
-        """What `config.json` says: settings, model, prompt and task."""
+        """The content of `config.json`: settings, model, prompt and task."""
         if not is_finished(self.folder):
             raise RunError(
                 f"the run in {str(folder)!r} is not finished: to continue it, call ps.train with the same settings and "

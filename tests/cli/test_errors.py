@@ -100,7 +100,7 @@ def test_a_folder_that_cannot_be_written(workplace: Path, tmp_path: Path) -> Non
     done = run_command("train", *options, "--out", tmp_path / "file" / "run")
     assert done.exit_code == 2
     assert "cannot read or write" in done.stderr
-    assert "name another folder" in done.stderr
+    assert "give another folder" in done.stderr
 
 
 def test_a_real_process_has_no_traceback(tmp_path: Path) -> None:

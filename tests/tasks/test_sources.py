@@ -145,7 +145,7 @@ def test_numpy_values_become_plain() -> None:
 @pytest.mark.parametrize(
     ("rows", "message"),
     [
-        ([], "'train' has no records"),
+        ([], "'train' needs at least one record"),
         ([{"text": "a", "label": "x"}, {"text": "b"}], r"'train-1' of split 'train' has no label.*'text'"),
         ([{"id": "r", "text": "a", "label": None}], "'r' of split 'train' has no label"),
         ([{"text": "a", "label": float("nan")}], "has no label"),
@@ -222,7 +222,7 @@ def test_a_label_is_the_same_however_its_letters_are_composed() -> None:
 
 def test_a_table_in_memory_is_no_path() -> None:
     table = pd.DataFrame({"text": ["a"] * 500, "label": ["b"] * 500})
-    with pytest.raises(ps.ArgumentError, match=r"go to ps.Task.from_records\(records\)") as error:
+    with pytest.raises(ps.ArgumentError, match=r"use ps.Task.from_records\(records\)") as error:
         ps.load_task(table)
     assert len(str(error.value)) < 300
     with pytest.raises(TaskError, match="There is no task, file or folder called"):
