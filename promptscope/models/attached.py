@@ -40,9 +40,8 @@ class AttachedHook:
     """A hook that a user attached: the module or hook point, the kind of hook (`forward`, `backward`) and the function.
 
     `identity` tells hooks apart: the function's attribute `identity`, a string that its author sets and changes
-        whenever
-    the function's effect changes; without it, a hash of the function's code and everything that it refers to; None if
-    that cannot be hashed.
+    whenever the function's effect changes; without it, a hash of the function's code and everything that it refers to;
+    None if that cannot be hashed.
     """
 
     point: str

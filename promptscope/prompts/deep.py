@@ -28,9 +28,8 @@ class DeepPrompt(Prompt):
     (He et al. 2022, section 3.1).
 
     *Untied*: separate keys and values, 2 k L d_kv parameters for L layers (Li and Liang 2021; Liu et al. 2022). *Tied*:
-        one vector for each position and layer is both key and value, k L d_kv parameters (*Toward the
-    explainable soft prompts*, section 3.1). `d_kv` is n_kv_heads x d_head, which is less than d_model with
-    grouped-query attention.
+    one vector for each position and layer is both key and value, k L d_kv parameters (*Toward the explainable soft
+    prompts*, section 3.1). `d_kv` is n_kv_heads x d_head, which is less than d_model with grouped-query attention.
 
     Keys are those *before* the rotary embedding, which the model applies at positions 0..k-1; the text starts at
     position k. In layers that are not chosen, no query attends to the prompt positions.

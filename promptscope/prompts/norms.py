@@ -13,8 +13,7 @@ def prompt_norms(prompt: Prompt) -> pd.DataFrame:
     """Return a table with the L2 norm of every vector of a bound prompt.
 
     Columns: `part` (the attention, empty for an input-level prompt), `role`, `layer`, `position` and `norm`. The role
-        is
-    `embedding` for an input-level prompt, with layer -1; `keys` and `values`, or `both` if they are tied, for a deep
+    is `embedding` for an input-level prompt, with layer -1; `keys` and `values`, or `both` if they are tied, for a deep
     prompt. A norm is that of the whole vector over all heads (d_model or d_kv numbers), in units of the model's
     activations.
 

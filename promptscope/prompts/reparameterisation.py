@@ -120,10 +120,9 @@ class UnderParameterised(Reparameterisation):
     """`U D p` for each parameter vector p, with D `(hidden, width)`, U `(width, hidden)` and no bias.
 
     This is the network of *EPT: Explosive Prompt Tuning*. With one hidden unit, every vector is a multiple of the
-        single
-    column of U. The gradient of U is proportional to D p, and that of D to U, so that the norms grow faster the larger
-    they are. The options are the variants of the paper's Figure 9: *activation* (`relu`, `gelu`, `tanh`) after D,
-    *extra_layer* (a linear layer `(hidden, hidden)`), *layer_norm* after U, and *residual* (p is added).
+    single column of U. The gradient of U is proportional to D p, and that of D to U, so that the norms grow faster the
+    larger they are. The options are the variants of the paper's Figure 9: *activation* (`relu`, `gelu`, `tanh`) after
+    D, *extra_layer* (a linear layer `(hidden, hidden)`), *layer_norm* after U, and *residual* (p is added).
 
     >>> UnderParameterised().n_parameters(length=1, width=768)
     2304

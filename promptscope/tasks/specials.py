@@ -23,9 +23,8 @@ class Specials:
     - `{mask}`: `mask_token`.
 
     Only tokens that the tokenizer declares for a role are used, not others in its vocabulary: the `{eos}` of a chat
-        model
-    may be `<|im_end|>`, although its vocabulary also has `<|endoftext|>`. `{token:<|im_start|>}` is the special token
-    with this spelling.
+    model may be `<|im_end|>`, although its vocabulary also has `<|endoftext|>`. `{token:<|im_start|>}` is the special
+    token with this spelling.
 
     Raises:
         TaskError: the tokenizer is a slow one, without offsets; or it has no token for a role.

@@ -307,7 +307,7 @@ class Task:
         *metrics* are names of metrics in place of the task's own.
 
         Raises:
-            TaskError: the split does not exist, or there are no predictions, or more than records.
+            TaskError: the split does not exist, or there are no predictions, or more predictions than records.
 
         >>> import promptscope as ps
         >>> ps.load_task("continent_en").score(["Europe"], "test", metrics=["accuracy"])["accuracy"] in (0, 1)

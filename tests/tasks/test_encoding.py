@@ -161,7 +161,7 @@ def test_bad_requests_are_refused(mgpt, bert) -> None:
         task().encode(mgpt, "causal", "train", max_length=0)
     with pytest.raises(TaskError, match="limit"):
         task().encode(mgpt, "causal", "train", limit=0)
-    with pytest.raises(TaskError, match="no verbalizer"):
+    with pytest.raises(TaskError, match="needs a verbalizer"):
         Task.from_records(ROWS, metric="exact_match").encode(bert, "masked", "train")
     with pytest.raises(TaskError, match="there is no target token"):
         rows = [{"text": "the", "label": ""}]

@@ -164,7 +164,7 @@ def test_collate_pads_the_decoder_apart(t5) -> None:
 
 def test_collate_refuses_nothing_and_mixtures(mgpt) -> None:
     task = Task.from_records([{"text": "the", "label": "pos"}], verbalizer=WORDS)
-    with pytest.raises(TaskError, match="no records"):
+    with pytest.raises(TaskError, match="at least one record"):
         collate([], 0)
     causal = task.encode(mgpt, "causal", "train")[0]
     both = [causal, task.encode(mgpt, "seq2seq", "train", decoder_start_id=0)[0]]

@@ -198,11 +198,16 @@ def test_no_answer_is_not_what_every_text_begins_with() -> None:
 
 def test_what_a_metric_cannot_compare_is_refused() -> None:
     for name, predictions, records, message in [
-        ("binary_f1", ["good", "bad"], answered("good", "bad"), "'True' and 'False', and 'bad' is neither"),
-        ("pearson", [1.0, 2.0], answered("1", "high"), "a label is 'high'"),
-        ("exact_match", ["a", None], answered("a", "b"), r"a prediction is None \(NoneType\)"),
-        ("accuracy", [0, 1], answered("0", "1"), r"a prediction is 0 \(int\)"),
-        ("coverage", ["dogs"], [Record("0", {"concepts": "dog"}, "a", ("a",))], "list in the field 'concepts'"),
+        ("binary_f1", ["good", "bad"], answered("good", "bad"), "'True' and 'False', got 'bad'"),
+        ("pearson", [1.0, 2.0], answered("1", "high"), "labels that are numbers, got 'high'"),
+        ("exact_match", ["a", None], answered("a", "b"), r"predictions that are texts, got None \(NoneType\)"),
+        ("accuracy", [0, 1], answered("0", "1"), r"predictions that are texts, got 0 \(int\)"),
+        (
+            "coverage",
+            ["dogs"],
+            [Record("0", {"concepts": "dog"}, "a", ("a",))],
+            "list of strings in the field 'concepts'",
+        ),
     ]:
         with pytest.raises(TaskError, match=message):
             METRICS[name].score(predictions, records)

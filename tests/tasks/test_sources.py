@@ -201,9 +201,9 @@ def test_a_cell_may_hold_any_line_separator(tmp_path) -> None:
     [
         ({"text": "a", "label": b"good"}, "'label' of record .* is bytes .*decode it"),
         ({"text": b"a", "label": "good"}, "'text' of record .* is bytes"),
-        ({"text": "a", "label": {"name": "good"}}, "a dict: a label is one text or number"),
-        ({"text": "a", "label": ["good"]}, "a list: a label is one text or number"),
-        ({"text": "a", "references": [["good"]]}, "references of record .* must be texts"),
+        ({"text": "a", "label": {"name": "good"}}, r"must be one text or number, got .*\(dict\)"),
+        ({"text": "a", "label": ["good"]}, r"must be one text or number, got .*\(list\)"),
+        ({"text": "a", "references": [["good"]]}, "references of record .* must be strings"),
         ({"text": "a", "label": "good", 1: "x", "1": "y"}, "Two columns of record .* have the same name"),
     ],
 )
