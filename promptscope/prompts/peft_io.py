@@ -151,7 +151,7 @@ def _deep_prompt(
     embeddings: Float[Tensor, "k columns"], config: dict[str, Any], seq2seq: bool, folder: Path
 ) -> DeepPrompt:
     n_layers = config.get("num_layers")
-    if not isinstance(n_layers, int) or n_layers < 1 or embeddings.shape[1] % (2 * n_layers):
+    if type(n_layers) is not int or n_layers < 1 or embeddings.shape[1] % (2 * n_layers):
         raise PromptError(
             f"{_TENSOR} in {str(folder / _TENSORS)!r} has {embeddings.shape[1]} columns, which is not a multiple of 2 "
             f"x num_layers={n_layers!r} in {_CONFIG} (keys and values of each layer): the adapter is damaged"
@@ -242,7 +242,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "classifies with a language-model head and a verbalizer"
         )
     k = config.get("num_virtual_tokens")
-    if not isinstance(k, int) or k < 1:
+    if type(k) is not int or k < 1:
         raise PromptError(f"{str(path)!r} has num_virtual_tokens={k!r}: expected a whole number of at least 1")
     return config
 
@@ -260,5 +260,10 @@ def _read_embeddings(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:
         raise PromptError(
             f"{str(path)!r} must hold one tensor, {_TENSOR!r}, got {sorted(tensors)}: heads and other trained weights "
             "(modules_to_save, saved embedding layers) are not part of a prompt and cannot be read"
+        )
+    if not tensors[_TENSOR].is_floating_point():
+        raise PromptError(
+            f"{_TENSOR} in {str(path)!r} must be floating-point numbers, and is of {tensors[_TENSOR].dtype}: the "
+            "adapter is damaged"
         )
     return tensors[_TENSOR].float(), encoder

@@ -28,6 +28,27 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+_BOMB_BYTES, _BOMB_RATIO = 100_000_000, 100
+
+
+def check_archive(path: Path) -> None:
+    """Check that a zip archive (`.npz`, or a file of `torch.save`) is undamaged and of a plausible unpacked size.
+
+    Raises:
+        BadZipFile: a checksum does not agree, a name occurs twice, or the unpacked size is far above the file's.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
+            raise zipfile.BadZipFile(f"its {path.stat().st_size:,} bytes would become {size:,} bytes when unpacked")
+        names = archive.namelist()
+        if len(set(names)) < len(names):
+            raise zipfile.BadZipFile("two of its members have the same name")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} does not agree: the file is damaged")
+
+
 @checked()
 def read_torch(path: Path) -> Any:
     """Read a file of `torch.save` without running code from it (`weights_only`), after verifying its checksums.
@@ -43,10 +64,7 @@ def read_torch(path: Path) -> Any:
     """
     try:
         # torch.load believes what it reads: a byte that was flipped shows in the archive's checksums only.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the checksum of {damaged} does not agree")
+        check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     # Damage shows in any step: zip, pickle, storage. Whatever it is, the file is named.
     except Exception as error:

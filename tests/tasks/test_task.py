@@ -101,7 +101,7 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         Task.from_records(ROWS, "input_label", {"pos": " positive", "neg": "negative"})
     with pytest.raises(TaskError, match="at least one split"):
         Task("x", Template("{text}", "{label}"), None, ("exact_match",), {})
-    with pytest.raises(TaskError, match="no records"):
+    with pytest.raises(TaskError, match="at least one record"):
         Task.from_records([])
     with pytest.raises(TaskError, match="no label words"):
         Task.from_records(ROWS, metric="exact_match").label_ids(None, "causal")
