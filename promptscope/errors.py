@@ -27,6 +27,18 @@ class ArgumentError(PromptscopeError, ValueError):
     """
 
 
+class FileError(PromptscopeError, OSError):
+    """A file or folder cannot be written: no space left, no rights, a read-only disk, a file where a folder should be.
+
+    >>> import promptscope as ps
+    >>> issubclass(ps.FileError, OSError)
+    True
+    """
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
+
+
 class ModelError(PromptscopeError):
     """A model cannot be loaded, or does not do what its hook-point table promises.
 

@@ -7,7 +7,7 @@ import os
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from promptscope.errors import NoChecksumWarning, nearest
+from promptscope.errors import FileError, NoChecksumWarning, nearest
 
 __all__ = [
     "content_hash",
@@ -39,6 +39,9 @@ _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     """Give a temporary path in the folder of *path*; it takes *path*'s place only when the block ends well.
 
+    Raises:
+        FileError: the disk is full, the folder cannot be written to, or *path* is a folder.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with replace_atomically(Path(folder) / "a.txt") as temporary:
@@ -47,17 +50,38 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['a.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp: its files are for their owner only, and a run or report is to be shared as the umask says.
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    temporary.touch(exist_ok=False)
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):  # where it could not be made, that is the error to tell
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell of what keeps the block from writing *path*.
+
+    Raises:
+        FileError: an OSError came out of the block.
+    """
     try:
-        yield temporary
-        with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(
+            error.errno or errno.EIO,
+            f"cannot write {os.fspath(path)!r} ({error.strerror or error}): free some space, check your rights, or name "
+            "another place",
+        ) from error
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
@@ -179,7 +203,7 @@ def write_tensors(
         try:
             save_file(whole, str(temporary), metadata=dict(metadata) if metadata else None)
         except SafetensorError as error:  # a full disk, of which safetensors makes no OSError
-            raise OSError(errno.EIO, f"the file cannot be written ({error})", str(path)) from error
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ from promptscope.comparison.vectors import PromptVectors, vectors_of
 from promptscope.errors import PromptError, PromptscopeError
 from promptscope.prompts import load_prompt, read_torch
 from promptscope.prompts.peft_io import is_peft_folder
-from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.tensors import check_archive, read_tensors
+from promptscope.training import Run
+from promptscope.training.folder import is_finished
 
 _TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".npy", ".npz", ".safetensors", *_TORCH)
@@ -85,16 +86,15 @@ def _is_run(folder: Path) -> bool:
 
 def _open(path: Path) -> dict[str | None, Any]:
     """Return what a file or folder holds; the key is None where it is one prompt."""
+    if path.is_dir() and _is_run(path) and is_finished(path):
+        return {None: Run(path).prompt}
     if path.is_dir():
         return {None: load_prompt(path / "prompts" / "last" if _is_run(path) else path, strict=False)}
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return {None: np.load(path, allow_pickle=False)}
     if suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise PromptError(f"the checksum of {damaged} is another: the file is damaged")
+        check_archive(path)
         with np.load(path, allow_pickle=False) as arrays:
             values: dict[str, Any] = dict(arrays)
     elif suffix == ".safetensors":
