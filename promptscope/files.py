@@ -79,8 +79,8 @@ def writable(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         raise FileError(
             error.errno or errno.EIO,
-            f"cannot write {os.fspath(path)!r} ({error.strerror or error}): free some space, check your rights, or name "
-            "another place",
+            f"cannot write {os.fspath(path)!r} ({error.strerror or error}): free space, check your rights, or name "
+            "another folder",
         ) from error
 
 

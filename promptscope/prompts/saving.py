@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError, shortened
-from promptscope.files import content_hash, is_there, nearest_file, read_sealed, sha256_file, write_sealed, write_tensors
+from promptscope.files import (
+    content_hash,
+    is_there,
+    nearest_file,
+    read_sealed,
+    sha256_file,
+    write_sealed,
+    write_tensors,
+)
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt

@@ -36,7 +36,7 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
 
 
 def write_sealed_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
-    """Write a safetensors file with a checksum in its metadata, which `read_tensors` compares and others leave alone."""
+    """Write a safetensors file with a checksum in its metadata, which `read_tensors` compares."""
     write_tensors(path, tensors, {**metadata, _CHECKSUM: _checksum(tensors)})
 
 
