@@ -1,4 +1,4 @@
-"""Small prompts of every kind, to see whether all ways of running them agree on a model."""
+"""Small prompts of every kind, to test whether all ways of running a prompt agree on a model."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 def sample_placements(model: HookedModel, k: int = 3) -> dict[str, Placement]:
-    """Return placements of *k* positions by what they are: vectors; keys and values in all layers, and in one."""
+    """Return placements of *k* positions by description: vectors; keys and values in all layers; in one layer."""
     vectors = model.embed(tiny_ids(model.twin, k, seed=2))[0].flip(0)
     found = {"vectors at the positions of a prompt": Placement(k, vectors)}
     if why_no_keys(model, model.family.attentions) is not None:
@@ -29,7 +29,7 @@ def sample_placements(model: HookedModel, k: int = 3) -> dict[str, Placement]:
 
 
 def why_no_keys(model: HookedModel, parts: Iterable[str]) -> str | None:
-    """Return why no keys and values can be written to the attentions *parts*, None where they can."""
+    """Return the reason why keys and values cannot be written to the attentions *parts*, or None if they can."""
     family = model.family
     for part in parts:
         attention = family.attentions[part]
