@@ -1,9 +1,11 @@
 """Atomic writes (an interrupted one leaves no half-written file), reads that verify checksums, and content hashes."""
 
+import csv
 import errno
 import hashlib
 import json
 import os
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -31,6 +33,7 @@ __all__ = [
     "write_text",
 ]
 
+_CELLS = threading.RLock()  # of those who read CSV
 _HASHED_AT_ONCE = 2**22  # numbers
 _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 
@@ -98,6 +101,19 @@ def is_there(path: str | os.PathLike[str]) -> bool:
         return False
 
 
+def is_valid(text: str) -> bool:
+    """Return whether *text* can be written: a lone surrogate cannot.
+
+    >>> is_valid("caf\u00e9"), is_valid("\ud800")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def nearest_file(path: str | os.PathLike[str]) -> str:
     """Return a hint about a *path* that does not exist: `" Did you mean 'x'?"` for a similar name in its folder.
 
@@ -122,6 +138,25 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Let Python's `csv` read cells of any length in a `with` block; the limit is the process's, and is put back.
+
+    >>> before = csv.field_size_limit()
+    >>> with long_cells():
+    ...     len(next(csv.reader(["a" * 200_000]))[0])
+    200000
+    >>> csv.field_size_limit() == before
+    True
+    """
+    with _CELLS:
+        before = csv.field_size_limit(2**31 - 1)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
