@@ -44,8 +44,7 @@ class Verbalizer:
                 raise TaskError(f"The verbalizer's word for label {label!r} is {word!r}; write a word.")
             if not is_valid(label + word):
                 raise TaskError(
-                    f"The word {word!r} of label {label!r} is not valid Unicode (a lone surrogate). Re-read it with its "
-                    "encoding."
+                    f"The word {word!r} of label {label!r} is not valid Unicode (a lone surrogate). Write it again."
                 )
             if (other := owners.setdefault(look(word), label)) != label:
                 how = "the same word" if self.words[other] == word else "words that look the same,"
