@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import xarray as xr
@@ -12,10 +12,7 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 
 from promptscope.errors import ModelError, nearest
-from promptscope.models.attached import Hook
-
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel, PromptLike
+from promptscope.models.hookable import HookableModel
 
 Names = str | Sequence[str] | Callable[[str], bool] | None
 
@@ -39,7 +36,7 @@ class PromptCache(ActivationCache):
     """
 
     def __init__(
-        self, kept: dict[str, Tensor], model: HookedModel, positions: dict[str, list[str]], tokens: Tensor
+        self, kept: dict[str, Tensor], model: HookableModel, positions: dict[str, list[str]], tokens: Tensor
     ) -> None:
         super().__init__(kept, model.bridge)
         self.positions = positions
@@ -80,34 +77,19 @@ class PromptCache(ActivationCache):
         return xr.DataArray(self.cache_dict[name].float().cpu().numpy(), dims=dims, coords=coords, name=name)
 
 
-def cached_run(
-    model: HookedModel,
-    texts: Tensor | str | Sequence[str],
-    mask: Tensor | None,
-    prompt: PromptLike | None,
-    names_filter: Names,
-    hooks: Iterable[Hook],
-    decoder_input_ids: Tensor | None,
-) -> tuple[Tensor, PromptCache]:
-    """Implement `HookedModel.run_with_cache`; the arguments are the same."""
-    ids, mask, decoder_ids = model.right_padded(*_tokens(model, texts, mask), decoder_input_ids)
-    kept: dict[str, Tensor] = {}
-    reading = [(name, partial(_keep, kept, name)) for name in _names(model, names_filter)]
-    placement = prompt.place(model) if prompt is not None else None
-    logits = model.forward_hooked(ids, mask, placement, [*hooks, *reading], decoder_ids)
-    slots = placement.slots(model) if placement is not None else {}
-    widths = {"pos": (slots.get("encoder", 0), ids.shape[1])}
-    if decoder_ids is not None:
-        widths["dec_pos"] = slots.get("decoder", 0), decoder_ids.shape[1]
-    positions = {
-        stream: [f"prompt {i}" for i in range(k)] + [f"text {i}" for i in range(n)] for stream, (k, n) in widths.items()
+def named_positions(slots: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, list[str]]:
+    """Name the columns of each stream (`pos`, of decoders `dec_pos`): its prompt slots, then its text."""
+    streams = {"pos": "encoder", "dec_pos": "decoder"}
+    return {
+        dim: [f"prompt {i}" for i in range(slots.get(streams[dim], 0))] + [f"text {i}" for i in range(n)]
+        for dim, n in widths.items()
     }
-    return logits, PromptCache(kept, model, positions, mask.bool())
 
 
-def _tokens(
-    model: HookedModel, texts: Tensor | str | Sequence[str], mask: Tensor | None
+def tokens_of(
+    model: HookableModel, texts: Tensor | str | Sequence[str], mask: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
+    """Return ids and mask of texts, or those that are given."""
     if isinstance(texts, Tensor):
         return texts, mask
     texts = [texts] if isinstance(texts, str) else list(texts)
@@ -120,7 +102,8 @@ def _tokens(
     return pad(rows), pad([torch.ones_like(row) for row in rows])
 
 
-def _names(model: HookedModel, wanted: Names) -> list[str]:
+def names_to_keep(model: HookableModel, wanted: Names) -> list[str]:
+    """Return the hook points that *wanted* names, all that fire by default."""
     fires = model.firing_points()
     if wanted is None:
         return fires
@@ -135,7 +118,8 @@ def _names(model: HookedModel, wanted: Names) -> list[str]:
     return list(dict.fromkeys(found))
 
 
-def _keep(kept: dict[str, Tensor], name: str, x: Any, hook: object) -> None:
+def keep(kept: dict[str, Tensor], name: str, x: Any, hook: object) -> None:
+    """Keep what a hook point holds."""
     value = x[0] if isinstance(x, tuple) else x
     if isinstance(value, Tensor):
         kept[name] = value.detach()

@@ -1,49 +1,23 @@
 """The hooked model: one frozen transformer, run with hooks (`bridge`) or as the plain model (`twin`)."""
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from dataclasses import dataclass, replace
-from functools import cached_property
+from collections.abc import Iterable, Sequence
+from functools import partial
 from typing import Any, Literal, Protocol, runtime_checkable
 
-import pandas as pd
 import torch
 from jaxtyping import Bool, Float, Int
-from torch import Tensor, nn
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
+from torch import Tensor
 
 from promptscope.cards import card
-from promptscope.checks import checked
 from promptscope.errors import ModelError, PromptError
-from promptscope.files import content_hash, fingerprint, tensor_hash
-from promptscope.models.attached import (
-    AttachedHook,
-    Bridge,
-    Hook,
-    Watch,
-    as_hooks,
-    attach,
-    attached_everywhere,
-    check_returns,
-    silent_points,
-)
-from promptscope.models.caching import PromptCache, cached_run
-from promptscope.models.context import context_of
-from promptscope.models.facts import Facts
-from promptscope.models.families import Family
-from promptscope.models.hook_points import expand_site, hook_point_table
-from promptscope.models.identity import config_hash, hooks_identity
-from promptscope.models.input_rules import InputRules
+from promptscope.models.attached import Hook, as_hooks, attach, silent_points
+from promptscope.models.caching import Names, PromptCache, keep, named_positions, names_to_keep, tokens_of
+from promptscope.models.hookable import HookableModel
 from promptscope.models.layout import prepend_slots, restore_order, to_right_padding
-from promptscope.models.measuring import head_of, model_head, target_embedding
-from promptscope.models.model_code import foreign_code
-from promptscope.models.modes import own_modes
 from promptscope.models.placement import Placement
 from promptscope.models.placement_hooks import hooks_of
 from promptscope.models.placement_prefix import prefix_of
 from promptscope.models.prefix import Prefix, attend_with
-from promptscope.models.turns import Turns
-from promptscope.models.weights import Weights
 
 Via = Literal["auto", "hooks", "prefix"]
 
@@ -60,31 +34,7 @@ class PromptLike(Protocol):
     def place(self, model: "HookedModel") -> Placement: ...
 
 
-@dataclass(frozen=True)
-class ModelShape:
-    """Sizes of a model.
-
-    `context` is the largest number of positions, or None if there is no limit. `d_embed` is the width of token
-    embeddings and of input-level prompts. It equals `d_model`, except in models that project their embeddings to
-    another width before the first layer (OPT-350m, ALBERT, ELECTRA).
-
-    >>> import promptscope as ps
-    >>> shape = ps.load_model("embedded-causal").shape
-    >>> shape.n_layers, shape.d_model, shape.n_heads
-    (6, 160, 5)
-    """
-
-    n_layers: int
-    d_model: int
-    d_embed: int
-    n_heads: int
-    n_kv_heads: int
-    d_head: int
-    vocab_size: int
-    context: int | None
-
-
-class HookedModel:
+class HookedModel(HookableModel):
     """A frozen transformer that runs with hooks and with soft prompts; `ps.load_model` makes it.
 
     `bridge` is the model with hook points (a TransformerLens `TransformerBridge`, or nnsight), `twin` is the plain
@@ -100,47 +50,6 @@ class HookedModel:
     >>> with model.hooks([("blocks.2.hook_resid_post", lambda activation, hook: 0 * activation)]):
     ...     edited = model.logits(text["input_ids"], text["attention_mask"])
     """
-
-    def __init__(
-        self,
-        bridge: Bridge,
-        twin: PreTrainedModel,
-        family: Family,
-        tokenizer: PreTrainedTokenizerBase | None,
-        name: str,
-        revision: str | None,
-        facts: Facts | None = None,
-    ) -> None:
-        self.bridge = bridge
-        self.twin = twin
-        self.family = family
-        self.facts = facts if facts is not None else Facts()
-        self._tokenizer = tokenizer
-        self._hashed: dict[str, tuple[Any, str]] = {}  # what was hashed -> its fingerprints, and the hash
-        self._hashed_in_turn: dict[str, str] = {}  # nobody edits weights in the middle of a computation
-        self.name = name
-        self.revision = revision
-        self.changed_attributes: dict[str, Any] = {}
-        """Attributes of the modules of a model that was handed in whose values differ from its configuration's."""
-        self.foreign_code: dict[str, str] = foreign_code(twin)
-        """Hashes of the code that it runs and that is not part of transformers or PyTorch, by name."""
-        self._turns = Turns()
-        self._weights: Weights | None = None
-        self._edited = False  # since facts were measured
-        self._silent: frozenset[str] = frozenset()
-        self.watch()
-
-    def watch(self) -> None:
-        """Treat the hooks that are attached now as the model's own, not as a user's; `load_model` calls this."""
-        self._watches = Watch(self.bridge), Watch(self.twin)
-        check_returns(self.bridge)
-
-    def follow_edits_with(self, boot: Callable[[], Bridge], source: PreTrainedModel | None = None) -> None:
-        """Let the bridge follow later edits of the plain model's weights; `load_model` calls this.
-
-        *boot* makes a new bridge from the plain model; *source* is the caller's own model if it shares its parameters.
-        """
-        self._weights = Weights(self.twin, self.bridge, boot, source)
 
     def find_silent_points(self) -> None:
         """Record which hook points exist but never fire, by one pass on a tiny batch; `load_model` calls this."""
@@ -166,296 +75,6 @@ class HookedModel:
             "tokenizer": f"{len(self.tokenizer):,} tokens" if self.has_tokenizer else "none",
         }
         return card(f"HookedModel {self.name!r}", facts)
-
-    # --- what the model is ---------------------------------------------------------------------------
-
-    @property
-    def backend(self) -> str:
-        """The library that runs the model with hooks: `transformer_lens` or `nnsight`."""
-        return getattr(self.bridge, "backend", "transformer_lens")
-
-    @property
-    def is_elsewhere(self) -> bool:
-        """Whether the weights are on a server or placed by accelerate; every pass then runs on `bridge`."""
-        return False
-
-    @property
-    def has_tokenizer(self) -> bool:
-        """Whether the model has a tokenizer, so that text can be tokenised."""
-        return self._tokenizer is not None
-
-    @property
-    def tokenizer(self) -> PreTrainedTokenizerBase:
-        """The tokenizer that was loaded or given, unchanged (TransformerLens changes its own copy)."""
-        if self._tokenizer is None:
-            raise ModelError(
-                f"model {self.name!r} has no tokenizer, so text cannot be tokenised: pass one, "
-                "ps.load_model(..., tokenizer=AutoTokenizer.from_pretrained(...)), or save it into the model's folder"
-            )
-        return self._tokenizer
-
-    @property
-    def device(self) -> torch.device:
-        """The device of the weights."""
-        return self.twin.device
-
-    @property
-    def dtype(self) -> torch.dtype:
-        """The dtype of the weights."""
-        return self.twin.dtype
-
-    @cached_property
-    def layers(self) -> dict[str, int]:
-        """The number of layers of each list of layers, such as `{"blocks": 12}`."""
-        return {stack: len(getattr(self.bridge, stack)) for stack in self.family.stacks}
-
-    @cached_property
-    def shape(self) -> ModelShape:
-        """The sizes of the model, see `ModelShape`."""
-        config = self.bridge.cfg
-        return ModelShape(
-            n_layers=self.layers[self.family.stacks[0]],
-            d_model=config.d_model,
-            d_embed=self._embedding.weight.shape[1],
-            n_heads=config.n_heads,
-            n_kv_heads=getattr(config, "n_key_value_heads", None) or config.n_heads,
-            d_head=config.d_head,
-            vocab_size=self._embedding.weight.shape[0],
-            context=context_of(self.twin, self.facts.position_zero),
-        )
-
-    @property
-    def rules(self) -> InputRules:
-        """The rules that inputs of this model must follow, see `InputRules`."""
-        n_types = getattr(self.twin.config, "type_vocab_size", 0) or 0
-        shape = self.shape
-        return InputRules(self.name, self.family.kind, shape.vocab_size, shape.context, n_types, self.device)
-
-    @property
-    def embedding_hash(self) -> str:
-        """SHA-256 of the input embedding matrix; a saved prompt keeps that of its model.
-
-        The matrix is converted to float32 first, so that a half-precision checkpoint has the same hash when it is
-        loaded in float32.
-        """
-        weight = self._embedding.weight
-        return self._hash_once("embedding", lambda: fingerprint(weight), lambda: tensor_hash(weight, torch.float32))
-
-    @property
-    def weights_hash(self) -> str:
-        """SHA-256 of all weights and buffers with their present values."""
-        weights = dict([*self.twin.named_parameters(), *self.twin.named_buffers()])
-        return self._hash_once(
-            "weights",
-            lambda: {name: fingerprint(tensor) for name, tensor in weights.items()},
-            lambda: content_hash({name: tensor_hash(tensor) for name, tensor in weights.items()}),
-        )
-
-    def _hash_once(self, what: str, look: Callable[[], Any], compute: Callable[[], str]) -> str:
-        """Return a hash, computed again only if the tensors that it covers were edited."""
-        if self._turns.depth and what in self._hashed_in_turn:
-            return self._hashed_in_turn[what]
-        prints = look()
-        if what not in self._hashed or self._hashed[what][0] != prints:
-            self._hashed[what] = prints, compute()
-        self._hashed_in_turn[what] = self._hashed[what][1]
-        return self._hashed[what][1]
-
-    @property
-    def identity(self) -> dict[str, Any]:
-        """Everything that determines this model's outputs, as plain values; runs and captures are stored under it.
-
-        It covers the present weights, configuration, dtype and attached hooks, but not the model's name or folder. A
-        hook is identified by its hook point and by its function's attribute `identity` (a string that you set, such as
-        `fn.identity = "zero head 3"`); without this attribute, by a hash of the function's code and everything that it
-        refers to. If that cannot be hashed (a hook that uses a model, say), the hook's identity is None, and no stored
-        capture or finished run is reused.
-
-        >>> import promptscope as ps
-        >>> sorted(ps.load_model("embedded-causal").identity)
-        ['config', 'dtype', 'embedding_hash', 'family', 'weights_hash']
-        """
-        found: dict[str, Any] = {
-            "weights_hash": self.weights_hash,
-            "embedding_hash": self.embedding_hash,
-            "dtype": str(self.dtype),
-            "family": self.family.name,
-            "config": config_hash(self.twin.config),
-        }
-        if self.changed_attributes:
-            found["attributes"] = self.changed_attributes
-        if self.foreign_code:
-            found["code"] = self.foreign_code
-        hooks = self.active_hooks()
-        return found | {"hooks": hooks_identity(hooks)} if hooks else found
-
-    def hook_points(self) -> pd.DataFrame:
-        """Return a table with one row for each hook point that promptscope has tested on this model.
-
-        Columns: `name`, `layer` (-1 for a point outside the layers), `shape` (names of the dimensions), `meaning`, and
-        `acts` (whether a value written there has its full effect).
-
-        >>> import promptscope as ps
-        >>> table = ps.load_model("embedded-causal").hook_points()
-        >>> list(table.columns), table["name"][0]
-        (['name', 'layer', 'shape', 'meaning', 'acts'], 'embed.hook_out')"""
-        return hook_point_table(self.family, self.layers)
-
-    @checked()
-    def site(self, name: str) -> list[str]:
-        """Return the names of the hook points of a site such as `"attn.hook_pattern"`, one for each layer.
-
-        Raises:
-            ModelError: the model has no such hook point.
-
-        >>> import promptscope as ps
-        >>> ps.load_model("embedded-causal").site("attn.hook_pattern")[:2]
-        ['blocks.0.attn.hook_pattern', 'blocks.1.attn.hook_pattern']"""
-        try:
-            return expand_site(name, self.family, self.layers)
-        except ModelError as error:
-            if "backend=" not in str(error) and (hint := self._where_else(name)):
-                raise ModelError(f"{error} {hint}") from None
-            raise
-
-    def _where_else(self, name: str) -> str:
-        """Return a hint for a hook point that is not in the table but exists on the bridge or with another backend."""
-        if hasattr(self.bridge, "missing"):
-            return str(self.bridge.missing(name)).strip()
-        known = self.bridge.hook_dict
-        if any(one in known for one in (name, *(f"{stack}.0.{name}" for stack in self.family.stacks))):
-            return (
-                "TransformerLens has it, but promptscope has not tested it: use its full name with hooks=[...] or "
-                "model.run_with_cache; captures of probes take tested hook points only."
-            )
-        return ""
-
-    def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
-        """Return the rows of the input embedding matrix for token ids of any shape.
-
-        Some families multiply them by a constant inside the embedding module (Gemma: sqrt(d_model)); the vectors
-        returned are scaled so too.
-
-        Raises:
-            ModelError: an id is not in the vocabulary.
-
-        >>> import promptscope as ps
-        >>> import torch
-        >>> ps.load_model("embedded-causal").embed(torch.tensor([[5, 6, 7]])).shape
-        torch.Size([1, 3, 160])"""
-        self.rules.check_range(ids)
-        return self._embedding(ids.to(self.device))
-
-    def embed_targets(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
-        """Return the `decoder_inputs_embeds` of target token ids, for an encoder-decoder."""
-        self.rules.check_range(ids)
-        vectors = target_embedding(self.twin)(ids.to(self.device))
-        return vectors if self.facts.target_scale == 1 else vectors * self.facts.target_scale
-
-    def inputs(self, vectors: Float[Tensor, "*rows d_embed"]) -> Float[Tensor, "*rows d_embed"]:
-        """Convert vectors like those of `embed` to `inputs_embeds` of the plain model, which some families scale."""
-        return vectors if self.facts.input_scale == 1 else vectors * self.facts.input_scale
-
-    def told_positions(self, positions: Int[Tensor, "*rows n"]) -> dict[str, Tensor]:
-        """Return `{"position_ids": ...}` for positions 0, 1, ..., or `{}` if the plain model takes no positions."""
-        return {"position_ids": positions + self.facts.position_zero} if self.facts.takes_positions else {}
-
-    @property
-    def _embedding(self) -> nn.Embedding:
-        embedding = self.twin.get_input_embeddings()
-        assert isinstance(embedding, nn.Embedding)
-        return embedding
-
-    # --- running it ----------------------------------------------------------------------------------
-
-    @contextmanager
-    def hooks(self, fwd_hooks: Iterable[Hook]) -> Iterator[Bridge]:
-        """Attach hooks `(name, fn(tensor, hook))` within a `with` block, as TransformerLens' `model.hooks` does.
-
-        The hooks act in everything that runs this model inside the block: training, evaluation, generation, probes. The
-        positions of the tensor are `[k prompt positions | text | padding]`. In generation, every step passes all of
-        them; for encoder-decoders, the encoder's run once and the decoder's are `[k prompt positions | start token, new
-        tokens]` at every step. At one hook point, the prompt's own hooks run first, then the attached ones, then the
-        captures of probes.
-
-        Raises:
-            ModelError: there is no such hook point, it never fires, or another thread has hooks attached.
-
-        >>> import promptscope as ps
-        >>> import torch
-        >>> model = ps.load_model("embedded-causal")
-        >>> ids = torch.tensor([[5, 6, 7]])
-        >>> with model.hooks([("blocks.0.hook_mlp_out", lambda activation, hook: torch.zeros_like(activation))]):
-        ...     without_mlp = model.logits(ids)
-        >>> torch.equal(without_mlp, model.logits(ids))
-        False
-        """
-        hooks = as_hooks(fwd_hooks)
-        self._check_points([name for name, _ in hooks])
-        with self._turns.own(self.name), attach(self.bridge, last=hooks):
-            yield self.bridge
-
-    def active_hooks(self) -> list[AttachedHook]:
-        """Return the hooks that a user attached, with `model.hooks`, TransformerLens or PyTorch.
-
-        If there are any, every pass runs on `bridge`, so that they act.
-
-        Raises:
-            ModelError: a hook is attached to `twin`, whose batches do not have the layout that hooks expect.
-        """
-        bridge, twin = self._watches
-        if strayed := twin.attached():
-            where = ", ".join(hook.point or "the whole of it" for hook in strayed[:3])
-            raise ModelError(
-                f"{self.name!r} has hooks on model.twin ({where}), whose batches may be packed, so that a hook would "
-                "not find its positions: attach them with model.hooks(...), or to model.bridge"
-            )
-        return bridge.attached() + attached_everywhere()
-
-    @contextmanager
-    def turn(self, hooks: Iterable[Hook] = ()) -> Iterator[None]:
-        """Reserve this model for the present thread within a `with` block, and attach *hooks* as well.
-
-        Every call that runs the model does this. Calls inside the block run; other threads wait until it ends.
-
-        Raises:
-            ModelError: as `hooks` does.
-        """
-        hooks = as_hooks(hooks)
-        with self._turn():
-            self._check_points([name for name, _ in hooks])
-            with attach(self.bridge, last=hooks):
-                yield
-
-    @contextmanager
-    def _turn(self) -> Iterator[None]:
-        """Reserve the model for this thread; the outermost call brings edited weights to the bridge first."""
-        with self._turns.take(self.name), own_modes():
-            if self._turns.depth == 1:
-                self._hashed_in_turn = {}
-                if self._weights is not None:
-                    self._edited |= self._weights.follow_edits()
-                if self._edited and not self.active_hooks():
-                    self._measure_again()
-            yield
-
-    def _measure_again(self) -> None:
-        """Measure again what depends on the weights, after they were edited: rules of keys, and the head."""
-        from promptscope.models.keys import key_rules  # needs this module
-
-        self.facts = replace(self.facts, keys=key_rules(self))
-        if self.family.kind != "seq2seq":
-            self.facts = replace(self.facts, head=head_of(self.twin))
-        self._edited = False
-
-    def _check_points(self, names: list[str]) -> None:
-        """Raise ModelError for hook points that exist but never fire, where a hook would silently do nothing."""
-        silent = [name for name in names if name in self._silent]
-        if silent:
-            raise ModelError(
-                f"the hook point {silent[0]!r} exists on {self.name!r} but never fires: a hook there would do nothing. "
-                "model.hook_points() lists those that fire"
-            )
 
     def logits(
         self,
@@ -571,7 +190,7 @@ class HookedModel:
         texts: Tensor | str | Sequence[str],
         attention_mask: Tensor | None = None,
         prompt: PromptLike | None = None,
-        names_filter: str | Sequence[str] | Callable[[str], bool] | None = None,
+        names_filter: Names = None,
         hooks: Iterable[Hook] = (),
         decoder_input_ids: Tensor | None = None,
     ) -> tuple[Tensor, PromptCache]:
@@ -604,16 +223,14 @@ class HookedModel:
         """
         _check_prompt(prompt)
         with self.turn():
-            return cached_run(self, texts, attention_mask, prompt, names_filter, hooks, decoder_input_ids)
-
-    def firing_points(self) -> list[str]:
-        """Return all hook points of the bridge that fire, including those that `hook_points()` does not list."""
-        reason = self.bridge._gated_hook_reason
-        return [
-            name
-            for name, point in self.bridge.hook_dict.items()
-            if name not in self._silent and not reason(point.name or name)
-        ]
+            ids, mask, decoder_ids = self.right_padded(*tokens_of(self, texts, attention_mask), decoder_input_ids)
+            kept: dict[str, Tensor] = {}
+            reading = [(name, partial(keep, kept, name)) for name in names_to_keep(self, names_filter)]
+            placement = prompt.place(self) if prompt is not None else None
+            logits = self.forward_hooked(ids, mask, placement, [*hooks, *reading], decoder_ids)
+            slots = placement.slots(self) if placement is not None else {}
+            widths = {"pos": ids.shape[1]} | ({} if decoder_ids is None else {"dec_pos": decoder_ids.shape[1]})
+            return logits, PromptCache(kept, self, named_positions(slots, widths), mask.bool())
 
     def resolve_via(self, prompt: PromptLike | None, via: Via) -> Literal["hooks", "prefix"]:
         """Return how a prompt runs: `"hooks"` (on `bridge`), or `"prefix"` (on `twin`, the prompt as a cache).
@@ -645,12 +262,6 @@ class HookedModel:
                 f"({self.facts.why_no_cache or self.facts.why_inlined or what}): use via='hooks' or 'auto'"
             )
         return via
-
-    @property
-    def counts_columns(self) -> bool:
-        """Whether some attention depends on the number of columns between two tokens, and not on `position_ids`."""
-        facts = self.facts
-        return facts.window is not None or facts.why_inlined is not None or not facts.takes_positions
 
     def needs_hooks(self, placements: Sequence[Placement]) -> bool:
         """Return whether a causal model must run on `bridge`: it has hooks, or a cache cannot express the prompts.
@@ -754,45 +365,6 @@ class HookedModel:
                 use_cache=True,
                 **self.told_positions(positions),
             ).last_hidden_state
-
-    def unembed(self, hidden: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows V"]:
-        """Map last hidden states to logits with the model's head (output embedding, soft caps and the like).
-
-        Not for encoder-decoders: their decoders return logits.
-        """
-        if self.facts.head == "model":
-            return self._model_head(hidden)
-        head = self.twin.get_output_embeddings()
-        assert head is not None
-        return head(hidden)
-
-    def hooked_unembed(self, hidden: Float[Tensor, "*rows d_model"]) -> Float[Tensor, "*rows V"]:
-        """Map last hidden states to logits as `unembed` does, with the hooks that are attached to the bridge."""
-        if self.facts.head == "model":
-            return model_head(self.bridge.original_model)(hidden)
-        return self.bridge.unembed(hidden)
-
-    @cached_property
-    def _model_head(self) -> Callable[[Tensor], Tensor]:
-        return model_head(self.twin)
-
-    def need_no_hooks(self, what: str) -> None:
-        """Raise ModelError if hooks are attached; *what* names the call, which runs `twin` and would ignore them."""
-        if attached := self.active_hooks():
-            raise ModelError(
-                f"{what} runs the plain model and would ignore the hooks attached to {self.name!r} "
-                f"({attached[0].point}): leave the `with model.hooks(...)` block, or use model.logits, where hooks act"
-            )
-
-    @property
-    def decoder_start_id(self) -> int | None:
-        """The id of the token that starts the answers of an encoder-decoder; None for other models."""
-        config = self.twin.config
-        if self.family.kind != "seq2seq":
-            return None
-        start = getattr(config, "decoder_start_token_id", None)
-        decoder = getattr(config, "decoder", None)  # T5Gemma's own config, whose targets begin with <bos>
-        return start if start is not None else getattr(decoder, "bos_token_id", None)
 
 
 def _check_prompt(prompt: object) -> None:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -19,12 +19,10 @@ from transformers import DynamicCache
 from promptscope.errors import PromptError
 from promptscope.models.attached import Hook, attach
 from promptscope.models.facts import KeyRule
+from promptscope.models.frozen import FrozenModel
 from promptscope.models.measuring import near
 from promptscope.models.placement import Placement
 from promptscope.models.prefix import rotate
-
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
 
 Numbers = Float[Tensor, "L kv_head k d_head"]
 
@@ -34,7 +32,7 @@ _SCALES = (2, 1000)
 
 
 def cached(
-    keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedModel, part: str = "self"
+    keys: Numbers, values: Numbers, layers: Sequence[int], model: FrozenModel, part: str = "self"
 ) -> tuple[Numbers, Numbers]:
     """Convert keys and values written at `hook_k` and `hook_v` of some *layers* to those that a cache stores."""
     rules = [model.facts.keys[part][layer] for layer in layers]
@@ -46,12 +44,12 @@ def cached(
     return torch.stack(done), values
 
 
-def is_reversible(layers: Sequence[int], model: HookedModel, part: str = "self") -> bool:
+def is_reversible(layers: Sequence[int], model: FrozenModel, part: str = "self") -> bool:
     """Return whether keys of a cache can be converted back to `hook_k`; after a norm or clipping they cannot."""
     return all(model.facts.keys[part][layer] in ("written", "turned") for layer in layers)
 
 
-def written(keys: Numbers, layers: Sequence[int], model: HookedModel, part: str = "self") -> Numbers:
+def written(keys: Numbers, layers: Sequence[int], model: FrozenModel, part: str = "self") -> Numbers:
     """Convert keys of a cache (those of PEFT's prefix tuning, say) to keys written at `hook_k`; inverts `cached`.
 
     Raises:
@@ -75,7 +73,7 @@ def written(keys: Numbers, layers: Sequence[int], model: HookedModel, part: str 
     return torch.stack(done)
 
 
-def turned_back(placement: Placement, model: HookedModel) -> Placement:
+def turned_back(placement: Placement, model: FrozenModel) -> Placement:
     """Return *placement* with all its keys converted to keys written at `hook_k`.
 
     Raises:
@@ -92,7 +90,7 @@ def turned_back(placement: Placement, model: HookedModel) -> Placement:
     return replace(placement, parts=parts)
 
 
-def asked(keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedModel) -> tuple[Numbers, Numbers]:
+def asked(keys: Numbers, values: Numbers, layers: Sequence[int], model: FrozenModel) -> tuple[Numbers, Numbers]:
     """Obtain the cached keys and values from a pass of the causal model over k + 1 positions, with gradient."""
     k = keys.shape[2]
     attention = model.family.attentions["self"]
@@ -119,7 +117,7 @@ def asked(keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedMo
     return made_keys, made_values
 
 
-def key_rules(model: HookedModel) -> dict[str, tuple[KeyRule, ...]]:
+def key_rules(model: FrozenModel) -> dict[str, tuple[KeyRule, ...]]:
     """Return, for each layer of each attention, the rule that gives the keys of the model's own cache, or `asked`.
 
     Only causal models have a cache to compare with. For other models the choice is tested when packed passes are
@@ -140,7 +138,7 @@ def key_rules(model: HookedModel) -> dict[str, tuple[KeyRule, ...]]:
 
 
 @torch.no_grad()
-def _tried(numbers: Float[Tensor, "two L kv_head k d_head"], model: HookedModel) -> tuple[KeyRule, ...]:
+def _tried(numbers: Float[Tensor, "two L kv_head k d_head"], model: FrozenModel) -> tuple[KeyRule, ...]:
     """Return each layer's rule for these keys and values; if one layer needs `asked`, all are `asked`."""
     keys, values = numbers
     true_keys, true_values = asked(keys, values, range(len(keys)), model)
@@ -154,14 +152,14 @@ def _all_asked(n_layers: int) -> tuple[KeyRule, ...]:
     return (asked,) * n_layers
 
 
-def _first(keys: Tensor, truth: Tensor, layer: int, model: HookedModel) -> KeyRule:
+def _first(keys: Tensor, truth: Tensor, layer: int, model: FrozenModel) -> KeyRule:
     return next((rule for rule in _RULES if _agrees(rule, keys, truth, layer, model)), "asked")
 
 
 _RULES: tuple[KeyRule, ...] = get_args(KeyRule)[:-1]
 
 
-def _agrees(rule: KeyRule, keys: Tensor, truth: Tensor, layer: int, model: HookedModel) -> bool:
+def _agrees(rule: KeyRule, keys: Tensor, truth: Tensor, layer: int, model: FrozenModel) -> bool:
     try:
         made = _by_rule(rule, keys, layer, model, "self")
     except _NoSuchPartError:
@@ -174,7 +172,7 @@ class _NoSuchPartError(Exception):
 
 
 def _by_rule(
-    rule: KeyRule, keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedModel, part: str
+    rule: KeyRule, keys: Float[Tensor, "kv_head k d_head"], layer: int, model: FrozenModel, part: str
 ) -> Tensor:
     if rule.startswith("normed"):
         keys = _normed(keys, layer, model, part)
@@ -183,7 +181,7 @@ def _by_rule(
     return keys.to(model.dtype)  # some norms give float32, whatever they are given
 
 
-def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedModel, part: str) -> Tensor:
+def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: FrozenModel, part: str) -> Tensor:
     """Apply a layer's key norm, to each head or to all heads together, depending on the width of its weight."""
     module = next((one for one, place in model.facts.parts.items() if place == (part, layer)), None)
     norm = next((getattr(module, name) for name in _NORMS if isinstance(getattr(module, name, None), nn.Module)), None)
@@ -198,14 +196,14 @@ def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedMo
     raise _NoSuchPartError
 
 
-def _rotary(model: HookedModel, part: str) -> nn.Module | None:
+def _rotary(model: FrozenModel, part: str) -> nn.Module | None:
     if model.family.kind != "seq2seq":
         return getattr(model.twin.base_model, "rotary_emb", None)
     stack: Any = model.twin.get_encoder() if part == "encoder" else model.twin.get_decoder()
     return getattr(stack, "rotary_emb", None)
 
 
-def _angles(keys: Tensor, layer: int, model: HookedModel, part: str) -> tuple[Tensor, Tensor]:
+def _angles(keys: Tensor, layer: int, model: FrozenModel, part: str) -> tuple[Tensor, Tensor]:
     """Return cosines and sines for positions 0..k-1, `(k, rotary)`, in the dtype of *keys*."""
     rotary = _rotary(model, part)
     if rotary is None:

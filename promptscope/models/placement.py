@@ -4,15 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.errors import PromptError
-
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
+from promptscope.models.frozen import FrozenModel
 
 
 @dataclass(frozen=True)
@@ -76,7 +74,7 @@ class Placement:
                     "length"
                 )
 
-    def place(self, model: HookedModel) -> Placement:
+    def place(self, model: FrozenModel) -> Placement:
         """Return the placement itself, so that a placement can be passed as a prompt."""
         return self
 
@@ -85,14 +83,14 @@ class Placement:
         """The positions that are not hidden, in ascending order."""
         return [position for position in range(self.length) if position not in self.hidden]
 
-    def slots(self, model: HookedModel) -> dict[str, int]:
+    def slots(self, model: FrozenModel) -> dict[str, int]:
         """Return the number of prompt positions before each stream (`encoder`, `decoder`) of *model*."""
         streams = {model.family.attentions[part].keys for part in self.parts}
         if self.vectors is not None:
             streams.add("encoder")
         return {stream: self.length for stream in sorted(streams)}
 
-    def sees_everywhere(self, model: HookedModel) -> bool:
+    def sees_everywhere(self, model: FrozenModel) -> bool:
         """Return whether queries of every layer of *model* can attend to the positions."""
         depths = {name: model.layers[model.family.attentions[name].stack] for name in self.parts}
         return all(len(part.layers) == depths[name] for name, part in self.parts.items())

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.models.attached import Hook
+from promptscope.models.frozen import FrozenModel
 from promptscope.models.keys import is_reversible, turned_back
 from promptscope.models.placement import KeysValues, Placement
 
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
 
-
-def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
+def hooks_of(placement: Placement, model: FrozenModel) -> list[Hook]:
     """Return *placement* as a list of `(hook point, function)` pairs.
 
     The model runs on k placeholder tokens before the text. Vectors replace their embeddings (at `family.embedding`);
@@ -57,7 +55,7 @@ def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
     return hooks
 
 
-def _where_keys_go(part: KeysValues, model: HookedModel, name: str) -> str:
+def _where_keys_go(part: KeysValues, model: FrozenModel, name: str) -> str:
     attention = model.family.attentions[name]
     turned = f"{attention.stack}.{{i}}.{attention.module}.hook_rot_k"
     final = part.after_rotary and not is_reversible(part.layers, model, name)

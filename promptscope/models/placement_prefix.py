@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
@@ -11,15 +10,13 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from promptscope.errors import PromptError
+from promptscope.models.hookable import HookableModel
 from promptscope.models.keys import cached
 from promptscope.models.placement import KeysValues, Placement
 from promptscope.models.prefix import Prefix
 
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
 
-
-def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
+def prefix_of(placement: Placement, model: HookableModel) -> Prefix:
     """Return the keys and values of *placement* in every layer of a causal model.
 
     Vectors run through the model once, without a text: in a causal model, prompt positions do not attend to the text.
@@ -59,7 +56,7 @@ def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
     return Prefix(keys, values, frozenset(layers), placement.length - len(kept))
 
 
-def written(model: HookedModel, placements: Sequence[Placement], part: str) -> Prefix | None:
+def written(model: HookableModel, placements: Sequence[Placement], part: str) -> Prefix | None:
     """Stack the keys and values of *placements* for one attention; return None if they have none there.
 
     In layers that are not chosen they are zeros, to which no query attends.
@@ -81,7 +78,7 @@ def written(model: HookedModel, placements: Sequence[Placement], part: str) -> P
     return Prefix(stacked[0], stacked[1], frozenset(rows), gaps)
 
 
-def nothing_seen(model: HookedModel, n: int, taken: int) -> Prefix:
+def nothing_seen(model: HookableModel, n: int, taken: int) -> Prefix:
     """Return the prefix of *n* prompts of *taken* positions, all of them hidden."""
     layers = range(model.shape.n_layers)
     none = torch.zeros(n, model.shape.n_kv_heads, 0, model.shape.d_head, dtype=model.dtype, device=model.device)
@@ -93,6 +90,6 @@ def visible(placements: Sequence[Placement], device: torch.device) -> Int[Tensor
     return torch.tensor([placement.visible for placement in placements], dtype=torch.long, device=device)
 
 
-def _in_cache(written: KeysValues, model: HookedModel, part: str) -> tuple[Tensor, Tensor]:
+def _in_cache(written: KeysValues, model: HookableModel, part: str) -> tuple[Tensor, Tensor]:
     keys, values = written.keys.to(model.dtype), written.values.to(model.dtype)
     return (keys, values) if written.after_rotary else cached(keys, values, written.layers, model, part)
