@@ -4,6 +4,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
+from functools import partial
 from typing import Any, Protocol, runtime_checkable
 from weakref import WeakKeyDictionary
 
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from transformers import AttentionInterface, PreTrainedModel
 
 from promptscope.models.attention import How, attend, attending_by
+from promptscope.undo import undoing
 
 __all__ = ["How", "Pass", "attend", "current_pass", "lock_of", "running"]
 
@@ -39,12 +41,9 @@ def lock_of(model: nn.Module) -> Any:
 def running(twin: PreTrainedModel, current: Pass) -> Iterator[None]:
     """Let the plain model use the attention of *current*; it is given rows `(1, T, d)` and makes no mask itself."""
     # Which attention a model runs is written in its config, so a second thread has to wait for the first.
-    with lock_of(twin), attending_by(twin, NAME):
-        token = _current.set(current)
-        try:
-            yield
-        finally:
-            _current.reset(token)
+    with lock_of(twin), attending_by(twin, NAME), undoing(partial(_current.set, _current.get())):
+        _current.set(current)
+        yield
 
 
 def current_pass() -> Pass | None:

@@ -14,6 +14,8 @@ from torch.overrides import TorchFunctionMode
 from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
 from transformers.masking_utils import eager_mask
 
+from promptscope.undo import undoing
+
 _known: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
 
 
@@ -96,13 +98,15 @@ def configs_of(twin: PreTrainedModel) -> list[Any]:
 def attending_by(twin: PreTrainedModel, name: str) -> Iterator[None]:
     """Let the plain model use the attention function registered under *name* within a `with` block."""
     before = [(config, config._attn_implementation) for config in configs_of(twin)]
-    try:
+
+    def undo() -> None:
+        for config, implementation in before:
+            config._attn_implementation = implementation
+
+    with undoing(undo):
         for config, _ in before:
             config._attn_implementation = name
         yield
-    finally:
-        for config, implementation in before:
-            config._attn_implementation = implementation
 
 
 @dataclass(frozen=True)

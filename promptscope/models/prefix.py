@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -14,6 +15,7 @@ from transformers.cache_utils import DynamicLayer
 from transformers.masking_utils import sdpa_mask
 
 from promptscope.models.attention import How, attend, attending_by
+from promptscope.undo import undoing
 
 _NAME = "promptscope_prefix"
 _current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default=None)
@@ -77,12 +79,9 @@ def attend_with(prefix: Prefix, twin: PreTrainedModel) -> Iterator[None]:
     if len(prefix.layers) == len(prefix.keys):
         yield  # every layer sees the prefix: the model's own attention does
         return
-    token = _current.set(prefix)
-    try:
-        with attending_by(twin, _NAME):
-            yield
-    finally:
-        _current.reset(token)
+    with undoing(partial(_current.set, _current.get())), attending_by(twin, _NAME):
+        _current.set(prefix)
+        yield
 
 
 def _attend(
