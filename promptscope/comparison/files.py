@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zipfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -47,6 +48,7 @@ def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], d
     left_out: dict[str, str] = {}
     for path in _places(folder):
         name = path.relative_to(folder).as_posix() if path != folder else folder.name
+        name = os.fsencode(name).decode(errors="replace")  # a name may be of bytes that are no text
         try:
             found += vectors_of({name if key is None else f"{name}:{key}": value for key, value in _open(path).items()})
         except PromptscopeError as error:
@@ -90,11 +92,16 @@ def _open(path: Path) -> dict[str | None, Any]:
         return {None: Run(path).prompt}
     if path.is_dir():
         return {None: load_prompt(path / "prompts" / "last" if _is_run(path) else path, strict=False)}
+    if not path.is_file():  # a pipe would be waited for
+        raise PromptError("expected a file, got a link to nothing" if path.is_symlink() else "expected a file")
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return {None: np.load(path, allow_pickle=False)}
     if suffix == ".npz":
-        check_archive(path)
+        try:
+            check_archive(path)
+        except zipfile.BadZipFile as error:
+            raise PromptError(f"cannot be read as .npz ({error})") from error
         with np.load(path, allow_pickle=False) as arrays:
             values: dict[str, Any] = dict(arrays)
     elif suffix == ".safetensors":

@@ -19,8 +19,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from promptscope.engine.attention import lock_of
 from promptscope.files import fingerprint
+from promptscope.models.attending import lock_of
 from promptscope.undo import replaced
 
 BF16 = torch.bfloat16

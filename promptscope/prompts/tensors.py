@@ -44,16 +44,25 @@ def _checksum(tensors: dict[str, torch.Tensor]) -> str:
     return content_hash({name: tensor_hash(tensor) for name, tensor in tensors.items()})
 
 
+_BOMB_BYTES, _BOMB_RATIO = 100_000_000, 100
+
+
 def check_archive(path: Path) -> None:
-    """Compare what is in a zip archive, which `.pt` and `.npz` files are, with its checksums: readers of these do not.
+    """Check that a zip archive (`.npz`, what `torch.save` writes) is whole and does not grow out of all proportion.
 
     Raises:
-        BadZipFile: it is damaged, or no archive.
+        BadZipFile: a checksum is another, or a small file would fill the memory.
     """
     with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
+            raise zipfile.BadZipFile(f"a file of {path.stat().st_size:,} bytes that would grow to {size:,}")
+        names = archive.namelist()
+        if len(set(names)) < len(names):
+            raise zipfile.BadZipFile("it holds two members of one name")
         damaged = archive.testzip()
     if damaged is not None:
-        raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
+        raise zipfile.BadZipFile(f"the checksum of {damaged} is another: the file is damaged")
 
 
 @checked()
@@ -70,6 +79,7 @@ def read_torch(path: Path) -> Any:
     torch.Size([2, 3])
     """
     try:
+        # torch.load believes what it reads: a byte that was flipped shows in the archive's checksums only.
         check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     # Damage shows in any step: zip, pickle, storage. Whatever it is, the file is named.
