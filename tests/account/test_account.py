@@ -131,7 +131,7 @@ def test_bad_requests(prompts):
     model, task, prompt, _ = prompts
     with pytest.raises(ProbeError, match="Did you mean 'tokens'"):
         ps.explain(model, prompt, task, parts=["token"])
-    with pytest.raises(PromptError, match="unbound"):
+    with pytest.raises(PromptError, match="must be bound to a model"):
         ps.explain(model, ps.SoftPrompt(2), task)
 
 

@@ -56,7 +56,7 @@ def test_a_model_with_a_high_loss_attracts_tokens_by_loss_and_not_by_ratio():
 
 
 def test_a_ratio_needs_a_loss_above_zero():
-    with pytest.raises(ValueError, match="full losses above 0"):
+    with pytest.raises(ValueError, match="losses in full, which must be above 0"):
         importance_ratio(np.ones((2, 3)), np.array([1.0, 0.0]))
 
 

@@ -25,7 +25,7 @@ def direction_part(subject: Subject) -> Findings:
     )
     found.results["shift"] = result
     if not small.size.is_clear:
-        found.omit("Shares: the effect is too small to be divided by; the table has nats.")
+        found.omit("Shares are undefined: the effect is too small to be divided by; the table has nats.")
         return found
     data = result.data
     one = data.sel(shift="rank 1")

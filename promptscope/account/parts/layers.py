@@ -23,7 +23,7 @@ def layers_part(subject: Subject) -> Findings:
     if small.size.is_clear:
         _where(found, layers, n, s.wanted, width)
     else:
-        found.omit("Shares by layer: the effect is too small to be divided by; the tables have nats.")
+        found.omit("Shares by layer are undefined: the effect is too small to be divided by; the tables have nats.")
     _swap(subject, found)
     return found
 

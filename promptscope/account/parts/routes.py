@@ -46,7 +46,9 @@ def routes_part(subject: Subject) -> Findings:
         found.omit(f"FFN outputs: {error}.")
     found.results["places"] = patch_places(model, prompt, small, "restore", subject.layers(), s.batch_size)
     if not effect.size.is_clear:
-        found.omit("Shares, sets of heads and paths: the effect is too small to be divided by; the tables have nats.")
+        found.omit(
+            "Shares, sets of heads and paths are undefined: the effect is too small to be divided by; the tables have nats."
+        )
         return found
     _heads(found, order, s.exact)
     if not small.size.is_clear:

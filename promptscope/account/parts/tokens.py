@@ -75,7 +75,7 @@ def tokens_part(subject: Subject) -> Findings:
     )  # fmt: skip
     found.tables["kept"] = kept
     if not small.size.is_clear:
-        found.omit("How few tokens keep the effect: the effect is too small to be divided by.")
+        found.omit("How few tokens keep the effect is undefined: the effect is too small to be divided by.")
         return found
     _how_few(found, kept, prompt.length, s.wanted)
     sums = redundancy(model, prompt, small, s.batch_size, singles)

@@ -71,5 +71,5 @@ def words_part(subject: Subject) -> Findings:
                 f"{int(inner['layer'][i])}; a random prompt's shift {percent(null)}): {verdict}."
             )
     if not small.size.is_clear:
-        found.omit("What the shifts of texts recover: the effect is too small to be divided by.")
+        found.omit("What the shifts of texts recover is undefined: the effect is too small to be divided by.")
     return found
