@@ -47,7 +47,8 @@ def routes_part(subject: Subject) -> Findings:
     found.results["places"] = patch_places(model, prompt, small, "restore", subject.layers(), s.batch_size)
     if not effect.size.is_clear:
         found.omit(
-            "Shares, sets of heads and paths are undefined: the effect is too small to be divided by; the tables have nats."
+            "Shares, sets of heads and paths are undefined: the effect is too small to be divided by; the tables "
+            "have nats."
         )
         return found
     _heads(found, order, s.exact)
