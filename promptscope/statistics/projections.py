@@ -133,8 +133,8 @@ def umap_projection(
         from umap import UMAP
     except ImportError as error:
         raise ImportError(
-            "UMAP needs the package umap-learn, which is not installed: pip install "
-            "'promptscope[umap]', or use tsne_projection"
+            "UMAP needs the package umap-learn, which is not installed: "
+            'pip install "promptscope[umap]", or use tsne_projection'
         ) from error
     _check_vectors(x, metric)
     n_umap_neighbours = min(n_umap_neighbours, len(x) - 1)

@@ -151,7 +151,7 @@ def projection_table(made: Mapping[str, Projection]) -> pd.DataFrame:
         for one in made.values()
     ]
     if "umap" not in made:
-        note = "UMAP is not drawn, because umap-learn is not installed (pip install 'promptscope[umap]')"
+        note = 'UMAP is not drawn, because umap-learn is not installed (pip install "promptscope[umap]")'
         rows.append(("UMAP", np.nan, 0, np.nan, note))
     return pd.DataFrame(rows, columns=["method", "trustworthiness", "n_neighbours", "explained_variance", "note"])
 
