@@ -23,10 +23,11 @@ from promptscope.tasks import Task
 Span = Literal["from", "up_to", "window"]
 
 _MEANING = {
-    "from": ("attention to the prompt cut in this layer and all above; higher = the layers below suffice"),
-    "up_to": ("attention to the prompt cut in this layer and all below; higher = the layers above suffice"),
-    "window": ("attention to the prompt cut in a window of layers that begins here; lower = this window matters"),
+    "from": "attention to the prompt cut in this layer and all above; higher = the layers below suffice",
+    "up_to": "attention to the prompt cut in this layer and all below; higher = the layers above suffice",
+    "window": "attention to the prompt cut in a window of layers that begins here; lower = this window matters",
 }
+_WHERE = {"from": "from a layer upwards", "up_to": "up to a layer", "window": "in a window of layers"}
 
 
 @checked(batch_size=1, limit=1, width=1)
@@ -111,7 +112,7 @@ def cut_layers_on(
         ("layer",),
         {"layer": wanted},
         f"cut_{span}",
-        f"Share of the effect that is kept, prompt cut {span.replace('_', ' ')} a layer",
+        f"Share of the effect that is kept without attention to the prompt {_WHERE[span]}",
         _MEANING[span],
         about={"span": span, "width": width if span == "window" else None},
     )

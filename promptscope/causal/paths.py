@@ -78,7 +78,7 @@ def paths_on(
         ("head", "token"),
         {"head": [str(head) for head in reading], "token": [-1, *chosen_tokens]},
         "paths",
-        "Share of the effect that is lost when one head cannot see one prompt token",
+        "Share of the effect that is lost when one head cannot attend to one prompt token",
         "higher = the answer depends more on this head reading this token; token -1 = all tokens",
     )
 

@@ -56,9 +56,7 @@ class Importance(Saved):
             ProbeError: another name.
         """
         if name not in MEASURES:
-            raise ProbeError(
-                f"importance is measured by {', '.join(MEASURES)}, not by {name!r}.{nearest(name, MEASURES)}"
-            )
+            raise ProbeError(f"measure must be one of {', '.join(MEASURES)}, got {name!r}.{nearest(name, MEASURES)}")
         return getattr(self, name)
 
     def assignment(self, measure: str = "ratio") -> Int[np.ndarray, k]:

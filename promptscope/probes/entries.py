@@ -16,7 +16,7 @@ Shard = dict[str, np.ndarray]
 
 
 class Entries:
-    """The captures of one probe, read from the store part by part.
+    """The captures of one probe, which `compute` reads from the store part by part.
 
     A part is a dict: `values (X, layer, ...)`, `lengths (X,)` and `special (X, n)`, with the inputs in the order of
     `examples`. Token dimensions are padded to the longest input of the part. `aside` holds the same of the probe's

@@ -188,8 +188,8 @@ def separator_of(examples: Sequence[Encoded]) -> int:
     ends = {(example.input_ids[-1], example.special[-1]) for example in examples}
     if len(ends) > 1 or not next(iter(ends))[1]:
         raise ProbeError(
-            "the inputs do not all end with the same special token, which at='separator' and at='prompt' feed after "
-            "the prompt: end the template's source with {sep}, name a token, separator=tokenizer.eos_token_id, or use "
-            "at='last'"
+            "at='separator' and at='prompt' need inputs that all end with the same special token, "
+            f"and these do not: end the template's source with {sep}, name a token, "
+            "separator=tokenizer.eos_token_id, or use at='last'"
         )
     return next(iter(ends))[0]

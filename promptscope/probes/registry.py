@@ -44,7 +44,8 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
         """
         if not (isinstance(probe, Probe) or (isinstance(probe, type) and issubclass(probe, Probe))):
             raise ProbeError(
-                f"register_probe takes a subclass of ps.probes.Probe or what ps.probe_function makes, got {probe!r}"
+                "register_probe needs a subclass of ps.probes.Probe, or a probe made by "
+                f"ps.probe_function, got {probe!r}"
             )
         make: Callable[[], Probe] = probe if isinstance(probe, type) else lambda: probe
         kind = probe if isinstance(probe, type) else type(probe)
@@ -183,7 +184,7 @@ def get_probes(probes: Iterable[Any]) -> list[Probe]:
     for probe in probes:
         if isinstance(probe, str):
             if probe not in PROBES:
-                raise ProbeError(f"no probe {probe!r}.{nearest(probe, PROBES)} There are: {', '.join(PROBES)}")
+                raise ProbeError(f"there is no probe {probe!r}.{nearest(probe, PROBES)} There are: {', '.join(PROBES)}")
             probe = PROBES[probe]()
         if not isinstance(probe, Probe):
             raise ProbeError(

@@ -63,11 +63,15 @@ class ProbeResult:
             raise ProbeError(f"result {self.name!r} needs a variable 'values', got {sorted(map(str, self.data))}")
         for dim in self.dims:
             if dim not in self.data.coords:
-                raise ProbeError(f"dimension {dim!r} of result {self.name!r} has no coordinate")
+                raise ProbeError(
+                    f"dimension {dim!r} of result {self.name!r} must have a coordinate that names "
+                    "its entries, and has none"
+                )
         for name in ("low", "high"):
             if name in self.data and self.data[name].dims != self.data["values"].dims:
                 raise ProbeError(
-                    f"{name!r} of result {self.name!r} has dimensions {self.data[name].dims}, 'values' has {self.dims}"
+                    f"{name!r} of result {self.name!r} must have the dimensions of 'values', "
+                    f"{self.dims}, and has {self.data[name].dims}"
                 )
         values = self.values.values
         low = -np.inf if self.range[0] is None else self.range[0]

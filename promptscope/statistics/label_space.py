@@ -58,7 +58,10 @@ def gold_and_other(
     if drawn is not None:
         check_indices("drawn", drawn, n_labels)
         if (drawn == gold).any():
-            raise ArgumentError(f"drawn is gold for input {int(np.flatnonzero(drawn == gold)[0])}: draw another label")
+            raise ArgumentError(
+                "drawn must be a label other than gold, and is the same for input "
+                f"{int(np.flatnonzero(drawn == gold)[0])}"
+            )
     rows = np.arange(len(cosines))
     right = cosines[rows, :, gold]  # (X, L)
     if drawn is not None:

@@ -27,7 +27,7 @@ def matching_test(
     """
     n = len(scores)
     if n < 2:
-        raise ArgumentError("a matching needs at least two items")
+        raise ArgumentError(f"scores must be of at least two items, got a matrix of shape {scores.shape}")
     everyone = np.arange(n)
     matched = float(np.diag(scores).mean())
     mismatched = float(scores[~np.eye(n, dtype=bool)].mean())

@@ -177,7 +177,7 @@ class Entry:
         self.refresh()
 
     def unlock(self) -> None:
-        """Let others write."""
+        """Release the lock, so that other processes can write."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None

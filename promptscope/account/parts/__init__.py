@@ -16,8 +16,12 @@ PARTS = {
         answers_part,
     ),
     "tokens": ("Which tokens matter", "Are all of the prompt's tokens needed?", tokens_part),
-    "layers": ("Where the model reads it", "In which layers must the text attend to the prompt?", layers_part),
-    "routes": ("Through what it acts", "Which heads, FFNs and positions carry the effect?", routes_part),
+    "layers": ("In which layers it is read", "In which layers must the text attend to the prompt?", layers_part),
+    "routes": (
+        "Through which parts of the model it acts",
+        "Which heads, FFNs and positions carry the effect?",
+        routes_part,
+    ),
     "direction": (
         "Is it a direction?",
         "Does one vector added to the residual stream have the same effect?",

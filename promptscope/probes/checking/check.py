@@ -99,7 +99,7 @@ def check_probe(
     """
     (chosen,) = get_probes([probe])
     if unknown := sorted(set(only) - {"runs", *STATE_CHECKS, *CHECKS}):
-        raise ProbeError(f"no check {unknown[0]!r}. There are: {', '.join([*STATE_CHECKS, *CHECKS])}")
+        raise ProbeError(f"there is no check {unknown[0]!r}. There are: {', '.join([*STATE_CHECKS, *CHECKS])}")
     bench = make_bench(chosen, model, prompts, task, split)
     bench.run(probe=NOTHING)  # what is set up at the first run is not the probe's doing
     failed: dict[str, str] = {}
