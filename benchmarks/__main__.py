@@ -54,7 +54,7 @@ def _parser() -> argparse.ArgumentParser:
             "results",
             type=Path,
             nargs="+",
-            help=("result files of one machine; if several have the same case, the newest is used"),
+            help="result files of one machine; if several have the same case, the newest is used",
         )
     figure.add_argument(
         "--out", type=Path, default=Path("speed.html"), help="file for the figure: .html, .json or an image"

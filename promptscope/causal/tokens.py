@@ -99,7 +99,7 @@ def keep_tokens(
 
     Args:
         order: importance of each token (k numbers).
-        sizes: numbers of tokens to keep; by default about six from 1 to k.
+        sizes: numbers of tokens to keep; by default up to six powers of two below k.
 
     Raises as `ps.causal.effect` does.
 

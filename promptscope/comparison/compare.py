@@ -48,7 +48,7 @@ CAPTIONS = {
         "Score and loss of every prompt on every task; random: with a random prompt of the "
         "same norms; frozen: without a prompt. Higher scores and lower losses are better."
     ),
-    "left_out": ("Files that could not be read and prompts that could not be compared, with the reason."),
+    "left_out": "Files that could not be read and prompts that could not be compared, with the reason.",
 }
 
 

@@ -114,7 +114,7 @@ class AttentionBias(Probe):
         result = entries.result(
             {prompt: share[..., 2] for prompt, share in shares.items()},
             units="relative to |z|",
-            direction=("0 = the prompt only takes a part of the head's attention, higher = more than that"),
+            direction="0 = the prompt only takes a part of the head's attention, higher = more than that",
             range=(0.0, None),
         )
         for i, name in enumerate(_PARTS):

@@ -156,7 +156,7 @@ class LabelCosine(Probe):
             dims=("word", "layer"),
             coords={"word": list(WORDS), "example": ids},
             units="cosine",
-            direction=("higher = closer to the word; gold above non-gold = the layer favours the right label"),
+            direction="higher = closer to the word; gold above non-gold = the layer favours the right label",
             range=(-1.0, 1.0),
             provenance=entries.provenance | {"labels": dict(zip(self._words.labels, self._words.tokens, strict=True))},
         )

@@ -22,7 +22,7 @@ def bootstrap_interval(
     """Return the percentile bootstrap interval of a quantity that is computed from *n_examples* examples.
 
     A resample of X examples with replacement is a row of weights `w_x >= 0`, `sum_x w_x = 1`: how often each example
-    was drawn, divided by X. *estimate* maps R such rows (R, X) to R values of the quantity (R, *shape): a mean is
+    was drawn, divided by X. *estimate* maps R such rows (R, X) to R values of the quantity `(R, *shape)`: a mean is
     `lambda w: w @ values`, a ratio of sums `lambda w: (w @ a) / (w @ b)`.
 
     Returns:

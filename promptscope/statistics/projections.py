@@ -23,7 +23,7 @@ class Projection:
       space; 1 = all of them, about 0.5 = a random picture. It is computed from the `n_neighbours` nearest points; with
       more than 2,000 vectors, from 2,000 random ones.
     - `explained_variance` (PCA only): share of the variance of each of the two dimensions.
-    - `method`: the method and its settings.
+    - `method`: `"pca"`, `"t-SNE"` or `"UMAP"`; `settings`: its settings.
 
     >>> projection = pca_projection(np.random.default_rng(0).normal(size=(40, 8)))
     >>> projection.method, projection.points.shape, 0.0 <= projection.trustworthiness <= 1.0

@@ -33,7 +33,7 @@ def main() -> int:
     parser.add_argument(
         "--so-far",
         action="store_true",
-        help=("measure nothing; write the tables and the page of the prompts that are finished"),
+        help="measure nothing; write the tables and the page of the prompts that are finished",
     )
     parser.add_argument("--note", default="", help="a note about the model, which is printed on the page")
     arguments = parser.parse_args()

@@ -17,7 +17,7 @@ CAPTIONS = {
         "truncates digits instead of rounding."
     ),
     "means": "Test scores in per cent, means over seeds, all methods at one learning rate.",
-    "own_rates": ("The same scores with each method at its own best learning rate, chosen on validation records."),
+    "own_rates": "The same scores with each method at its own best learning rate, chosen on validation records.",
     "baselines": "Other methods (Table 4), trained by PEFT and transformers on copies of the model with the same "
     "records in the same batches.",
     "figure_2": "Figures 2 and 11: mean L2 norm of the prompt's vectors (eq. 4) along training.",
@@ -25,7 +25,7 @@ CAPTIONS = {
     "figure_3_pt": "Figure 3: how similar are the vectors of a prompt?",
     "figure_3_p_tuning": "Figure 3, P-Tuning.",
     "figure_3_resprompt": "Figure 3, ResPrompt.",
-    "redundancy": ("How similar the vectors of a prompt are, compared with random vectors of the same norms."),
+    "redundancy": "How similar the vectors of a prompt are, compared with random vectors of the same norms.",
     "figure_4": "Figure 4: one trained vector, the longest, repeated; 0 = the whole prompt.",
     "figure_5": "Figures 5 and 12: hidden units of EPT's network.",
     "figure_7": "Figure 7: length of the broadcast prompt.",

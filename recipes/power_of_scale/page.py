@@ -16,13 +16,13 @@ CAPTIONS = {
     "figure_b": "Figure b: initialisation.",
     "starts": "Test scores by initialisation, means over seeds; labels where a task has label words that fit.",
     "objectives": "Figures c and d: pre-training objective, and the answer after a sentinel token.",
-    "parameters": ("How many numbers each method trains, by formula, and their share of the model's parameters."),
+    "parameters": "How many numbers each method trains, by formula, and their share of the model's parameters.",
     "readings": (
         "Distances from prompt vectors to words, compared with random vectors of the same "
         "norms; p: share of random prompts that do at least as well."
     ),
     "neighbours": "The nearest words of every vector, first seed.",
-    "ensembles": ("Accuracy of a majority vote of several prompts, compared with the prompts themselves."),
+    "ensembles": "Accuracy of a majority vote of several prompts, compared with the prompts themselves.",
     "shifts": (
         "Prompts and fine-tuned models, trained on one data set, and scored on it (at home) "
         "and on another without further training (shifted)."

@@ -39,7 +39,7 @@ SECTIONS = {
         "Means over pairs and over both models of each."
     ),
     "similarities": "Table 2's six similarities, mean over pairs of prompts.",
-    "shapley": ("Shapley values, exact up to 12 tokens. residual: their sum minus what it must be (0 up to rounding)."),
+    "shapley": "Shapley values, exact up to 12 tokens. residual: their sum minus what it must be (0 up to rounding).",
     "back_translation": (
         "Table 9, of one run: the nearest word to each token in each of its models "
         "with the cosine distance, and in brackets the distance from a random vector "

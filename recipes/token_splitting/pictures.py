@@ -29,7 +29,7 @@ CAPTIONS = {
         "Share of tokens whose nearest embeddings vote for the model that needs the token, "
         "corrected for chance (kappa): 0 = chance, 1 = all."
     ),
-    "important_token_loss": ("Table 3: loss without a token, for the model that needs it most; mean over all tokens."),
+    "important_token_loss": "Table 3: loss without a token, for the model that needs it most; mean over all tokens.",
     "importance": (
         "By how many nats the loss rises without each token (zeroed), in the first run for each number of models."
     ),
