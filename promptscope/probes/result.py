@@ -96,8 +96,8 @@ class ProbeResult:
         """Make a result from numbers `(X, *dims)` of X inputs: their mean, with a bootstrap 95 % interval.
 
         Args:
-            per_example: an array `(X, *dims)`, or prompt -> array, which gives a dimension `prompt`. An input with a NaN
-                for any prompt is left out for all of them, and counted in `n_skipped`.
+            per_example: an array `(X, *dims)`, or prompt -> array, which gives a dimension `prompt`. An input with a
+                NaN for any prompt is left out for all of them, and counted in `n_skipped`.
             dims: names of the dimensions after the first.
             coords: dimension -> names of its entries (by default 0, 1, ...), also of `example`.
             about: the other fields of the result: `title`, `units`, `direction`, `range`, `provenance`.
