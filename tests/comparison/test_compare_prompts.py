@@ -212,7 +212,7 @@ def test_what_the_command_cannot_do_is_said(folder: Path, options: list[str], sa
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ps.PromptError, match="no prompt below"):
         ps.compare_prompts(tmp_path)
-    with pytest.raises(ps.PromptError, match="no folder"):
+    with pytest.raises(ps.PromptError, match="is not a folder"):
         ps.compare_prompts(tmp_path / "missing")
     with pytest.raises(ps.PromptError, match=r"'ids' must be a prompt.*int64"):
         ps.compare_prompts({"ids": np.arange(3)})

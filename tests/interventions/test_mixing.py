@@ -61,5 +61,5 @@ def test_prompts_that_cannot_be_mixed() -> None:
         mix(ps.DeepPrompt(K, layers=[0]).bind(model), ps.DeepPrompt(K, layers=[1]).bind(model), 0)
     with pytest.raises(PromptError, match="unbound"):
         mix(a, ps.SoftPrompt(K), 0)
-    with pytest.raises(PromptError, match=r"tokens 0\.\.3, got \[4\]"):
+    with pytest.raises(PromptError, match=r"tokens must be in 0\.\.3, got \[4\]"):
         mix(a, b, 4)
