@@ -54,11 +54,20 @@ def describe(module_name: str, name: str) -> list[str]:
         return [f"- :py:obj:`{page}.{name}`"]
     path = f"{module_name}.{name}"
     if inspect.isclass(value):
-        return ["", f".. autoclass:: {path}", "   :members:", ""]
+        return ["", f".. autoclass:: {path}", "   :members:", *inherited(value), ""]
     if inspect.isroutine(value):
         return ["", f".. autofunction:: {path}", ""]
     kind = f"{type(value).__name__}, {len(value)} entries" if isinstance(value, Collection) else type(value).__name__
     return ["", f".. py:data:: {path}", "", f"   ``{kind}``", ""]
+
+
+def inherited(kind: type) -> list[str]:
+    """Return the option for members of bases of ours that are on no page: else nobody would describe them."""
+    pages = [getattr(import_module(module), name) for module in MODULES for name in public_names(module)]
+    others = [base for base in kind.__mro__[1:] if base in pages or not base.__module__.startswith("promptscope.")]
+    if len(others) == len(kind.__mro__) - 1:
+        return []
+    return [f"   :inherited-members: {', '.join(base.__name__ for base in others)}"]
 
 
 def page(module_name: str) -> str:

@@ -1,4 +1,4 @@
-"""The engine: models run over flat rows without padding, prompts once, frozen weights packed once. See README.md."""
+"""The engine: passes over flat rows without padding, in which prompts run once for the batch. See README.md."""
 
 from promptscope.engine.checkpointing import checkpointed
 from promptscope.engine.choice import (

@@ -1,4 +1,4 @@
-"""The one attention function that knows the layout, registered with Hugging Face under a name of its own."""
+"""The attention function of packed passes, registered in Hugging Face's attention interface."""
 
 import threading
 from collections.abc import Iterator
@@ -19,10 +19,10 @@ NAME = "promptscope_packed"
 
 @runtime_checkable  # so that beartype can check it
 class Pass(Protocol):
-    """One forward pass over flat rows: what its attention does."""
+    """One forward pass over flat rows, which computes its attention."""
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Return what the heads read, `(T, head, d_head)`, of flat queries, keys and values `(T, head, d_head)`."""
+        """Return the attention output `(T, head, d_head)` for flat queries, keys and values `(T, head, d_head)`."""
         ...
 
 
@@ -31,13 +31,13 @@ _locks: WeakKeyDictionary[nn.Module, Any] = WeakKeyDictionary()
 
 
 def lock_of(model: nn.Module) -> Any:
-    """Return the lock that a thread holds while it changes how *model* runs."""
+    """Return the lock that a thread holds while it changes the attention function of *model*."""
     return _locks.setdefault(model, threading.RLock())
 
 
 @contextmanager
 def running(twin: PreTrainedModel, current: Pass) -> Iterator[None]:
-    """Let *twin* attend as *current* says. It is given rows `(1, T, d)` and makes no mask of its own."""
+    """Let the plain model use the attention of *current*; it is given rows `(1, T, d)` and makes no mask itself."""
     # Which attention a model runs is written in its config, so a second thread has to wait for the first.
     with lock_of(twin), attending_by(twin, NAME):
         token = _current.set(current)
@@ -48,7 +48,7 @@ def running(twin: PreTrainedModel, current: Pass) -> Iterator[None]:
 
 
 def current_pass() -> Pass | None:
-    """Return the pass that is running, None outside of one."""
+    """Return the pass that is running, or None."""
     return _current.get()
 
 
@@ -67,7 +67,9 @@ def _attend(
 ) -> tuple[Tensor, None]:
     current = _current.get()
     if current is None:  # the model runs here while another thread has it packed
-        raise RuntimeError("one model cannot run packed and plainly in two threads at once: give each its own")
+        raise RuntimeError(
+            "a model cannot run packed and unpacked in two threads at once: load a model for each thread"
+        )
     q, k, v = (x[0].transpose(0, 1) for x in (query, key, value))
     how = How(scaling, sliding_window, softcap, s_aux, position_bias)
     return current.attend(module, q, k, v, how)[None], None

@@ -1,4 +1,4 @@
-"""Which way a model runs: packed or plainly, with packed weights or without."""
+"""The choice of how a model runs: packed or unpacked, with weights packed for oneDNN or not."""
 
 import warnings
 from collections.abc import Iterator, Sequence
@@ -20,7 +20,7 @@ from promptscope.models.samples import sample_placements
 
 
 class PackingWarning(UserWarning):
-    """A model or a prompt runs unpacked, which is slower and gives the same numbers.
+    """A model runs unpacked (in padded batches), which is slower and gives the same numbers.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -32,7 +32,7 @@ class PackingWarning(UserWarning):
 
 @dataclass(frozen=True)
 class Execution:
-    """What `execution` was asked for; None leaves the choice to promptscope.
+    """The settings of `execution` that are in force; None leaves the choice to promptscope.
 
     >>> Execution(packed=False).prepacked is None
     True
@@ -58,26 +58,26 @@ def execution(
     attention: str | None = None,
     matmul: str | None = None,
 ) -> Iterator[None]:
-    """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.
+    """Choose how models run within a `with` block; apart from rounding, results stay the same.
 
-    What None stands for depends on the machine and the model, never on a measurement: one call gives the same bits
-    again on the same machine.
+    What None means depends on the processor and the model, not on a time measurement, so that the same call on the same
+    machine gives the same bits.
 
     Args:
-        packed: `False` runs padded batches through the plain model, with a prefix cache where there is one;
-            `True` and None pack wherever that is possible.
-        prepacked: whether frozen linear layers of packed passes run on weights packed for oneDNN (CPU, float32).
-            None does it on processors where it is known to pay (AMD with AVX-512) for models whose layers are large
-            enough; it costs two more copies of the weights.
-        attention: over the flat rows of a packed pass: `"padded"` (None), or `"flex"`, PyTorch's compiled flex
-            attention, which computes nothing for padding (GPU only).
-        matmul: `"bf16"` lets the frozen linear layers of a float32 model multiply in bfloat16 (CPU; all but the output
-            embedding). Prompts, residual stream, attention, sums and optimiser stay in float32. Rounding is then that
-            of 8 bits: about 1e-2 of a prompt's gradient; a run says so in its settings. Probes and hooks always run in
-            float32. `"float32"` (None) is exact.
+        packed: False runs padded batches on the plain model, with a prefix cache if the model supports one. True and
+            None run packed (flat rows without padding) if that is possible.
+        prepacked: whether frozen linear layers of packed passes use weights packed for oneDNN (CPU, float32). None does
+            so on processors where it is known to be faster (AMD with AVX-512) for models with large enough layers. It
+            takes memory for two more copies of the weights.
+        attention: the attention over the flat rows of a packed pass: `"padded"` (as None), or `"flex"`, PyTorch's
+            compiled flex attention, which computes nothing for padding (GPU only).
+        matmul: `"bf16"` lets the frozen linear layers of a float32 model, except the output embedding, multiply in
+            bfloat16 (CPU). Prompts, residual stream, attention, sums and optimiser stay in float32. Products are then
+            rounded to 8 bits, which changes a prompt's gradient by about 1e-2 of its size; the settings of a run record
+            it. Probes and hooks always run in float32. `"float32"` (as None) is exact.
 
     Raises:
-        ModelError: another *attention* or *matmul*.
+        ModelError: *attention* or *matmul* has another value.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -85,9 +85,9 @@ def execution(
     ...     scores = ps.evaluate(model, None, task, limit=4, progress=False)
     """
     if attention not in (None, "padded", "flex"):
-        raise ModelError(f"attention must be 'padded', 'flex' or None, not {attention!r}")
+        raise ModelError(f"attention must be 'padded', 'flex' or None, got {attention!r}")
     if matmul not in (None, "float32", "bf16"):
-        raise ModelError(f"matmul must be 'float32', 'bf16' or None, not {matmul!r}")
+        raise ModelError(f"matmul must be 'float32', 'bf16' or None, got {matmul!r}")
     before = _asked.get()
     changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked, "attention": attention, "matmul": matmul}
     token = _asked.set(replace(before, **{name: value for name, value in changes.items() if value is not None}))
@@ -98,7 +98,7 @@ def execution(
 
 
 def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
-    """Run the linear layers of *module* (by default the twin) on packed weights where that is faster.
+    """Use packed weights in the linear layers of *module* (default: the plain model) in a `with` block, if faster.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -113,10 +113,10 @@ def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> Abstrac
 
 
 def matmul(model: HookedModel) -> str:
-    """Return in which type frozen linear layers multiply: `float32`, or `bf16` where that was asked for.
+    """Return the type in which frozen linear layers multiply: `float32`, or `bf16` if `execution` asks for it.
 
     Raises:
-        ModelError: asked for where it does not exist.
+        ModelError: `bf16` was asked for and the model or processor does not support it.
 
     >>> import promptscope as ps
     >>> matmul(ps.load_model("embedded-causal"))
@@ -125,21 +125,20 @@ def matmul(model: HookedModel) -> str:
     asked = _asked.get().matmul or "float32"
     if asked == "bf16" and not (can_prepack(model.twin) and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
         raise ModelError(
-            "matmul='bf16' exists for float32 models on a CPU whose instructions oneDNN can use for it (AVX-512 or "
-            f"AMX), and {model.name!r} is {model.dtype} on {model.device}: leave matmul=None, or load the model in "
-            "bfloat16"
+            "matmul='bf16' needs a float32 model on a CPU with AVX-512 or AMX, and "
+            f"{model.name!r} is {model.dtype} on {model.device}: leave matmul=None, or load the model in bfloat16"
         )
     return asked
 
 
 def uses_prepacked(model: HookedModel) -> bool:
-    """Say whether linear layers run on packed weights: as asked, else where it is known to pay.
+    """Return whether linear layers use packed weights: as `execution` asks, otherwise where it is known to be faster.
 
     Raises:
-        ModelError: asked for where it does not exist.
+        ModelError: packed weights were asked for and the model does not support them.
 
     >>> import promptscope as ps
-    >>> uses_prepacked(ps.load_model("embedded-causal"))  # small layers gain nothing
+    >>> uses_prepacked(ps.load_model("embedded-causal"))  # its layers are too small to gain
     False
     """
     asked = _asked.get().prepacked
@@ -147,22 +146,24 @@ def uses_prepacked(model: HookedModel) -> bool:
         return prepacking_pays(model.twin)
     if asked and not can_prepack(model.twin):
         raise ModelError(
-            f"prepacked linear layers exist for float32 models on a CPU, and {model.name!r} is {model.dtype} on "
+            f"prepacked=True needs float32 models on a CPU, got {model.name!r} with {model.dtype} on "
             f"{model.device}: leave prepacked=None"
         )
     return asked
 
 
 def asked_attention() -> str | None:
-    """Return which attention over flat rows is asked for."""
+    """Return the attention over flat rows that `execution` asks for, or None."""
     return _asked.get().attention
 
 
 def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
-    """Say whether *model* runs packed with *prompts*; where the model does not allow it, warn once for each model.
+    """Return whether *model* runs packed with *prompts*.
 
-    Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
-    positions, which their relative positions leave no gap for, and what needs hooks (`HookedModel.needs_hooks`).
+    It does not while hooks are attached, which need the padded layout; nor for prompts with hidden positions on
+    encoder-decoders or on models with an attention window; nor for prompts that need hooks
+    (`HookedModel.needs_hooks`). If the model itself does not support packing, a PackingWarning says why, once for each
+    model.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -178,7 +179,11 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     reason = why_not_packed(model)
     if reason is not None and model not in _told:
         _told.add(model)
-        warnings.warn(f"{model.name!r} runs unpacked, which is slower: {reason}", PackingWarning, stacklevel=3)
+        warnings.warn(
+            f"{model.name!r} runs unpacked, which is slower and gives the same numbers: {reason}",
+            PackingWarning,
+            stacklevel=3,
+        )
     if reason is not None:
         return False
     placements = [prompt.place(model) for prompt in prompts]
@@ -188,7 +193,7 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
 
 
 def why_not_packed(model: HookedModel) -> str | None:
-    """Return what keeps *model* from running packed, None if nothing does."""
+    """Return the reason why *model* cannot run packed, or None if it can."""
     if model not in _reasons:
         _reasons[model] = _known_reason(model) or _compare(model)
     return _reasons[model]
@@ -198,7 +203,7 @@ def _known_reason(model: HookedModel) -> str | None:
     if model.facts.why_inlined is not None:
         return model.facts.why_inlined
     if not model.facts.takes_positions and model.family.kind != "seq2seq":
-        return "it counts positions by itself, and cannot be told them"
+        return "it counts positions itself and takes no position_ids"
     if getattr(model.twin.config, "reorder_and_upcast_attn", False):
         return "it computes attention in its own way (reorder_and_upcast_attn)"
     return None
@@ -210,9 +215,10 @@ _LONGEST = 40  # tokens of a window that texts are made longer than
 
 @torch.no_grad()
 def _compare(model: HookedModel) -> str | None:
-    """Run two texts both ways, longer than a small window where there is one, and go on with one of them.
+    """Compare packed and unpacked logits of two texts, without a prompt and with one of each kind.
 
-    Without a prompt, and with one of each kind: what no table knows, the numbers do.
+    The texts are longer than the attention window, if that is small; causal models also continue one of the texts.
+    Return the reason why packing is not possible, or None if the logits agree.
     """
     from promptscope.engine.decode import TextContinuation
     from promptscope.engine.plain import plain_logits
@@ -252,7 +258,7 @@ def _compare(model: HookedModel) -> str | None:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    """Compare up to rounding of their type, which layers multiply."""
+    """Return whether two tensors agree up to the rounding errors of their dtype over many layers."""
     half = a.dtype in (torch.bfloat16, torch.float16)
     a, b = a.double(), b.double()
     if half:  # which sends a token to other experts now and then: most rows must agree

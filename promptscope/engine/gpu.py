@@ -1,4 +1,4 @@
-"""Which of the two attentions over the flat layout a pass runs: the padded one, unless flex attention is asked for."""
+"""The choice of the attention over flat rows: padded, unless flex attention is asked for."""
 
 from promptscope.engine.causal import CausalPass
 from promptscope.engine.choice import asked_attention
@@ -8,15 +8,15 @@ from promptscope.models import HookedModel
 
 
 def fastest_pass(model: HookedModel) -> type[CausalPass]:
-    """Return the kind of pass that `ps.execution(attention=...)` asks for: nothing is timed, so nothing varies.
+    """Return the class of pass that `ps.execution(attention=...)` asks for, the same at every call.
 
     Raises:
-        ModelError: flex attention on a CPU, where it has no backward pass.
+        ModelError: flex attention was asked for on a CPU, where it has no backward pass.
     """
     if asked_attention() != "flex":
         return CausalPass
     if model.device.type != "cuda":
         raise ModelError(
-            f"attention='flex' runs on a GPU, and {model.name!r} is on {model.device}: leave attention=None"
+            f"attention='flex' runs on a GPU only, and {model.name!r} is on {model.device}: leave attention=None"
         )
     return FlexPass

@@ -1,4 +1,4 @@
-"""The unembedding of a few tokens only."""
+"""Logits of a few tokens of the vocabulary only."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -16,7 +16,7 @@ from promptscope.models import HookedModel
 
 @contextmanager
 def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
-    """Compute logits of the tokens *ids* only, one column for each, in their order.
+    """Compute logits of the tokens *ids* only, within a `with` block: one column for each id, in the same order.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

@@ -1,4 +1,4 @@
-"""Attention as models ask for it: scale, window, bounded scores, sinks and a bias, over any mask."""
+"""Attention with the options that models use: scale, window, capped scores, sinks and a bias, under any mask."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -19,10 +19,10 @@ _known: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
 
 @dataclass(frozen=True)
 class How:
-    """What a model says of a layer's attention when it calls it.
+    """The options with which a model calls the attention of a layer.
 
-    `scale` multiplies scores; `cap` bounds them, `cap tanh(score / cap)`; `bias` is added to them. A query sees keys
-    that are less than `window` positions away. `sinks` are scores, one for each head, of a key with value 0.
+    Scores are `scale q.k`; with `cap`, `cap tanh(score / cap)`; `bias` is added to them. With `window`, a query attends
+    to keys less than `window` positions away. `sinks (head,)` are the scores of an additional key whose value is zero.
     """
 
     scale: float | None = None
@@ -33,9 +33,11 @@ class How:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How, causal: bool = False) -> Tensor:
-    """Attend over `(R, n, head, d_head)` where *mask* is True (or adds to scores); heads of a group share keys.
+    """Return the output of attention `(R, n, head, d_head)` for queries, keys and values of R rows.
 
-    `how.bias` and `how.window` are for the caller: both depend on where queries and keys are, and are in *mask*.
+    *mask* is True where a query may attend to a key, or holds numbers that are added to scores. With fewer heads of
+    keys than of queries, the heads of a group share keys. `how.bias` and `how.window` are not applied here: the caller
+    includes them in *mask*, since they depend on the positions of queries and keys.
     """
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     if how.cap is not None:
@@ -50,7 +52,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: 
 
 
 def _capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: How) -> Tensor:
-    """Attend with bounded scores, which SDPA cannot: everything else adds to scores before the softmax."""
+    """Attend with capped scores, which PyTorch's SDPA does not support."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
     assert how.cap is not None
@@ -62,7 +64,7 @@ def _capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: How) -> T
 
 
 def _with_sinks(k: Tensor, v: Tensor, added: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Put a key and a value of zeros last, to which each head's sink is the score."""
+    """Append a key and a value of zeros, whose score is the sink of each head."""
     nothing = k.new_zeros(*k.shape[:2], 1, k.shape[3])
     column = sinks.to(added)[None, :, None, None].expand(added.shape[0], -1, added.shape[2], 1)
     added = added.expand(-1, len(sinks), -1, -1)
@@ -83,7 +85,7 @@ def _lower(n: int, width: int, device: torch.device) -> Tensor:
 
 
 def configs_of(twin: PreTrainedModel) -> list[Any]:
-    """Return the configs of a model and its parts; going through all modules is slower than a decoding step."""
+    """Return the configs of a model and its parts, kept after the first call (all modules are looked through)."""
     if twin not in _known:
         parts = [part for part in twin.modules() if isinstance(part, PreTrainedModel)]
         _known[twin] = list({id(part.config): part.config for part in parts}.values())
@@ -92,7 +94,7 @@ def configs_of(twin: PreTrainedModel) -> list[Any]:
 
 @contextmanager
 def attending_by(twin: PreTrainedModel, name: str) -> Iterator[None]:
-    """Let *twin* attend by the function that is registered under *name*, in a `with` block."""
+    """Let the plain model use the attention function registered under *name* within a `with` block."""
     before = [(config, config._attn_implementation) for config in configs_of(twin)]
     try:
         for config, _ in before:
@@ -105,7 +107,7 @@ def attending_by(twin: PreTrainedModel, name: str) -> Iterator[None]:
 
 @dataclass(frozen=True)
 class Call:
-    """One call of an attention: the module, how many queries and keys, the mask as numbers to add, and `How`."""
+    """One call of an attention module: numbers of queries and keys, the mask added to scores, and the options."""
 
     module: nn.Module
     n_queries: int
@@ -141,7 +143,7 @@ AttentionMaskInterface.register(_LOOK, eager_mask)
 
 
 class _NoProducts(TorchFunctionMode):
-    """Makes zeros of what linear layers would compute: only what is passed on is of interest, and its shape."""
+    """Lets linear layers return zeros: only the shapes and arguments of calls are of interest."""
 
     def __torch_function__(
         self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -156,9 +158,9 @@ class _NoProducts(TorchFunctionMode):
 
 
 def attention_calls(twin: PreTrainedModel, run: Callable[[], object]) -> list[Call]:
-    """Return the calls of attention that come to Hugging Face's interface while *run* runs *twin*, in order.
+    """Return the calls of Hugging Face's attention interface while *run* runs the plain model, in order.
 
-    What attention and linear layers give is zeros meanwhile: only who asks, and how, is of interest.
+    Attention and linear layers return zeros during this run, since only the calls and their arguments are of interest.
     """
     calls: list[Call] = []
     token = _calls.set(calls)

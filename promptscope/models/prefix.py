@@ -1,4 +1,4 @@
-"""A prompt as keys and values in every layer, before the text's: the accelerator on causal models."""
+"""A prompt as keys and values in every layer (a prefix cache), the fast way to run it on causal models."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,11 +21,12 @@ _current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default
 
 @dataclass(frozen=True)
 class Prefix:
-    """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
+    """Keys (after the rotary embedding) and values of k prompt positions in every layer, shared by a whole batch.
 
-    They belong to one prompt, or to several where texts with different prompts run together (`promptscope.engine`).
-    `layers` holds the layers that see the prefix; the others attend to the text alone. `gaps` counts positions that
-    are taken too and that nothing attends to: they have no keys here.
+    `keys` and `values` have one tensor `(prompt, kv_head, k, d_head)` for each layer; the first dimension is larger
+    than 1 if texts with different prompts run together (`promptscope.engine`). `layers` are the layers whose queries
+    attend to the prefix; in the others they attend to the text only. `gaps` is the number of hidden positions, which
+    count as positions and have no keys.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -41,16 +42,16 @@ class Prefix:
 
     @property
     def length(self) -> int:
-        """Number of prompt positions k: text begins at this one."""
+        """The number of prompt positions, hidden ones included; the text starts at this position."""
         return self.n_keys + self.gaps
 
     @property
     def n_keys(self) -> int:
-        """Number of positions with keys."""
+        """The number of positions with keys, without the hidden ones."""
         return self.keys[0].shape[2]
 
     def cache(self, batch_size: int) -> DynamicCache:
-        """Give a new Hugging Face cache of expanded views, without a copy. One forward pass consumes it."""
+        """Return a new Hugging Face cache for *batch_size* texts (views, no copies); it serves one forward pass."""
         cache = DynamicCache()
         for key, value in zip(self.keys, self.values, strict=True):
             layer = DynamicLayer()
@@ -61,7 +62,7 @@ class Prefix:
         return cache
 
     def detach(self) -> "Prefix":
-        """Cut the prefix from the graph of the prompt's parameters."""
+        """Return the prefix without gradient to the prompt's parameters."""
         return Prefix(
             tuple(key.detach() for key in self.keys),
             tuple(value.detach() for value in self.values),
@@ -72,7 +73,7 @@ class Prefix:
 
 @contextmanager
 def attend_with(prefix: Prefix, twin: PreTrainedModel) -> Iterator[None]:
-    """Let *twin* run with *prefix*, whose keys exist in every layer's cache, visible in its own layers only."""
+    """Run the plain model with *prefix* within a `with` block; only queries of `prefix.layers` attend to its keys."""
     if len(prefix.layers) == len(prefix.keys):
         yield  # every layer sees the prefix: the model's own attention does
         return
@@ -97,7 +98,9 @@ def _attend(
 ) -> tuple[Tensor, None]:
     prefix = _current.get()
     if prefix is None:  # the model runs here while another thread runs it with a prefix
-        raise RuntimeError("one model cannot run in two threads at once with different prompts: give each its own")
+        raise RuntimeError(
+            "a model cannot run in two threads at once with different prompts: load a model for each thread"
+        )
     if module.layer_idx not in prefix.layers:
         key, value = key[:, :, prefix.n_keys :], value[:, :, prefix.n_keys :]
         if attention_mask is not None:
@@ -116,12 +119,14 @@ AttentionMaskInterface.register(_NAME, sdpa_mask)
 def rotate(
     x: Float[Tensor, "... d_head"], cos: Float[Tensor, "... rotary"], sin: Float[Tensor, "... rotary"]
 ) -> Float[Tensor, "... d_head"]:
-    """Apply a rotary embedding to the first `rotary` of `d_head` dimensions, halves paired (Llama, GPT-NeoX).
+    """Apply a rotary embedding to the first `rotary` of `d_head` dimensions.
 
-    The inverse is `rotate(x, cos, -sin)`.
+    With h = rotary / 2, dimensions i and i + h form a pair (as in Llama and GPT-NeoX):
+    `y_i = x_i cos_i - x_{i+h} sin_i` and `y_{i+h} = x_{i+h} cos_{i+h} + x_i sin_{i+h}`; other dimensions are unchanged.
+    The inverse is `rotate(x, cos, -sin)`. Su et al. 2021 (RoFormer), equation 34, which pairs adjacent dimensions.
 
     >>> x, cos, sin = torch.tensor([1.0, 0.0, 7.0]), torch.zeros(2), torch.ones(2)
-    >>> rotate(x, cos, sin).tolist()  # by a right angle; the third dimension does not turn
+    >>> rotate(x, cos, sin).tolist()  # by 90 degrees; the third dimension is unchanged
     [0.0, 1.0, 7.0]
     """
     turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]

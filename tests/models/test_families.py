@@ -250,7 +250,7 @@ def test_recurrent_models_are_refused_by_name(kind: str, layers: str) -> None:
             Qwen3NextConfig(**sizes, **linear, shared_expert_intermediate_size=32, layer_types=types)
         )
     with pytest.raises(
-        ps.ModelError, match=rf"{layers} layers of {type(model).__name__} .* have no attention: recurrent"
+        ps.ModelError, match=rf"{layers} layers of {type(model).__name__} .* have no attention, so that"
     ):
         ps.load_model(model.eval())
 
