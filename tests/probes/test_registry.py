@@ -59,7 +59,7 @@ def test_duplicates_are_refused_whoever_they_are_from():
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (lambda x: x, "takes a subclass"),
+        (lambda x: x, "needs a subclass"),
         (type("Nameless", (Mine,), {"name": ""}), "has no name"),
         (type("Needy", (Mine,), {"__init__": lambda self, layer: None}), "made without arguments"),
     ],
