@@ -1,4 +1,4 @@
-"""What a probe computes from: its captures, wherever they came from."""
+"""The captures of one probe, from which it computes its result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.result import ProbeResult
 from promptscope.store import Entry
@@ -63,15 +64,15 @@ class Entries:
 
     def plain(self, capture: str, beside: str | None = None) -> Iterator[Shard]:
         """Read a capture of the pass without a prompt; *beside* names the prompt whose positions its text has."""
-        return self._plain[capture, beside].read()
+        return self._entry(self._plain, (capture, beside), "(capture, prompt whose positions are shared)").read()
 
     def prompted(self, capture: str, prompt: str) -> Iterator[Shard]:
         """Read a capture of the pass with a prompt. Of a `PairedCapture`: what `compare` returned."""
-        return self._prompted[capture, prompt].read()
+        return self._entry(self._prompted, (capture, prompt), "(capture, prompt)").read()
 
     def written(self, capture: str, prompt: str | None, edit: str) -> Iterator[Shard]:
         """Read a capture of the pass under one of the probe's `edits`; *prompt* is None for the pass without one."""
-        return self._written[capture, prompt, edit].read()
+        return self._entry(self._written, (capture, prompt, edit), "(capture, prompt, edit)").read()
 
     @property
     def edited(self) -> tuple[tuple[str, str | None, str], ...]:
@@ -95,7 +96,15 @@ class Entries:
         for (name, _), entry in (*self._prompted.items(), *self._plain.items()):
             if name == capture:
                 return entry.layers
-        raise KeyError(capture)
+        raise ProbeError(f"probe {self.probe.name!r} has no capture {capture!r}, only {list(self.probe.captures())}")
+
+    def _entry(self, entries: Mapping[Any, Entry], key: tuple[Any, ...], what: str) -> Entry:
+        if key not in entries:
+            raise ProbeError(
+                f"probe {self.probe.name!r} has no captures {what} = {key} of this pass. There are: "
+                f"{list(entries) or 'none'}; captures() names them, and conditions says in which passes they are taken"
+            )
+        return entries[key]
 
     def result(
         self,
