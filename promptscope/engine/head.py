@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from promptscope.engine.attention import lock_of
 from promptscope.models import HookedModel
+from promptscope.models.attending import lock_of
 
 
 @contextmanager

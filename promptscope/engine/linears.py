@@ -19,8 +19,8 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from promptscope.engine.attention import lock_of
 from promptscope.files import fingerprint
+from promptscope.models.attending import lock_of
 
 BF16 = torch.bfloat16
 WORTH = 2**18  # numbers in a model's most frequent weight from which packing pays for two more copies of all

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
-from promptscope.models.attention import Call, attention_calls
+from promptscope.models.attention_calls import Call, attention_calls
 from promptscope.models.facts import Band, Facts
 from promptscope.models.families import Kind
 
