@@ -45,7 +45,7 @@ def test_seq2seq_needs_the_model(t5) -> None:
     lines = task.show(model).splitlines()
     assert lines[-2].split() == ["0-1", "decoder", "|<pad>|·positive|"]
     assert lines[-1].split()[:4] == [">", "0-1", "label", "|·positive|</s>|"]
-    with pytest.raises(TaskError, match="give the model"):
+    with pytest.raises(TaskError, match="show needs the model"):
         task.show(t5, kind="seq2seq")
 
 
