@@ -130,7 +130,7 @@ def adapter(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Non
         (lambda folder: zipped(folder / "x.npz", np.eye(3), 2 * np.eye(3)), "two of its members have the same name"),
         (lambda folder: adapter(folder / "x", lambda x: x.to(torch.complex64)), "is of torch.complex64"),
         (lambda folder: adapter(folder / "x", lambda x: x.int()), "is of torch.int32"),
-        (lambda folder: adapter(folder / "x", lambda x: x * 1e30), "must be between .* for norms in float32"),
+        (lambda folder: adapter(folder / "x", lambda x: x * 1e30), "for norms in float32"),
         (
             lambda folder: np.savez_compressed(folder / "x.npz", a=np.zeros((4, 6_500_000), np.float32)),
             "would become 104,000",
