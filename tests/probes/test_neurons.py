@@ -150,7 +150,7 @@ def test_shards_and_batches_do_not_change_sums(tmp_path):
 
 def test_bad_input():
     model = hooked("gpt2")
-    with pytest.raises(ProbeError, match=r"do not all end with the same special token.*\{sep\}.*at='last'"):
+    with pytest.raises(ProbeError, match=r"all end with the same special token.*\{sep\}.*at='last'"):
         probe(model, {"v1": ps.SoftPrompt(2)}, encoded(), NeuronStates(), progress=False)
     result = probe(model, {"v1": ps.SoftPrompt(2)}, encoded(), NeuronStates(separator=9), progress=False)
     assert result["neuron_states"].values.shape == (1, 3, 1, 128)
