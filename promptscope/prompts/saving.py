@@ -261,10 +261,9 @@ def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor],
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / "prompt.json"
     if not path.is_file():
-        raise PromptError(
-            f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT): for a run, give "
-            "RUN/prompts/last"
-        )
+        run = (folder / "prompts").is_dir()
+        hint = f": it is a run, give {str(folder / 'prompts' / 'last')!r} or use ps.load_run" if run else ""
+        raise PromptError(f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT){hint}")
     try:
         description = read_sealed(path, lambda found: found.get("format") == _FORMAT)
     except ValueError as error:

@@ -16,8 +16,8 @@ _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 _VISIBLE = {" ": "·", "▁": "·", "\n": "⏎", "\t": "⇥"}
 
 
-def show(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> str:
-    """Print and return the tokens of the first `n` records of a split; see `Task.show`.
+def tokens_as_text(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> str:
+    """Return what `Task.show` prints: the tokens of the first `n` records of a split.
 
     Each line has consecutive tokens of one segment, with bars between tokens and `·` for a space; `판×3` is one
     character that is split into three tokens. `>` marks tokens with a loss, and `<-` the position at which each is
@@ -38,9 +38,7 @@ def show(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | 
         lines += _input_lines(tokenizer, example, kind)
         if example.decoder_input_ids is not None:
             lines += _decoder_lines(tokenizer, example)
-    text = "\n".join(lines)
-    print(text)
-    return text
+    return "\n".join(lines)
 
 
 def _special_lines(task: Task, tokenizer: Any, kind: Kind) -> list[str]:

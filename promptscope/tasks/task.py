@@ -329,8 +329,8 @@ class Task:
         )
 
     @checked(n=1)
-    def show(self, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> str:
-        """Print and return the exact tokens of the first `n` records, with segments and label positions.
+    def show(self, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> None:
+        """Print the exact tokens of the first `n` records, with segments and label positions.
 
         `model` is a hooked model, or a tokenizer, for which `kind` is the kind of model (by default causal).
 
@@ -338,12 +338,12 @@ class Task:
             TaskError: the task cannot be encoded for the model.
 
         >>> import promptscope as ps
-        >>> text = ps.load_task("continent_en").show(ps.load_model("embedded-causal"), n=1)  # doctest: +ELLIPSIS
+        >>> ps.load_task("continent_en").show(ps.load_model("embedded-causal"), n=1)  # doctest: +ELLIPSIS
         Task('continent_en', ...
         """
-        from promptscope.tasks.show import show  # show needs Task; the method is a convenience
+        from promptscope.tasks.show import tokens_as_text  # it needs Task; the method is a convenience
 
-        return show(self, model, n, split, kind)
+        print(tokens_as_text(self, model, n, split, kind))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(records)}" for name, records in self.splits.items())

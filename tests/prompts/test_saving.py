@@ -110,6 +110,12 @@ def test_no_folder(tmp_path: Path) -> None:
         load_prompt(tmp_path)
 
 
+def test_the_folder_of_a_run_says_where_its_prompt_is(tmp_path: Path) -> None:
+    SoftPrompt(3).bind(hooked("gpt2")).save(tmp_path / "prompts" / "last")
+    with pytest.raises(PromptError, match=r"it is a run, give '.*prompts.last' or use ps\.load_run"):
+        load_prompt(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
