@@ -84,7 +84,7 @@ def writable(path: str | os.PathLike[str]) -> Iterator[None]:
     except OSError as error:
         raise FileError(
             error.errno or errno.EIO,
-            f"cannot write {os.fspath(path)!r} ({error.strerror or error}): free space, check your rights, or name "
+            f"cannot write {os.fspath(path)!r} ({error.strerror or error}): free space, check your rights, or give "
             "another folder",
         ) from error
 
