@@ -16,7 +16,7 @@ import promptscope as ps
 from promptscope.plots import layer_curve
 from recipes.common.curves import curve_figure
 from recipes.prompt_geometry.figures import pairs_along_figure
-from recipes.token_splitting.train_figures import transfer_figure
+from recipes.token_splitting.figures import alignment_figure
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs/gallery"
@@ -44,9 +44,8 @@ def prompt_geometry() -> go.Figure:
 
 
 def token_splitting() -> go.Figure:
-    """The loss of every prompt on every model, on the masked models inside the package."""
-    transfer = pd.read_csv(ROOT / "recipes/token_splitting/results/smoke/transfer.csv")
-    return transfer_figure(transfer, "continent_en")
+    """Nearest words of prompt tokens compared with the model that needs the token, on the authors' prompts."""
+    return alignment_figure(pd.read_csv(ROOT / "recipes/token_splitting/results/tables/alignment.csv"))
 
 
 def explosive_prompts() -> go.Figure:

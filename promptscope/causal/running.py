@@ -42,10 +42,17 @@ def in_turn(function: F) -> F:
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One way of running the inputs: after a prompt, or without one with the text at its positions or at its own.
+    """One way of running the inputs: with a prompt or without one, and with hooks.
 
-    `shared` (without a prompt): text begins at this position, the one that it has after the prompt. `hooks` come after
-    the prompt's own. `prefix`: keys and values that texts attend to in place of a prompt, see `behind_cache`.
+    `shared` (without a prompt): the position at which text begins; with k it is where text begins after a prompt of k
+    positions. `hooks` come after the prompt's own. `prefix`: keys and values that texts attend to in place of a prompt.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> inputs = ps.causal.make_inputs(model, None, task, limit=3)
+    >>> at_4 = ps.causal.answers(model, inputs, ps.causal.Condition(shared=4))  # without a prompt, from position 4 on
+    >>> at_4.gold.shape
+    (3,)
     """
 
     prompt: Prompt | None = None

@@ -46,6 +46,7 @@ from promptscope.models.turns import Turns
 from promptscope.models.weights import Weights
 
 Via = Literal["auto", "hooks", "prefix"]
+"""How a prompt is run: as hooks, as a prefix cache (causal models), or whichever is faster."""
 
 
 @runtime_checkable  # so that beartype can check it

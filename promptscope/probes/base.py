@@ -91,10 +91,10 @@ class Probe(ABC):
         """Return the inputs that this probe runs on, made from the task's: by default the same."""
         return examples
 
-    def aside(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+    def extra_inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
         """Return further inputs for the same captures, such as single words to compare with: by default none.
 
-        They run in passes of their own, so that the probe still shares those over `inputs`; see `Entries.aside`.
+        They run in passes of their own, so that the probe still shares those over `inputs`; see `Entries.extra`.
         """
         return ()
 

@@ -101,7 +101,7 @@ def load_result(folder: str | os.PathLike[str]) -> Any:
 
 
 class _Writer:
-    """Turns values into JSON, and puts aside what is written to files of its own."""
+    """Turns values into JSON, and collects what is written to files of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder

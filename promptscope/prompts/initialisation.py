@@ -1,4 +1,4 @@
-"""Where a prompt starts: numbers or token vectors, always drawn from a generator of its own."""
+"""What a prompt's vectors are before training: numbers or token vectors, drawn from a generator of their own."""
 
 from __future__ import annotations
 
@@ -17,9 +17,25 @@ from promptscope.models import HookedModel
 if TYPE_CHECKING:
     from promptscope.prompts.prompt import Prompt
 
+__all__ = [
+    "FromPrompt",
+    "Initialisation",
+    "Labels",
+    "Text",
+    "TokenInitialisation",
+    "Uniform",
+    "Vocabulary",
+    "parse_init",
+]
+
 
 class Initialisation(ABC):  # noqa: B024 - says where a prompt starts; the prompt does the rest
-    """A starting point for a prompt."""
+    """What a prompt's vectors are before training.
+
+    >>> import promptscope as ps
+    >>> isinstance(ps.init.Uniform(), ps.init.Initialisation)
+    True
+    """
 
 
 class TokenInitialisation(Initialisation):
@@ -27,6 +43,13 @@ class TokenInitialisation(Initialisation):
 
     A deep prompt takes the keys and values that these vectors have inside the model, so that it starts as
     exactly the input-level prompt with the same vectors.
+
+    >>> import torch, promptscope as ps
+    >>> class LastToken(ps.init.TokenInitialisation):
+    ...     def vectors(self, model, length, generator):
+    ...         return model.embed(torch.full((length,), model.shape.vocab_size - 1)).detach()
+    >>> ps.SoftPrompt(length=2, init=LastToken()).bind(ps.load_model("embedded-causal")).is_bound
+    True
     """
 
     @abstractmethod
@@ -36,7 +59,13 @@ class TokenInitialisation(Initialisation):
 
 @dataclass(frozen=True)
 class Uniform(Initialisation):
-    """Every number uniform in [low, high); Lester et al. 2021 and the multilingual-GPT paper use +-0.5."""
+    """Every number uniform in [low, high); Lester et al. 2021 and the multilingual-GPT paper use +-0.5.
+
+    >>> import promptscope as ps
+    >>> prompt = ps.SoftPrompt(length=4, init=ps.init.Uniform(-0.1, 0.1)).bind(ps.load_model("embedded-causal"))
+    >>> bool(prompt.vectors().abs().max() <= 0.1)
+    True
+    """
 
     low: float = -0.5
     high: float = 0.5
@@ -51,6 +80,10 @@ class Vocabulary(TokenInitialisation):
 
     Vocabularies are ordered by merge or frequency, so the rank is the token id, special tokens left out;
     a count per token id in *frequencies* replaces that.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(length=4, init="vocab:100").init == ps.init.Vocabulary(100)
+    True
     """
 
     n: int = 5000
@@ -70,7 +103,12 @@ class Vocabulary(TokenInitialisation):
 
 @dataclass(frozen=True)
 class Text(TokenInitialisation):
-    """The tokens of a text or a single word, repeated until every position has one."""
+    """The tokens of a text or a single word, repeated until every position has one.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(length=4, init="text:the capital of").init == ps.init.Text("the capital of")
+    True
+    """
 
     text: str
 
@@ -88,6 +126,10 @@ class Labels(TokenInitialisation):
     """One position for each class label, the mean of its token vectors; the rest as in `Vocabulary`.
 
     Without *words*, training takes the label words of its task.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(length=4, init="labels:good,bad").init == ps.init.Labels(("good", "bad"))
+    True
     """
 
     words: tuple[str, ...] | None = None
@@ -114,7 +156,14 @@ class Labels(TokenInitialisation):
 
 @dataclass(frozen=True)
 class FromPrompt(Initialisation):
-    """The parameters of another prompt; a deep prompt can start from an input-level one."""
+    """The parameters of another prompt; a deep prompt can start from an input-level one.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> first = ps.SoftPrompt(length=4).bind(model)
+    >>> ps.DeepPrompt(length=4, init=ps.init.FromPrompt(first)).bind(model).is_bound
+    True
+    """
 
     prompt: Prompt
 

@@ -12,6 +12,16 @@ from torch import Tensor, nn
 
 from promptscope.errors import PromptError, nearest
 
+__all__ = [
+    "Broadcast",
+    "Lstm",
+    "Mlp",
+    "Reparameterisation",
+    "Residual",
+    "UnderParameterised",
+    "parse_reparameterisation",
+]
+
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
@@ -20,6 +30,11 @@ class Reparameterisation(ABC):
 
     It is a description without numbers; a prompt builds the network when it meets its model. A deep prompt has one
     network for each attention and role (keys, values), which its layers share.
+
+    >>> import promptscope as ps
+    >>> prompt = ps.SoftPrompt(length=10, reparameterisation=ps.reparameterise.Residual())
+    >>> prompt.bind(ps.load_model("embedded-causal")).vectors().shape
+    torch.Size([10, 160])
     """
 
     def rows(self, length: int) -> int:
@@ -68,6 +83,9 @@ class Lstm(Reparameterisation):
     """A bidirectional LSTM over the positions and two linear layers, 2 hidden -> 2 hidden -> width (P-Tuning).
 
     That of PEFT's prompt encoder, without its dropout between the LSTM's layers.
+
+    >>> Lstm(hidden=8, layers=1).n_parameters(length=10, width=16)
+    2368
     """
 
     hidden: int | None = None
@@ -113,8 +131,8 @@ class Residual(Reparameterisation):
 class UnderParameterised(Reparameterisation):
     """`U D p` with D [hidden, width], U [width, hidden], no bias: the network of explosive prompt tuning (EPT).
 
-    With one hidden unit every vector is a multiple of the one column of U, and the gradient of U grows with |D p| and
-    that of D with |U|: the norm grows the faster the larger it is. The rest is what the paper's Figure 9 adds:
+    With one hidden unit every vector is a multiple of the one column of U, and the gradient of U grows with `|D p|`
+    and that of D with `|U|`: the norm grows the faster the larger it is. The rest is what the paper's Figure 9 adds:
     *activation* (`relu`, `gelu`, `tanh`) after D, an *extra_layer* [hidden, hidden], *layer_norm* after U, *residual*.
 
     >>> UnderParameterised().n_parameters(length=1, width=768)
@@ -183,7 +201,11 @@ _KINDS: dict[str, type[Reparameterisation]] = {
 
 
 def parse_reparameterisation(value: Reparameterisation | dict[str, Any] | None) -> Reparameterisation | None:
-    """Read a reparameterisation from the settings of a saved prompt; None is a plain prompt."""
+    """Read a reparameterisation from the settings of a saved prompt; None is a plain prompt.
+
+    >>> parse_reparameterisation({"type": "Mlp", "hidden": 64})
+    Mlp(hidden=64)
+    """
     if value is None or isinstance(value, Reparameterisation):
         return value
     settings = dict(value)

@@ -38,7 +38,11 @@ class ProbeCheckError(ProbeError):
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The checks that a probe passed, by name."""
+    """The checks that a probe passed, by name.
+
+    >>> print(CheckReport("mine", passed=("deterministic", "batch size")))
+    the probe 'mine' passes 2 checks: deterministic, batch size
+    """
 
     probe: str
     passed: tuple[str, ...]
