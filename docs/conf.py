@@ -18,6 +18,7 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "_ext.api_examples",
     "_ext.api_links",
     "_ext.api_pages",
     "_ext.cli_page",

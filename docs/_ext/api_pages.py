@@ -44,6 +44,7 @@ ALIASES = {
 }
 
 
+@cache
 def public_names(module_name: str) -> list[str]:
     """Return what a module exports; one without a list exports what it defines."""
     module = import_module(module_name)
@@ -56,6 +57,7 @@ def public_names(module_name: str) -> list[str]:
     )
 
 
+@cache
 def home(module_name: str, name: str) -> str:
     """Return the module of MODULES on whose page a name is described: the innermost that exports the same object."""
     value = getattr(import_module(module_name), name)
@@ -145,7 +147,7 @@ def describe(module_name: str, name: str) -> list[str]:
     if inspect.isroutine(value):
         return ["", f".. autofunction:: {path}", ""]
     lines = [f"   {line}" for line in attribute_lines(module_name, name)]
-    return ["", f".. py:data:: {path}", "", *lines, "", f"   {shown_value(value)}", ""]
+    return ["", f".. py:data:: {name}", "", *lines, "", f"   {shown_value(value)}", ""]
 
 
 @cache
@@ -179,7 +181,8 @@ def page(module_name: str) -> str:
         for one, meaning in MODULES.items():
             here = [(module_name, name) for name in names if home(module_name, name) == one]
             if here:
-                lines += [meaning, "~" * len(meaning), "", *table(_functions_first(here)), ""]
+                short = one.rpartition(".")[2].capitalize()
+                lines += [short, "~" * len(short), "", meaning, "", *table(_functions_first(here)), ""]
         return "\n".join([*head, *lines]) + "\n"
     entries = [describe(module_name, name) for name in names if home(module_name, name) == module_name]
     pairs = _functions_first([(module_name, name) for name in names])

@@ -31,7 +31,7 @@ class DeepPrompt(Prompt):
     are not chosen do not see the prompt positions at all.
 
     Args:
-        length: k.
+        length: the number of prompt positions k.
         tied: one vector for key and value.
         layers: the chosen layers, counted from 0, the same in every attention of *parts*; all by default, also of
             encoder and decoder of different depth.

@@ -221,9 +221,9 @@ def said_of_swaps(swaps: pd.DataFrame) -> Said:
     )
     said = (
         f"With the untrained prompt's keys (and the trained values) {swaps['keys'].mean():.0%} of the effect is lost "
-        f"on average, with its values (and the trained keys) {swaps['values'].mean():.0%}. The loss without the trained "
-        f"values is clearly larger (intervals apart) in {values} of {n} deep prompts, that without the trained keys in "
-        f"{keys}: {verdict}."
+        f"on average, with its values (and the trained keys) {swaps['values'].mean():.0%}. The loss without the "
+        f"trained values is clearly larger (intervals apart) in {values} of {n} deep prompts, that without the "
+        f"trained keys in {keys}: {verdict}."
     )
     return [said], _by_task(swaps, {"keys": "lost with untrained keys", "values": "lost with untrained values"})
 

@@ -64,8 +64,8 @@ def sentences(table: pd.DataFrame) -> list[str]:
             frozen = rows["trained network, no prompt"]
             said.append(
                 f"{source}, {kind}: on the trained network the KL with the tuned prompt is {(own / frozen).mean():.0%} "
-                f"of that without a prompt; it is smaller than with the best flips in {int((own < rows[flips]).sum())} of "
-                f"{len(rows)} seeds, and smaller than that of a prompt tuned on the untrained network in "
+                f"of that without a prompt; it is smaller than with the best flips in {int((own < rows[flips]).sum())} "
+                f"of {len(rows)} seeds, and smaller than that of a prompt tuned on the untrained network in "
                 f"{int((own < control).sum())} of {len(rows)}."
             )
     return said
