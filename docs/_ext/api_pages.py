@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from sphinx.pycode import ModuleAnalyzer
+from sphinx.util.typing import stringify_annotation
 
 MODULES = {
     "promptscope": "What `import promptscope as ps` gives.",
@@ -140,6 +141,7 @@ def describe(module_name: str, name: str) -> list[str]:
             "",
             f".. autoclass:: {path}",
             "   :members:",
+            *inherited(value),
             "",
             f"   Also has the methods of {links}." if also else "",
             "",
@@ -169,6 +171,15 @@ def table(pairs: Iterable[tuple[str, str]]) -> list[str]:
         shown = f"{prefix(home(module_name, name), name)}{name}"
         lines += [f"   * - :py:obj:`{shown} <{path}>`", f"     - {first_line(module_name, name)}"]
     return [*lines, ""]
+
+
+def inherited(kind: type) -> list[str]:
+    """Return the option for members of bases of ours that are on no page: else nobody would describe them."""
+    pages = [getattr(import_module(module), name) for module in MODULES for name in public_names(module)]
+    others = [base for base in kind.__mro__[1:] if base in pages or not base.__module__.startswith("promptscope.")]
+    if len(others) == len(kind.__mro__) - 1:
+        return []
+    return [f"   :inherited-members: {', '.join(base.__name__ for base in others)}"]
 
 
 def page(module_name: str) -> str:
@@ -238,9 +249,14 @@ def plain_attributes(app: Any, what: str, name: str, value: Any, options: Any, l
         lines[:1] = [f"{head}:", rest]
 
 
-HOOK = "tuple[str, ~collections.abc.Callable[[...], ~torch.Tensor | None]]"
-SOURCE = "~promptscope.models.hooked.HookedModel | str | ~os.PathLike[str]"
-MODELS = f"{SOURCE} | ~collections.abc.Sequence[{SOURCE}] | ~collections.abc.Mapping[str, {SOURCE}]"
+@cache
+def aliases() -> dict[str, str]:
+    """Return the text of each type alias in signatures -> the name to write for it, the longest first."""
+    models, inference = import_module("promptscope.models"), import_module("promptscope.inference")
+    return {
+        stringify_annotation(inference.Models, "smart"): "~promptscope.inference.Models",
+        stringify_annotation(models.Hook, "smart"): "~promptscope.models.Hook",
+    }
 
 
 def readable(
@@ -258,7 +274,9 @@ def readable(
         signature = ""
     texts = []
     for text in (signature, returned):
-        text = (text or "").replace(HOOK, "~promptscope.models.Hook").replace(MODELS, "~promptscope.inference.Models")
+        text = text or ""
+        for written, alias in aliases().items():
+            text = text.replace(written, alias)
         texts.append(
             re.sub(r"~promptscope(?:\.[a-z_]+)+\.([A-Z])\b", lambda found: BOUNDS.get(found[0], found[1]), text)
         )

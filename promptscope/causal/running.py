@@ -18,7 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.causal.inputs import target_rows
-from promptscope.engine.choice import kernel
+from promptscope.engine import kernel
 from promptscope.models import Hook, HookedModel, Prefix, prefix_of
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch

@@ -2,7 +2,7 @@
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -43,7 +43,10 @@ def compare_prompts(
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
-    """Compare prompts: similarities, norms, ranks, PCA, t-SNE, clusters with permutation tests. Needs no model."""
+    """Compare prompts: similarities, norms, ranks, PCA, t-SNE, clusters with permutation tests. Needs no model.
+
+    What cannot be read or compared is named, the others are compared, and the exit status is 1.
+    """
     if out.suffix.lower() not in (".html", ".htm"):
         raise PromptError(f"--out {str(out)!r} must end in .html: the page; tables go to a folder of its name")
     with only_results_on_stdout():
@@ -70,18 +73,14 @@ def compare_prompts(
             table.to_csv(tables / f"{name}.csv", index=False, lineterminator="\n")
     if json:
         print_json({"page": str(out), **{name: table.to_dict("records") for name, table in found.tables.items()}})
-        return
-    typer.echo(found.tables["prompts"].to_string(index=False))
-    typer.echo(found.tables["clusters"].to_string(index=False))
-    for row in found.tables.get("left_out", _nothing()).itertuples():
-        typer.echo(f"left out: {row.prompt}: {row.reason}", err=True)
-    typer.echo(f"page: {out}; tables: {tables}")
-
-
-def _nothing() -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(columns=["prompt", "reason"])
+    else:
+        typer.echo(found.tables["prompts"].to_string(index=False))
+        typer.echo(found.tables["clusters"].to_string(index=False))
+        typer.echo(f"page: {out}; tables: {tables}")
+    if "left_out" in found.tables:
+        for row in found.tables["left_out"].itertuples():
+            typer.echo(f"left out: {row.prompt}: {row.reason}", err=True)
+        raise typer.Exit(1)
 
 
 def _groups(names: list[str], pattern: str) -> dict[str, str]:

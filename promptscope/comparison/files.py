@@ -14,7 +14,7 @@ from promptscope.comparison.vectors import PromptVectors, vectors_of
 from promptscope.errors import PromptError, PromptscopeError
 from promptscope.prompts import load_prompt, read_torch
 from promptscope.prompts.peft_io import is_peft_folder
-from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.tensors import check_archive, read_tensors
 
 _TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".npy", ".npz", ".safetensors", *_TORCH)
@@ -46,6 +46,7 @@ def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], d
     left_out: dict[str, str] = {}
     for path in _places(folder):
         name = path.relative_to(folder).as_posix() if path != folder else folder.name
+        name = os.fsencode(name).decode(errors="replace")  # a name may be of bytes that are no text
         try:
             found += vectors_of({name if key is None else f"{name}:{key}": value for key, value in _open(path).items()})
         except PromptscopeError as error:
@@ -87,14 +88,16 @@ def _open(path: Path) -> dict[str | None, Any]:
     """Return what a file or folder holds; the key is None where it is one prompt."""
     if path.is_dir():
         return {None: load_prompt(path / "prompts" / "last" if _is_run(path) else path, strict=False)}
+    if not path.is_file():  # a pipe would be waited for
+        raise PromptError("expected a file, got a link to nothing" if path.is_symlink() else "expected a file")
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return {None: np.load(path, allow_pickle=False)}
     if suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise PromptError(f"the checksum of {damaged} is another: the file is damaged")
+        try:
+            check_archive(path)
+        except zipfile.BadZipFile as error:
+            raise PromptError(f"cannot be read as .npz ({error})") from error
         with np.load(path, allow_pickle=False) as arrays:
             values: dict[str, Any] = dict(arrays)
     elif suffix == ".safetensors":

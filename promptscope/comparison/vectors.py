@@ -48,6 +48,7 @@ def vectors_of(prompts: Mapping[str, Any]) -> list[PromptVectors]:
 def _read(name: str, value: Any) -> list[PromptVectors]:
     if isinstance(value, Prompt):
         x = _numbers_of(name, value)
+        _check_range(name, x)
         _check(name, x)
         return [PromptVectors(name, x, value)]
     array = as_floats(value)

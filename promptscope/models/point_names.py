@@ -1,4 +1,4 @@
-"""The hook points that promptscope gives a meaning to; which of them a model has, `derived_family` finds out."""
+"""The hook points whose meaning promptscope documents; `derived_family` finds which of them a model has."""
 
 from promptscope.models.families import Attention, HookPoint, Kind
 
@@ -65,7 +65,7 @@ def _added(name: str, what: str, stack: str, pos: str) -> HookPoint:
 
 
 def _layer(stack: str, pos: str, attentions: dict[str, tuple[str, str]]) -> list[HookPoint]:
-    """Return the points of a layer; *attentions*: module -> positions of queries and keys."""
+    """Return the hook points of a layer; *attentions* maps a module to the positions of its queries and keys."""
     points = [
         _added("hook_resid_pre", "residual stream entering the layer", stack, pos),
         _added("hook_resid_post", "residual stream leaving the layer", stack, pos),
@@ -101,7 +101,7 @@ INSIDE_NORM = {
 
 
 def top_points(kind: Kind) -> tuple[list[HookPoint], list[HookPoint]]:
-    """Return the points before and after the layers."""
+    """Return the hook points before and after the layers."""
     width = "batch pos d_model"
     if kind == "seq2seq":
         said = "encoder's token embeddings: prompts go here"
@@ -126,7 +126,7 @@ def top_points(kind: Kind) -> tuple[list[HookPoint], list[HookPoint]]:
 
 
 def layer_points(kind: Kind) -> list[HookPoint]:
-    """Return the points of the layers, but for contributions."""
+    """Return the hook points of the layers, without those of contributions to the residual stream."""
     if kind != "seq2seq":
         return _layer("blocks", "pos", {"attn": ("pos", "pos")})
     decoder = {"self_attn": ("dec_pos", "dec_pos"), "cross_attn": ("dec_pos", "pos")}
@@ -134,6 +134,6 @@ def layer_points(kind: Kind) -> list[HookPoint]:
 
 
 def contribution_points(stack: str, names: dict[str, str]) -> list[HookPoint]:
-    """Return *names* (of `CONTRIBUTIONS` or `INSIDE_NORM`) as points of a stack."""
+    """Return *names* (from `CONTRIBUTIONS` or `INSIDE_NORM`) as hook points of a list of layers."""
     pos = "dec_pos" if stack == "decoder_blocks" else "pos"
     return [_added(name, what, stack, pos) for name, what in names.items()]

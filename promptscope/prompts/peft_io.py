@@ -151,7 +151,7 @@ def _deep_prompt(
     embeddings: Float[Tensor, "k columns"], config: dict[str, Any], seq2seq: bool, folder: Path
 ) -> DeepPrompt:
     n_layers = config.get("num_layers")
-    if not isinstance(n_layers, int) or n_layers < 1 or embeddings.shape[1] % (2 * n_layers):
+    if type(n_layers) is not int or n_layers < 1 or embeddings.shape[1] % (2 * n_layers):
         raise PromptError(
             f"{_TENSOR} in {str(folder / _TENSORS)!r} has {embeddings.shape[1]} columns, which are not keys and values "
             f"of the num_layers={n_layers!r} of {_CONFIG}: the adapter is damaged"
@@ -239,7 +239,7 @@ def _read_config(folder: Path) -> dict[str, Any]:
             "through a verbalizer here"
         )
     k = config.get("num_virtual_tokens")
-    if not isinstance(k, int) or k < 1:
+    if type(k) is not int or k < 1:
         raise PromptError(f"{str(path)!r} has num_virtual_tokens={k!r}: expected a positive number")
     return config
 
@@ -257,5 +257,10 @@ def _read_embeddings(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:
         raise PromptError(
             f"{str(path)!r} must hold one tensor, {_TENSOR!r}, and holds {sorted(tensors)}: heads and other trained "
             "weights (modules_to_save, saved embedding layers) are not part of a prompt"
+        )
+    if not tensors[_TENSOR].is_floating_point():
+        raise PromptError(
+            f"{_TENSOR} in {str(path)!r} must be floating-point numbers, and is of {tensors[_TENSOR].dtype}: the "
+            "adapter is damaged"
         )
     return tensors[_TENSOR].float(), encoder

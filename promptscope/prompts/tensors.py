@@ -28,6 +28,27 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     return tensors
 
 
+_BOMB_BYTES, _BOMB_RATIO = 100_000_000, 100
+
+
+def check_archive(path: Path) -> None:
+    """Check that a zip archive (`.npz`, what `torch.save` writes) is whole and does not grow out of all proportion.
+
+    Raises:
+        BadZipFile: a checksum is another, or a small file would fill the memory.
+    """
+    with zipfile.ZipFile(path) as archive:
+        size = sum(member.file_size for member in archive.infolist())
+        if size > max(_BOMB_BYTES, _BOMB_RATIO * path.stat().st_size):
+            raise zipfile.BadZipFile(f"a file of {path.stat().st_size:,} bytes that would grow to {size:,}")
+        names = archive.namelist()
+        if len(set(names)) < len(names):
+            raise zipfile.BadZipFile("it holds two members of one name")
+        damaged = archive.testzip()
+    if damaged is not None:
+        raise zipfile.BadZipFile(f"the checksum of {damaged} is another: the file is damaged")
+
+
 @checked()
 def read_torch(path: Path) -> Any:
     """Read what `torch.save` wrote, running nothing that is in the file, and only if its checksums are right.
@@ -43,10 +64,7 @@ def read_torch(path: Path) -> Any:
     """
     try:
         # torch.load believes what it reads: a byte that was flipped shows in the archive's checksums only.
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise zipfile.BadZipFile(f"the checksum of {damaged} is another")
+        check_archive(path)
         return torch.load(path, map_location="cpu", weights_only=True)
     # Damage shows in any step: zip, pickle, storage. Whatever it is, the file is named.
     except Exception as error:

@@ -169,5 +169,5 @@ def test_unseen_tokens_are_for_masked_models(monkeypatch: pytest.MonkeyPatch) ->
         with pytest.raises(ModelError, match="a causal model"):
             run(ids, unseen=ids.bool())
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the shape checks of tests would come first
-    with pytest.raises(ModelError, match=r"\(1, 3\), not \(1, 2\)"):
+    with pytest.raises(ModelError, match=r"\(1, 3\), got \(1, 2\)"):
         toy_model("bert").logits(ids, unseen=ids[:, :2].bool())

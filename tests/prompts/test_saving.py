@@ -157,7 +157,7 @@ def test_a_changed_description(saved: Path) -> None:
     """Whatever it says: a length would show, a hash or a loss in the provenance would not."""
     text = (saved / "prompt.json").read_text()
     (saved / "prompt.json").write_text(text.replace('"embedding_hash": "', '"embedding_hash": "f'))
-    with pytest.raises(PromptError, match=r"prompt\.json.*own checksum"):
+    with pytest.raises(PromptError, match=r"prompt\.json.*agree with its checksum"):
         load_prompt(saved)
 
 
