@@ -19,7 +19,6 @@ VARIABLES = {
     "account": "Account",
     "model": "HookedModel",
     "prompt": "Prompt",
-    "report": "Report",
     "result": "ProbeResult",
     "run": "Run",
     "task": "Task",
