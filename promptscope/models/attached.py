@@ -22,7 +22,7 @@ Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
 
 Bridge = Any
-"""What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
+"""What runs a model with hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # Where functions are written that only look: the bridge's own, registered at the first pass; transformers' for hidden
@@ -40,9 +40,8 @@ class AttachedHook:
     """A hook that a user attached: the module or hook point, the kind of hook (`forward`, `backward`) and the function.
 
     `identity` tells hooks apart: the function's attribute `identity`, a string that its author sets and changes
-        whenever
-    the function's effect changes; without it, a hash of the function's code and everything that it refers to; None if
-    that cannot be hashed.
+    whenever the function's effect changes; without it, a hash of the function's code and everything that it refers to;
+    None if that cannot be hashed.
     """
 
     point: str
@@ -80,7 +79,7 @@ def is_written_in(function: Any, places: Sequence[Path]) -> bool:
 
 
 _WATCHED: WeakSet[nn.Module] = WeakSet()
-"""The modules of hooked models: what a hook on all modules returns is checked there only."""
+"""The modules of hooked models, on which the results of global hooks are checked."""
 
 
 class Watch:

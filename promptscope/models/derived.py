@@ -144,6 +144,7 @@ class _Look:
         self.seen = _Seen()
 
     def names(self, point: HookPoint) -> list[str]:
+        """Return the full names of a hook point, one for each layer."""
         if point.stack is None:
             return [point.name]
         return [f"{point.stack}.{i}.{point.name}" for i in range(self.layers[point.stack])]
@@ -198,6 +199,7 @@ class _Look:
         return why is None
 
     def problem(self, point: HookPoint) -> str | None:
+        """Return the test that a hook point fails, in words, or None if it passes all."""
         names = self.names(point)
         if point.site in self.missing:
             return self.missing[point.site]
@@ -239,7 +241,7 @@ class _Look:
         if point.name.endswith("hook_pattern"):
             values = [self.seen.values[name] for name in self.names(point)]
             if any(float((x.float().sum(-1) - 1).abs().max()) > 1e-2 for x in values):
-                return replace(point, meaning="attention pattern: the rest of a row's 1 goes to the sink")
+                return replace(point, meaning="attention pattern: each row and the sink sum to one")
         if point.name == "hook_resid_mid" and not self._skips(point):
             writable = next((one.name for one in added[str(point.stack)] if "attn" in one.name), "hook_resid_post")
             said = f"a write reaches the FFN but not the skip connection, so write at {writable} instead"

@@ -15,7 +15,7 @@ from promptscope.models.facts import Band, Facts
 from promptscope.models.families import Kind
 
 _LONGEST = 600
-"""Tokens of a text that is run to see a window; wider ones are taken at their word."""
+"""Longest text that is run to measure an attention window; wider windows are read from the configuration."""
 _LARGE = 1000
 
 

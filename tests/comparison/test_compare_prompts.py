@@ -127,13 +127,13 @@ def adapter(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Non
     [
         (lambda folder: os.mkfifo(folder / "x.npy"), "expected a file"),  # reading it would wait for ever
         (lambda folder: (folder / "x.npy").symlink_to(folder / "x.npy"), "got a link to nothing"),
-        (lambda folder: zipped(folder / "x.npz", np.eye(3), 2 * np.eye(3)), "two members of one name"),
+        (lambda folder: zipped(folder / "x.npz", np.eye(3), 2 * np.eye(3)), "two of its members have the same name"),
         (lambda folder: adapter(folder / "x", lambda x: x.to(torch.complex64)), "is of torch.complex64"),
         (lambda folder: adapter(folder / "x", lambda x: x.int()), "is of torch.int32"),
         (lambda folder: adapter(folder / "x", lambda x: x * 1e30), "norms in float32 take"),
         (
             lambda folder: np.savez_compressed(folder / "x.npz", a=np.zeros((4, 6_500_000), np.float32)),
-            "would grow to 104,000",
+            "would become 104,000",
         ),
     ],
 )
@@ -253,9 +253,9 @@ def test_the_command_needs_no_model(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--group-by", "x(.*"], "is no regular expression"),
+        (["--group-by", "x(.*"], "must be a regular expression"),
         (["--group-by", "one"], "has no group"),
-        (["--group-by", "(one)"], "does not occur in the names"),
+        (["--group-by", "(one)"], "does not match the names"),
         (["--task", "continent_en"], "need a model"),
     ],
 )

@@ -149,7 +149,7 @@ def test_modules_and_buffers_of_its_own_count(monkeypatch: pytest.MonkeyPatch) -
     prompt.parts.register_buffer("shift", torch.ones(1))
     assert len({plain, turned, changed, prompt.content_hash()}) == 4
     monkeypatch.setattr(Turned, "forward", lambda self, x: model_of_mine(x))
-    with pytest.raises(ps.PromptError, match=r"Scaled uses something.*Linear"):
+    with pytest.raises(ps.PromptError, match=r"Scaled refers to something.*Linear"):
         prompt.content_hash()
 
 
