@@ -68,7 +68,7 @@ def test_every_format_is_read_and_what_is_damaged_is_named(folder: Path) -> None
     assert set(left_out) == {
         *("bad-ids.npy", "bad-nan.npy", "bad-zeros.npy", "bad-pickle.npy", "bad-bits.pt", "bad-cut.safetensors")
     }
-    assert "look their embeddings up" in left_out["bad-ids.npy"]
+    assert "To compare token ids, give their embeddings" in left_out["bad-ids.npy"]
     assert "positions [0, 1]" in left_out["bad-zeros.npy"]
     assert "damaged" in left_out["bad-bits.pt"] and "damaged" in left_out["bad-cut.safetensors"]
 
@@ -87,17 +87,17 @@ def test_links_that_lead_back_are_followed_once_and_no_file_is_passed_over(tmp_p
     assert [one.name for one in found] == [
         "ONE.NPY", "inner/nested.pt:run.prompts.0", "inner/nested.pt:run.prompts.1"
     ]  # fmt: skip
-    assert left_out == {"inner/numbers.pt": "holds no array (tokens, width), only lr: float"}
+    assert left_out == {"inner/numbers.pt": "expected at least one array (tokens, width), found only lr: float"}
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (np.full((2, 4), 1e200), "numbers up to 1e[+]200, and norms in float32"),
-        (np.full((2, 4), 1e-200), "numbers up to 1e-200"),
-        (torch.full((2, 4), 1e30), "numbers up to 1e[+]30"),
+        (np.full((2, 4), 1e200), "is 1e[+]200, and must be between .* for norms in float32"),
+        (np.full((2, 4), 1e-200), "largest number .* is 1e-200"),
+        (torch.full((2, 4), 1e30), "largest number .* is 1e[+]30"),
         (torch.empty(2, 4, device="meta"), "meta device, which holds no numbers"),
-        (torch.ones(2, 4).to_sparse(), "sparse: give its to_dense"),
+        (torch.ones(2, 4).to_sparse(), "in a sparse layout: give tensor.to_dense"),
     ],
 )
 def test_numbers_that_float32_cannot_hold_and_tensors_without_numbers(value: object, said: str) -> None:
@@ -130,7 +130,7 @@ def adapter(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Non
         (lambda folder: zipped(folder / "x.npz", np.eye(3), 2 * np.eye(3)), "two of its members have the same name"),
         (lambda folder: adapter(folder / "x", lambda x: x.to(torch.complex64)), "is of torch.complex64"),
         (lambda folder: adapter(folder / "x", lambda x: x.int()), "is of torch.int32"),
-        (lambda folder: adapter(folder / "x", lambda x: x * 1e30), "norms in float32 take"),
+        (lambda folder: adapter(folder / "x", lambda x: x * 1e30), "for norms in float32"),
         (
             lambda folder: np.savez_compressed(folder / "x.npz", a=np.zeros((4, 6_500_000), np.float32)),
             "would become 104,000",
@@ -256,7 +256,7 @@ def test_the_command_needs_no_model(folder: Path, tmp_path: Path) -> None:
         (["--group-by", "x(.*"], "must be a regular expression"),
         (["--group-by", "one"], "has no group"),
         (["--group-by", "(one)"], "does not match the names"),
-        (["--task", "continent_en"], "need a model"),
+        (["--task", "continent_en"], "can be scored with a model only"),
     ],
 )
 def test_what_the_command_cannot_do_is_said(folder: Path, options: list[str], said: str) -> None:
@@ -268,7 +268,7 @@ def test_what_the_command_cannot_do_is_said(folder: Path, options: list[str], sa
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ps.PromptError, match="no prompt below"):
         ps.compare_prompts(tmp_path)
-    with pytest.raises(ps.PromptError, match="no folder"):
+    with pytest.raises(ps.PromptError, match="is not a folder"):
         ps.compare_prompts(tmp_path / "missing")
     with pytest.raises(ps.PromptError, match=r"'ids' must be a prompt.*int64"):
         ps.compare_prompts({"ids": np.arange(3)})
@@ -276,9 +276,9 @@ def test_bad_input(tmp_path: Path) -> None:
         ps.compare_prompts({"text": "a b"})
     with pytest.raises(ps.PromptError, match="has no numbers yet"):
         ps.compare_prompts({"fresh": ps.SoftPrompt(3)})
-    with pytest.raises(ps.PromptError, match="nothing to compare"):
+    with pytest.raises(ps.PromptError, match="needs at least one prompt"):
         ps.compare_prompts({})
-    with pytest.raises(ps.ArgumentError, match="groups names"):
+    with pytest.raises(ps.ArgumentError, match="groups must name prompts that are given"):
         ps.compare_prompts({"a": [[1.0, 2.0]]}, groups={"b": "x"})
 
 

@@ -123,8 +123,8 @@ def test_an_adapter_of_another_kind_of_model(tmp_path: Path) -> None:
     ("family", "prompt", "message"),
     [
         ("bert", DeepPrompt(2), "masked models such as"),
-        ("gpt2", DeepPrompt(2, layers=[0, 2]), r"all 3 layers, this prompt only \[0, 2\]"),
-        ("t5", DeepPrompt(2), r"decoder's self-attention only, this prompt \['encoder', 'decoder', 'cross'\]"),
+        ("gpt2", DeepPrompt(2, layers=[0, 2]), r"all 3 layers, this prompt only in \[0, 2\]"),
+        ("t5", DeepPrompt(2), r"decoder's self-attention only, this prompt in \['encoder', 'decoder', 'cross'\]"),
         ("t5", DeepPrompt(2, parts=["encoder"]), "decoder's self-attention only"),
     ],
 )

@@ -97,9 +97,9 @@ def test_a_prompt_of_another_width_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["counts=[1]"], "with a count above 1"),
+        (["counts=[1]"], "with at least one count above 1"),
         (["counts=[1,6]"], "must lie in 1..5"),
-        (["counts=[1,2]", "varied=3"], "varied=3 varies runs of that count"),
+        (["counts=[1,2]", "varied=3"], "varied=3 varied must be one of counts"),
         (["seeds=[1,1]"], "each once"),
         (['models=["embedded-masked-0"]'], "at least two"),
         (['hows=["cut"]'], "must begin with 'zero'"),
