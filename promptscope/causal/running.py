@@ -48,7 +48,14 @@ class Condition:
     - `prompt`: the prompt, or None;
     - `shared`: without a prompt, the position number at which text begins (0: as in the plain model);
     - `hooks`: further hooks, which come after the prompt's own;
-    - `prefix`: cached keys and values that the text attends to instead of computing the prompt, see `behind_cache`.
+    - `prefix`: cached keys and values that the text attends to instead of computing the prompt.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> inputs = ps.causal.make_inputs(model, None, task, limit=3)
+    >>> at_4 = ps.causal.answers(model, inputs, ps.causal.Condition(shared=4))  # without a prompt, from position 4 on
+    >>> at_4.gold.shape
+    (3,)
     """
 
     prompt: Prompt | None = None

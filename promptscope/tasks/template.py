@@ -9,6 +9,7 @@ from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
 
 Kind = Literal["causal", "masked", "seq2seq"]
+"""The kind of a model: GPT-like, BERT-like, or encoder and decoder."""
 KINDS: tuple[Kind, ...] = ("causal", "masked", "seq2seq")
 ROLES = ("bos", "sep", "mask", "eos")
 
@@ -241,6 +242,7 @@ TEMPLATES: dict[str, Template] = {
         _named("text_to_text_input_label", "Input: {text}\nLabel:{eos}", "{label}{eos}"),
     )
 }
+"""The templates by name."""
 
 # one line per input type; columns in the order of KINDS
 _GROUPS = (
