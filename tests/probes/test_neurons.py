@@ -176,7 +176,7 @@ def states_of(family="gpt2", seed=0, length=K, name="v1", probes=None):
 
 def test_scores_of_what_cannot_be_compared():
     first = states_of()
-    with pytest.raises(ProbeError, match=r"different models.*probe one model"):
+    with pytest.raises(ProbeError, match=r"different models.*results of one model"):
         on_scores({"a": first, "b": states_of(seed=5)})
     with pytest.raises(ProbeError, match=r"different lengths of prompts.*Compare prompts of one length"):
         on_scores({"a": first, "b": states_of(length=2)})

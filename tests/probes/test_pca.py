@@ -179,9 +179,9 @@ def test_prompts_that_cannot_be_set_beside_each_other():
     model = hooked("gpt2")
     first = ps.SoftPrompt(K).bind(model)
     for other, match in (
-        (ps.SoftPrompt(2).bind(model), r"different lengths.*\{'a': 4, 'b': 2\}"),
-        (ps.SoftPrompt(K).bind(hooked("gpt2", seed=5)), "different models"),
-        (ps.DeepPrompt(K).bind(model), r"different kinds.*SoftPrompt.*DeepPrompt"),
+        (ps.SoftPrompt(2).bind(model), r"the same lengths.*\{'a': 4, 'b': 2\}"),
+        (ps.SoftPrompt(K).bind(hooked("gpt2", seed=5)), "the same models"),
+        (ps.DeepPrompt(K).bind(model), r"the same kinds.*SoftPrompt.*DeepPrompt"),
         (ps.SoftPrompt(K), "'b' has no numbers yet"),
     ):
         with pytest.raises(ProbeError, match=match):
