@@ -22,6 +22,7 @@ from promptscope.engine import kernel
 from promptscope.models import Hook, HookedModel, Prefix, prefix_of
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch
+from promptscope.undo import replaced
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -189,13 +190,8 @@ def _from_layer(model: HookedModel, layer: int) -> Iterator[None]:
         return hidden_states if n is None else (hidden_states, *[None] * (n - 1))
 
     blocks = _blocks(model)[:layer]
-    for block in blocks:
-        block.__dict__["forward"] = pass_on
-    try:
+    with replaced(*((vars(block), "forward", pass_on) for block in blocks)):
         yield
-    finally:
-        for block in blocks:
-            del block.__dict__["forward"]
 
 
 @contextmanager
@@ -208,8 +204,5 @@ def _returned(block: Any) -> Iterator[list[Any]]:
         found.append(forward(*arguments, **more))
         return found[-1]
 
-    block.__dict__["forward"] = run_it
-    try:
+    with replaced((vars(block), "forward", run_it)):
         yield found
-    finally:
-        del block.__dict__["forward"]

@@ -7,6 +7,7 @@ from typing import Any, Literal
 
 from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
+from promptscope.files import is_valid
 
 Kind = Literal["causal", "masked", "seq2seq"]
 """The kind of a model: GPT-like, BERT-like, or encoder and decoder."""
@@ -65,6 +66,8 @@ class Template:
     chat: bool = False
 
     def __post_init__(self) -> None:
+        if not is_valid(self.source + self.target):
+            raise TaskError(f"Template {self.source + self.target!r} is not valid Unicode (a lone surrogate).")
         source = self.source_parts
         _check_target(self.target, self.target_parts)
         if any(part.kind == "label" for part in source):
