@@ -28,6 +28,7 @@ class Facts:
     - `parts`: which attention each module of the plain model is, and in which layer;
     - `why_inlined`: why attention cannot be replaced from outside, None where it can;
     - `why_no_cache`: why prompts cannot run with a prefix cache, None where they can;
+    - `reads_on`: whether the plain model reads on from a cache that it made of a text, without a prompt;
     - `shares_cache`: whether the hooked model goes on from a cache that the plain one made (some hold other keys);
     - `head`: whether logits are the output embedding of the last hidden state, or made by more than that.
     """
@@ -42,6 +43,7 @@ class Facts:
     parts: Mapping[nn.Module, tuple[str, int]] = field(default_factory=dict, repr=False)
     why_inlined: str | None = None
     why_no_cache: str | None = None
+    reads_on: bool = True
     shares_cache: bool = False
     head: Literal["embedding", "model"] = "embedding"
 

@@ -1,4 +1,5 @@
-"""Modules that are one where hook points have to be several: layers used again, fused projections, shared ones.
+"""Modules that are one where hook points have to be several, or another one than is read: layers used again, fused
+projections, shared ones, embeddings.
 
 Weights stay the same tensors, or views of them.
 """
@@ -23,6 +24,20 @@ def untie_layers(twin: PreTrainedModel) -> None:
     encoder.albert_layer_groups = nn.ModuleList(layers)
     for config in (twin.config, encoder.config):
         config.num_hidden_groups = n
+
+
+def share_embedding(twin: PreTrainedModel) -> None:
+    """Let an encoder-decoder call its encoder's embedding its input embedding, where it has one of its own.
+
+    Untied, BART's kin keep a third one, `shared`, which nothing reads.
+    """
+    base: Any = twin.base_model
+    if not twin.config.is_encoder_decoder or not isinstance(getattr(base, "shared", None), nn.Embedding):
+        return
+    encoder: Any = twin.get_encoder()
+    own = getattr(encoder, "embed_tokens", None)
+    if isinstance(own, nn.Embedding) and own.weight is not base.shared.weight:
+        base.shared = own
 
 
 def split_projections(inner: PreTrainedModel) -> None:
