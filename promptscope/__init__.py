@@ -1,7 +1,7 @@
 """promptscope: train soft prompts on frozen transformers and show what they do inside.
 
-A prompt is a list of hooks, a probe is a list of hooks, both run over one hooked model, and what probes capture
-lands in a store. Results are computed from the store and drawn from the results.
+A prompt is a list of hooks and so is a probe. Both run on one hooked model. The activations that probes capture are
+kept in a store, results are computed from the store, and figures are drawn from results.
 """
 
 # ruff: noqa: F401 - the imports below are the table of contents

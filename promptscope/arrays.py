@@ -1,4 +1,4 @@
-"""Numbers that come as something else than a NumPy array: tensors, lists, float types that NumPy does not have."""
+"""Conversion of tensors, lists and float types that NumPy does not have (bfloat16, 8-bit floats) to NumPy arrays."""
 
 from typing import Any
 
@@ -6,11 +6,11 @@ import numpy as np
 
 
 def as_floats(value: Any) -> np.ndarray | None:
-    """Return *value* as a float16, float32 or float64 array without changing a number; None if it is no such thing.
+    """Return *value* as a float16, float32 or float64 array with the same numbers, or None if it is not made of floats.
 
-    Tensors (of any device, with a gradient or not) and nested lists of numbers; bfloat16 and 8-bit floats become
-    float32, which holds them exactly; longer floats become float64. Arrays and tensors of whole numbers are ids or
-    counts, and are not taken for floats; in a list they are numbers as they are written.
+    Taken are tensors (on any device, with or without gradient), NumPy arrays and nested lists of numbers. bfloat16 and
+    8-bit floats become float32, which represents them exactly; floats longer than 64 bits become float64. An array or
+    tensor of integers gives None, since it holds ids or counts; integers in a list are taken as numbers.
 
     >>> as_floats([[1, 2], [3, 4.5]]).dtype, as_floats(np.arange(3)) is None, as_floats(["a"]) is None
     (dtype('float64'), True, True)

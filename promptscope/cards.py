@@ -1,4 +1,4 @@
-"""What a notebook shows of an object: its name and a few facts, in the colours of the notebook."""
+"""The HTML with which a notebook shows an object: its name and a few facts, in the colours of the notebook."""
 
 from collections.abc import Mapping, Sequence
 from html import escape
@@ -8,7 +8,9 @@ _CELL = "text-align:left;padding:1px 14px 1px 0;border:0;background:none;vertica
 
 
 def card(title: str, facts: Mapping[str, Any], extra: str = "") -> str:
-    """Return HTML with *title* and one line a fact; None is left out. *extra* is HTML.
+    """Return HTML with *title* and one line for each fact whose value is not None, followed by the HTML *extra*.
+
+    Titles, names and values are escaped; *extra* is not.
 
     >>> card("Task 'x'", {"labels": "a, <b>"}).count("&lt;b&gt;")
     1
@@ -26,7 +28,9 @@ def card(title: str, facts: Mapping[str, Any], extra: str = "") -> str:
 
 
 def curve(values: Sequence[float], width: int = 260, height: int = 48) -> str:
-    """Return a line through *values* as SVG, from the largest at the top to the smallest; nothing for less than two.
+    """Return a line plot of *values* as SVG of *width* x *height* pixels, or an empty string for fewer than two values.
+
+    The y axis goes from the smallest value (bottom) to the largest (top).
 
     >>> curve([3.0, 2.0, 1.0]).startswith("<svg")
     True

@@ -1,4 +1,4 @@
-"""Arguments are what the signature says, or the call is refused: nothing is cast, broadcast or guessed."""
+"""Checks of arguments at every call: an argument of another type or shape than the signature says raises an error."""
 
 import inspect
 import math
@@ -31,21 +31,26 @@ def checked(
     error: type[PromptscopeError] | None = None,
     **at_least: int | float,
 ) -> Callable[[F], F]:
-    """Hold the arguments of a function against its signature, at every call.
+    """Decorate a function or class so that its arguments are checked against its signature at every call.
 
-    * tensors, lists of numbers and floats of any length are taken where a NumPy array of floats is asked for, since
-      none of their numbers changes; ids, counts and texts are not;
-    * an array has the type and number of dimensions that are written there; an axis that is named twice (the `n` of
-      two arguments) is as long both times: nothing is broadcast;
-    * a NumPy array of numbers holds no NaN and no infinity, except for the arguments named by *nan*, and at least one
-      number, except for those named by *empty*;
-    * `Literal`, int, float, str, bool and sequences of them are meant literally: True is no number, 16.0 no int,
-      NaN no float, and a text is no sequence of texts;
-    * *hints* says for an argument what to do instead, where its type alone does not;
-    * *error* is raised in place of ArgumentError;
-    * *at_least* gives the smallest value of a number: `@checked(batch_size=1)`.
+    * Where the signature asks for a NumPy array of floats, tensors, lists of numbers and other float types are
+      converted, since the conversion changes no number. Integer arrays and text are refused.
+    * An array must have the dtype and the number of dimensions of its annotation. An axis name that occurs in two
+      annotations (`n`) must have the same length in both; nothing is broadcast.
+    * A NumPy array of numbers must be finite, unless its argument is listed in *nan*, and must not be empty, unless its
+      argument is listed in *empty*.
+    * `Literal`, int, float, str, bool and sequences of them are checked strictly: True is not an int, 16.0 is not an
+      int, NaN is not a float, and a str is not a sequence of str.
 
-    Raises ArgumentError, which is a ValueError too, with the argument's name, what it must be and what came.
+    Args:
+        nan: names of the arguments that may contain NaN or infinity.
+        empty: names of the array arguments that may be empty.
+        hints: argument name -> a sentence that the error message ends with.
+        error: the exception class to raise in place of ArgumentError.
+        at_least: the smallest allowed value of a number, by argument name: `@checked(batch_size=1)`.
+
+    Raises:
+        ArgumentError: (also a ValueError) it names the argument, what it must be and the value given.
 
     >>> @checked(times=1)
     ... def repeat(word: str, times: int) -> str:
@@ -92,7 +97,7 @@ def _bound(
 
 
 def _about_order(called: str, signature: inspect.Signature, args: tuple[Any, ...]) -> str:
-    """Say what to do where a task is given in the place of the prompt, as one does who has no prompt."""
+    """Return a hint where a task was passed as the prompt argument, as happens when there is no prompt."""
     for name, value in zip(signature.parameters, args, strict=False):
         if name in ("prompt", "prompts") and type(value).__name__ == "Task":
             return f" The task comes after the prompt; without a prompt: {called}(model, None, task)."
@@ -100,7 +105,7 @@ def _about_order(called: str, signature: inspect.Signature, args: tuple[Any, ...
 
 
 def _take_foreign_numbers(signature: inspect.Signature, given: dict[str, Any]) -> None:
-    """Put NumPy arrays in the place of tensors and lists of numbers, where floats are wanted: no number changes."""
+    """Replace tensors and lists of numbers in *given* by NumPy arrays where the signature asks for floats."""
     for name, value in given.items():
         kind = signature.parameters[name].annotation
         kinds = get_args(kind) if get_origin(kind) in (Union, types.UnionType) else (kind,)
@@ -120,7 +125,7 @@ def _wants_floats(kind: Any) -> bool:
 
 @cache
 def signature_of(function: Callable[..., Any]) -> inspect.Signature:
-    """Return the signature with annotations as types; what only a type checker imports is not checked here."""
+    """Return the signature with its annotations as types; names imported under TYPE_CHECKING become `Any`."""
     signature = inspect.signature(function)
     names = vars(sys.modules[function.__module__])
     parameters = []
@@ -136,7 +141,7 @@ def signature_of(function: Callable[..., Any]) -> inspect.Signature:
 
 
 def check_between(name: str, value: int | float, low: int | float, high: int | float) -> None:
-    """Raise an error for a number that is not in the open interval (low, high).
+    """Raise ArgumentError for a number outside of the open interval (low, high).
 
     >>> check_between("level", 0.95, 0, 1)
     """
@@ -145,7 +150,7 @@ def check_between(name: str, value: int | float, low: int | float, high: int | f
 
 
 def check_not_negative(name: str, values: np.ndarray) -> None:
-    """Refuse negative numbers where there are only sums and shares.
+    """Raise ArgumentError if an array holds a negative number.
 
     >>> check_not_negative("mass", np.array([0.0, 2.0]))
     """
@@ -154,7 +159,7 @@ def check_not_negative(name: str, values: np.ndarray) -> None:
 
 
 def check_indices(name: str, indices: np.ndarray, n: int, low: int = 0) -> None:
-    """Refuse indices outside of low..n-1: NumPy would count negative ones from the end.
+    """Raise ArgumentError if an index lies outside of low..n-1; NumPy would count negative ones from the end.
 
     >>> check_indices("gold", np.array([0, 2]), 3)
     """
@@ -186,9 +191,13 @@ def _check_all(
                 order = _order(value, name, signature)
                 raise ArgumentError(f"{where} must be {wanted}, got {_shown(value)}{others}.{order or hint}")
             if name not in nan and not _finite(value):
-                raise ArgumentError(f"{where} is or holds NaN or infinity, got {_shown(value)}: leave such out first.")
+                raise ArgumentError(
+                    f"{where} must not be or hold NaN or infinity, got {_shown(value)}: remove such values."
+                )
             if name not in empty and isinstance(value, np.ndarray) and not value.size:
-                raise ArgumentError(f"{where} is empty, of shape {value.shape}: there is nothing to compute from.")
+                raise ArgumentError(
+                    f"{where} must hold at least one number, got an empty array of shape {value.shape}."
+                )
             low = at_least.get(name)
             if low is not None and value is not None and not value >= low:
                 raise ArgumentError(f"{where} must be at least {low:g}, got {value}.")
@@ -234,7 +243,7 @@ def _finite(value: Any) -> bool:
 
 
 def _words(kind: Any) -> str:
-    """Say what an annotation asks for."""
+    """Return in words what an annotation asks for."""
     origin, args = get_origin(kind), get_args(kind)
     if origin in (Union, types.UnionType):
         return " or ".join(_words(one) for one in args)
@@ -245,7 +254,7 @@ def _words(kind: Any) -> str:
     if isinstance(kind, type) and issubclass(kind, AbstractArray):
         library = "torch" if kind.array_type.__module__.startswith("torch") else "NumPy"
         number = kind.__name__.split("[")[0].lower()
-        return f"a {library} array ({number}) of shape ({kind.dim_str}), equal letters being equal lengths"
+        return f"a {library} array ({number}) of shape ({kind.dim_str}), equal names being equal lengths"
     plain = {int: "a whole number (int)", float: "a number", str: "a text", bool: "True or False"}
     if isinstance(kind, type) and kind in plain:
         return plain[kind]
@@ -268,14 +277,14 @@ def _is_array(value: Any) -> bool:
 
 
 def _shapes(but: str, given: Mapping[str, Any]) -> str:
-    """Say which shapes the other arguments have: an axis that two of them name is one axis."""
+    """Return the shapes of the other arguments, for the message about axes that must be equally long."""
     others = {name: value for name, value in given.items() if name != but and _is_array(value)}
     arrays = [f"{name} of shape {tuple(value.shape)}" for name, value in others.items()]
     return f", with {', '.join(arrays)}" if arrays else ""
 
 
 def _order(value: Any, name: str, signature: inspect.Signature) -> str:
-    """Say in which order arguments come, where one of our own objects is at another's place."""
+    """Return the order of the arguments if *value*, an object of promptscope, fits another argument."""
     if not type(value).__module__.startswith("promptscope."):
         return ""
     names = [one for one in signature.parameters if one != "self"]

@@ -1,4 +1,4 @@
-"""What a function or a class computes, as a hash of its code and of everything that the code refers to."""
+"""A hash of a function or class that covers its code and everything that the code refers to."""
 
 import copyreg
 import dataclasses
@@ -30,19 +30,20 @@ Seen = dict[int, tuple[int, Any]]
 
 
 class UnknownIdentityError(Exception):
-    """Something that the code refers to has no content that could be hashed: an open file, a model."""
+    """The code refers to something without content that could be hashed, such as an open file or a model."""
 
 
 def code_identity(thing: Any) -> str:
-    """Return a hash that changes whenever what *thing*, a function or a class, computes may change.
+    """Return a hash of a function or class *thing* that changes whenever its results may change.
 
-    Hashed are: bytecode and constants, default values, attributes of functions, variables of enclosing functions,
-    global names that the code uses (their values; functions and classes among them in the same way), what it uses of
-    your own modules, class attributes, base classes, and all that objects hold. What can be imported from an installed
-    package counts by its name and the package's version. Comments, line numbers and file names do not count.
+    The hash covers bytecode and constants, default values, attributes of functions, variables of enclosing functions,
+    the values of the global names that the code uses (functions and classes among them are hashed in the same way), the
+    parts that it uses of your own modules, class attributes, base classes, and the attributes of objects. Functions and
+    classes from an installed package are hashed by name and package version. Comments, line numbers and file names do
+    not change the hash.
 
     Raises:
-        UnknownIdentityError: it refers to something that has no content to hash.
+        UnknownIdentityError: the code refers to something without content to hash (an open file, a model).
 
     >>> def double(x):
     ...     return 2 * x
@@ -54,7 +55,7 @@ def code_identity(thing: Any) -> str:
     try:
         return content_hash(_describe(thing, {}))
     except RecursionError as error:
-        raise UnknownIdentityError("what it refers to is nested too deeply") from error
+        raise UnknownIdentityError("the objects that it refers to are nested too deeply to be hashed") from error
 
 
 def _describe(value: Any, seen: Seen) -> Any:
@@ -92,7 +93,7 @@ def _cell(cell: Any, seen: Seen) -> Any:
 
 
 def _used(code: CodeType, home: Mapping[str, Any], seen: Seen) -> Any:
-    """Describe what *code* uses of the globals in its *home*, and of the modules that it imports itself."""
+    """Describe the globals of its module (*home*) that *code* uses, and the modules that it imports itself."""
     names = _names(code)
     found = {name: home[name] for name in sorted(names) if name in home}
     found |= {f"import {name}": _imported(name) for name in _imports(code, home.get("__package__"))}
@@ -103,12 +104,12 @@ def _used(code: CodeType, home: Mapping[str, Any], seen: Seen) -> Any:
 
 
 def _names(code: CodeType) -> set[str]:
-    """Global names that *code* and the functions inside it may use; names of attributes are among them, harmlessly."""
+    """Return the global names that *code* and the functions inside it may use, and (harmlessly) names of attributes."""
     return set(code.co_names).union(*map(_names, _inner(code)))
 
 
 def _imports(code: CodeType, package: str | None) -> list[str]:
-    """Names of the modules that *code* and the functions inside it import when they run."""
+    """Return the names of the modules that *code* and the functions inside it import when they run."""
     steps = list(dis.get_instructions(code))
     found = {
         resolve_name("." * steps[i - 2].argval + step.argval, package)  # the level, the names, the module
@@ -129,7 +130,7 @@ def _imported(name: str) -> ModuleType:
 
 
 def _module(module: ModuleType, names: set[str], seen: Seen, within: tuple[ModuleType, ...] = ()) -> Any:
-    """Describe a module: an installed one by its version, another by what code that uses these *names* may use."""
+    """Describe a module: an installed one by its version, another by those of its contents that are in *names*."""
     if release := _release(module.__name__):
         return ["module", module.__name__, release]
     if module in within:
@@ -145,7 +146,7 @@ def _module(module: ModuleType, names: set[str], seen: Seen, within: tuple[Modul
 def _lone_module(module: ModuleType, seen: Seen) -> Any:
     if release := _release(module.__name__):
         return ["module", module.__name__, release]
-    raise UnknownIdentityError(f"all of the module {module.__name__!r} would have to be hashed")
+    raise UnknownIdentityError(f"the module {module.__name__!r} is used as a whole, and whole modules are not hashed")
 
 
 def _code(code: CodeType) -> list[Any]:
@@ -173,7 +174,7 @@ def _is_slot(member: Any) -> bool:
 
 
 def _generated(cls: type, name: str) -> bool:
-    """Whether `dataclass` wrote a method; it follows from the fields, which count as such."""
+    """Return whether `dataclass` generated a method; it follows from the fields, which are hashed anyway."""
     member = vars(cls)[name]
     member = inspect.unwrap(member) if isinstance(member, FunctionType) else None
     written = member is not None and member.__code__.co_filename == "<string>"
@@ -220,7 +221,7 @@ def _set(value: Any, seen: Seen) -> Any:
 
 def _tensor(value: torch.Tensor, seen: Seen) -> Any:
     if value.is_meta or value.layout != torch.strided or value.is_quantized:
-        raise UnknownIdentityError(f"a tensor of layout {value.layout} on {value.device} is not hashed")
+        raise UnknownIdentityError(f"a tensor of layout {value.layout} on {value.device} cannot be hashed")
     return ["tensor", tensor_hash(value)]
 
 
@@ -240,7 +241,7 @@ def _no_content(value: Any, seen: Seen) -> Any:
 
 
 def _object(value: Any, seen: Seen) -> Any:
-    """Describe any other object by what pickling would keep of it: its class and all that it holds."""
+    """Describe any other object by what pickling keeps of it: its class and its attributes."""
     try:
         known = copyreg.dispatch_table.get(type(value))
         parts = value.__reduce_ex__(4) if known is None else known(value)
@@ -267,7 +268,7 @@ _EXACT: dict[type, Any] = {
     torch.Tensor: _tensor,
     torch.nn.Parameter: _tensor,
 }
-"""What has its content for its identity; what inherits from them may hold more."""
+"""Types whose objects are identified by their content alone; objects of subclasses may hold more."""
 
 _KINDS: tuple[tuple[Any, Any], ...] = (
     (type, _class),
@@ -289,7 +290,7 @@ _KINDS: tuple[tuple[Any, Any], ...] = (
 
 
 def _importable(value: Any) -> Any:
-    """Name what can be imported from an installed package; None for all else, what a package made for the user too."""
+    """Return the name of an object that can be imported from an installed package; None for every other object."""
     module = getattr(value, "__module__", None)
     name = getattr(value, "__qualname__", None) or getattr(value, "__name__", None)
     if not isinstance(module, str) or not isinstance(name, str) or (release := _release(module)) is None:
@@ -305,7 +306,7 @@ def _importable(value: Any) -> Any:
 
 @functools.cache
 def _release(module: str) -> str | None:
-    """Return the version of the package that holds *module*; None where it is not an installed one."""
+    """Return the version of the installed package that contains *module*; None if it is not an installed one."""
     top = module.partition(".")[0]
     if top == "promptscope":  # an editable installation does not list its modules
         return f"promptscope {version('promptscope')}"

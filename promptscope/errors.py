@@ -1,11 +1,11 @@
-"""Errors that say what was expected, what came, and what to do."""
+"""Exceptions and warnings; each message says what was expected, what was given, and what to do."""
 
 import difflib
 from collections.abc import Iterable, Mapping
 
 
 class PromptscopeError(Exception):
-    """Base of every error that promptscope raises on purpose.
+    """Base class of all exceptions that promptscope raises on purpose.
 
     >>> import promptscope as ps
     >>> try:
@@ -17,7 +17,7 @@ class PromptscopeError(Exception):
 
 
 class ArgumentError(PromptscopeError, ValueError):
-    """An argument is not what the function takes: another type, shape, length, or not a finite number.
+    """An argument has another type, shape or length than the function takes, or is not finite; also a ValueError.
 
     >>> import promptscope as ps
     >>> import numpy as np
@@ -28,17 +28,19 @@ class ArgumentError(PromptscopeError, ValueError):
 
 
 class ModelError(PromptscopeError):
-    """A model cannot be loaded, or does not do what its hook-point table promises.
+    """A model cannot be loaded, fails its self-test, or is given inputs or hooks that do not fit it.
 
     >>> import promptscope as ps
     >>> ps.load_model("embedded-casual")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    promptscope.errors.ModelError: no embedded model 'embedded-casual'. Did you mean 'embedded-causal'? There are: ...
+    promptscope.errors.ModelError: no embedded model 'embedded-casual'. Did you mean 'embedded-causal'? Known: ...
     """
 
 
 class CheckpointWarning(UserWarning):
-    """A checkpoint was saved with a head that is no language-model head, but holds all weights of a language model.
+    """A checkpoint was saved with another head than a language model's, and holds all weights of the language model.
+
+    `load_model` gives this warning and loads the language model; the weights of the other head are left out.
 
     >>> import promptscope as ps
     >>> issubclass(ps.CheckpointWarning, UserWarning)
@@ -47,9 +49,10 @@ class CheckpointWarning(UserWarning):
 
 
 class NoChecksumWarning(UserWarning):
-    """The description of a prompt, a run or a result has no checksum: whether it was changed cannot be told.
+    """The JSON file of a saved prompt, run or result has no checksum, so that later changes to it cannot be detected.
 
-    `warnings.simplefilter("error", ps.NoChecksumWarning)` refuses such a folder.
+    Files of older versions and files written by hand have none. `warnings.simplefilter("error", ps.NoChecksumWarning)`
+    makes loading such a folder an error.
 
     >>> import promptscope as ps
     >>> issubclass(ps.NoChecksumWarning, UserWarning)
@@ -58,7 +61,7 @@ class NoChecksumWarning(UserWarning):
 
 
 class PromptError(PromptscopeError):
-    """A prompt does not fit the model, or a prompt file cannot be trusted.
+    """A prompt does not fit the model, or a saved prompt is damaged, was changed, or belongs to another model.
 
     >>> import promptscope as ps
     >>> ps.SoftPrompt(0)
@@ -78,7 +81,7 @@ class TaskError(PromptscopeError):
 
 
 class RunError(PromptscopeError):
-    """A training run cannot start, go on or be read.
+    """A training run cannot be started, continued or read.
 
     >>> import promptscope as ps
     >>> ps.load_run("no/such/folder")
@@ -88,7 +91,7 @@ class RunError(PromptscopeError):
 
 
 class GridError(RunError):
-    """Some runs of a grid failed and the others are finished: `failed` maps their names to their errors.
+    """Some runs of a grid failed while the others finished; `failed` maps the name of a failed run to its error.
 
     >>> GridError("1 of 2 runs failed: ...", {"seed 1": RunError("the loss is NaN")}).failed
     {'seed 1': RunError('the loss is NaN')}
@@ -100,7 +103,7 @@ class GridError(RunError):
 
 
 class StoreError(PromptscopeError):
-    """An activation store is damaged or does not hold what was asked for.
+    """An activation store is damaged or does not contain the capture that was asked for.
 
     >>> import promptscope as ps
     >>> ps.ActivationStore(ps.__file__)  # doctest: +ELLIPSIS
@@ -121,7 +124,7 @@ class ProbeError(PromptscopeError):
 
 
 def shortened(text: str, length: int = 80) -> str:
-    """Return *text*, or its beginning: what was given may be a whole data set.
+    """Return *text*, cut after *length* characters with `...` if it is longer; for values quoted in messages.
 
     >>> shortened("a" * 100, 5)
     'aaaaa...'
@@ -130,7 +133,7 @@ def shortened(text: str, length: int = 80) -> str:
 
 
 def nearest(name: str, options: Iterable[str]) -> str:
-    """Return `" Did you mean 'x'?"` for the option closest to *name*, or an empty string.
+    """Return `" Did you mean 'x'?"` for the option closest to *name*, or an empty string if none is close.
 
     >>> nearest("sst3", ["sst2", "nsmc"])
     " Did you mean 'sst2'?"

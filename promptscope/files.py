@@ -1,4 +1,4 @@
-"""Files that are either whole or absent: atomic writes, checked reads, content hashes."""
+"""Atomic writes (an interrupted one leaves no half-written file), reads that verify checksums, and content hashes."""
 
 import errno
 import hashlib
@@ -37,7 +37,9 @@ _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 
 @contextmanager
 def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
-    """Give a temporary path in the folder of *path*; it takes *path*'s place only when the block ends well.
+    """Yield a temporary path in the folder of *path*; it is renamed to *path* if the block ends without an exception.
+
+    After an exception, the temporary file is deleted and *path* is unchanged. Missing folders are made.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -61,7 +63,7 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
-    """Return whether a file or folder exists; a text that cannot be a path (too long, with a NUL byte) names none.
+    """Return whether a file or folder exists; False too for text that cannot be a path (too long, a NUL byte).
 
     >>> is_there("word " * 1000)
     False
@@ -73,7 +75,9 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 
 
 def nearest_file(path: str | os.PathLike[str]) -> str:
-    """Return `" Did you mean 'x'?"` for the name in the same folder that is closest to an absent path's, or a hint.
+    """Return a hint about a *path* that does not exist: `" Did you mean 'x'?"` for a similar name in its folder.
+
+    Without a similar name: `" Check the path."`
 
     >>> nearest_file("nowhere/at/all")
     ' Check the path.'
@@ -109,7 +113,10 @@ def write_json(path: str | os.PathLike[str], value: Any) -> None:
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
-    """Read a JSON file. Raises ValueError for anything that is not one.
+    """Return the value of a JSON file.
+
+    Raises:
+        ValueError: the file is not JSON.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -120,22 +127,34 @@ def read_json(path: str | os.PathLike[str]) -> Any:
     try:
         return json.loads(Path(path).read_text(encoding="utf-8"))
     except RecursionError as error:
-        raise ValueError("lists or objects in one another too deeply") from error
+        raise ValueError("lists or objects are nested too deeply") from error
 
 
 def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
-    """Write a mapping as JSON with a checksum of itself, which `read_sealed` compares."""
+    """Write a mapping as JSON with a checksum of its content, which `read_sealed` verifies.
+
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     write_sealed(Path(folder) / "a.json", {"steps": 3})
+    ...     sorted(read_json(Path(folder) / "a.json"))
+    ['checksum', 'steps']
+    """
     value = json.loads(json.dumps(value))  # tuples and numbers as keys become what they will be when they are read
     write_json(path, {**value, "checksum": content_hash(value)})
 
 
 def read_sealed(path: str | os.PathLike[str], ours: Callable[[dict[str, Any]], bool] = bool) -> Any:
-    """Read what `write_sealed` wrote, without the checksum; a file that has none is read as it is, with a warning.
+    """Return the value of a JSON file that `write_sealed` wrote, without its checksum.
 
-    *ours*: whether that can be a file of the caller's; of others, which it refuses, nothing is said here.
+    A file without a checksum is returned with a NoChecksumWarning.
+
+    Args:
+        path: the file.
+        ours: a function of the value that says whether it can be a file of the caller's kind. If it says no, there is
+            no warning, since the caller refuses the file.
 
     Raises:
-        ValueError: it is not JSON, or was changed since.
+        ValueError: the file is not JSON, or its content does not agree with its checksum.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -150,13 +169,13 @@ def read_sealed(path: str | os.PathLike[str], ours: Callable[[dict[str, Any]], b
         if not ours(value):
             return value
         warnings.warn(
-            f"{str(path)!r} has no checksum, so whether it was changed cannot be told: it was written by an older "
-            "version, or by hand. What is saved again gets one",
+            f"{str(path)!r} has no checksum, so later changes to it cannot be detected. It was written by an older "
+            "version or by hand; saving it again with this version adds a checksum",
             NoChecksumWarning,
             stacklevel=3,
         )
     elif value.pop("checksum") != content_hash(value):
-        raise ValueError("it is not what its own checksum says")
+        raise ValueError("its content does not agree with its checksum: it was changed or damaged after it was written")
     return value
 
 
@@ -165,7 +184,7 @@ def write_tensors(
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a safetensors file, atomically.
+    """Write tensors, and text as *metadata*, to a safetensors file, atomically.
 
     >>> import tempfile
     >>> from safetensors.torch import load_file
@@ -196,7 +215,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
 
 def content_hash(value: Any) -> str:
-    """Return the SHA-256 of a JSON-able value, the same for equal values whatever their key order.
+    """Return the SHA-256, as hex, of a value that JSON can hold; the order of keys does not matter.
 
     >>> content_hash({"a": 1, "b": 2}) == content_hash({"b": 2, "a": 1})
     True
@@ -206,7 +225,12 @@ def content_hash(value: Any) -> str:
 
 
 def tensor_hash(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> str:
-    """Return the SHA-256 of a tensor's dtype, shape and bytes as hex; with *dtype*, of its numbers in that type."""
+    """Return the SHA-256, as hex, of a tensor's dtype, shape and bytes; with *dtype*, the tensor is converted first.
+
+    >>> half = torch.ones(2, dtype=torch.float16)
+    >>> tensor_hash(half, torch.float32) == tensor_hash(half.float())
+    True
+    """
     dtype = dtype or tensor.dtype
     digest = hashlib.sha256(f"{dtype}{tuple(tensor.shape)}".encode())
     for part in tensor.detach().reshape(-1).split(_HASHED_AT_ONCE):  # an embedding in another type takes a gigabyte
@@ -215,10 +239,10 @@ def tensor_hash(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> str:
 
 
 def fingerprint(tensor: torch.Tensor) -> str:
-    """Return a 128-bit hash of a tensor's type, shape and numbers: notices an edit about as fast as memory is read.
+    """Return a 128-bit hash of a tensor's dtype, shape and numbers, about as fast as the tensor is read from memory.
 
-    Unlike `tensor_hash` it is not meant for files: on a GPU it is another hash, computed there. PyTorch's own count of
-    edits, `_version`, misses those through `tensor.data`.
+    It serves to notice edits within one process. Do not write it to files: on a GPU another hash function is used,
+    which runs there. PyTorch's own counter of edits, `_version`, misses edits through `tensor.data`.
 
     >>> x = torch.tensor([1.0, -1.0])
     >>> [fingerprint(x) == fingerprint(y) for y in (x + 0, -x, x.flip(0))]
@@ -235,10 +259,14 @@ def fingerprint(tensor: torch.Tensor) -> str:
 
 
 def hash_on_device(data: UInt8[torch.Tensor, "n"]) -> list[int]:
-    """Return four 32-bit hashes of *data*, computed where it is.
+    """Return four 32-bit hashes of the bytes *data*, computed on their device.
 
-    Multilinear hashing: numbers times random multipliers, modulo 2^64, of which the upper halves count; first within
-    blocks, then over the blocks. Two arrays of one length collide with a chance of about 2^-31 in each of the four.
+    Multilinear hashing: the sum of numbers times random multipliers modulo 2^64, of which the upper 32 bits are kept,
+    first within blocks and then over the blocks. Two different arrays of equal length agree in one of the four hashes
+    with a probability of about 2^-31.
+
+    >>> len(hash_on_device(torch.zeros(5, dtype=torch.uint8)))
+    4
     """
     numbers = torch.nn.functional.pad(data, (0, len(data) % 2)).view(torch.int16)
     weights = _multipliers(data.device)

@@ -1,4 +1,4 @@
-"""Progress bars, all made here, so that one rule says when they are drawn."""
+"""Progress bars; all of them are made here, so that one rule decides when they are drawn."""
 
 import os
 from collections.abc import Iterable
@@ -8,10 +8,10 @@ from tqdm.auto import tqdm
 
 
 class _Bar(tqdm):
-    """A bar that leaves one line: tqdm writes the last state of a lower bar further up, and its line stays as well."""
+    """A tqdm bar that leaves one line on the screen when it ends, also when several threads have bars."""
 
     def close(self) -> None:
-        """Give up the line of a bar below another one, of another thread, before the last state is written."""
+        """Clear the line of a bar that is drawn below another thread's bar, then write its last state."""
         with self.get_lock():
             if not self.disable and self.pos:
                 self.clear()
@@ -19,7 +19,7 @@ class _Bar(tqdm):
 
 
 def progress_bar(items: Iterable[Any] | None = None, *, shown: bool, **options: Any) -> tqdm:
-    """Return tqdm's bar; it is drawn where *shown* is True and the environment does not set `TQDM_DISABLE`.
+    """Return a tqdm bar over *items*; it is drawn if *shown* is True and the variable `TQDM_DISABLE` is not set.
 
     >>> sum(progress_bar([1, 2, 3], shown=False))
     6

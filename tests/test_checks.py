@@ -40,7 +40,7 @@ def example(
         ({"words": ["a"], "times": 2.0}, r"times must be a whole number \(int\), got 2.0 \(float\)"),
         ({"words": ["a"], "times": True}, "times must be a whole number"),
         ({"words": ["a"], "times": 0}, "times must be at least 1, got 0"),
-        ({"words": ["a"], "share": float("nan")}, "share is or holds NaN"),
+        ({"words": ["a"], "share": float("nan")}, "share must not be or hold NaN"),
         ({"words": ["a"], "share": "0.5"}, r"share must be a number, got '0.5' \(str\)"),
         ({"words": ["a"], "side": "Right"}, r"one of 'left', 'right', got 'Right' \(str\). Did you mean 'right'?"),
         ({"words": ["a"], "side": None}, "side must be one of 'left', 'right', got None"),
@@ -70,10 +70,13 @@ LINE = np.abs(np.subtract.outer(FIVE, FIVE))
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: statistics.paired_permutation_test(HOLE, FIVE), "a is or holds NaN"),
+        (lambda: statistics.paired_permutation_test(HOLE, FIVE), "a must not be or hold NaN"),
         (lambda: statistics.paired_permutation_test(FIVE, SIX), "b must be .*equal lengths"),
         (lambda: statistics.paired_permutation_test(FIVE, FIVE, n_permutations=0), "n_permutations must be at least 1"),
-        (lambda: statistics.silhouette_test(np.where(LINE == 4, np.nan, LINE), list("aabbb")), "distances is or holds"),
+        (
+            lambda: statistics.silhouette_test(np.where(LINE == 4, np.nan, LINE), list("aabbb")),
+            "distances must not be",
+        ),
         (lambda: statistics.silhouette(LINE, "aabbb"), "labels must be"),
         (lambda: statistics.mcnemar_test(np.array([True]), np.array([True, False])), "after must be"),
         (lambda: statistics.agreement_null(np.array([[0, 1]]), np.array([[0, 1], [1, 0]])), "vote must be"),
@@ -91,7 +94,7 @@ LINE = np.abs(np.subtract.outer(FIVE, FIVE))
         (lambda: statistics.mean_interval(["1", "2"]), r"values must be .* Make it with np.array"),
         (lambda: statistics.mean_interval([[1.0], [2.0, 3.0]]), r"values must be .* Make it with np.array"),
         (lambda: statistics.mean_interval(np.array([1, 2])), r"values must be .*got int64 of shape \(2,\)"),
-        (lambda: statistics.hypergeometric_overlap(10, 3, 3, 4), "cannot have 4 in common"),
+        (lambda: statistics.hypergeometric_overlap(10, 3, 3, 4), "sets of 3 and 3 of 10 items with 4 in common"),
         (lambda: statistics.effect_share(np.ones((5, 2)), SIX), "differences must be"),
     ],
 )

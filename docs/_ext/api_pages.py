@@ -16,14 +16,14 @@ MODULES = {
     "promptscope.engine": "How models run when nothing is looked at.",
     "promptscope.store": "Captures on disk.",
     "promptscope.probes": "Probes and their results.",
-    "promptscope.interventions": "The prompt changed.",
-    "promptscope.readings": "The prompt put into words.",
-    "promptscope.causal": "What carries a prompt's effect.",
+    "promptscope.interventions": "A prompt with some of its tokens changed.",
+    "promptscope.readings": "A prompt decoded into words.",
+    "promptscope.causal": "Through which parts of the model a prompt acts.",
     "promptscope.account": "All of it about one prompt, on one page.",
     "promptscope.statistics": "Functions on arrays; no model is needed.",
     "promptscope.plots": "Figures from results.",
     "promptscope.report": "Pages from figures and tables.",
-    "promptscope.comparison": "Prompts from anywhere, side by side.",
+    "promptscope.comparison": "Comparison of prompts from any source.",
     "promptscope.files": "Files that are whole or absent.",
     "promptscope.errors": "What is raised.",
 }
@@ -54,11 +54,20 @@ def describe(module_name: str, name: str) -> list[str]:
         return [f"- :py:obj:`{page}.{name}`"]
     path = f"{module_name}.{name}"
     if inspect.isclass(value):
-        return ["", f".. autoclass:: {path}", "   :members:", ""]
+        return ["", f".. autoclass:: {path}", "   :members:", *inherited(value), ""]
     if inspect.isroutine(value):
         return ["", f".. autofunction:: {path}", ""]
     kind = f"{type(value).__name__}, {len(value)} entries" if isinstance(value, Collection) else type(value).__name__
     return ["", f".. py:data:: {path}", "", f"   ``{kind}``", ""]
+
+
+def inherited(kind: type) -> list[str]:
+    """Return the option for members of bases of ours that are on no page: else nobody would describe them."""
+    pages = [getattr(import_module(module), name) for module in MODULES for name in public_names(module)]
+    others = [base for base in kind.__mro__[1:] if base in pages or not base.__module__.startswith("promptscope.")]
+    if len(others) == len(kind.__mro__) - 1:
+        return []
+    return [f"   :inherited-members: {', '.join(base.__name__ for base in others)}"]
 
 
 def page(module_name: str) -> str:

@@ -1,4 +1,4 @@
-"""The causal account of a prompt: what it does to the answers, and what inside the model the effect goes through."""
+"""Causal analysis of a prompt: how it changes the answers, and through which parts of the model."""
 
 from promptscope.causal.attribution import attribution_patch, patch_error
 from promptscope.causal.carriers import Carriers, carriers

@@ -89,7 +89,9 @@ def new_probe(
     from promptscope.errors import ProbeError
 
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
-        raise ProbeError(f"a probe's name is small letters, digits and underscores, such as norm_growth, not {name!r}")
+        raise ProbeError(
+            f"a probe's name must be small letters, digits and underscores, such as norm_growth, got {name!r}"
+        )
     from promptscope.probes import PROBES
 
     if name in PROBES:

@@ -1,4 +1,4 @@
-"""Attention without padding where every query sees the whole text: encoders, and what decoders see of them."""
+"""Bidirectional attention without padding: encoders, and the cross-attention of decoders."""
 
 import torch
 from torch import Tensor
@@ -22,10 +22,10 @@ def attend_all(
     band: Band | None = None,
     unseen: Tensor | None = None,
 ) -> Tensor:
-    """Let flat queries see the keys of *front* and of their own sequence, as far as *band* reaches.
+    """Attend from flat queries to the keys of *front* (the prompt's) and of their own sequence, within *band*.
 
-    Nothing sees the keys that are marked in the rectangle *unseen*. A window in *how* is not used: what models mean by
-    one where queries look both ways differs, so it is measured.
+    No query attends to keys marked in *unseen* `(R, width)`. A window in *how* is not used, since models define
+    bidirectional windows differently; *band* is measured instead.
     """
     q, k, v = queries.pad(query), keys.pad(key), keys.pad(value)
     if front[0] is not None and front[1] is not None:
@@ -37,7 +37,7 @@ def attend_all(
 
 
 def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> Tensor | None:
-    """Hide the padding of the keys, which right padding puts last, and the *unseen* ones; add *bias*."""
+    """Return the mask that hides padding (at the end of rows) and *unseen* keys, with *bias* added."""
     if keys.where is None and unseen is None:
         return bias
     real = torch.arange(width, device=keys.lengths.device) < (keys.lengths + width - keys.width)[:, None]
@@ -48,7 +48,7 @@ def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> 
 
 
 def _within(seen: Tensor | None, band: Band, n: int, width: int, like: Tensor) -> Tensor:
-    """Hide from n queries, the last of *width* positions, what is farther away than *band* says."""
+    """Restrict a mask for n queries, at the last n of *width* positions, to keys within *band*."""
     back, ahead = (width if reach is None else reach for reach in band)
     at = torch.arange(width, device=like.device)
     distance = at[width - n :, None] - at
@@ -63,9 +63,9 @@ def _within(seen: Tensor | None, band: Band, n: int, width: int, like: Tensor) -
 
 
 def behind_prompts(prompts: Tensor | None, texts: Rows) -> Rows:
-    """Give each text its own rows of a prompt: all prompt rows come first in the flat list, then the texts'.
+    """Describe sequences `[prompt | text]` whose prompt rows come first in the flat list, then the rows of all texts.
 
-    A prompt that sees the text that follows differs from text to text, so nothing is shared.
+    In bidirectional models prompt positions attend to the text, so that each text has its own prompt rows.
     """
     if prompts is None:
         return texts
@@ -77,6 +77,6 @@ def behind_prompts(prompts: Tensor | None, texts: Rows) -> Rows:
 
 
 def each_text(prompts: Tensor, which: Tensor | None, n: int) -> Tensor:
-    """Repeat what *prompts* `(G, s, ...)` hold for each of *n* texts: the first flat rows of `behind_prompts`."""
+    """Repeat the rows of *prompts* `(G, s, ...)` for each of *n* texts; they are the first flat rows."""
     mine = prompts.expand(n, *prompts.shape[1:]) if which is None else prompts.index_select(0, which)
     return mine.flatten(0, 1)

@@ -1,4 +1,4 @@
-"""Causal models: prompt rows once, then the texts' real tokens, in one pass."""
+"""Packed passes of causal models: the prompt's rows once, then the tokens of all texts without padding."""
 
 from dataclasses import dataclass, field
 from typing import Any, cast
@@ -21,7 +21,7 @@ None where there are none."""
 
 @dataclass
 class CausalPass:
-    """Flat rows `[G x s shared | real tokens of R texts]`; text r follows prompt `which[r]`."""
+    """A pass over flat rows `[G x s shared | tokens of R texts]`; text r comes after prompt `which[r]`."""
 
     shared: Shared
     texts: Rows
@@ -30,7 +30,7 @@ class CausalPass:
     kept: Kept = field(default_factory=dict)
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let the shared rows see what comes before them, and texts all that is shared and themselves."""
+        """Attend causally: shared rows to earlier shared rows, texts to their shared rows and to themselves."""
         g, s = self.shared.n_prompts, self.shared.s
         keys, values = in_front(self.shared.prefix, module.layer_idx)
         out = []
@@ -53,14 +53,14 @@ class CausalPass:
 
 
 def in_front(prefix: Prefix | None, layer: int) -> tuple[Tensor | None, Tensor | None]:
-    """Return the known keys and values of a layer, `(G, p, kv_head, d_head)`; None where it does not see them."""
+    """Return a prefix's keys and values of a layer, `(G, p, kv_head, d_head)`; None if it does not attend to them."""
     if prefix is None or layer not in prefix.layers:
         return None, None
     return prefix.keys[layer].transpose(1, 2), prefix.values[layer].transpose(1, 2)
 
 
 def after_prompt(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R pn kv_head d_head"]:
-    """Put each text's own keys (or values) after those of its prompt."""
+    """Return each text's keys (or values) with those of its prompt before them."""
     mine = front.expand(len(own), -1, -1, -1) if which is None else front.index_select(0, which)
     return torch.cat([mine, own], dim=1)
 
@@ -68,9 +68,10 @@ def after_prompt(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tens
 def _causal(
     query: Tensor, key: Tensor, value: Tensor, p: int, how: How, real: Bool[Tensor, "R n"] | None = None
 ) -> Tensor:
-    """Attend causally after *p* positions that every query sees, or those of them that are in its window.
+    """Attend causally, and to *p* positions before the text (within the window, if there is one).
 
-    Right padding needs no mask: it comes later. Padding before the text does: only *real* positions are seen.
+    Padding after a text needs no mask, since it is later. With padding before a text, queries attend to *real*
+    positions only.
     """
     n = query.shape[1]
     narrow = how.window is not None and how.window < p + n
@@ -96,11 +97,11 @@ def hidden_rows(
     kind: type[CausalPass] = CausalPass,
     where: Bool[Tensor, "R n"] | None = None,
 ) -> tuple[Float[Tensor, "rows d_model"], CausalPass]:
-    """Run padded texts (without their template) after *shared*; return the hidden states of their tokens.
+    """Run padded texts (without their template) after *shared* and return the hidden states of their tokens.
 
-    With *where*: of the marked tokens alone; of others, only the keys and values that these attend to are computed.
-    Positions are those of the columns: padding before a text moves it away from its prompt, padding after it changes
-    nothing.
+    With *where*, only the hidden states of the marked tokens are returned; for other tokens, the last layer computes
+    keys and values only. The position of a token is that of its column: padding before a text moves the text away from
+    its prompt, padding after it changes nothing.
     """
     texts = Rows.of(mask)
     model.rules.check_context(texts.width, shared.taken)
@@ -120,7 +121,7 @@ def hidden_rows(
 
 
 def computed(model: HookedModel, shared: Shared) -> Shared:
-    """Run the rows of *shared* once, alone: what comes before texts, as keys and values for any number of batches."""
+    """Run the rows of *shared* once and return them as keys and values, for any number of batches."""
     if shared.rows is None:
         return shared
     if not shared.s:
@@ -130,7 +131,9 @@ def computed(model: HookedModel, shared: Shared) -> Shared:
     layers = range(model.shape.n_layers)
     keys = tuple(cast(Tensor, ran.kept[i][0]).transpose(1, 2) for i in layers)
     values = tuple(cast(Tensor, ran.kept[i][1]).transpose(1, 2) for i in layers)
-    # Heads may be wider in some layers than in others (Gemma 4), rows may not be more.
-    assert len({x.shape[2] for x in keys}) == 1, "rows after a prefix that some layers do not see are no single prefix"
+    # Heads may be wider in some layers than in others (Gemma 4), but rows are as many in all.
+    assert len({x.shape[2] for x in keys}) == 1, (
+        "some layers do not attend to the prefix, so that it cannot be joined with the rows after it"
+    )
     prefix = Prefix(keys, values, frozenset(layers), shared.taken - keys[0].shape[2])
     return Shared(shared.n_prompts, prefix, None, shared.n_template)

@@ -1,26 +1,27 @@
-"""Which way a model runs: packed or plainly, with packed weights or without."""
+"""The choice of how a model runs: packed or unpacked."""
 
 import warnings
-from collections.abc import Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager, nullcontext
-from contextvars import ContextVar
-from dataclasses import dataclass, replace
-from typing import Any
+from collections.abc import Sequence
 from weakref import WeakKeyDictionary, WeakSet
 
 import torch
 from torch import Tensor
 
-from promptscope.checks import checked
-from promptscope.engine.linears import can_prepack, prepacked, prepacking_pays
+from promptscope.engine.decode import TextContinuation
+from promptscope.engine.packed import packed_logits
+from promptscope.engine.plain import plain_logits
+from promptscope.engine.settings import asked, execution
+from promptscope.engine.shared import Shared
 from promptscope.engine.texts import Texts
-from promptscope.errors import ModelError
 from promptscope.models import HookedModel, PromptLike
 from promptscope.models.samples import sample_placements
 
+_reasons: WeakKeyDictionary[HookedModel, str | None] = WeakKeyDictionary()
+_told: WeakSet[HookedModel] = WeakSet()
+
 
 class PackingWarning(UserWarning):
-    """A model or a prompt runs unpacked, which is slower and gives the same numbers.
+    """A model runs unpacked (in padded batches), which is slower and gives the same numbers.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -30,139 +31,13 @@ class PackingWarning(UserWarning):
     """
 
 
-@dataclass(frozen=True)
-class Execution:
-    """What `execution` was asked for; None leaves the choice to promptscope.
-
-    >>> Execution(packed=False).prepacked is None
-    True
-    """
-
-    packed: bool | None = None
-    prepacked: bool | None = None
-    attention: str | None = None
-    matmul: str | None = None
-
-
-_AUTOMATIC = Execution()
-_asked: ContextVar[Execution] = ContextVar("promptscope_execution", default=_AUTOMATIC)
-_reasons: WeakKeyDictionary[HookedModel, str | None] = WeakKeyDictionary()
-_told: WeakSet[HookedModel] = WeakSet()
-
-
-@checked()
-@contextmanager
-def execution(
-    packed: bool | None = None,
-    prepacked: bool | None = None,
-    attention: str | None = None,
-    matmul: str | None = None,
-) -> Iterator[None]:
-    """Choose how models run inside a `with` block: the numbers stay the same, up to rounding.
-
-    What None stands for depends on the machine and the model, never on a measurement: one call gives the same bits
-    again on the same machine.
-
-    Args:
-        packed: `False` runs padded batches through the plain model, with a prefix cache where there is one;
-            `True` and None pack wherever that is possible.
-        prepacked: whether frozen linear layers of packed passes run on weights packed for oneDNN (CPU, float32).
-            None does it on processors where it is known to pay (AMD with AVX-512) for models whose layers are large
-            enough; it costs two more copies of the weights.
-        attention: over the flat rows of a packed pass: `"padded"` (None), or `"flex"`, PyTorch's compiled flex
-            attention, which computes nothing for padding (GPU only).
-        matmul: `"bf16"` lets the frozen linear layers of a float32 model multiply in bfloat16 (CPU; all but the output
-            embedding). Prompts, residual stream, attention, sums and optimiser stay in float32. Rounding is then that
-            of 8 bits: about 1e-2 of a prompt's gradient; a run says so in its settings. Probes and hooks always run in
-            float32. `"float32"` (None) is exact.
-
-    Raises:
-        ModelError: another *attention* or *matmul*.
-
-    >>> import promptscope as ps
-    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
-    >>> with ps.execution(packed=False):
-    ...     scores = ps.evaluate(model, None, task, limit=4, progress=False)
-    """
-    if attention not in (None, "padded", "flex"):
-        raise ModelError(f"attention must be 'padded', 'flex' or None, not {attention!r}")
-    if matmul not in (None, "float32", "bf16"):
-        raise ModelError(f"matmul must be 'float32', 'bf16' or None, not {matmul!r}")
-    before = _asked.get()
-    changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked, "attention": attention, "matmul": matmul}
-    token = _asked.set(replace(before, **{name: value for name, value in changes.items() if value is not None}))
-    try:
-        yield
-    finally:
-        _asked.reset(token)
-
-
-def kernel(model: HookedModel, module: torch.nn.Module | None = None) -> AbstractContextManager[None]:
-    """Run the linear layers of *module* (by default the twin) on packed weights where that is faster.
-
-    >>> import promptscope as ps
-    >>> model = ps.load_model("embedded-causal")
-    >>> ids = torch.tensor([[5, 7, 9]])
-    >>> with kernel(model), torch.no_grad():
-    ...     model.twin(ids).logits.shape == (1, 3, model.shape.vocab_size)
-    True
-    """
-    if module is None and matmul(model) == "bf16":
-        return prepacked(model.twin, torch.bfloat16)
-    return prepacked(module or model.twin) if uses_prepacked(model) else nullcontext()
-
-
-def matmul(model: HookedModel) -> str:
-    """Return in which type frozen linear layers multiply: `float32`, or `bf16` where that was asked for.
-
-    Raises:
-        ModelError: asked for where it does not exist.
-
-    >>> import promptscope as ps
-    >>> matmul(ps.load_model("embedded-causal"))
-    'float32'
-    """
-    asked = _asked.get().matmul or "float32"
-    if asked == "bf16" and not (can_prepack(model.twin) and torch.ops.mkldnn._is_mkldnn_bf16_supported()):
-        raise ModelError(
-            "matmul='bf16' exists for float32 models on a CPU whose instructions oneDNN can use for it (AVX-512 or "
-            f"AMX), and {model.name!r} is {model.dtype} on {model.device}: leave matmul=None, or load the model in "
-            "bfloat16"
-        )
-    return asked
-
-
-def uses_prepacked(model: HookedModel) -> bool:
-    """Say whether linear layers run on packed weights: as asked, else where it is known to pay.
-
-    Raises:
-        ModelError: asked for where it does not exist.
-
-    >>> import promptscope as ps
-    >>> uses_prepacked(ps.load_model("embedded-causal"))  # small layers gain nothing
-    False
-    """
-    asked = _asked.get().prepacked
-    if asked is None:
-        return prepacking_pays(model.twin)
-    if asked and not can_prepack(model.twin):
-        raise ModelError(
-            f"prepacked linear layers exist for float32 models on a CPU, and {model.name!r} is {model.dtype} on "
-            f"{model.device}: leave prepacked=None"
-        )
-    return asked
-
-
-def asked_attention() -> str | None:
-    """Return which attention over flat rows is asked for."""
-    return _asked.get().attention
-
-
 def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
-    """Say whether *model* runs packed with *prompts*; where the model does not allow it, warn once for each model.
+    """Return whether *model* runs packed with *prompts*.
 
-    Where hooks are attached it does not: the bridge runs, whose layout they expect. Nor do encoder-decoders with hidden
-    positions, which their relative positions leave no gap for, and what needs hooks (`HookedModel.needs_hooks`).
+    It does not while hooks are attached, which need the padded layout; nor for prompts with hidden positions on
+    encoder-decoders or on models with an attention window; nor for prompts that need hooks
+    (`HookedModel.needs_hooks`). If the model itself does not support packing, a PackingWarning says why, once for each
+    model.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -171,14 +46,18 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
     ...     packed, is_packed(model)
     (True, False)
     """
-    if _asked.get().packed is False or model.is_elsewhere or model.active_hooks():
+    if asked().packed is False or model.is_elsewhere or model.active_hooks():
         return False
     if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
         return False
     reason = why_not_packed(model)
     if reason is not None and model not in _told:
         _told.add(model)
-        warnings.warn(f"{model.name!r} runs unpacked, which is slower: {reason}", PackingWarning, stacklevel=3)
+        warnings.warn(
+            f"{model.name!r} runs unpacked, which is slower and gives the same numbers: {reason}",
+            PackingWarning,
+            stacklevel=3,
+        )
     if reason is not None:
         return False
     placements = [prompt.place(model) for prompt in prompts]
@@ -188,7 +67,7 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
 
 
 def why_not_packed(model: HookedModel) -> str | None:
-    """Return what keeps *model* from running packed, None if nothing does."""
+    """Return the reason why *model* cannot run packed, or None if it can."""
     if model not in _reasons:
         _reasons[model] = _known_reason(model) or _compare(model)
     return _reasons[model]
@@ -198,7 +77,7 @@ def _known_reason(model: HookedModel) -> str | None:
     if model.facts.why_inlined is not None:
         return model.facts.why_inlined
     if not model.facts.takes_positions and model.family.kind != "seq2seq":
-        return "it counts positions by itself, and cannot be told them"
+        return "it counts positions itself and takes no position_ids"
     if getattr(model.twin.config, "reorder_and_upcast_attn", False):
         return "it computes attention in its own way (reorder_and_upcast_attn)"
     return None
@@ -210,15 +89,11 @@ _LONGEST = 40  # tokens of a window that texts are made longer than
 
 @torch.no_grad()
 def _compare(model: HookedModel) -> str | None:
-    """Run two texts both ways, longer than a small window where there is one, and go on with one of them.
+    """Compare packed and unpacked logits of two texts, without a prompt and with one of each kind.
 
-    Without a prompt, and with one of each kind: what no table knows, the numbers do.
+    The texts are longer than the attention window, if that is small; causal models also continue one of the texts.
+    Return the reason why packing is not possible, or None if the logits agree.
     """
-    from promptscope.engine.decode import TextContinuation
-    from promptscope.engine.plain import plain_logits
-    from promptscope.engine.run import packed_logits  # needs this module
-    from promptscope.engine.shared import Shared
-
     # Of a wide window the mask was measured at loading; the same code hides more or less by it.
     window = model.facts.window or 0
     n = min(8 + (window if window <= _LONGEST else 0), (model.shape.context or _LONGEST + 8) - _K)
@@ -252,7 +127,7 @@ def _compare(model: HookedModel) -> str | None:
 
 
 def _close(a: Tensor, b: Tensor) -> bool:
-    """Compare up to rounding of their type, which layers multiply."""
+    """Return whether two tensors agree up to the rounding errors of their dtype over many layers."""
     half = a.dtype in (torch.bfloat16, torch.float16)
     a, b = a.double(), b.double()
     if half:  # which sends a token to other experts now and then: most rows must agree

@@ -1,4 +1,4 @@
-"""Reading on after texts that have been read already, on causal models: generation, and words of several tokens."""
+"""Continuing texts from their cached keys and values, on causal models: generation, and words of several tokens."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,7 +9,7 @@ from torch import Tensor
 
 from promptscope.engine.attention import How, attend, running
 from promptscope.engine.causal import after_prompt, hidden_rows
-from promptscope.engine.choice import kernel
+from promptscope.engine.settings import kernel
 from promptscope.engine.shared import Shared
 from promptscope.models import HookedModel
 from promptscope.models.layout import row_ends
@@ -17,7 +17,7 @@ from promptscope.models.layout import row_ends
 
 @dataclass
 class _Step:
-    """m new tokens of each of R texts: what they see, per layer, is written after what was kept."""
+    """A pass over m new tokens of each of R texts; their keys and values are appended to the stored ones."""
 
     keys: dict[int, Tensor]
     values: dict[int, Tensor]
@@ -27,7 +27,7 @@ class _Step:
     left: int  # room after these m tokens
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let new tokens see their prompt, their text and the new tokens before them."""
+        """Attend from new tokens to their prompt, their text, and the new tokens before them."""
         layer = module.layer_idx
         keys, values = self.keys[layer], self.values[layer]
         q, k, v = (x.unflatten(0, (-1, self.m)) for x in (query, key, value))
@@ -42,7 +42,7 @@ class _Step:
 
 
 class TextContinuation:
-    """Texts that were read once, and go on; see `Continuation`."""
+    """Texts whose keys and values are kept so that they can be continued; see `Continuation`."""
 
     def __init__(
         self,
@@ -73,11 +73,11 @@ class TextContinuation:
         self.n_new = 0
 
     def rewind(self) -> None:
-        """Forget what was appended."""
+        """Remove all appended tokens."""
         self.n_new = 0
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every text and return the logits after each."""
+        """Append *ids* to the texts and return the logits after each appended token."""
         m, device = ids.shape[1], ids.device
         positions = self.taken + self.lengths[:, None] + self.n_new + torch.arange(m, device=device)
         new = torch.ones(m, self.n_new + m, dtype=torch.bool, device=device).tril(self.n_new)

@@ -1,4 +1,4 @@
-"""Masked language models: prompt rows and real tokens of every text, without padding."""
+"""Packed passes of masked language models: prompt rows and tokens of every text, without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,31 +23,31 @@ from promptscope.models.placement_prefix import written
 
 @dataclass
 class EncoderPass:
-    """Flat rows of R texts, each with its prompt's rows if that has some; deep prompts are a prefix."""
+    """A pass over flat rows of R texts, each with the rows of its input-level prompt; deep prompts are a prefix."""
 
     rows: Rows
     prefix: Prefix | None
     which: Int[Tensor, "R"] | None
     bands: Sequence[Band | None]
     unseen: Bool[Tensor, "R width"] | None = None
-    """Of each text with its prompt rows: what nothing attends to."""
+    """True on rows of each text, its prompt included, to which no row attends."""
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let every row see all of its own text and what comes before it."""
+        """Attend from every row to its whole text and to the prompt before it."""
         front = in_front(self.prefix, module.layer_idx)
         band = self.bands[module.layer_idx] if self.bands else None
         return attend_all(query, key, value, self.rows, self.rows, front, self.which, how, band, self.unseen)
 
 
 def unseen_rows(unseen: Bool[Tensor, "R n"] | None, texts: Rows, rows: Rows) -> Bool[Tensor, "R width"] | None:
-    """Move what is marked in *texts* to its place among *rows*, after the prompts."""
+    """Return the marks `(R, n)` of *texts* as marks `(R, width)` of *rows*, which have prompt positions first."""
     return None if unseen is None else pad(unseen[:, : texts.width], (rows.width - texts.width, 0), value=False)
 
 
 def encoder_logits(
     model: HookedModel, texts: Texts, placements: Sequence[Placement], which: Int[Tensor, "R"] | None = None
 ) -> Float[Tensor, "rows V"]:
-    """Return the logits of a masked language model where they are wanted, text by text."""
+    """Return the logits of a masked language model at the positions `texts.where`, text by text."""
     which = which if len(placements) > 1 else None
     vectors, at = stacked(model, placements)
     prefix = written(model, placements, "self")

@@ -1,4 +1,4 @@
-"""The causal layout over flex attention: not even attention sees padding. For GPUs, where it is measured first."""
+"""Packed passes of causal models with flex attention, which computes nothing for padding; for GPUs."""
 
 from dataclasses import dataclass
 from functools import cache, cached_property
@@ -10,14 +10,32 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from promptscope.engine.attention import How
 from promptscope.engine.causal import CausalPass, in_front
+from promptscope.engine.settings import asked
+from promptscope.errors import ModelError
+from promptscope.models import HookedModel
+
+
+def fastest_pass(model: HookedModel) -> type[CausalPass]:
+    """Return the class of pass that `ps.execution(attention=...)` asks for, the same at every call.
+
+    Raises:
+        ModelError: flex attention was asked for on a CPU, where it has no backward pass.
+    """
+    if asked().attention != "flex":
+        return CausalPass
+    if model.device.type != "cuda":
+        raise ModelError(
+            f"attention='flex' runs on a GPU only, and {model.name!r} is on {model.device}: leave attention=None"
+        )
+    return FlexPass
 
 
 @dataclass
 class FlexPass(CausalPass):
-    """As `CausalPass`, with one attention call over all flat rows and a mask that says who sees whom."""
+    """A `CausalPass` with a single attention call over all flat rows, and a block mask."""
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let a row see earlier positions of its prompt and of its own text, and nothing else."""
+        """Attend from each row to earlier positions of its prompt and of its own text."""
         if how.cap is not None or how.sinks is not None:
             return super().attend(module, query, key, value, how)
         front_k, front_v = in_front(self.shared.prefix, module.layer_idx)
@@ -31,7 +49,7 @@ class FlexPass(CausalPass):
         )
 
     def _mask(self, p: int, window: int | None) -> BlockMask:
-        """Say who sees whom, with *p* known keys of each prompt; once for all layers of a kind."""
+        """Return the block mask for *p* prefix keys of each prompt; computed once for all layers with equal windows."""
         if (p, window) not in self._masks:
             self._masks[p, window] = self._made(p, window)
         return self._masks[p, window]
@@ -41,7 +59,7 @@ class FlexPass(CausalPass):
         return {}
 
     def _made(self, p: int, window: int | None) -> BlockMask:
-        """Say who sees whom among `[G x p known | G x s shared | real tokens]`; only the last two ask."""
+        """Compute the mask for keys `[G x p prefix | G x s shared | tokens]` and queries `[G x s shared | tokens]`."""
         device, g, s = self.texts.lengths.device, self.shared.n_prompts, self.shared.s
         known = _places(g, p, 0, device)
         shared = _places(g, s, self.shared.p, device)
@@ -68,7 +86,7 @@ class FlexPass(CausalPass):
 
 
 def _places(g: int, n: int, first: int, device: torch.device) -> Tensor:
-    """Return prompt, text (-1: of none) and position of n rows of each of g prompts."""
+    """Return the prompt, the text (-1: none) and the position of n rows of each of g prompts."""
     prompt = torch.arange(g, device=device).repeat_interleave(n)
     position = first + torch.arange(n, device=device).repeat(g)
     return torch.stack([prompt, torch.full_like(prompt, -1), position])

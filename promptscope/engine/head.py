@@ -1,4 +1,4 @@
-"""The unembedding of a few tokens only."""
+"""Logits of a few tokens of the vocabulary only."""
 
 import threading
 from collections.abc import Iterator, Sequence
@@ -10,13 +10,13 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from promptscope.engine.attention import lock_of
 from promptscope.models import HookedModel
+from promptscope.models.attending import lock_of
 
 
 @contextmanager
 def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
-    """Compute logits of the tokens *ids* only, one column for each, in their order.
+    """Compute logits of the tokens *ids* only, within a `with` block: one column for each id, in the same order.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

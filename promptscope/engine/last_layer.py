@@ -1,4 +1,4 @@
-"""The last layer's feed-forward network, on the rows that somebody reads."""
+"""The last layer's feed-forward network, computed only at positions whose output is used."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,9 +19,9 @@ _last: WeakKeyDictionary[HookedModel, Place | None] = WeakKeyDictionary()
 
 @contextmanager
 def read_only(model: HookedModel, rows: Int[Tensor, "rows"]) -> Iterator[None]:
-    """Let the last layer of a single stack run its feed-forward network on the flat *rows* only.
+    """Let the last layer compute its feed-forward network for the flat *rows* only, within a `with` block.
 
-    No later layer makes keys or values of the others, so their outputs, left without it, reach nobody.
+    The outputs of other rows would only be used by later layers, of which there are none.
     """
     if model not in _last:
         _last[model] = _feed_forward(model)

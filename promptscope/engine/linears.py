@@ -1,7 +1,7 @@
-"""Frozen linear layers with their weights packed once for oneDNN, in place only inside a `with` block.
+"""Frozen linear layers that use weights packed once for oneDNN, within a `with` block.
 
-PyTorch's float32 matrix product leaves half of an AMD CPU unused (its MKL takes an AVX2 path there); oneDNN, in the
-same wheel, does not, and a frozen weight has to be packed only once. Outputs differ by float32 rounding.
+On AMD CPUs, PyTorch's float32 matrix product (MKL) uses AVX2 only, at half of the possible speed. oneDNN, which PyTorch
+includes, uses AVX-512, and a frozen weight has to be packed only once. Outputs differ by float32 rounding.
 """
 
 import platform
@@ -19,18 +19,18 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from promptscope.engine.attention import lock_of
 from promptscope.files import fingerprint
+from promptscope.models.attending import lock_of
 
 BF16 = torch.bfloat16
 WORTH = 2**18  # numbers in a model's most frequent weight from which packing pays for two more copies of all
 
 
 class PackedWeight:
-    """A frozen weight `(d_out, d_in)` packed for `y = x W^T` and for its gradient `dx = dy W`.
+    """A frozen weight W `(d_out, d_in)` packed for `y = x W^T` and for its gradient `dx = dy W`.
 
-    In bfloat16 both factors of a product are rounded to 8 bits, products are summed in float32, and the result is
-    rounded once more; inputs, outputs, bias and gradients are float32 all the same.
+    With bfloat16, both factors of a product are rounded to bfloat16 (8 significant bits), products are summed in
+    float32, and the result is rounded to bfloat16. Inputs, outputs, bias and gradients are float32 tensors.
     """
 
     def __init__(self, weight: Tensor, dtype: torch.dtype = torch.float32) -> None:
@@ -39,7 +39,7 @@ class PackedWeight:
         self.version, self.fingerprint = _version(weight), fingerprint(weight)
 
     def __call__(self, x: Tensor, bias: Tensor | None = None) -> Tensor:
-        """Return `x W^T + b`."""
+        """Return `x W^T + b` for x `(..., d_in)`, of shape `(..., d_out)`."""
         flat = x.reshape(-1, x.shape[-1])
         # Autograd's wrapper costs as much as a small product, and generation makes many of these.
         learns = torch.is_grad_enabled() and flat.requires_grad
@@ -81,12 +81,11 @@ _known: dict[torch.dtype, WeakKeyDictionary[nn.Module, list[Ready]]] = {d: WeakK
 
 @contextmanager
 def prepacked(model: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[None]:
-    """Let the linear layers of a frozen *model* run on packed weights; weights and state dict stay as they are.
+    """Let the linear layers of a frozen *model* use packed weights within a `with` block.
 
-    In bfloat16 all but the output embedding do, whose rounding would be that of the logits.
-
-    The first use packs (two copies of each weight, kept as long as the model); a weight that changed since is packed
-    again (one that changed through `weight.data` only after `notice_edits`).
+    The model's own weights and state dict do not change. With bfloat16, the output embedding is left out, since logits
+    would be rounded. The first use packs the weights (two more copies, kept as long as the model). A weight that was
+    edited is packed again; one edited through `weight.data` only after `notice_edits`.
     """
     with lock_of(model):
         # The blocks may be nested.
@@ -101,7 +100,7 @@ def prepacked(model: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[
 
 
 def _ready(model: nn.Module, dtype: torch.dtype) -> list[Ready]:
-    """Return the linear layers of *model* with their packed forms, looked up anew only if a layer changed."""
+    """Return the linear layers of *model* with their packed weights, computed again only if a layer changed."""
     ready = _known[dtype].get(model)
     if ready is None or any(_state(layer) != seen for layer, seen, _ in ready):
         head = model.get_output_embeddings() if isinstance(model, PreTrainedModel) else None
@@ -116,12 +115,13 @@ def _ready(model: nn.Module, dtype: torch.dtype) -> list[Ready]:
 
 
 def notice_edits(model: nn.Module) -> None:
-    """Let the next use pack weights of *model* again whose numbers changed, also through `weight.data`.
+    """Find weights of *model* that were edited since they were packed, so that the next use packs them again.
 
-    It reads every packed weight once: for the start of a computation, not for every pass.
+    It also finds edits through `weight.data`, which PyTorch does not count. It reads every packed weight once: call it
+    at the start of a computation, not for every pass.
 
     >>> layer = nn.Linear(4, 4)
-    >>> _ = layer.weight.data.mul_(2.0)  # PyTorch counts no new version of a weight here
+    >>> _ = layer.weight.data.mul_(2.0)  # an edit that PyTorch does not count
     >>> notice_edits(layer)
     """
     for weight in {layer.weight for layer in _linear_layers(model)}:
@@ -139,7 +139,7 @@ def _state(layer: Any) -> tuple[int, int, tuple[int, int]]:
 
 
 def weight_of(layer: Any) -> Tensor:
-    """Return the weight of a linear layer as `(d_out, d_in)`; GPT-2 stores it the other way round."""
+    """Return the weight of a linear layer as `(d_out, d_in)`; GPT-2 stores it transposed."""
     return layer.weight.t() if isinstance(layer, Conv1D) else layer.weight
 
 
@@ -148,7 +148,7 @@ def _linear_layers(model: nn.Module) -> list[Any]:
 
 
 def can_prepack(model: nn.Module) -> bool:
-    """Say whether packing exists here: float32 on a CPU, and a PyTorch with the operators that this needs.
+    """Return whether weights can be packed: a float32 model on a CPU, and a PyTorch with the operators for it.
 
     >>> can_prepack(torch.nn.Linear(4, 4).half())
     False
@@ -161,10 +161,10 @@ def can_prepack(model: nn.Module) -> bool:
 
 
 def prepacking_pays(model: nn.Module) -> bool:
-    """Say whether packing is known to be faster here: by processor and shape, so that the answer never varies.
+    """Return whether packing is known to be faster, by processor and layer size, so that the answer never varies.
 
-    On AMD processors with AVX-512 PyTorch's own float32 product may use half of the vector unit, and packed weights
-    were never slower (1.0 to 2 times as fast) from layers of 2^18 numbers on; smaller ones, and Intel's, gain nothing.
+    On AMD processors with AVX-512, packed weights were 1.0 to 2 times as fast as PyTorch's own float32 product for
+    layers of 2^18 numbers or more. Smaller layers, and Intel processors, gain nothing.
     """
     if not can_prepack(model) or not _is_amd_with_avx512():
         return False

@@ -1,4 +1,4 @@
-"""Several passes with gradient with the same prompts: each prompt is placed, and what is shared computed, once."""
+"""Several passes with gradient over the same prompts, whose placements and shared keys are computed once."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -9,7 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from promptscope.engine.causal import computed
-from promptscope.engine.choice import is_packed, kernel
+from promptscope.engine.choice import is_packed
+from promptscope.engine.settings import kernel
 from promptscope.engine.shared import Shared
 from promptscope.engine.template import common_template
 from promptscope.engine.texts import Texts
@@ -20,10 +21,18 @@ from promptscope.models import HookedModel, Placement
 def over_passes(
     model: HookedModel, placements: Sequence[Placement], texts: Texts, which: Int[Tensor, "R"] | None = None
 ) -> Iterator[tuple[list[Placement], Shared | None]]:
-    """Share placements between several passes: gradients are summed, and reach the prompts once, at the end.
+    """Share the computation of prompts between several passes, for gradient accumulation.
 
-    *texts*, *which*: those of all passes together. On causal models that run packed, the keys and values that all
-    passes share come with them; else None.
+    Yield placements and shared keys and values, to be given to `logits` of every pass. Gradients of the passes are
+    summed, and reach the prompts' parameters once, at the end of the `with` block.
+
+    Args:
+        model: a hooked model.
+        placements: the prompts' placements, with gradient.
+        texts: the texts of all passes together.
+        which: the prompt of each text, by its number; None: there is one prompt or none.
+
+    The shared keys and values are None unless the model is causal and runs packed.
 
     >>> import torch, promptscope as ps
     >>> from promptscope.engine import logits
@@ -56,19 +65,19 @@ def over_passes(
 
 @dataclass
 class _Leaves:
-    """Tensors of one graph, and leaves that stand for them in others."""
+    """Tensors of one autograd graph, and detached leaves with the same numbers for use in other graphs."""
 
     ends: list[Tensor]
     leaves: list[Tensor]
 
     def of(self, end: Tensor) -> Tensor:
-        """Return a leaf with the numbers of *end*."""
+        """Return a detached leaf with the numbers of *end*."""
         self.ends.append(end)
         self.leaves.append(end.detach().requires_grad_())
         return self.leaves[-1]
 
     def backward(self) -> None:
-        """Go on backward from the leaves, in the graph of the ends."""
+        """Continue the backward pass in the original graph, from the gradients of the leaves."""
         pairs = [(end, leaf.grad) for end, leaf in zip(self.ends, self.leaves, strict=True)]
         found = [(end, grad) for end, grad in pairs if grad is not None and end.requires_grad]
         torch.autograd.backward([end for end, _ in found], [grad for _, grad in found])

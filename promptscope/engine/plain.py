@@ -1,4 +1,4 @@
-"""The plain way: the unmodified twin with a prefix cache, or the bridge under a prompt's hooks, padding and all."""
+"""Unpacked passes over padded batches: the plain model with a prefix cache, or the bridge with the prompt's hooks."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -25,7 +25,7 @@ def plain_logits(
     which: Int[Tensor, "R"] | None = None,
     shared: Shared | None = None,
 ) -> Float[Tensor, "rows V"]:
-    """Do as `promptscope.engine.logits` says, prompt by prompt."""
+    """Compute `promptscope.engine.logits` without packing, one prompt after the other."""
     if len(placements) <= 1 or which is None:
         prefix = shared.prefix if shared is not None else None
         return _of_one(model, texts, placements[0] if placements else None, prefix)
@@ -62,10 +62,10 @@ def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefi
 
 
 class PlainContinuation:
-    """Causal models: the twin with a Hugging Face cache; see `Continuation`.
+    """Continues texts on the plain causal model, with a Hugging Face cache; see `Continuation`.
 
-    Padding after a text is moved to its front once it is read: attention within a window, or with a bias by distance,
-    counts columns. Only where some layers do not see the prefix it stays, and mask and positions pass over it.
+    After a text was read, the padding after it is moved before it, since attention windows and distance biases count
+    columns. Only if some layers do not attend to the prefix, the padding stays, and is left out by mask and positions.
     """
 
     def __init__(
@@ -93,7 +93,7 @@ class PlainContinuation:
             self._close_gaps(ids.shape[1] - self.lengths)
 
     def _close_gaps(self, gaps: Int[Tensor, "R"]) -> None:
-        """Move the columns of each text to the right, over the padding after it."""
+        """Move the columns of each text to the right, so that its padding comes first."""
         if not bool(gaps.any()):
             return
         columns = (torch.arange(self.width, device=gaps.device) - gaps[:, None]) % self.width
@@ -105,14 +105,14 @@ class PlainContinuation:
                 setattr(layer, name, x.gather(2, columns[:, None, :, None].expand(x.shape)))
 
     def rewind(self) -> None:
-        """Forget what was appended."""
+        """Remove all appended tokens."""
         layers: Any = self.cache.layers
         for layer in layers:  # not `crop`, whose argument has changed its meaning
             layer.keys, layer.values = layer.keys[:, :, : self.width], layer.values[:, :, : self.width]
         self.seen, self.n_new = self.seen[:, : self.width], 0
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every text and return the logits after each."""
+        """Append *ids* to the texts and return the logits after each appended token."""
         self.seen = torch.cat([self.seen, self.seen.new_ones(ids.shape)], dim=1)
         steps = torch.arange(ids.shape[1], device=ids.device)
         hidden = self._read(ids, self.prefix.length + self.lengths[:, None] + self.n_new + steps)
@@ -131,9 +131,9 @@ class PlainContinuation:
 
 
 class ReadAgain:
-    """Causal models under hooks: the bridge reads all of every text anew at every step; see `Continuation`.
+    """Continues texts on the bridge with hooks, which runs each whole text again at every step; see `Continuation`.
 
-    New tokens follow a text, padding follows them, so that a hook always sees the same layout.
+    New tokens come after a text and before its padding, so that hooks always get the same layout.
     """
 
     def __init__(
@@ -147,16 +147,16 @@ class ReadAgain:
         self.last = self._logits(1)[:, 0]
 
     def rewind(self) -> None:
-        """Forget what was appended."""
+        """Remove all appended tokens."""
         self.new = self.new[:, :0]
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every text and return the logits after each."""
+        """Append *ids* to the texts and return the logits after each appended token."""
         self.new = torch.cat([self.new, ids], dim=1)
         return self._logits(ids.shape[1])
 
     def _logits(self, n: int) -> Float[Tensor, "R n V"]:
-        """Return the logits of the last *n* tokens of every text."""
+        """Return the logits at the last *n* tokens of every text."""
         m, device = self.new.shape[1], self.ids.device
         at = self.lengths[:, None] + torch.arange(m, device=device)
         ids, seen = pad(self.ids, (0, m)).scatter(1, at, self.new), pad(self.mask, (0, m)).scatter(1, at, 1)
@@ -167,9 +167,10 @@ class ReadAgain:
 
 
 class DecodedAgain:
-    """Encoder-decoders: sources are encoded once, the decoder reads its target anew at every step; see `Continuation`.
+    """Continues targets of encoder-decoders, without a cache of the decoder; see `Continuation`.
 
-    Without a cache: a deep prompt is written into the decoder's keys at every step. Targets are a few tokens.
+    Sources are encoded once; the decoder runs over the whole target again at every step, since a deep prompt is written
+    into its keys then. Targets are a few tokens long.
     """
 
     def __init__(
@@ -191,11 +192,11 @@ class DecodedAgain:
         self.last = self.read(ids.new_full((len(ids), 1), model.decoder_start_id))[:, 0]
 
     def rewind(self) -> None:
-        """Forget what was appended to the start token."""
+        """Remove all tokens after the start token."""
         self.new = self.new[:, :1]
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every target and return the logits after each."""
+        """Append *ids* to the targets and return the logits after each appended token."""
         self.new = torch.cat([self.new, ids], dim=1)
         decoder_ids = prepend_slots(self.new, self.k, fill=0)
         with attach(self.model.bridge, first=self.hooks):

@@ -1,4 +1,4 @@
-"""Rows without padding: which flat row belongs to which sequence, and the way into attention and back."""
+"""Flat rows without padding: the sequence of each row, and conversion to padded rectangles and back."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -14,10 +14,11 @@ from promptscope.models.layout import row_ends
 class Rows:
     """R sequences of different lengths, one after the other in a flat list of T rows.
 
-    `where[i] = r * width + t` is the place of flat row i, position t of sequence r, in the padded rectangle; None
-    where all sequences are of the same length, so that the list *is* the rectangle. `lengths` counts the columns up to
-    a sequence's end. `real` marks the real rows of the rectangle where padding comes before some sequence, which
-    then keeps the positions of its columns; None where there is none.
+    - `where (T,)`: `where[i] = r * width + t` is the index of flat row i (column t of sequence r) in the padded
+      rectangle `(R, width)`; None if all sequences have equal lengths, so that the list is the rectangle.
+    - `lengths (R,)`: the number of columns up to the end of each sequence.
+    - `real (R, width)`: True on tokens, if some sequence has padding before it (tokens then keep the positions of their
+      columns); None otherwise.
     """
 
     lengths: Int[Tensor, "R"]
@@ -27,7 +28,7 @@ class Rows:
 
     @classmethod
     def of(cls, mask: Bool[Tensor, "R n"]) -> "Rows":
-        """Describe a padded rectangle by its mask."""
+        """Return the rows of a padded rectangle, given its mask."""
         lengths = row_ends(mask)
         width = int(lengths.max()) if len(lengths) else 0
         mask = mask[:, :width]
@@ -36,46 +37,46 @@ class Rows:
 
     @classmethod
     def even(cls, n: int, width: int, device: torch.device) -> "Rows":
-        """Describe *n* sequences of *width* rows each."""
+        """Return the rows of *n* sequences of *width* rows each."""
         return cls(torch.full((n,), width, device=device), width, None)
 
     @property
     def n(self) -> int:
-        """Number of sequences R."""
+        """The number of sequences R."""
         return len(self.lengths)
 
     @property
     def positions(self) -> Int[Tensor, "T"]:
-        """Position of each flat row in its sequence."""
+        """The position of each flat row in its sequence."""
         every = torch.arange(self.n * self.width, device=self.lengths.device)
         return (every if self.where is None else self.where) % max(self.width, 1)
 
     @property
     def sequences(self) -> Int[Tensor, "T"]:
-        """Sequence of each flat row."""
+        """The number of the sequence of each flat row."""
         every = torch.arange(self.n * self.width, device=self.lengths.device)
         return (every if self.where is None else self.where) // max(self.width, 1)
 
     @property
     def mask(self) -> Bool[Tensor, "R width"]:
-        """True on real rows of the rectangle."""
+        """True on tokens of the rectangle, False on padding."""
         if self.real is not None:
             return self.real
         return torch.arange(self.width, device=self.lengths.device) < self.lengths[:, None]
 
     def flatten(self, x: Tensor) -> Tensor:
-        """Take the real rows of a rectangle `(R, n, ...)`, n >= width."""
+        """Return the flat rows `(T, ...)` of a rectangle `(R, n, ...)`, n >= width."""
         flat = x[:, : self.width].flatten(0, 1)
         return flat if self.where is None else flat[self.where]
 
     def pad(self, x: Float[Tensor, "T head d"]) -> Float[Tensor, "R width head d"]:
-        """Spread flat rows over the rectangle, zeros at the padding."""
+        """Return the rectangle of flat rows, with zeros at the padding."""
         if self.where is not None:
             x = _Spread.apply(x, self.where, self.n * self.width)
         return x.unflatten(0, (self.n, self.width))
 
     def unpad(self, x: Float[Tensor, "R width head d"]) -> Float[Tensor, "T head d"]:
-        """Undo `pad`."""
+        """Return the flat rows of a rectangle; the inverse of `pad`."""
         x = x.flatten(0, 1)
         return x if self.where is None else _Pick.apply(x, self.where)
 

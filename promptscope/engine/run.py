@@ -1,31 +1,28 @@
-"""Logits where they are wanted, and texts that go on, computed in the fastest way that is right here."""
+"""Logits at chosen positions, and continuation of texts, computed in the fastest way that is correct."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.engine.causal import computed, hidden_rows
-from promptscope.engine.choice import is_packed, kernel
+from promptscope.engine.causal import computed
+from promptscope.engine.choice import is_packed
 from promptscope.engine.decode import TextContinuation
-from promptscope.engine.encoder import encoder_logits
-from promptscope.engine.gpu import fastest_pass
 from promptscope.engine.linears import notice_edits
+from promptscope.engine.packed import packed_logits
 from promptscope.engine.plain import DecodedAgain, PlainContinuation, ReadAgain, plain_logits
-from promptscope.engine.seq2seq import seq2seq_logits
 from promptscope.engine.seq2seq_decode import TargetContinuation
+from promptscope.engine.settings import kernel
 from promptscope.engine.shared import Shared
-from promptscope.engine.template import common_prefix, common_template
+from promptscope.engine.template import common_prefix
 from promptscope.engine.texts import Texts
 from promptscope.errors import ModelError
 from promptscope.models import HookedModel, Placement, PromptLike, prefix_of
 
 
 def place(model: HookedModel, prompts: Sequence[PromptLike]) -> list[Placement]:
-    """Return the placements of *prompts*, computed once for a step: all its passes take them as they take prompts.
+    """Return the placements of *prompts*, so that they are computed once for several passes of a training step.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -42,12 +39,19 @@ def logits(
     which: Int[Tensor, "R"] | None = None,
     shared: Shared | None = None,
 ) -> Float[Tensor, "rows V"]:
-    """Return the logits of *texts* where they are wanted, text by text.
+    """Return the logits `(rows, V)` at the positions marked in `texts.where`, text by text.
 
-    Text r follows `prompts[which[r]]`: prompts (or placements) of one kind and length. *shared* (causal models)
-    is what `share` made of the same prompts before: their keys and values are then not computed again.
+    Args:
+        model: a hooked model.
+        texts: the texts, and the positions whose logits are returned.
+        prompts: prompts or placements of one kind and length; none runs the texts alone.
+        which: the prompt of each text, by its number: text r comes after `prompts[which[r]]`. None: there is one prompt
+            or none.
+        shared: for causal models, the result of `share` for the same prompts, whose keys and values are then not
+            computed again.
 
-    Under attached hooks (`HookedModel.hooks`) the bridge runs, prompt by prompt, and nothing is shared.
+    While hooks are attached (`HookedModel.hooks`), the bridge runs, one prompt after the other, and *shared* is not
+    used.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -62,10 +66,10 @@ def logits(
 
 
 def share(model: HookedModel, prompts: Sequence[PromptLike] = (), texts: Sequence[Sequence[int]] = ()) -> Shared | None:
-    """Compute once what comes before *texts*: the prompts' keys and values, and those of a common beginning.
+    """Compute once the keys and values of the prompts, and of the tokens with which all *texts* begin.
 
-    *texts*: all texts that will run after each of the prompts, without the token whose logits are wanted first. None
-    where a model cannot (it is not causal).
+    *texts* are all texts (token ids) that will run after each of the prompts, each cut before the first token whose
+    logits are wanted. Return None if the model is not causal.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -84,40 +88,9 @@ def share(model: HookedModel, prompts: Sequence[PromptLike] = (), texts: Sequenc
         return computed(model, Shared.of(model, placements, [template] * max(len(placements), 1) if template else []))
 
 
-def packed_logits(
-    model: HookedModel,
-    texts: Texts,
-    placements: Sequence[Placement] = (),
-    which: Int[Tensor, "R"] | None = None,
-    shared: Shared | None = None,
-) -> Float[Tensor, "rows V"]:
-    """Do as `logits` says, without padding."""
-    with kernel(model):
-        if model.family.kind == "masked":
-            return encoder_logits(model, texts, placements, which)
-        if model.family.kind == "seq2seq":
-            return seq2seq_logits(model, texts, placements, which)
-        # Nothing that is wanted can see what follows it: the label's last token, say, does not run.
-        where = texts.where
-        steps = torch.arange(where.shape[1], device=where.device)
-        real = texts.mask.bool() & (steps <= (where * steps).amax(dim=1, keepdim=True))
-        if shared is None:
-            shared = Shared.of(model, placements, _template(model, replace(texts, mask=real), placements, which))
-        c = shared.n_template
-        own = (texts.ids[:, c:], real[:, c:], which)
-        hidden, _ = hidden_rows(model, shared, *own, kind=fastest_pass(model), where=where[:, c:])
-        return model.unembed(hidden)
-
-
-def _template(
-    model: HookedModel, texts: Texts, placements: Sequence[Placement], which: Tensor | None
-) -> list[list[int]]:
-    return common_template(texts.ids, texts.mask.bool(), texts.where, which, len(placements))
-
-
 @runtime_checkable
 class Continuation(Protocol):
-    """R texts that have been read: `last` are the logits after them (encoder-decoders: after the start token).
+    """R texts that can be continued; `last (R, V)` are the logits after them (encoder-decoders: after the start token).
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -130,11 +103,11 @@ class Continuation(Protocol):
     last: Float[Tensor, "R V"]
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* and return the logits after each."""
+        """Append *ids* and return the logits after each appended token."""
         ...
 
     def rewind(self) -> None:
-        """Forget everything that was appended."""
+        """Remove all appended tokens."""
         ...
 
 
@@ -146,12 +119,18 @@ def continue_(
     room: int,
     shared: Shared | None = None,
 ) -> Continuation:
-    """Read texts, after one prompt or none, and keep room for *room* tokens after each.
+    """Run texts after one prompt or none, and return them so that up to *room* tokens can be appended to each.
 
-    *shared* (causal models): what comes before all of them, see `share`.
+    Args:
+        model: a causal model or an encoder-decoder.
+        ids: token ids `(R, n)`.
+        mask: 1 or True on tokens, 0 or False on padding.
+        prompts: one prompt, or none.
+        room: the largest number of tokens to append.
+        shared: for causal models, the result of `share` for the same prompt.
 
     Raises:
-        ModelError: a masked language model, whose texts cannot go on.
+        ModelError: *model* is a masked language model, which cannot continue texts.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -162,7 +141,10 @@ def continue_(
     """
     kind, placements = model.family.kind, place(model, prompts)
     if kind == "masked":
-        raise ModelError(f"{model.name!r} is a masked language model: its texts cannot go on")
+        raise ModelError(
+            f"{model.name!r} is a masked language model, which cannot continue texts: use a causal model or an "
+            "encoder-decoder"
+        )
     if kind == "seq2seq":
         way = TargetContinuation if is_packed(model, placements) else DecodedAgain
         return way(model, placements, ids, mask.bool())

@@ -1,4 +1,4 @@
-"""Encoder-decoders: both stacks without padding."""
+"""Packed passes of encoder-decoders: encoder and decoder without padding."""
 
 import copy
 import inspect
@@ -24,7 +24,7 @@ from promptscope.models.placement_prefix import written
 
 @dataclass
 class Seq2SeqPass:
-    """Flat rows of R sources and R targets; which attention a module is, and in which layer, `facts.parts` says."""
+    """A pass over flat rows of R sources and R targets; `facts.parts` gives the attention and layer of each module."""
 
     sources: Rows
     targets: Rows
@@ -34,7 +34,7 @@ class Seq2SeqPass:
     biases: dict[tuple[str, bool], Tensor] = field(default_factory=dict)
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let encoders see all of their source, decoders their past, and cross-attention all of the source."""
+        """Attend from sources and cross-attention to the whole source, from targets to earlier target tokens."""
         part, layer = self.facts.parts[module]
         queries = self.sources if part == "encoder" else self.targets
         keys = self.targets if part == "decoder" else self.sources
@@ -46,7 +46,7 @@ class Seq2SeqPass:
         return attend_all(query, key, value, queries, keys, front, self.which, replace(how, bias=bias), band)
 
     def _bias(self, part: str, whole: bool, bias: Tensor) -> Tensor:
-        """Cut the bias for layers that do not see the prefix; hide the future from decoders. Once for all layers."""
+        """Return the position bias without the prefix if a layer does not attend to it, and causal in decoders."""
         if (part, whole) not in self.biases:
             n = bias.shape[-2]
             cut = bias if whole else bias[..., bias.shape[-1] - n :]
@@ -58,14 +58,14 @@ class Seq2SeqPass:
 
 
 def band_of(facts: Facts, part: str, layer: int) -> Band | None:
-    """Return how far the queries of a layer see: back as far as its window, and ahead where it is no decoder's own."""
+    """Return how far queries of a layer attend back and ahead; decoder self-attention is causal."""
     band = facts.bands[part][layer] if part in facts.bands else None
     return (None, 0) if band is None and part == "decoder" else band
 
 
 @dataclass(frozen=True)
 class Sources:
-    """R texts that an encoder has read: its output over their flat rows, and what decoders see before them."""
+    """R encoded texts: the encoder's output over their flat rows, and the prompt's prefix in cross-attention."""
 
     output: Any
     rows: Rows
@@ -74,7 +74,7 @@ class Sources:
 
     @property
     def hidden(self) -> Float[Tensor, "T d_model"]:
-        """The hidden states of the rows."""
+        """The encoder's last hidden states of the flat rows."""
         return self.output.last_hidden_state[0]
 
 
@@ -85,7 +85,7 @@ def read_sources(
     placements: Sequence[Placement],
     which: Int[Tensor, "R"] | None = None,
 ) -> Sources:
-    """Run the encoder on right-padded texts that follow *placements*."""
+    """Run the encoder on right-padded texts with the prompts *placements* before them."""
     which = which if len(placements) > 1 else None
     twin: Any = model.twin
     vectors, _ = stacked(model, placements)
@@ -108,7 +108,7 @@ def read_sources(
 def seq2seq_logits(
     model: HookedModel, texts: Texts, placements: Sequence[Placement], which: Int[Tensor, "R"] | None = None
 ) -> Float[Tensor, "rows V"]:
-    """Return the logits of an encoder-decoder at the wanted target positions, text by text."""
+    """Return the logits of an encoder-decoder at the target positions `texts.where`, text by text."""
     assert texts.decoder_ids is not None
     sources = read_sources(model, texts.ids, texts.mask.bool(), placements, which)
     where = texts.where
@@ -130,9 +130,9 @@ def run_decoder(
     positions: Int[Tensor, "M"],
     n_rows: int | None = None,
 ) -> Float[Tensor, "M V"]:
-    """Run the decoder on flat rows at *positions*; attention is what is `running`.
+    """Run the decoder on flat rows at *positions*, with the attention of the pass that is `running`.
 
-    *n_rows*: how many rows of the encoder's output are passed on, all by default. One is enough where the keys and
+    *n_rows* is the number of rows of the encoder's output to pass on, by default all; one is enough if the keys and
     values of cross-attention were computed before.
     """
     encoded = copy.copy(sources.output)  # of the class's own type: some have more fields than the hidden state
@@ -145,10 +145,10 @@ def run_decoder(
 
 
 def told_positions(stack: Any, positions: Int[Tensor, "T"]) -> tuple[dict[str, Tensor], AbstractContextManager[None]]:
-    """Return how a stack is told the positions of its rows: an argument, or a patch while it runs.
+    """Return how encoder or decoder get the positions of their rows: as an argument, or by a patch while they run.
 
-    Stacks that add position embeddings and count by themselves get the rows of theirs at *positions*; stacks with
-    relative positions need neither (`relative_bias`).
+    Where the model adds position embeddings and counts positions itself, its embedding module is patched to return the
+    rows at *positions*. Relative positions need neither (see `relative_bias`).
     """
     if "position_ids" in inspect.signature(stack.forward).parameters and hasattr(stack, "rotary_emb"):
         return {"position_ids": positions[None]}, nullcontext()
@@ -158,7 +158,7 @@ def told_positions(stack: Any, positions: Int[Tensor, "T"]) -> tuple[dict[str, T
 
 @contextmanager
 def _rows_at(table: nn.Module, positions: Int[Tensor, "T"]) -> Iterator[None]:
-    """Let a module of position embeddings return its rows at *positions*, whatever it is called with."""
+    """Let a module of position embeddings return its rows at *positions*, whatever its arguments."""
     n, t = int(positions.max()) + 1, len(positions)
 
     def shortened(x: Any) -> Any:
@@ -184,9 +184,9 @@ def _rows_at(table: nn.Module, positions: Int[Tensor, "T"]) -> Iterator[None]:
 
 
 def relative_bias(facts: Facts, spans: dict[str, tuple[int, int]]) -> AbstractContextManager[None]:
-    """Let position biases be those of one sequence, not of the whole flat list.
+    """Let relative position biases be computed for one sequence instead of the whole flat list, in a `with` block.
 
-    *spans*: part -> (position of the first query, number of queries).
+    *spans* maps an attention to (position of the first query, number of queries).
     """
     spanned = [(module, spans[part]) for module, (part, _) in facts.parts.items() if part in spans]
     first = [(module, span) for module, span in spanned if getattr(module, "has_relative_attention_bias", False)]
@@ -195,7 +195,7 @@ def relative_bias(facts: Facts, spans: dict[str, tuple[int, int]]) -> AbstractCo
 
 @contextmanager
 def with_biases(functions: dict[nn.Module, Any]) -> Iterator[None]:
-    """Replace `compute_bias` (the relative position bias) of attention modules, in a `with` block."""
+    """Replace `compute_bias` (the relative position bias) of attention modules within a `with` block."""
     before = {module: vars(module).get("compute_bias") for module in functions}
     for module, function in functions.items():
         module.__dict__["compute_bias"] = function
@@ -210,7 +210,7 @@ def with_biases(functions: dict[nn.Module, Any]) -> Iterator[None]:
 
 
 def biases_in_force(layer: nn.Module) -> dict[nn.Module, Any]:
-    """Return what `with_biases` has changed inside *layer*."""
+    """Return the replaced `compute_bias` functions of the attention modules in *layer*."""
     return {module: vars(module)["compute_bias"] for module in layer.modules() if "compute_bias" in vars(module)}
 
 

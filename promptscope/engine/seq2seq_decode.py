@@ -1,4 +1,4 @@
-"""Reading on after targets that have been read already, on encoder-decoders: sources are encoded once."""
+"""Continuing targets from cached keys and values, on encoder-decoders; sources are encoded once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
@@ -11,9 +11,9 @@ from torch import Tensor
 from promptscope.engine.attention import How, attend, running
 from promptscope.engine.both_ways import attend_all
 from promptscope.engine.causal import after_prompt, in_front
-from promptscope.engine.choice import kernel
 from promptscope.engine.rows import Rows
 from promptscope.engine.seq2seq import Sources, band_of, read_sources, relative_bias, run_decoder
+from promptscope.engine.settings import kernel
 from promptscope.models import HookedModel, Placement
 from promptscope.models.facts import Facts
 
@@ -22,7 +22,7 @@ KeysValues = tuple[Tensor, Tensor]
 
 @dataclass
 class _Step:
-    """m new target tokens of each of R texts, after those read before."""
+    """A pass over m new target tokens of each of R texts."""
 
     sources: Sources
     targets: Rows
@@ -32,7 +32,7 @@ class _Step:
     own: dict[int, KeysValues] = field(default_factory=dict)
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
-        """Let new tokens see the whole source, and their own past."""
+        """Attend from new tokens to the whole source and to earlier target tokens."""
         part, layer = self.facts.parts[module]
         front = in_front(self.sources.prefixes.get(part), layer)
         if part == "cross":
@@ -57,7 +57,7 @@ class _Step:
 
 
 class TargetContinuation:
-    """Sources that were read once, and targets that grow after the start token; see `Continuation`."""
+    """Encoded sources, and targets that can be continued after the start token; see `Continuation`."""
 
     def __init__(
         self,
@@ -78,11 +78,11 @@ class TargetContinuation:
         self.started = self.past
 
     def rewind(self) -> None:
-        """Forget what was appended to the start token."""
+        """Remove all tokens after the start token."""
         self.past, self.n_new = self.started, 1
 
     def read(self, ids: Int[Tensor, "R m"]) -> Float[Tensor, "R m V"]:
-        """Append *ids* to every target and return the logits after each."""
+        """Append *ids* to the targets and return the logits after each appended token."""
         targets = Rows.even(len(ids), ids.shape[1], ids.device)
         step = _Step(self.sources, targets, self.crossed, self.past, self.model.facts)
         prefix = self.sources.prefixes.get("decoder")

@@ -1,4 +1,4 @@
-"""What comes before every text: computed once for the whole batch, or read from a placement."""
+"""Keys, values and rows that come before every text of a batch, computed once."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -13,12 +13,13 @@ from promptscope.models.placement_prefix import visible, written
 
 @dataclass(frozen=True)
 class Shared:
-    """What the texts of each of G prompts have in common: first *prefix*, then *rows*.
+    """What comes before the texts of each of G prompts: first `prefix`, then `rows`.
 
-    `prefix`: keys and values that are known, p of them. `rows`: s vectors that still have to run through the model, in
-    the same pass as the texts, at the positions `at`; None: one after the other, after those of the prefix. `gaps`:
-    positions among them that are taken, and that nothing attends to. `n_template`: how many leading tokens of every
-    text they hold.
+    - `prefix`: p keys and values in every layer, computed already;
+    - `rows (G, s, d)`: s input vectors that still have to run through the model, in the same pass as the texts;
+    - `at (G, s)`: the positions of the rows; None: consecutive, after those of the prefix;
+    - `gaps`: the number of hidden positions, which count and to which no query attends;
+    - `n_template`: the number of leading tokens of every text that are included.
 
     >>> import promptscope as ps
     >>> from promptscope.engine import share
@@ -37,17 +38,17 @@ class Shared:
 
     @property
     def p(self) -> int:
-        """How many keys and values are known."""
+        """The number p of keys and values in the prefix."""
         return self.prefix.n_keys if self.prefix is not None else 0
 
     @property
     def s(self) -> int:
-        """How many rows still have to be computed."""
+        """The number s of rows that still have to be computed."""
         return self.rows.shape[1] if self.rows is not None else 0
 
     @property
     def taken(self) -> int:
-        """How many positions are taken: texts begin at this one."""
+        """The number of positions before the texts, hidden ones included; texts start at this position."""
         return self._after_prefix + self.s + self.gaps
 
     @property
@@ -55,7 +56,7 @@ class Shared:
         return self.prefix.length if self.prefix is not None else 0
 
     def positions(self, device: torch.device) -> Int[Tensor, "G s"]:
-        """Return the positions of the rows."""
+        """Return the positions of the rows, `(G, s)`."""
         if self.at is not None:
             return self.at
         return (self._after_prefix + torch.arange(self.s, device=device)).expand(self.n_prompts, -1)
@@ -64,9 +65,9 @@ class Shared:
     def of(
         cls, model: HookedModel, placements: Sequence[Placement], template: Sequence[Sequence[int]] = ()
     ) -> "Shared":
-        """Put *placements*, all of one kind and length, and after each its *template* tokens, first.
+        """Combine *placements*, all of one kind and length, and the *template* tokens after each of them.
 
-        Templates, one for each prompt (one for no prompt), must be of one length.
+        Templates, one for each prompt (one if there is no prompt), must have equal lengths.
         """
         rows, at = stacked(model, placements)
         shared = cls(len(placements), written(model, placements, "self"), rows, 0, at)
@@ -82,7 +83,7 @@ class Shared:
         return replace(shared, n_prompts=len(template), rows=rows, n_template=len(template[0]), at=at)
 
     def pick(self, prompts: Sequence[int]) -> "Shared":
-        """Return what comes before the texts of some of the prompts."""
+        """Return the part for some of the prompts, by their numbers."""
         if list(prompts) == list(range(self.n_prompts)):
             return self
         which, prefix = list(prompts), self.prefix
@@ -96,9 +97,9 @@ class Shared:
 def stacked(
     model: HookedModel, placements: Sequence[Placement]
 ) -> tuple[Float[Tensor, "G s d_model"] | None, Int[Tensor, "G s"] | None]:
-    """Stack the vectors of *placements* that are not hidden, and their positions.
+    """Stack the vectors of *placements* at positions that are not hidden, and these positions.
 
-    None for placements without vectors; no positions where nothing is hidden: they are 0..k-1.
+    Both are None for placements without vectors; positions are None if nothing is hidden (they are 0..k-1).
     """
     vectors = [placement.vectors.to(model.dtype) for placement in placements if placement.vectors is not None]
     if not vectors:

@@ -1,4 +1,4 @@
-"""Leading tokens that all texts of a batch have in common: a template's instruction, few-shot examples."""
+"""Leading tokens that all texts of a batch have in common, such as an instruction or few-shot examples."""
 
 from collections.abc import Sequence
 
@@ -13,10 +13,11 @@ def common_template(
     which: Int[Tensor, "R"] | None = None,
     n_prompts: int = 1,
 ) -> list[list[int]]:
-    """Return for each prompt the leading tokens that all its texts share, cut to one length; none: an empty list.
+    """Return, for each prompt, the leading tokens that all its texts share, cut to the same length for all prompts.
 
-    On a causal model they have the same keys and values after the prompt in every text. No position whose logits
-    are wanted is among them: those stay with their texts.
+    On a causal model, their keys and values after a prompt are the same for every text, so that they need to be
+    computed once. Positions whose logits are wanted (*where*) are not included. If there are none, the lists are empty
+    or there is no list.
 
     >>> import torch
     >>> ids = torch.tensor([[5, 6, 7, 8], [5, 6, 9, 8]])
@@ -33,7 +34,7 @@ def common_template(
 
 
 def _same(ids: Int[Tensor, "R n"]) -> int:
-    """Count the leading columns that are the same in all rows."""
+    """Return the number of leading columns that are equal in all rows."""
     return int((ids == ids[:1]).all(dim=0).int().cumprod(0).sum())
 
 

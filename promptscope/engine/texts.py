@@ -1,4 +1,4 @@
-"""A padded batch of texts as the engine takes it: tokens, where logits are wanted, what nothing attends to."""
+"""A padded batch of texts: token ids, the positions whose logits are wanted, and tokens hidden from attention."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -9,13 +9,14 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Texts:
-    """R texts as token ids. `mask` is not zero on real tokens.
+    """R texts as token ids, and the positions whose logits are wanted.
 
-    Padding after a text changes nothing; padding before it raises the positions of its tokens.
-
-    `where` marks the positions whose logits are wanted: of `ids`, on encoder-decoders of `decoder_ids`. `unseen`
-    (masked models) marks tokens that nothing attends to; `token_types` are BERT's token_type_ids. See
-    `HookedModel.logits`.
+    - `ids (R, n)`, `mask (R, n)`: token ids; the mask is not zero on tokens. Padding after a text has no effect;
+      padding before a text raises the positions of its tokens.
+    - `where`: True at the positions whose logits are wanted, of `ids` or, on encoder-decoders, of `decoder_ids`.
+    - `decoder_ids (R, m)`: the targets, on encoder-decoders.
+    - `unseen (R, n)`: on masked models, True on tokens to which no query attends.
+    - `token_types (R, n)`: BERT's `token_type_ids`.
 
     >>> import torch
     >>> ids = torch.tensor([[5, 7, 9], [5, 9, 0]])
@@ -35,6 +36,6 @@ class Texts:
         return len(self.ids)
 
     def pick(self, texts: Bool[Tensor, "R"]) -> "Texts":
-        """Return some of the texts."""
+        """Return the texts that are marked True."""
         picked: dict[str, Any] = {name: None if x is None else x[texts] for name, x in vars(self).items()}
         return Texts(**picked)

@@ -1,4 +1,4 @@
-"""How well a task is solved, with a prompt or without one."""
+"""Scores of a model on a task, with a prompt or without one."""
 
 from collections.abc import Iterator, Sequence
 
@@ -30,14 +30,30 @@ def evaluate(
     padding: Side = "right",
     hooks: Sequence[Hook] = (),
 ) -> dict[str, float]:
-    """Return the task's metrics on a split, its first metric first, then `loss` and `n`.
+    """Return the task's metrics on a split, in the task's order, then `loss` and `n`.
 
-    Classification: the label whose words are most likely. Generation: greedy text, at most *max_new_tokens* (default:
-    as many as the longest answer of the training split has, end token included; without one, of this split). `loss` is
-    the mean cross-entropy (nats) over label and end tokens; lower is better. All metrics: higher is better. `n` counts
-    records. Without a prompt: the frozen model. `padding="left"` moves texts away from the prompt, see `TrainConfig`:
-    results then depend on *batch_size*. *hooks* are attached during the call, in addition to those attached before; see
-    `model.hooks`.
+    In a classification, the prediction is the label whose words have the highest probability; in a generation, it is
+    greedy text. All metrics are better when higher. `loss` is the mean cross-entropy in nats over all label and end
+    tokens, better when lower. `n` is the number of records.
+
+    Args:
+        model: a hooked model.
+        prompt: a soft prompt, or None for the frozen model alone.
+        task: the task.
+        split: the split to score.
+        batch_size: records per forward pass; results do not depend on it, except with left padding.
+        limit: use this many first records only; None: all.
+        max_length: truncate text so that a record has at most this many tokens; by default the task's value.
+        max_new_tokens: the largest number of generated tokens; by default that of the longest answer in the training
+            split, its end token included (without a training split, in this split).
+        progress: whether to show a progress bar.
+        padding: side of the padding; `left` moves texts away from the prompt, see `TrainConfig`.
+        hooks: hooks for this call, in addition to attached ones, see `model.hooks`.
+
+    Raises:
+        TaskError: the split does not exist, or the task cannot be encoded for the model.
+        PromptError: the prompt does not fit the model, or holds NaN.
+        ModelError: the model's logits are NaN or infinite.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -73,7 +89,9 @@ def predict(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> list[str]:
-    """Return one prediction per record: a label of the verbalizer, or generated text; see `evaluate`.
+    """Return one prediction for each record: a label of the verbalizer, or generated text.
+
+    The arguments, and how predictions are made, are those of `evaluate`.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -96,7 +114,7 @@ def predict(
 
 
 class Evaluator:
-    """A split encoded once for one model and prompt, to be scored as often as the prompt changes."""
+    """A split that is encoded once for a model and a prompt, and can be scored each time the prompt has changed."""
 
     def __init__(
         self,
@@ -130,7 +148,7 @@ class Evaluator:
 
     @torch.no_grad()
     def scores(self, progress: bool = True) -> dict[str, float]:
-        """Return what `evaluate` returns, for the prompt as it is now."""
+        """Return the scores of `evaluate` for the present parameters of the prompt."""
         shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
         losses, label_scores = [], []
         for batch in self._batches(self.examples, "evaluate", progress):
@@ -145,7 +163,7 @@ class Evaluator:
 
     @torch.no_grad()
     def labels(self, progress: bool = True) -> list[str]:
-        """Return the likeliest label of every record."""
+        """Return the most likely label of every record."""
         shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
         scores = []
         for batch in self._batches(self.examples, "predict", progress):
@@ -158,7 +176,7 @@ class Evaluator:
 
     @torch.no_grad()
     def texts(self, progress: bool = True) -> list[str]:
-        """Return greedy text for every record, up to the template's end."""
+        """Return the greedy text for every record, up to the template's end token."""
         # An end of several tokens is searched afterwards: none of them alone ends the text.
         stop = self.end if len(self.end) == 1 else []
         texts: list[str] = []
@@ -182,6 +200,6 @@ def _best_labels(task: Task, scores: torch.Tensor) -> list[str]:
 
 
 def _find(row: Sequence[int], end: Sequence[int]) -> int:
-    """Return where *end* begins in *row*, or the length of *row*."""
+    """Return the index at which *end* begins in *row*, or the length of *row* if it does not occur."""
     starts = range(len(row) - len(end) + 1) if end else ()
     return next((i for i in starts if list(row[i : i + len(end)]) == list(end)), len(row))

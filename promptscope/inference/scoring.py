@@ -1,4 +1,4 @@
-"""Verbalizer scoring: how likely each label's words are."""
+"""Scores of labels: the log-probability of each label's words."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -30,13 +30,14 @@ def score_labels(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> Float[Tensor, "records labels"]:
-    """Return `log p(words of label | text)` in nats, one column for each label of the verbalizer, in its order.
+    """Return the log-probability of each label's words after the text, `log p(w_1, ..., w_m | prompt, text)`.
 
-    The words of a label of several tokens are scored together: the sum of their log-probabilities, without the end
-    token (with it, if one label's tokens begin another's). At most 0; higher is more likely. *hooks*: see `evaluate`.
+    The result is `(records, labels)` in nats, with the labels in the verbalizer's order; it is at most 0, and higher is
+    more likely. It is the sum of the log-probabilities of the word's tokens w_1, ..., w_m. The end token is not
+    included, unless the tokens of one label begin those of another. The arguments are those of `evaluate`.
 
     Raises:
-        TaskError: the task has no verbalizer.
+        TaskError: the task has no verbalizer, the split does not exist, or the task cannot be encoded for the model.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -60,10 +61,10 @@ def score_batch(
     shared: Shared | None = None,
     logits: Float[Tensor, "targets V"] | None = None,
 ) -> Float[Tensor, "B labels"]:
-    """Score the token lists *words* as the labels of an encoded batch, whatever its own labels are.
+    """Return the log-probabilities of the token lists *words* as labels of each record, in nats.
 
-    *logits* are the batch's `target_logits`, if they are known already: they hold the scores of all one-token words,
-    because no model looks at the label before it predicts the first token of it.
+    The batch's own labels are not used. *logits* are its `target_logits`, if they were computed already; they are
+    enough for words of one token, since the first label token is predicted before any label token is read.
     """
     prompts = [] if prompt is None else [prompt]
     if max(map(len, words)) > 1:
@@ -77,7 +78,7 @@ def score_batch(
 def word_logits(
     model: HookedModel, batch: Batch, tokens: Sequence[int], prompt: Prompt | None = None, shared: Shared | None = None
 ) -> Float[Tensor, "B words"]:
-    """Return the logits of *tokens* as each record's label: enough to say which is likeliest, cheaper than scores."""
+    """Return the logits of *tokens* as each record's label; they rank the tokens and are cheaper than probabilities."""
     later = (batch.targets != IGNORED).cumsum(dim=1) > 1
     first = replace(batch, targets=batch.targets.masked_fill(later, IGNORED))
     prompts = [] if prompt is None else [prompt]
@@ -102,7 +103,7 @@ def _score_words(
     prompts: Sequence[Prompt],
     shared: Shared | None,
 ) -> Float[Tensor, "B labels"]:
-    """Read every record's text once, then each word after it."""
+    """Score words of several tokens: run every record's text once, then each word after it."""
     mask = batch.attention_mask
     if model.family.kind == "causal":
         assert batch.label_start is not None

@@ -12,7 +12,7 @@ from promptscope.probes import ProbeResult
 from promptscope.statistics import bootstrap_interval
 
 Estimate = Callable[[np.ndarray], np.ndarray]
-"""From R rows of weights over examples, (R, X), to R values of something."""
+"""A function from R rows of weights over examples, (R, X), to R values."""
 
 
 def summarise(
@@ -25,8 +25,9 @@ def summarise(
 ) -> Importance:
     """Return the importances of k tokens to M models.
 
-    *losses* are summed over each example's target tokens, first those of the whole prompt and then those without each
-    token; *gone* says what happened to it. *coords* names `model`, `token` and `example`.
+    *losses* (X, M, k + 1) are summed over each example's target tokens, first those with the whole prompt, then those
+    without each token. *gone* says what is done to that token ("zeroed", ...). *coords* names `model`, `token` and
+    `example`.
     """
 
     def every_loss(weights: np.ndarray) -> np.ndarray:
@@ -108,7 +109,7 @@ def _data(
     coords: Mapping[str, Sequence[Any]],
     per_example: np.ndarray | None = None,
 ) -> xr.Dataset:
-    """Return the estimate over all examples with its bootstrap interval, and what single examples say."""
+    """Return the estimate over all examples with its bootstrap interval, and the numbers of single examples."""
     low, high = bootstrap_interval(estimate, n)
     variables: dict[str, Any] = {"values": (dims, estimate(np.full((1, n), 1 / n))[0])}
     variables |= {"low": (dims, low), "high": (dims, high)}

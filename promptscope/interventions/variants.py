@@ -1,4 +1,4 @@
-"""Variants of one prompt, with which any number of batches can run: computed once where that is exact."""
+"""Variants of one prompt, run with many batches; their keys and values are computed once where that is exact."""
 
 from collections.abc import Sequence
 
@@ -16,9 +16,10 @@ from promptscope.tasks import Batch, concatenate
 
 
 class Variants:
-    """G variants of *prompt* with as many visible tokens each: *kept* says which, and *how* what is done to the others.
+    """G variants of *prompt* with the same number of visible tokens.
 
-    *texts*: all texts that will run after them, each without the token that predicts.
+    *kept* (G, k) says which tokens each variant keeps, *how* what is done to the others, and *texts* are all texts that
+    will be run after them, each without its last token.
     """
 
     def __init__(
@@ -44,6 +45,6 @@ class Variants:
 
 
 def _repeated(batch: Batch, n: int) -> tuple[Batch, Int[Tensor, "records"]]:
-    """Put *n* copies of a batch below each other, and say which copy each record is of."""
+    """Return *n* copies of a batch, one after the other, and for each row which copy it belongs to."""
     which = torch.arange(n, device=batch.input_ids.device).repeat_interleave(len(batch))
     return concatenate([batch] * n), which

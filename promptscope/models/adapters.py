@@ -1,4 +1,4 @@
-"""Bridges that TransformerLens has not, or has wrong, through its own registry of architectures."""
+"""Adapters for architectures that TransformerLens lacks or handles wrongly, added to its own registry."""
 
 from typing import Any
 
@@ -25,7 +25,7 @@ from promptscope.models.falcon import FalconAdapter
 
 
 class MaskedAdapter(ArchitectureAdapter):
-    """An encoder with a masked-LM head: where its parts are, as data."""
+    """Base of adapters for an encoder with a masked-LM head; class attributes say where its parts are."""
 
     supports_generation = False
     embeddings: dict[str, str]
@@ -85,7 +85,7 @@ class MaskedAdapter(ArchitectureAdapter):
 
 
 class DistilBertAdapter(MaskedAdapter):
-    """`DistilBertForMaskedLM`."""
+    """Adapter for `DistilBertForMaskedLM`."""
 
     embeddings: dict[str, str] = {  # noqa: RUF012
         "embed": "distilbert.embeddings.word_embeddings",
@@ -105,7 +105,7 @@ class DistilBertAdapter(MaskedAdapter):
 
 
 class ElectraAdapter(MaskedAdapter):
-    """`ElectraForMaskedLM`: the generator."""
+    """Adapter for `ElectraForMaskedLM`, the generator of ELECTRA."""
 
     embeddings: dict[str, str] = {  # noqa: RUF012
         "embed": "electra.embeddings.word_embeddings",
@@ -126,7 +126,7 @@ class ElectraAdapter(MaskedAdapter):
 
 
 class DebertaV2Adapter(MaskedAdapter):
-    """`DebertaV2ForMaskedLM`, DeBERTa-v3 too: positions are relative, and there is no position embedding."""
+    """Adapter for `DebertaV2ForMaskedLM` (DeBERTa v2 and v3): relative positions, no position embedding."""
 
     embeddings: dict[str, str] = {  # noqa: RUF012
         "embed": "deberta.embeddings.word_embeddings",
@@ -145,7 +145,7 @@ class DebertaV2Adapter(MaskedAdapter):
 
 
 class AlbertAdapter(MaskedAdapter):
-    """`AlbertForMaskedLM`, its one layer untied (`promptscope.models.splitting`)."""
+    """Adapter for `AlbertForMaskedLM`; its shared layer is untied into one module per layer (`models.splitting`)."""
 
     embeddings: dict[str, str] = {  # noqa: RUF012
         "embed": "albert.embeddings.word_embeddings",
@@ -169,7 +169,7 @@ class AlbertAdapter(MaskedAdapter):
 
 
 class ModernBertAdapter(MaskedAdapter):
-    """`ModernBertForMaskedLM`, its fused projection split (`promptscope.models.splitting`); norms come first."""
+    """Adapter for `ModernBertForMaskedLM` (pre-norm); its fused projection is split (`models.splitting`)."""
 
     embeddings: dict[str, str] = {  # noqa: RUF012
         "embed": "model.embeddings.tok_embeddings",

@@ -1,4 +1,4 @@
-"""Which class of transformers a checkpoint is loaded into, and which classes there is a bridge for."""
+"""The transformers class into which a checkpoint is loaded, and the classes that are supported."""
 
 from collections.abc import Iterator
 
@@ -21,9 +21,10 @@ _BRIDGES = {*SUPPORTED_ARCHITECTURES, *ADAPTERS}
 
 
 def supported_architectures() -> list[str]:
-    """Return the classes of transformers that `load_model` tries: language models that there is a bridge for.
+    """Return the names of the transformers classes that `load_model` accepts, in alphabetical order.
 
-    Whether one loads is decided by its self-test; `docs/families.md` says what each can do.
+    They are the language-model classes for which TransformerLens or promptscope has a bridge. A model of such a class
+    is tested when it is loaded, and a failed test is a ModelError; `docs/families.md` lists what each class supports.
 
     >>> "Qwen3ForCausalLM" in supported_architectures()
     True
@@ -32,7 +33,7 @@ def supported_architectures() -> list[str]:
 
 
 def check_supported(architecture: str) -> None:
-    """Raise ModelError if there is no bridge for a class of transformers."""
+    """Raise ModelError if a class of transformers is not supported."""
     if architecture in _BRIDGES and _language_model(architecture) is not None:
         return
     known = supported_architectures()
@@ -43,19 +44,20 @@ def check_supported(architecture: str) -> None:
         else ""
     )
     raise ModelError(
-        f"architecture {architecture!r} is not supported: there is no bridge of transformer-lens for it."
-        f"{nearest(architecture, known)}{more} ps.supported_architectures() lists the {len(known)} that there are"
+        f"architecture {architecture!r} is not supported: transformer-lens has no bridge for it."
+        f"{nearest(architecture, known)}{more} ps.supported_architectures() lists the {len(known)} that are supported"
     )
 
 
 def class_of_checkpoint(config: PreTrainedConfig) -> type[PreTrainedModel]:
-    """Return the language-model class for a checkpoint: the one it names, or its sibling with such a head.
+    """Return the language-model class for a checkpoint.
 
-    A checkpoint of a class with another head (`BertForPreTraining`, `T5Model`) holds the weights of the language
-    model's too, or does not: loading counts what is missing.
+    It is the class that the config names, or, if that has another head (`BertForPreTraining`, `T5Model`), the
+    language-model class of the same model type. Whether the checkpoint holds the weights of the language-model head is
+    checked when it is loaded (`check_weights`).
 
     Raises:
-        ModelError: neither has a bridge.
+        ModelError: neither class is supported.
     """
     named = (config.architectures or [""])[0]
     if named in _BRIDGES and (found := _language_model(named)) is not None:
@@ -68,7 +70,7 @@ def class_of_checkpoint(config: PreTrainedConfig) -> type[PreTrainedModel]:
 
 
 def _siblings(model_type: str) -> Iterator[str]:
-    """Yield the language-model classes of a model type, the masked one first where there are two."""
+    """Yield the language-model classes of a model type; if there are several, the masked one first."""
     found = [getattr(modeling_auto, heads, {}).get(model_type) for heads in (_HEADS[1], _HEADS[2], _HEADS[0])]
     for one in found:
         if one is not None:

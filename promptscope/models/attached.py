@@ -1,4 +1,4 @@
-"""Hooks that somebody attached to a bridge: which there are, and attaching more of them."""
+"""Hooks on a bridge: finding those that a user attached, attaching more, and checking what they return."""
 
 import inspect
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
@@ -22,7 +22,7 @@ Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
 
 Bridge = Any
-"""What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
+"""What runs a model with hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # Where functions are written that only look: the bridge's own, registered at the first pass; transformers' for hidden
@@ -37,10 +37,11 @@ _OBSERVERS = (
 
 @dataclass(frozen=True)
 class AttachedHook:
-    """A function that runs in every pass of the bridge: where, in which direction, and what its author calls it.
+    """A hook that a user attached: the module or hook point, the kind of hook (`forward`, `backward`) and the function.
 
-    `identity` is the function's attribute of this name, a string that changes when what the function does changes;
-    without one, a hash of its code and all that it refers to; None where neither can be had.
+    `identity` tells hooks apart: the function's attribute `identity`, a string that its author sets and changes
+    whenever the function's effect changes; without it, a hash of the function's code and everything that it refers to;
+    None if that cannot be hashed.
     """
 
     point: str
@@ -49,7 +50,7 @@ class AttachedHook:
 
     @property
     def identity(self) -> str | None:
-        """What the function computes, see above."""
+        """A string that changes when the result of the function may change, or None; see the class."""
         stated = getattr(self.function, "identity", None)
         if isinstance(stated, str):
             return stated
@@ -60,14 +61,14 @@ class AttachedHook:
 
 
 def only_looks(function: Callable[..., Any]) -> bool:
-    """Whether TransformerLens or transformers attached a hook for themselves, which changes no number."""
+    """Return whether TransformerLens or transformers attached a hook for their own use; it changes no activation."""
     return is_written_in(function, _OBSERVERS)
 
 
 def is_written_in(function: Any, places: Sequence[Path]) -> bool:
-    """Whether the code of a function, or the class of an object that is called like one, is in one of these places.
+    """Return whether the code of a function, or the class of a callable object, is in one of these files or folders.
 
-    `__module__` of a function does not tell: `functools.wraps` and whoever likes can set it.
+    The function's `__module__` is not used, since `functools.wraps` or any other code can set it.
     """
     code = getattr(function, "__code__", None)
     try:
@@ -78,11 +79,11 @@ def is_written_in(function: Any, places: Sequence[Path]) -> bool:
 
 
 _WATCHED: WeakSet[nn.Module] = WeakSet()
-"""The modules of hooked models: what a hook on all modules returns is checked there only."""
+"""The modules of hooked models, on which the results of global hooks are checked."""
 
 
 class Watch:
-    """Knows the hooks that a module tree was made with: any other is somebody's."""
+    """Finds the hooks of a module tree that were attached after this object was made."""
 
     def __init__(self, root: nn.Module) -> None:
         # The dicts themselves: looking through all modules takes longer than a small model's pass.
@@ -94,7 +95,7 @@ class Watch:
         self._own = {number for *_, hooks in self._places for number in hooks}
 
     def attached(self) -> list[AttachedHook]:
-        """Return what was attached since, in order of places; check what PyTorch's forward hooks return."""
+        """Return the hooks attached since, in the order of modules; from now on, check what forward hooks return."""
         found = []
         for name, module, kind, hooks in self._places:
             for number, function in list(hooks.items()) if hooks else ():
@@ -108,9 +109,10 @@ class Watch:
 
 
 def attached_everywhere() -> list[AttachedHook]:
-    """Return what `torch.nn.modules.module.register_module_forward_hook` and its kin attached to all modules there are.
+    """Return the global hooks of PyTorch, which run for every module (`register_module_forward_hook` and similar).
 
-    PyTorch's own only count (operations, memory). Check what the others return, on modules of hooked models.
+    PyTorch's own hooks, which count operations or memory, are left out. From now on, check what the others return on
+    modules of hooked models.
     """
     found = []
     for kind in HOOK_KINDS:
@@ -134,17 +136,18 @@ def _given(module: Any, number: int, function: Any) -> Any:
 
 @dataclass(frozen=True, eq=False)
 class CheckedHook:
-    """Somebody's hook, of which what it returns must fit where it goes: else a model may broadcast it in silence."""
+    """A user's hook whose returned tensor is checked; a model could broadcast a wrong shape without an error."""
 
     name: str
     function: Callable[..., Any]
     is_checked: ClassVar[bool] = True
 
     def __call__(self, x: Any, hook: object) -> Any:
-        """Call the hook.
+        """Call the hook and check what it returns.
 
         Raises:
-            ModelError: it returns no tensor, one of another shape or type, or numbers that are not finite.
+            ModelError: the hook returned something that is not a tensor, a tensor of another shape or dtype than it was
+                given, or new NaN or infinite values.
         """
         if not isinstance(x, Tensor):
             return self.function(x, hook=hook)
@@ -159,17 +162,17 @@ class CheckedHook:
 
 @dataclass(frozen=True, eq=False)
 class CheckedPytorchHook:
-    """The same for a hook that was attached by PyTorch: `fn(module, inputs, output)`, or of the inputs (*before*)."""
+    """A hook attached with PyTorch, `fn(module, inputs, output)` or, with *before*, `fn(module, inputs)`, checked."""
 
     name: str
     function: Callable[..., Any]
     before: bool
 
     def __call__(self, module: nn.Module, *values: Any) -> Any:
-        """Call the hook.
+        """Call the hook and check what it returns.
 
         Raises:
-            ModelError: it returns something else than tensors like those it was given, in their places.
+            ModelError: the hook returned something other than tensors of the shapes and dtypes that it was given.
         """
         return self.checked(module, *values)
 
@@ -188,10 +191,10 @@ class CheckedPytorchHook:
 
 
 class CheckedGlobalHook(CheckedPytorchHook):
-    """The same for a hook that is attached to all modules there are: checked on those of hooked models."""
+    """A global hook of PyTorch, which runs for every module; it is checked on modules of hooked models."""
 
     def __call__(self, module: nn.Module, *values: Any) -> Any:
-        """Call the hook."""
+        """Call the hook; check what it returns if *module* belongs to a hooked model."""
         if module not in _WATCHED:
             return self.function(module, *values)
         return replace(self, name=f"a {type(module).__name__}").checked(module, *values)
@@ -205,7 +208,9 @@ def _check_like(name: str, old: Any, new: Any) -> None:
         return
     if type(new) is not type(old) or (isinstance(old, Sized) and len(new) != len(old)):
         shown, wanted = (f"{type(x).__name__}{f' of {len(x)}' if isinstance(x, Sized) else ''}" for x in (new, old))
-        raise ModelError(f"a hook returned a {shown}, at {name}: expected a {wanted}, as it was given, or None")
+        raise ModelError(
+            f"a hook returned a {shown} at {name}: expected a {wanted}, like the one it was given, or None"
+        )
     if isinstance(old, Mapping):
         old, new = [old[key] for key in old], [new.get(key) for key in old]
     if isinstance(old, list | tuple):
@@ -223,20 +228,20 @@ def _check_tensor(name: str, x: Tensor, new: Any) -> None:
         wrong = f"another type, {new.dtype}"
     if wrong is not None:
         raise ModelError(
-            f"a hook returned {wrong}, at {name}: expected a tensor {tuple(x.shape)} of {x.dtype}, or None "
-            "for no change"
+            f"a hook returned {wrong} at {name}: expected a tensor of shape {tuple(x.shape)} and type {x.dtype}, "
+            "or None for no change"
         )
     _check_finite(name, new, given=x)
 
 
 def _check_finite(name: str, new: Tensor, given: Tensor | None = None) -> None:
-    """Refuse numbers that are not finite, unless they were *given*: then it was not the hook."""
+    """Raise ModelError for values that are not finite, unless those *given* to the hook were not finite either."""
     scores = name.endswith("hook_attn_scores")  # of which those that a mask hides are minus infinity
     finite = ~new.isnan() if scores else new.isfinite()
     if not bool(finite.all()) and (given is None or scores or bool(given.isfinite().all())):
         raise ModelError(
             f"a hook returned NaN or infinite numbers at {name}, in {int((~finite).sum())} of {new.numel()} "
-            "places: look for a division by zero, or an overflow of half precision, in the hook"
+            "places: look for a division by zero or an overflow of half precision in the hook"
         )
 
 
@@ -245,7 +250,7 @@ def _edits(x: Tensor) -> int:
 
 
 def check_returns(bridge: Bridge) -> None:
-    """From now on, check what hooks return that are given to the bridge itself (`bridge.add_hook`)."""
+    """From now on, check what hooks return that are attached with the bridge's own `bridge.add_hook`."""
     for name, point in bridge.hook_dict.items():
         if "add_hook" not in vars(point):
             point.add_hook = partial(_add_checked, point, name)
@@ -258,16 +263,16 @@ def _add_checked(point: Any, name: str, hook: Callable[..., Any], dir: str = "fw
 
 
 def as_hooks(given: Any) -> list[Hook]:
-    """Return hooks as a list, checked as they run.
+    """Return *given* as a list of hooks whose returned tensors are checked when they run.
 
     Raises:
-        ModelError: they are not pairs of a hook point's name and a function of a tensor and the hook point.
+        ModelError: an entry is not a pair `(name of a hook point, function(tensor, hook))`.
     """
     hooks = list(given) if isinstance(given, Iterable) and not isinstance(given, str | bytes) else [given]
     for hook in hooks:
         if not (isinstance(hook, tuple | list) and len(hook) == 2 and isinstance(hook[0], str) and callable(hook[1])):
             raise ModelError(
-                f"hooks are a list of pairs, such as [('blocks.0.attn.hook_z', function)], got {hook!r} "
+                f"hooks must be a list of pairs, such as [('blocks.0.attn.hook_z', function)], got {hook!r} "
                 f"({type(hook).__name__})"
             )
         if not _takes_both(hook[1]):
@@ -290,10 +295,10 @@ def _takes_both(function: Callable[..., Any]) -> bool:
 
 @contextmanager
 def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()) -> Iterator[None]:
-    """Attach hooks for the length of a `with` block: *first* before those that are there, *last* after them.
+    """Attach hooks within a `with` block; *first* run before the hooks already attached, *last* after them.
 
     Raises:
-        ModelError: no such hook point, or one that is switched off.
+        ModelError: there is no such hook point, or it is switched off in the bridge's config.
     """
     known = bridge.hook_dict if first or last else {}
     found = [(_hook_point(bridge, known, name), function) for name, function in (*first, *last)]
@@ -314,13 +319,13 @@ def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()
 def _hook_point(bridge: Bridge, known: Mapping[str, Any], name: str) -> Any:
     if name not in known:
         raise ModelError(
-            f"no hook point {name!r} on this model.{nearest(str(name), known)} model.hook_points() lists those that "
-            f"promptscope has tested.{bridge.missing(name) if hasattr(bridge, 'missing') else ''}"
+            f"no hook point {name!r} on this model.{nearest(str(name), known)} model.hook_points() lists those "
+            f"that promptscope has tested.{bridge.missing(name) if hasattr(bridge, 'missing') else ''}"
         )
     try:
         bridge.check_hooks_to_add(known[name], name, lambda x, hook: None)
     except ValueError as error:
-        raise ModelError(f"hook point {name!r} is switched off: {error}") from error
+        raise ModelError(f"hook point {name!r} is switched off in the bridge's config: {error}") from error
     return known[name]
 
 
@@ -330,7 +335,7 @@ def _note(fired: set[str], name: str, x: object, hook: object) -> None:
 
 @torch.no_grad()
 def silent_points(bridge: Bridge, run: Callable[[], object]) -> frozenset[str]:
-    """Return the hook points that exist and do not fire in *run*; those that are switched off do not count."""
+    """Return the hook points that are switched on and do not fire in *run*."""
     fired: set[str] = set()
 
     names = [name for name, point in bridge.hook_dict.items() if not bridge._gated_hook_reason(point.name or name)]

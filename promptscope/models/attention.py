@@ -1,28 +1,18 @@
-"""Attention as models ask for it: scale, window, bounded scores, sinks and a bias, over any mask."""
+"""Attention with the options that models use: scale, window, capped scores, sinks and a bias, under any mask."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
-
-_known: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
 class How:
-    """What a model says of a layer's attention when it calls it.
+    """The options with which a model calls the attention of a layer.
 
-    `scale` multiplies scores; `cap` bounds them, `cap tanh(score / cap)`; `bias` is added to them. A query sees keys
-    that are less than `window` positions away. `sinks` are scores, one for each head, of a key with value 0.
+    Scores are `scale q.k`; with `cap`, `cap tanh(score / cap)`; `bias` is added to them. With `window`, a query attends
+    to keys less than `window` positions away. `sinks (head,)` are the scores of an additional key whose value is zero.
     """
 
     scale: float | None = None
@@ -33,9 +23,11 @@ class How:
 
 
 def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How, causal: bool = False) -> Tensor:
-    """Attend over `(R, n, head, d_head)` where *mask* is True (or adds to scores); heads of a group share keys.
+    """Return the output of attention `(R, n, head, d_head)` for queries, keys and values of R rows.
 
-    `how.bias` and `how.window` are for the caller: both depend on where queries and keys are, and are in *mask*.
+    *mask* is True where a query may attend to a key, or holds numbers that are added to scores. With fewer heads of
+    keys than of queries, the heads of a group share keys. `how.bias` and `how.window` are not applied here: the caller
+    includes them in *mask*, since they depend on the positions of queries and keys.
     """
     q, k, v = (x.transpose(1, 2) for x in (query, key, value))
     if how.cap is not None:
@@ -50,7 +42,7 @@ def attend(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: 
 
 
 def _capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: How) -> Tensor:
-    """Attend with bounded scores, which SDPA cannot: everything else adds to scores before the softmax."""
+    """Attend with capped scores, which PyTorch's SDPA does not support."""
     groups = q.shape[1] // k.shape[1]
     k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
     assert how.cap is not None
@@ -62,7 +54,7 @@ def _capped(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None, how: How) -> T
 
 
 def _with_sinks(k: Tensor, v: Tensor, added: Tensor, sinks: Tensor) -> tuple[Tensor, Tensor, Tensor]:
-    """Put a key and a value of zeros last, to which each head's sink is the score."""
+    """Append a key and a value of zeros, whose score is the sink of each head."""
     nothing = k.new_zeros(*k.shape[:2], 1, k.shape[3])
     column = sinks.to(added)[None, :, None, None].expand(added.shape[0], -1, added.shape[2], 1)
     added = added.expand(-1, len(sinks), -1, -1)
@@ -80,91 +72,3 @@ def _added(mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor:
 
 def _lower(n: int, width: int, device: torch.device) -> Tensor:
     return torch.ones(n, width, dtype=torch.bool, device=device).tril()
-
-
-def configs_of(twin: PreTrainedModel) -> list[Any]:
-    """Return the configs of a model and its parts; going through all modules is slower than a decoding step."""
-    if twin not in _known:
-        parts = [part for part in twin.modules() if isinstance(part, PreTrainedModel)]
-        _known[twin] = list({id(part.config): part.config for part in parts}.values())
-    return _known[twin]
-
-
-@contextmanager
-def attending_by(twin: PreTrainedModel, name: str) -> Iterator[None]:
-    """Let *twin* attend by the function that is registered under *name*, in a `with` block."""
-    before = [(config, config._attn_implementation) for config in configs_of(twin)]
-    try:
-        for config, _ in before:
-            config._attn_implementation = name
-        yield
-    finally:
-        for config, implementation in before:
-            config._attn_implementation = implementation
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of an attention: the module, how many queries and keys, the mask as numbers to add, and `How`."""
-
-    module: nn.Module
-    n_queries: int
-    n_keys: int
-    mask: Tensor | None
-    how: How
-
-
-_LOOK = "promptscope_look"
-_calls: ContextVar[list[Call]] = ContextVar("promptscope_calls")
-
-
-def _look(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None = None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    position_bias: Tensor | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    how = How(scaling, sliding_window, softcap, s_aux, position_bias)
-    _calls.get().append(Call(module, query.shape[2], key.shape[2], attention_mask, how))
-    return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
-
-
-AttentionInterface.register(_LOOK, _look)
-AttentionMaskInterface.register(_LOOK, eager_mask)
-
-
-class _NoProducts(TorchFunctionMode):
-    """Makes zeros of what linear layers would compute: only what is passed on is of interest, and its shape."""
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if function is nn.functional.linear:
-            x, weight = args[:2]
-            return x.new_zeros(*x.shape[:-1], weight.shape[0])
-        if function is torch.addmm:  # GPT-2's linear layers
-            _, x, weight = args[:3]
-            return x.new_zeros(x.shape[0], weight.shape[1])
-        return function(*args, **(kwargs or {}))
-
-
-def attention_calls(twin: PreTrainedModel, run: Callable[[], object]) -> list[Call]:
-    """Return the calls of attention that come to Hugging Face's interface while *run* runs *twin*, in order.
-
-    What attention and linear layers give is zeros meanwhile: only who asks, and how, is of interest.
-    """
-    calls: list[Call] = []
-    token = _calls.set(calls)
-    try:
-        with torch.no_grad(), attending_by(twin, _LOOK), _NoProducts():
-            run()
-    finally:
-        _calls.reset(token)
-    return calls

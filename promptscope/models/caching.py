@@ -1,10 +1,10 @@
-"""`model.run_with_cache`: TransformerLens' `ActivationCache` of a run, in which positions have names."""
+"""`model.run_with_cache`: TransformerLens' `ActivationCache` with names of positions."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 import xarray as xr
@@ -12,20 +12,17 @@ from torch import Tensor
 from transformer_lens import ActivationCache
 
 from promptscope.errors import ModelError, nearest
-from promptscope.models.attached import Hook
-
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel, PromptLike
+from promptscope.models.hookable import HookableModel
 
 Names = str | Sequence[str] | Callable[[str], bool] | None
 
 
 class PromptCache(ActivationCache):
-    """An `ActivationCache` of TransformerLens that knows which positions are the prompt's.
+    """An `ActivationCache` of TransformerLens with names for prompt and text positions.
 
-    `positions` names the columns `[k prompt slots | text, padded on the right]` of the stream `pos`, and of an
-    encoder-decoder's `dec_pos`: `"prompt 0"`, ..., `"text 0"`, ...; `tokens (B, n)` is True on real tokens of the text,
-    False on its padding. Everything else is TransformerLens'.
+    `positions["pos"]`, and for an encoder-decoder `positions["dec_pos"]`, name the positions
+    `[k prompt positions | text | padding]`: `"prompt 0"`, ..., `"text 0"`, .... `tokens (B, n)` is True on tokens of
+    the text and False on its padding. Everything else is as in TransformerLens.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -39,7 +36,7 @@ class PromptCache(ActivationCache):
     """
 
     def __init__(
-        self, kept: dict[str, Tensor], model: HookedModel, positions: dict[str, list[str]], tokens: Tensor
+        self, kept: dict[str, Tensor], model: HookableModel, positions: dict[str, list[str]], tokens: Tensor
     ) -> None:
         super().__init__(kept, model.bridge)
         self.positions = positions
@@ -47,13 +44,20 @@ class PromptCache(ActivationCache):
         self._shapes = model.hook_points().set_index("name")["shape"].to_dict()
 
     def labelled(self, name: str) -> xr.DataArray:
-        """Return an activation with the names of its dimensions, and of the positions along them.
+        """Return an activation as an xarray DataArray with named dimensions and positions.
 
-        *name* is one of `model.hook_points()`. Of scores and patterns, the two dimensions of positions are called
-        `query` and `key`.
+        *name* is one of `model.hook_points()`. The dimensions are `batch`, `pos`, `head` and so on; attention scores
+        and patterns have the dimensions `query` and `key` in place of `pos`.
 
         Raises:
-            ModelError: the cache has no activation *name*, or the meaning of its dimensions is not known.
+            ModelError: the cache has no activation *name*, or the hook point is not in `model.hook_points()`, so that
+                the meaning of its dimensions is not known.
+
+        >>> import promptscope as ps
+        >>> model = ps.load_model("embedded-causal")
+        >>> _, cache = model.run_with_cache("Lima is in", prompt=ps.SoftPrompt(2))
+        >>> cache.labelled("blocks.0.hook_resid_post").sel(pos="prompt 1").shape == (1, model.shape.d_model)
+        True
         """
         if name not in self.cache_dict:
             raise ModelError(
@@ -61,8 +65,8 @@ class PromptCache(ActivationCache):
             )
         if name not in self._shapes:
             raise ModelError(
-                f"the dimensions of {name!r} have no names: those of model.hook_points() have. cache[{name!r}] is the "
-                "tensor"
+                f"the meaning of the dimensions of {name!r} is not known, as it is not in model.hook_points(): "
+                f"use cache[{name!r}], the tensor without names"
             )
         dims, coords = list(self._shapes[name].split()), {}
         streams = {i: dim for i, dim in enumerate(dims) if dim in self.positions}
@@ -73,47 +77,33 @@ class PromptCache(ActivationCache):
         return xr.DataArray(self.cache_dict[name].float().cpu().numpy(), dims=dims, coords=coords, name=name)
 
 
-def cached_run(
-    model: HookedModel,
-    texts: Tensor | str | Sequence[str],
-    mask: Tensor | None,
-    prompt: PromptLike | None,
-    names_filter: Names,
-    hooks: Iterable[Hook],
-    decoder_input_ids: Tensor | None,
-) -> tuple[Tensor, PromptCache]:
-    """See `HookedModel.run_with_cache`."""
-    ids, mask, decoder_ids = model.right_padded(*_tokens(model, texts, mask), decoder_input_ids)
-    kept: dict[str, Tensor] = {}
-    reading = [(name, partial(_keep, kept, name)) for name in _names(model, names_filter)]
-    placement = prompt.place(model) if prompt is not None else None
-    logits = model.forward_hooked(ids, mask, placement, [*hooks, *reading], decoder_ids)
-    slots = placement.slots(model) if placement is not None else {}
-    widths = {"pos": (slots.get("encoder", 0), ids.shape[1])}
-    if decoder_ids is not None:
-        widths["dec_pos"] = slots.get("decoder", 0), decoder_ids.shape[1]
-    positions = {
-        stream: [f"prompt {i}" for i in range(k)] + [f"text {i}" for i in range(n)] for stream, (k, n) in widths.items()
+def named_positions(slots: Mapping[str, int], widths: Mapping[str, int]) -> dict[str, list[str]]:
+    """Name the columns of each stream (`pos`, of decoders `dec_pos`): its prompt slots, then its text."""
+    streams = {"pos": "encoder", "dec_pos": "decoder"}
+    return {
+        dim: [f"prompt {i}" for i in range(slots.get(streams[dim], 0))] + [f"text {i}" for i in range(n)]
+        for dim, n in widths.items()
     }
-    return logits, PromptCache(kept, model, positions, mask.bool())
 
 
-def _tokens(
-    model: HookedModel, texts: Tensor | str | Sequence[str], mask: Tensor | None
+def tokens_of(
+    model: HookableModel, texts: Tensor | str | Sequence[str], mask: Tensor | None
 ) -> tuple[Tensor, Tensor | None]:
+    """Return ids and mask of texts, or those that are given."""
     if isinstance(texts, Tensor):
         return texts, mask
     texts = [texts] if isinstance(texts, str) else list(texts)
     if not texts or not all(isinstance(text, str) and text for text in texts):
         raise ModelError(
-            f"run_with_cache takes input ids [B, n], a text, or several, none of them empty; got {texts!r}"
+            f"texts must be input ids [B, n], a text, or a list of texts, none of them empty, got {texts!r}"
         )
     rows = [torch.tensor(model.tokenizer(text)["input_ids"]) for text in texts]
     pad = partial(torch.nn.utils.rnn.pad_sequence, batch_first=True)
     return pad(rows), pad([torch.ones_like(row) for row in rows])
 
 
-def _names(model: HookedModel, wanted: Names) -> list[str]:
+def names_to_keep(model: HookableModel, wanted: Names) -> list[str]:
+    """Return the hook points that *wanted* names, all that fire by default."""
     fires = model.firing_points()
     if wanted is None:
         return fires
@@ -124,11 +114,12 @@ def _names(model: HookedModel, wanted: Names) -> list[str]:
         for name in [wanted] if isinstance(wanted, str) else wanted:
             found += [name] if name in fires else model.site(name)
     if not found:
-        raise ModelError("names_filter leaves no hook point to keep: model.hook_points() lists them")
+        raise ModelError(f"names_filter={wanted!r} matches no hook point: model.hook_points() lists them")
     return list(dict.fromkeys(found))
 
 
-def _keep(kept: dict[str, Tensor], name: str, x: Any, hook: object) -> None:
+def keep(kept: dict[str, Tensor], name: str, x: Any, hook: object) -> None:
+    """Keep what a hook point holds."""
     value = x[0] if isinstance(x, tuple) else x
     if isinstance(value, Tensor):
         kept[name] = value.detach()

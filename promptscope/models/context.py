@@ -1,4 +1,4 @@
-"""How many positions a model has."""
+"""The largest number of positions that a model accepts."""
 
 from transformers import PreTrainedModel
 
@@ -7,10 +7,11 @@ _BY_LENGTH = ("dynamic", "longrope")
 
 
 def context_of(twin: PreTrainedModel, position_zero: int = 0) -> int | None:
-    """Return the largest number of positions, None where there is no limit.
+    """Return the largest number of positions, or None if there is no limit.
 
-    Where rotary angles depend on the length of the text (`dynamic`, `longrope`), it is the length up to which they do
-    not: beyond it, the keys of a prompt would change with the text that follows, and a text's with its batch.
+    *position_zero* is the number of the model's first position (RoBERTa: 2). Where rotary angles depend on the length
+    of the text (`dynamic`, `longrope`), the limit is the length up to which they do not: beyond it, the keys at prompt
+    positions would depend on the length of the text after them, and the keys of a text on the other texts of its batch.
     """
     config = twin.config
     limit = getattr(config, "max_position_embeddings", None)

@@ -1,4 +1,4 @@
-"""The family of a model, found on its bridge: which hook points exist, fire once, have their shape, and act."""
+"""The hook points of a model, found by tests on its bridge: they exist, fire once, have their shape, and act."""
 
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -28,7 +28,7 @@ Run = Callable[[dict[str, Tensor]], Tensor]
 
 
 def kind_of(model: PreTrainedModel) -> Kind:
-    """Say what kind of language model *model* is."""
+    """Return the kind of a language model: `"causal"`, `"masked"` or `"seq2seq"` (encoder-decoder)."""
     if model.config.is_encoder_decoder:
         return "seq2seq"
     return "masked" if type(model).__name__.endswith("ForMaskedLM") else "causal"
@@ -36,14 +36,14 @@ def kind_of(model: PreTrainedModel) -> Kind:
 
 @dataclass
 class _Seen:
-    """What one pass showed of hook points, by name: values, how often they fired, and gradients of an added zero."""
+    """Observations of one pass by hook point: its value, how often it fired, and the gradient of a zero added to it."""
 
     values: dict[str, Tensor] = field(default_factory=dict)
     zeros: dict[str, Tensor] = field(default_factory=dict)
     fired: Counter[str] = field(default_factory=Counter)
 
     def watch(self, name: str, x: Any, hook: object) -> Tensor | None:
-        """Look at what a hook point holds, and add a zero to it."""
+        """Record the value of a hook point and add a zero to it, whose gradient shows whether writing has an effect."""
         self.fired[name] += 1
         if not isinstance(x, Tensor):
             return None
@@ -53,19 +53,22 @@ class _Seen:
 
 
 def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict[str, int]) -> Family:
-    """Return the family of a model: every point of `point_names` that keeps its promise in all layers.
+    """Return the family of a model: every hook point of `point_names` that passes the tests in all layers.
 
-    *widths*: sizes by the names that shapes use (`d_model`, `d_embed`, `head`, `kv_head`, `d_head`, `d_vocab`).
+    *widths* are the sizes of the dimensions named in shapes (`d_model`, `d_embed`, `head`, `kv_head`, `d_head`,
+    `d_vocab`); *run* runs the bridge on a batch.
 
     Raises:
-        ModelError: a point without which nothing can be said of a model does not keep its promise.
+        ModelError: a necessary hook point (the residual stream, say) fails a test, or a layer has no attention.
     """
     kind = kind_of(twin)
     attentions = ATTENTIONS[kind]
     stacks = tuple(dict.fromkeys(attention.stack for attention in attentions.values()))
     lost = [stack for stack in stacks if not hasattr(bridge, stack)]
     if lost:
-        raise ModelError(f"the bridge has no {lost[0]}, so its layers cannot be named")
+        raise ModelError(
+            f"the bridge of {type(twin).__name__} has no list of layers called {lost[0]!r}: it cannot be hooked"
+        )
     layers = {stack: len(getattr(bridge, stack)) for stack in stacks}
     _check_attention(bridge, twin, attentions, layers)
     look = _Look(bridge, run, widths, layers, _batch(kind, widths))
@@ -94,7 +97,7 @@ def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict
 def _check_attention(
     bridge: Bridge, twin: PreTrainedModel, attentions: dict[str, Attention], layers: dict[str, int]
 ) -> None:
-    """Raise ModelError for a model some of whose layers have no attention: recurrent, convolutional, or in part."""
+    """Raise ModelError for a model with layers without attention (recurrent, convolutional, hybrid)."""
     known = list(bridge.hook_dict)
     for attention in attentions.values():
         n = layers[attention.stack]
@@ -110,8 +113,8 @@ def _check_attention(
         if without:
             raise ModelError(
                 f"{len(without)} of the {n} layers of {type(twin).__name__} ({twin.config.model_type!r}) have "
-                "no attention: recurrent and convolutional models, or in part so, are not supported: a "
-                "prompt has no keys and values in such a layer"
+                "no attention, so that a deep prompt has no keys and values there: recurrent, convolutional and "
+                "hybrid models are not supported. ps.supported_architectures() lists the classes to choose from"
             )
 
 
@@ -121,7 +124,7 @@ def _other_embedding(point: HookPoint, kept: Sequence[HookPoint]) -> bool:
 
 
 def _batch(kind: Kind, widths: dict[str, int]) -> dict[str, Tensor]:
-    """Make texts whose number and length are unlike every width, so that no axis can be taken for another."""
+    """Make a batch whose number of texts and length differ from every width, so that axes can be told apart."""
     taken = set(widths.values())
     sizes: list[int] = []
     for least in (2, 4, 5):
@@ -132,7 +135,7 @@ def _batch(kind: Kind, widths: dict[str, int]) -> dict[str, Tensor]:
 
 
 class _Look:
-    """Looks at hook points in one pass, and says what each keeps of its promise."""
+    """Tests hook points in one pass: existence, number of calls, shape, and the effect of writing."""
 
     def __init__(
         self, bridge: Bridge, run: Run, widths: dict[str, int], layers: dict[str, int], batch: dict[str, Tensor]
@@ -148,12 +151,13 @@ class _Look:
         self.seen = _Seen()
 
     def names(self, point: HookPoint) -> list[str]:
+        """Return the full names of a hook point, one for each layer."""
         if point.stack is None:
             return [point.name]
         return [f"{point.stack}.{i}.{point.name}" for i in range(self.layers[point.stack])]
 
     def at(self, points: Sequence[HookPoint]) -> None:
-        """Look at all of *points*; those at which the model cannot be written to at all are left out."""
+        """Observe all of *points* in one pass; those at which writing raises an error are recorded as missing."""
         there = []
         for point in points:
             found = [name for name in self.names(point) if name in self.known]
@@ -195,13 +199,14 @@ class _Look:
         return seen
 
     def keeps(self, point: HookPoint) -> bool:
-        """Say whether a point keeps its promise in all layers; if it exists and does not, remember why."""
+        """Return whether a hook point passes the tests in all layers; if it exists and fails, record the reason."""
         why = self.problem(point)
         if why is not None and any(name in self.known for name in self.names(point)):
             self.missing.setdefault(point.site, why)
         return why is None
 
     def problem(self, point: HookPoint) -> str | None:
+        """Return the test that a hook point fails, in words, or None if it passes all."""
         names = self.names(point)
         if point.site in self.missing:
             return self.missing[point.site]
@@ -240,11 +245,11 @@ class _Look:
         )
 
     def measured(self, point: HookPoint, added: dict[str, list[HookPoint]]) -> HookPoint:
-        """Return *point* with what the numbers say of it: `acts`, and rows of a pattern that do not sum to one."""
+        """Return *point* as measured: whether writing acts fully, and whether a pattern's rows sum to one."""
         if point.name.endswith("hook_pattern"):
             values = [self.seen.values[name] for name in self.names(point)]
             if any(float((x.float().sum(-1) - 1).abs().max()) > 1e-2 for x in values):
-                return replace(point, meaning="attention pattern: the rest of a row's 1 goes to the sink")
+                return replace(point, meaning="attention pattern: each row and the sink sum to one")
         if point.name == "hook_resid_mid" and not self._skips(point):
             writable = next((one.name for one in added[str(point.stack)] if "attn" in one.name), "hook_resid_post")
             said = f"a write reaches the FFN but not the skip connection, so write at {writable} instead"
@@ -253,7 +258,7 @@ class _Look:
 
     @torch.no_grad()
     def _skips(self, point: HookPoint) -> bool:
-        """Say whether a shift of the residual stream after attention reaches the end of its layer past the FFN."""
+        """Return whether a shift of the residual stream after attention reaches the output by the skip connection."""
         mid, post = f"{point.stack}.0.hook_resid_mid", f"{point.stack}.0.hook_resid_post"
         ends: list[Tensor] = []
         shift = 1e3 * self.seen.values[mid].std()
@@ -269,7 +274,7 @@ class _Look:
         return bool((moved.float().mean() - 1).abs() < 0.2)
 
     def contributions(self, stack: str, attentions: dict[str, Attention]) -> list[HookPoint]:
-        """Return what a layer adds to the residual stream, if additions are all that it does; else what it norms."""
+        """Return the points of what a layer adds to the residual stream or, if it norms the sum, of the parts."""
         modules = [attention.module for attention in attentions.values() if attention.stack == stack]
         chosen: list[str] = []
         for module in modules:
@@ -297,21 +302,21 @@ class _Look:
         ]
 
     def norms_around(self, stack: str | None) -> bool:
-        """Say whether the layers of *stack* put a norm around the sum, so that no residual stream is between them."""
+        """Return whether the layers of *stack* apply a norm to the residual sum (post-norm)."""
         if stack in self.normed:
             for name in ("hook_resid_mid", "hook_resid_mid2"):
                 self.missing[f"{stack}.{{i}}.{name}"] = "is no residual stream: the layer puts a norm around the sum"
         return stack in self.normed
 
     def _first(self, stack: str, *names: str) -> str:
-        """Return the first of *names* that is a point of *stack*."""
+        """Return the first of *names* that is a hook point of *stack*, or an empty string."""
         for name in names:
             if self.problem(contribution_points(stack, {name: ""})[0]) is None:
                 return name
         return ""
 
     def _adds_up(self, stack: str, names: Sequence[str]) -> bool:
-        """Say whether every layer's end is its beginning and *names* together."""
+        """Return whether the output of every layer is the sum of its input and the activations *names*."""
         values = self.seen.values
         for i in range(self.layers[stack]):
             before, after = (values.get(f"{stack}.{i}.hook_resid_{end}") for end in ("pre", "post"))
@@ -323,7 +328,7 @@ class _Look:
         return True
 
     def _norms_sum(self, stack: str) -> bool:
-        """Say whether the first norm of a layer reads its beginning and what attention adds."""
+        """Return whether the first norm of a layer is applied to the sum of its input and the attention output."""
         names = [f"{stack}.0.{name}" for name in ("hook_resid_pre", "attn.o.hook_out", "ln1.hook_in")]
         if not all(name in self.known for name in names):
             return False

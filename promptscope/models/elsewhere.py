@@ -1,7 +1,7 @@
 """Models whose weights are not in this memory: on a server of NDIF, or spread over devices and disk by accelerate.
 
-Here is an outline: the modules without weights, but for the embeddings, which prompts are made of. What the
-architecture does (positions, keys, hook points) is measured on a small model of the same configuration.
+This process holds the modules without weights, except for the embeddings, which prompts need. Properties of the
+architecture (positions, keys, hook points) are measured on a small model of the same configuration.
 """
 
 from __future__ import annotations
@@ -31,28 +31,28 @@ _WEIGHTS, _INDEX = "model.safetensors", "model.safetensors.index.json"
 
 
 class ElsewhereModel(HookedModel):
-    """A hooked model whose weights are not in this memory; everything runs as `model.bridge`, see `load_model`."""
+    """A hooked model whose weights are on a server or placed by accelerate; every pass runs `model.bridge`."""
 
     _weights_are: Any = None
 
     @property
     def is_elsewhere(self) -> bool:
-        """True."""
+        """True: the weights are on a server or were placed by accelerate."""
         return True
 
     @property
     def device(self) -> torch.device:
-        """Where inputs and results are."""
+        """The device of inputs and results."""
         return self._embedding.weight.device
 
     @property
     def dtype(self) -> torch.dtype:
-        """Type of the embeddings, and of the prompts' vectors."""
+        """The dtype of the embeddings and of prompt vectors."""
         return self._embedding.weight.dtype
 
     @cached_property
     def weights_hash(self) -> str:  # type: ignore[override]
-        """SHA-256 of what the weights are known by: the checkpoint's files, or server, name and revision."""
+        """SHA-256 of what identifies the weights: the checkpoint's files, or the server, name and revision."""
         return content_hash(self._weights_are())
 
 
@@ -70,7 +70,8 @@ def load_elsewhere(
     """Make a hooked model of a checkpoint that a server holds (*remote*) or that accelerate places (*device_map*).
 
     Raises:
-        ModelError: a family that nnsight's table lacks, no key, no server, or a checkpoint without safetensors.
+        ModelError: the family is not supported with nnsight, there is no key or server, or the checkpoint is not in
+            safetensors.
     """
     spots = spots_of(config.model_type)
     if dtype is None and (remote or not torch.cuda.is_available()):
@@ -103,7 +104,7 @@ def load_elsewhere(
 
 
 def _small(config: PreTrainedConfig) -> PreTrainedConfig:
-    """Return the configuration with two narrow layers of heads of the same size: it computes as the large one does."""
+    """Return the configuration reduced to two narrow layers with heads of the same size."""
     settings = config.to_dict()
     heads = settings.get("n_head") or settings["num_attention_heads"]
     width = settings.get("n_embd") or settings["hidden_size"]
@@ -129,7 +130,10 @@ def _outline(
         if weight is not None:
             module.weight = nn.Parameter(weight.to(dtype or weight.dtype))
     if outline.get_input_embeddings().weight.is_meta:
-        raise ModelError(f"the checkpoint {where!r} holds no {names[id(found[0])]}.weight in safetensors")
+        raise ModelError(
+            f"the checkpoint {where!r} holds no {names[id(found[0])]}.weight in safetensors, which prompts need: give "
+            "a checkpoint with its input embeddings, as save_pretrained writes it"
+        )
     outline.tie_weights()
     outline.config.return_dict = True
     base: Any = outline.base_model
@@ -142,8 +146,8 @@ def _outline(
 
 def _refuse(module: nn.Module, arguments: Any) -> None:
     raise ModelError(
-        "the weights of this model are not in this memory, and what was asked for runs the plain model: use "
-        "model.logits, ps.generate, ps.probe, model.run_with_cache or hooks"
+        "the weights of this model are not in this memory (they are on a server, or placed by device_map), and this "
+        "call runs the plain model, model.twin: use model.logits, ps.generate, ps.probe, model.run_with_cache or hooks"
     )
 
 
@@ -157,7 +161,7 @@ def _files(where: str, revision: str | None) -> Any:
 
 
 def _read(where: str, revision: str | None, name: str, prefix: str) -> torch.Tensor | None:
-    """Read one tensor of a checkpoint; of several files only the one that holds it is downloaded."""
+    """Read one tensor of a checkpoint; of a checkpoint in several files, only the file that holds it is downloaded."""
     keys = [name, name.removeprefix(f"{prefix}.")]
     try:
         index = cached_file(where, _INDEX, revision=revision, _raise_exceptions_for_missing_entries=False)
@@ -169,8 +173,8 @@ def _read(where: str, revision: str | None, name: str, prefix: str) -> torch.Ten
             path = None if key is None else cached_file(where, places[key], revision=revision)
     except OSError as error:
         raise ModelError(
-            f"the embeddings of {where!r} cannot be read: a model that is not loaded here needs a checkpoint in "
-            f"safetensors ({' '.join(str(error).split())[:160]})"
+            f"the embeddings of {where!r} cannot be read ({' '.join(str(error).split())[:160]}): remote and device_map "
+            "need a checkpoint with model.safetensors"
         ) from error
     if path is None:
         return None
@@ -200,13 +204,13 @@ def _placed(
         )
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         raise ModelError(
-            f"{where!r} cannot be placed by device_map={device_map!r} ({' '.join(str(error).split())[:200]})"
+            f"accelerate cannot place {where!r} with device_map={device_map!r}: {' '.join(str(error).split())[:200]}"
         ) from error
     return NNsightBridge.over(inner.eval().requires_grad_(False), spots)
 
 
 def _self_test(model: HookedModel) -> None:
-    """Two requests: every hook point gives a value of the right size, and a write at the embedding acts."""
+    """Check with two passes that every hook point gives a value, and that writing at the embedding has an effect."""
     ids = torch.tensor([[1, 2, 3]], device=model.device)
     with torch.no_grad():
         logits, cache = model.run_with_cache(ids)
@@ -214,8 +218,12 @@ def _self_test(model: HookedModel) -> None:
     missing = [name for name in model.hook_points()["name"] if name not in cache.cache_dict]
     if missing or logits.shape != (1, 3, model.shape.vocab_size):
         raise ModelError(
-            f"{model.name!r} gives logits {tuple(logits.shape)} for three tokens, and nothing at {missing[:3]}: its "
-            "configuration is not that of its weights"
+            f"{model.name!r} gave logits {tuple(logits.shape)} for three tokens, expected "
+            f"{(1, 3, model.shape.vocab_size)}, and no value at the hook points {missing[:3]}: its config.json does "
+            "not belong to its weights"
         )
     if torch.allclose(logits, written):
-        raise ModelError(f"what is written at {model.family.embedding} of {model.name!r} does not act")
+        raise ModelError(
+            f"a value written at {model.family.embedding} of {model.name!r} did not change the logits, so that a "
+            "prompt would have no effect: use the default backend, or another version of nnsight"
+        )

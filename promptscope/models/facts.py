@@ -1,4 +1,4 @@
-"""What a model does that no table says: measured when it is loaded."""
+"""Properties of a model that are measured when it is loaded."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -7,30 +7,31 @@ from typing import Literal
 from torch import nn
 
 KeyRule = Literal["written", "turned", "normed", "normed and turned", "asked"]
-"""How a cache holds a key that was written at `hook_k`: as it is, after the rotary embedding, after the layer's own
-norm, after both, or as only a pass of the model says."""
+"""How a cache stores a key that was written at `hook_k`: unchanged (`written`), after the rotary embedding (`turned`),
+after the layer's norm (`normed`), after both, or in a way that only a pass of the model shows (`asked`)."""
 
 Band = tuple[int | None, int | None]
-"""How many positions back and ahead a query sees; None: all."""
+"""How many positions back and ahead a query attends; None: all of them."""
 
 
 @dataclass(frozen=True)
 class Facts:
-    """Measured facts of a model.
+    """Properties of a model that are measured when it is loaded.
 
     - `position_zero`: the number of the first position (RoBERTa: 2);
-    - `takes_positions`: whether the plain model is told positions (ALiBi models are not);
-    - `hook_scale`: what `embed.hook_out` holds is this times `model.embed(ids)`;
-    - `input_scale`, `target_scale`: `inputs_embeds` (of the decoder) that equal `input_ids` are this times
-      `model.embed(ids)`;
-    - `keys`: for each layer of an attention by name, see `KeyRule`;
-    - `bands`: for each layer of an attention by name, how far its queries see, None where the whole text;
-    - `parts`: which attention each module of the plain model is, and in which layer;
-    - `why_inlined`: why attention cannot be replaced from outside, None where it can;
-    - `why_no_cache`: why prompts cannot run with a prefix cache, None where they can;
-    - `reads_on`: whether the plain model reads on from a cache that it made of a text, without a prompt;
-    - `shares_cache`: whether the hooked model goes on from a cache that the plain one made (some hold other keys);
-    - `head`: whether logits are the output embedding of the last hidden state, or made by more than that.
+    - `takes_positions`: whether the plain model takes `position_ids` (models with ALiBi do not);
+    - `hook_scale`: `embed.hook_out` equals `hook_scale * model.embed(ids)`;
+    - `input_scale`, `target_scale`: `inputs_embeds` (`decoder_inputs_embeds`) with the effect of `input_ids`
+      (`decoder_input_ids`) equal this number times `model.embed(ids)`;
+    - `keys`: by attention and layer, how a cache stores a key that was written at `hook_k`, see `KeyRule`;
+    - `bands`: by attention and layer, how many positions back and ahead a query attends, None for the whole text;
+    - `parts`: for each attention module of the plain model, the name of its attention and its layer;
+    - `why_inlined`: the reason why the attention function cannot be replaced by another one, or None if it can;
+    - `why_no_cache`: the reason why prompts cannot run as a prefix cache, or None if they can;
+    - `reads_on`: whether the plain model can continue a text, without a prompt, from a cache that it made;
+    - `shares_cache`: whether the hooked model can continue from a cache that the plain model made;
+    - `head`: `"embedding"` if logits are the output embedding applied to the last hidden state, `"model"` if the model
+      does more than that.
     """
 
     position_zero: int = 0
@@ -49,6 +50,6 @@ class Facts:
 
     @property
     def window(self) -> int | None:
-        """The widest window within which some layer attends; None where every layer sees everything."""
+        """The widest attention window of any layer, in positions; None if every layer attends to the whole text."""
         spans = [max(n or 0 for n in band) for layers in self.bands.values() for band in layers if band is not None]
         return max(spans) + 1 if spans else None

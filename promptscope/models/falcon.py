@@ -1,4 +1,4 @@
-"""Falcon's newer decoder (40B, 11B, 180B), whose queries, keys and values TransformerLens takes apart wrongly."""
+"""Adapter for Falcon's newer decoder (40B, 11B, 180B), whose fused projection TransformerLens splits wrongly."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ from transformer_lens.model_bridge.supported_architectures.falcon import FalconA
 
 
 class FalconAdapter(FalconArchitectureAdapter):
-    """`FalconForCausalLM`; without `new_decoder_architecture` it is TransformerLens' own."""
+    """Adapter for `FalconForCausalLM`; without `new_decoder_architecture` it does what TransformerLens does."""
 
     def __init__(self, cfg: Any) -> None:
         newer = bool(getattr(cfg, "new_decoder_architecture", False))
@@ -22,13 +22,13 @@ class FalconAdapter(FalconArchitectureAdapter):
             blocks.submodules["ln1"] = NormalizationBridge(name="input_layernorm", config=self.cfg)
 
     def prepare_model(self, hf_model: Any) -> None:
-        """Note how many heads of keys the model has, which TransformerLens does not take over from its config."""
+        """Record the number of key-value heads, which TransformerLens does not read from the config."""
         super().prepare_model(hf_model)
         if self._is_new_arch:
             self.cfg.n_key_value_heads = hf_model.config.num_kv_heads
 
     def _split_falcon_qkv(self, original_attention_component: Any) -> tuple[nn.Linear, nn.Linear, nn.Linear]:
-        """Take the fused projection apart: for each key its queries, the key, the value, one group after the other."""
+        """Split the fused projection, which holds for each key-value head its queries, the key and the value."""
         if not self._is_new_arch:
             return super()._split_falcon_qkv(original_attention_component)
         fused = original_attention_component.query_key_value

@@ -1,4 +1,4 @@
-"""The hook-point table of a loaded model, and names that stand for one hook point per layer."""
+"""The hook-point table of a loaded model, and site names, which mean one hook point in each layer."""
 
 import re
 
@@ -9,10 +9,10 @@ from promptscope.models.families import Family
 
 
 def hook_point_table(family: Family, layers: dict[str, int]) -> pd.DataFrame:
-    """List every hook point that promptscope vouches for, one row each.
+    """Return a table with one row for each hook point that promptscope has tested on this model.
 
-    Columns: `name` (what `model.hooks` takes), `layer` (-1 outside the layers), `shape`, `meaning`,
-    `acts` (whether a written value takes full effect).
+    Columns: `name` (as `model.hooks` takes it), `layer` (-1 for a point outside the layers), `shape` (names of the
+    dimensions), `meaning`, and `acts` (whether a value written there has its full effect).
     """
     rows = []
     for point in family.points:
@@ -23,10 +23,14 @@ def hook_point_table(family: Family, layers: dict[str, int]) -> pd.DataFrame:
 
 
 def expand_site(site: str, family: Family, layers: dict[str, int]) -> list[str]:
-    """Expand a site to its hook points, one for each layer.
+    """Return the names of the hook points of a site, one for each layer.
 
-    `"attn.hook_pattern"` means every layer of the main stack (`blocks`, T5: `encoder_blocks`);
-    `"decoder_blocks.{i}.cross_attn.hook_pattern"` names the stack; a full name stands for itself.
+    `"attn.hook_pattern"` means every layer of the main list (`blocks`, T5: `encoder_blocks`);
+    `"decoder_blocks.{i}.cross_attn.hook_pattern"` means every layer of the list that it names; the full name of a hook
+    point means this one.
+
+    Raises:
+        ModelError: the model has no such hook point.
     """
     names = {point.site for point in family.points}
     spelled = site if site in names else f"{family.stacks[0]}.{{i}}.{site}"
@@ -41,6 +45,6 @@ def expand_site(site: str, family: Family, layers: dict[str, int]) -> list[str]:
             raise ModelError(f"there is no hook point {site!r} on a {family.name} model: {lost} {why}")
     short = {name.partition(".{i}.")[2] or name for name in names}
     raise ModelError(
-        f"no hook point {site!r} in the {family.name} family.{nearest(site, [*short, *names, *every])} "
+        f"no hook point {site!r} on a {family.name} model.{nearest(site, [*short, *names, *every])} "
         "model.hook_points() lists all of them."
     )

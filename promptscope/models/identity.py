@@ -1,4 +1,4 @@
-"""What decides a model's numbers, as plain values: the key under which runs, captures and scores are kept."""
+"""Hashes of everything that determines a model's outputs; runs, captures and scores are stored under them."""
 
 import json
 import uuid
@@ -14,13 +14,13 @@ NOT_MATHS = ("_name_or_path", "transformers_version", "architectures", "dtype", 
 
 
 def config_hash(config: PretrainedConfig) -> str:
-    """Hash what a configuration says of the forward pass, but not names and versions."""
+    """Return a hash of the settings of a configuration that affect the forward pass, without names and versions."""
     values = json.loads(config.to_json_string(use_diff=False))
     return content_hash({name: value for name, value in values.items() if name not in NOT_MATHS})
 
 
 def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
-    """Hash what decides which tokens a text becomes, and which text tokens become; not a name or a side of padding."""
+    """Return a hash of everything that determines how a tokenizer encodes and decodes; not its name or padding side."""
     backend = getattr(tokenizer, "backend_tokenizer", None)
     steps = ("model", "normalizer", "pre_tokenizer", "post_processor", "decoder")
     try:
@@ -42,10 +42,10 @@ def tokenizer_hash(tokenizer: PreTrainedTokenizerBase) -> str:
 
 
 def hooks_identity(hooks: Sequence[AttachedHook]) -> list[dict[str, Any]]:
-    """Return where hooks are and what they compute, in order; `identity` is None where that cannot be told."""
+    """Return the hook point, kind and identity of each hook, in order; an identity that cannot be hashed is None."""
     return [{"point": hook.point, "kind": hook.kind, "identity": hook.identity} for hook in hooks]
 
 
 def is_known(identity: dict[str, Any]) -> bool:
-    """Whether an `HookedModel.identity` tells two models apart: all hooks say what they compute."""
+    """Return whether a `HookedModel.identity` is complete: no hook has the identity None."""
     return all(hook["identity"] is not None for hook in identity.get("hooks", ()))

@@ -1,4 +1,4 @@
-"""What texts must look like for one model: ids of its vocabulary, masks of their shape, room in its context."""
+"""Checks of the inputs of a model: ids in its vocabulary, masks of the right shape, a length within its context."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -12,7 +12,10 @@ from promptscope.errors import ModelError, PromptError, shortened
 
 @dataclass(frozen=True)
 class InputRules:
-    """The sizes that inputs of *model* (a name, for messages) are held against; `kind` is its family's.
+    """The sizes of a model against which its inputs are checked.
+
+    `model` is its name in messages, `kind` is `causal`, `masked` or `seq2seq`, and `context` is the largest number of
+    positions, or None.
 
     >>> rules = InputRules("tiny", "causal", vocab_size=50, context=8, n_token_types=0, device=torch.device("cpu"))
     >>> ids, mask = rules.check_inputs(torch.tensor([[4, 7]]), None)
@@ -28,7 +31,7 @@ class InputRules:
     device: torch.device
 
     def check_context(self, n: int, k: int = 0) -> None:
-        """Raise PromptError if *k* prompt positions and *n* tokens do not fit the model's context."""
+        """Raise PromptError if *k* prompt positions and *n* tokens exceed the model's context."""
         if self.context is not None and n + k > self.context:
             room = self.context - k
             truncate = f", or let the task truncate its text (max_length={room})" if room > 0 else ""
@@ -39,17 +42,17 @@ class InputRules:
 
     @property
     def has_token_types(self) -> bool:
-        """Whether the model tells the two texts of a pair apart by an embedding of their own (BERT)."""
+        """Whether the model adds token type embeddings, which distinguish the two texts of a pair (BERT)."""
         return self.kind == "masked" and self.n_token_types > 1
 
     def check_types(self, input_ids: Tensor, types: Any) -> Tensor | None:
-        """Return the token types where they act, None where the model has no use for them."""
+        """Check token types and return them, or None if the model does not use them."""
         if types is None:
             return None
         if not isinstance(types, Tensor) or types.shape != input_ids.shape or types.is_floating_point():
             got = f"{types.dtype} {tuple(types.shape)}" if isinstance(types, Tensor) else repr(types)
             raise ModelError(
-                f"token_type_ids must be whole numbers of the shape of input_ids, {tuple(input_ids.shape)}, got "
+                f"token_type_ids must be an integer tensor of the shape of input_ids, {tuple(input_ids.shape)}, got "
                 f"{shortened(got)}"
             )
         if self.kind != "masked" and bool(types.any()):
@@ -66,46 +69,46 @@ class InputRules:
         return types.to(self.device)
 
     def check_decoder_inputs(self, ids: Any, rows: int) -> None:
-        """Raise ModelError unless *ids* are the beginnings of so many answers of an encoder-decoder."""
+        """Raise ModelError unless *ids* are token ids `(rows, m)` for the decoder of an encoder-decoder."""
         if self.kind != "seq2seq":
             raise ModelError(
                 f"decoder_input_ids are for encoder-decoders, and {self.model!r} is a {self.kind} model: leave them out"
             )
         if not isinstance(ids, Tensor) or ids.ndim != 2 or ids.is_floating_point() or len(ids) != rows:
             got = f"{ids.dtype} {tuple(ids.shape)}" if isinstance(ids, Tensor) else repr(ids)
-            raise ModelError(f"decoder_input_ids must be whole numbers [{rows}, m], got {shortened(got)}")
+            raise ModelError(f"decoder_input_ids must be an integer tensor of shape ({rows}, m), got {shortened(got)}")
         self.check_range(ids)
 
     def check_range(self, ids: Tensor) -> None:
-        """Raise ModelError where *ids* are no tokens of the vocabulary."""
+        """Raise ModelError if an id is not in the vocabulary."""
         if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < self.vocab_size:
             raise ModelError(
-                f"token ids must lie in 0..{self.vocab_size - 1}, got {int(ids.min())}..{int(ids.max())}: were "
-                "they made with another model's tokenizer?"
+                f"token ids must lie in 0..{self.vocab_size - 1}, got ids from {int(ids.min())} to {int(ids.max())}: "
+                "use this model's tokenizer, model.tokenizer"
             )
 
     def check_unseen(self, input_ids: Int[Tensor, "B n"], unseen: Bool[Tensor, "B n"]) -> None:
-        """Raise ModelError unless *unseen* marks tokens of a masked model's texts."""
+        """Raise ModelError unless the model is a masked one and *unseen* has the shape of *input_ids*."""
         if self.kind != "masked":
-            raise ModelError(f"unseen tokens are for masked models, and {self.model!r} is a {self.kind} model")
+            raise ModelError(f"unseen is for masked models, and {self.model!r} is a {self.kind} model: leave it out")
         if unseen.shape != input_ids.shape:
             raise ModelError(
-                f"unseen must have the shape of input_ids, {tuple(input_ids.shape)}, not {tuple(unseen.shape)}"
+                f"unseen must have the shape of input_ids, {tuple(input_ids.shape)}, got {tuple(unseen.shape)}"
             )
 
     def check_inputs(
         self, input_ids: Int[Tensor, "B n"], attention_mask: Int[Tensor, "B n"] | None
     ) -> tuple[Int[Tensor, "B n"], Int[Tensor, "B n"]]:
-        """Return ids and mask (of ones where there is none) on the model's device.
+        """Check ids and mask and return them on the model's device; without a mask, it is made of ones.
 
         Raises:
-            ModelError: of the wrong type or shape, or ids beyond the vocabulary.
+            ModelError: they have the wrong type or shape, or an id is not in the vocabulary.
         """
         whole = isinstance(input_ids, Tensor) and not (input_ids.is_floating_point() or input_ids.dtype == torch.bool)
         if not whole or input_ids.ndim != 2 or not input_ids.numel():
             got = f"{input_ids.dtype} {tuple(input_ids.shape)}" if isinstance(input_ids, Tensor) else repr(input_ids)
             raise ModelError(
-                f"input_ids must be a tensor of whole numbers [B, n] with at least one token, got {got[:80]}: "
+                f"input_ids must be an integer tensor of shape (B, n) with at least one token, got {got[:80]}: "
                 "use tokenizer(texts, padding=True, return_tensors='pt').input_ids"
             )
         self.check_range(input_ids)
@@ -114,13 +117,11 @@ class InputRules:
             return input_ids, torch.ones_like(input_ids)
         if not isinstance(attention_mask, Tensor) or attention_mask.is_floating_point():
             got = str(attention_mask.dtype) if isinstance(attention_mask, Tensor) else repr(attention_mask)
-            raise ModelError(
-                f"attention_mask must be a tensor of whole numbers, 1 for tokens and 0 for padding, got {got}"
-            )
+            raise ModelError(f"attention_mask must be an integer tensor, 1 for tokens and 0 for padding, got {got}")
         if attention_mask.shape != input_ids.shape:
             raise ModelError(
                 f"attention_mask must have the shape of input_ids, {tuple(input_ids.shape)}, "
-                f"not {tuple(attention_mask.shape)}; prompt slots are added inside"
+                f"got {tuple(attention_mask.shape)}: leave out the prompt positions, which are added by the model"
             )
         if not 0 <= int(attention_mask.min()) <= int(attention_mask.max()) <= 1:
             raise ModelError(

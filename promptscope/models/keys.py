@@ -1,7 +1,7 @@
-"""Keys as a prompt writes them, and as a cache holds them: at prompt positions 0..k-1.
+"""Conversion between keys as a prompt writes them at `hook_k` and keys as a cache stores them, at positions 0..k-1.
 
-Deep prompts are written at `hook_k`. What happens to keys after that (a norm, a rotary embedding, clipping) differs
-from family to family; rules for the usual cases are tried at load against the model itself.
+What a model does to keys after `hook_k` (a norm, a rotary embedding, clipping) differs between families. When a model
+is loaded, rules for the usual cases are compared with the keys in its own cache.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, get_args
+from typing import Any, get_args
 
 import torch
 from jaxtyping import Float
@@ -19,24 +19,22 @@ from transformers import DynamicCache
 from promptscope.errors import PromptError
 from promptscope.models.attached import Hook, attach
 from promptscope.models.facts import KeyRule
+from promptscope.models.frozen import FrozenModel
 from promptscope.models.measuring import near
 from promptscope.models.placement import Placement
 from promptscope.models.prefix import rotate
-
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
 
 Numbers = Float[Tensor, "L kv_head k d_head"]
 
 _NORMS = ("k_norm", "key_layernorm", "k_layernorm")
 _SCALES = (2, 1000)
-"""What rules are tried on: usual keys, and some that are clipped by whatever clips keys and values (OLMo at 8)."""
+"""Sizes of the keys on which rules are tried: usual ones, and some so large that they are clipped (OLMo: at 8)."""
 
 
 def cached(
-    keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedModel, part: str = "self"
+    keys: Numbers, values: Numbers, layers: Sequence[int], model: FrozenModel, part: str = "self"
 ) -> tuple[Numbers, Numbers]:
-    """Return keys and values that are written in some *layers* of an attention as a cache of the model holds them."""
+    """Convert keys and values written at `hook_k` and `hook_v` of some *layers* to those that a cache stores."""
     rules = [model.facts.keys[part][layer] for layer in layers]
     if "asked" in rules:
         return asked(keys, values, layers, model)
@@ -46,23 +44,23 @@ def cached(
     return torch.stack(done), values
 
 
-def is_reversible(layers: Sequence[int], model: HookedModel, part: str = "self") -> bool:
-    """Say whether keys of a cache can be turned back to what is written at `hook_k`: not where a norm forgets some."""
+def is_reversible(layers: Sequence[int], model: FrozenModel, part: str = "self") -> bool:
+    """Return whether keys of a cache can be converted back to `hook_k`; after a norm or clipping they cannot."""
     return all(model.facts.keys[part][layer] in ("written", "turned") for layer in layers)
 
 
-def written(keys: Numbers, layers: Sequence[int], model: HookedModel, part: str = "self") -> Numbers:
-    """Undo `cached`: prefix-tuning adapters of PEFT hold keys as a cache does.
+def written(keys: Numbers, layers: Sequence[int], model: FrozenModel, part: str = "self") -> Numbers:
+    """Convert keys of a cache (those of PEFT's prefix tuning, say) to keys written at `hook_k`; inverts `cached`.
 
     Raises:
-        PromptError: a model that norms keys, which forgets their length, or otherwise changes them for good.
+        PromptError: the model norms or clips keys, so that the conversion has no inverse.
     """
     rules = [model.facts.keys[part][layer] for layer in layers]
     if not is_reversible(layers, model, part):
         raise PromptError(
-            f"keys of a cache cannot be turned back to what is written at hook_k of {model.name!r}, whose layers norm "
-            "or clip their keys, and forget what they were: the tokens of this prompt (of PEFT's prefix tuning) cannot "
-            "be edited here. One that was trained as ps.DeepPrompt can"
+            f"the tokens of this prompt cannot be edited on {model.name!r}: it holds keys of a cache (PEFT's prefix "
+            "tuning), and this model's layers norm or clip keys, so that the keys before the norm cannot be recovered. "
+            "Use a prompt that was trained as ps.DeepPrompt"
         )
     done = []
     for rule, x, layer in zip(rules, keys, layers, strict=True):
@@ -75,8 +73,8 @@ def written(keys: Numbers, layers: Sequence[int], model: HookedModel, part: str 
     return torch.stack(done)
 
 
-def turned_back(placement: Placement, model: HookedModel) -> Placement:
-    """Return *placement* with all its keys as they are written at `hook_k`.
+def turned_back(placement: Placement, model: FrozenModel) -> Placement:
+    """Return *placement* with all its keys converted to keys written at `hook_k`.
 
     Raises:
         PromptError: see `written`.
@@ -92,8 +90,8 @@ def turned_back(placement: Placement, model: HookedModel) -> Placement:
     return replace(placement, parts=parts)
 
 
-def asked(keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedModel) -> tuple[Numbers, Numbers]:
-    """Let a causal model itself make of what is written what its cache holds, with gradient: a pass over k + 1 rows."""
+def asked(keys: Numbers, values: Numbers, layers: Sequence[int], model: FrozenModel) -> tuple[Numbers, Numbers]:
+    """Obtain the cached keys and values from a pass of the causal model over k + 1 positions, with gradient."""
     k = keys.shape[2]
     attention = model.family.attentions["self"]
     # One row more than the prompt: with k alone the pass would be over before the last key is of use to anybody.
@@ -119,11 +117,11 @@ def asked(keys: Numbers, values: Numbers, layers: Sequence[int], model: HookedMo
     return made_keys, made_values
 
 
-def key_rules(model: HookedModel) -> dict[str, tuple[KeyRule, ...]]:
-    """Choose, for each layer of each attention, the rule whose keys are those of the model's cache, or `asked`.
+def key_rules(model: FrozenModel) -> dict[str, tuple[KeyRule, ...]]:
+    """Return, for each layer of each attention, the rule that gives the keys of the model's own cache, or `asked`.
 
-    Only causal models have a cache to compare with; whether a choice is right for others, packed passes show
-    (`promptscope.engine.choice`).
+    Only causal models have a cache to compare with. For other models the choice is tested when packed passes are
+    compared with plain ones (`promptscope.engine.choice`).
     """
     shape = model.shape
     if model.family.kind == "causal" and model.family.has("blocks.{i}.attn.hook_k"):
@@ -140,8 +138,8 @@ def key_rules(model: HookedModel) -> dict[str, tuple[KeyRule, ...]]:
 
 
 @torch.no_grad()
-def _tried(numbers: Float[Tensor, "two L kv_head k d_head"], model: HookedModel) -> tuple[KeyRule, ...]:
-    """Return each layer's rule for these keys and values; all are `asked` where one is."""
+def _tried(numbers: Float[Tensor, "two L kv_head k d_head"], model: FrozenModel) -> tuple[KeyRule, ...]:
+    """Return each layer's rule for these keys and values; if one layer needs `asked`, all are `asked`."""
     keys, values = numbers
     true_keys, true_values = asked(keys, values, range(len(keys)), model)
     found: list[KeyRule] = [_first(keys[i], true_keys[i], i, model) for i in range(len(keys))]
@@ -154,14 +152,14 @@ def _all_asked(n_layers: int) -> tuple[KeyRule, ...]:
     return (asked,) * n_layers
 
 
-def _first(keys: Tensor, truth: Tensor, layer: int, model: HookedModel) -> KeyRule:
+def _first(keys: Tensor, truth: Tensor, layer: int, model: FrozenModel) -> KeyRule:
     return next((rule for rule in _RULES if _agrees(rule, keys, truth, layer, model)), "asked")
 
 
 _RULES: tuple[KeyRule, ...] = get_args(KeyRule)[:-1]
 
 
-def _agrees(rule: KeyRule, keys: Tensor, truth: Tensor, layer: int, model: HookedModel) -> bool:
+def _agrees(rule: KeyRule, keys: Tensor, truth: Tensor, layer: int, model: FrozenModel) -> bool:
     try:
         made = _by_rule(rule, keys, layer, model, "self")
     except _NoSuchPartError:
@@ -170,11 +168,11 @@ def _agrees(rule: KeyRule, keys: Tensor, truth: Tensor, layer: int, model: Hooke
 
 
 class _NoSuchPartError(Exception):
-    """A rule speaks of a part that the model has not."""
+    """A rule needs a module (a norm, a rotary embedding) that the model does not have."""
 
 
 def _by_rule(
-    rule: KeyRule, keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedModel, part: str
+    rule: KeyRule, keys: Float[Tensor, "kv_head k d_head"], layer: int, model: FrozenModel, part: str
 ) -> Tensor:
     if rule.startswith("normed"):
         keys = _normed(keys, layer, model, part)
@@ -183,8 +181,8 @@ def _by_rule(
     return keys.to(model.dtype)  # some norms give float32, whatever they are given
 
 
-def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedModel, part: str) -> Tensor:
-    """Norm keys as a layer does: each head by itself, or all heads together; the norm's width says which."""
+def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: FrozenModel, part: str) -> Tensor:
+    """Apply a layer's key norm, to each head or to all heads together, depending on the width of its weight."""
     module = next((one for one, place in model.facts.parts.items() if place == (part, layer)), None)
     norm = next((getattr(module, name) for name in _NORMS if isinstance(getattr(module, name, None), nn.Module)), None)
     if norm is None:
@@ -198,14 +196,14 @@ def _normed(keys: Float[Tensor, "kv_head k d_head"], layer: int, model: HookedMo
     raise _NoSuchPartError
 
 
-def _rotary(model: HookedModel, part: str) -> nn.Module | None:
+def _rotary(model: FrozenModel, part: str) -> nn.Module | None:
     if model.family.kind != "seq2seq":
         return getattr(model.twin.base_model, "rotary_emb", None)
     stack: Any = model.twin.get_encoder() if part == "encoder" else model.twin.get_decoder()
     return getattr(stack, "rotary_emb", None)
 
 
-def _angles(keys: Tensor, layer: int, model: HookedModel, part: str) -> tuple[Tensor, Tensor]:
+def _angles(keys: Tensor, layer: int, model: FrozenModel, part: str) -> tuple[Tensor, Tensor]:
     """Return cosines and sines for positions 0..k-1, `(k, rotary)`, in the dtype of *keys*."""
     rotary = _rotary(model, part)
     if rotary is None:

@@ -1,4 +1,4 @@
-"""Where tokens are: right padding as the one layout in which every model runs."""
+"""Right padding, the layout in which every model runs, and conversion to and from it."""
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -6,10 +6,10 @@ from torch import Tensor
 
 
 def to_right_padding(mask: Int[Tensor, "B n"]) -> Int[Tensor, "B n"]:
-    """Return for each row the order that puts its real tokens first and keeps their sequence.
+    """Return, for each row, the order of columns in which tokens come first, in sequence, and padding last.
 
-    `ids.gather(1, order)` is right padded, whatever the side of the padding was; positions then count
-    real tokens only, and no relative position bias sees a gap.
+    `ids.gather(1, order)` is right padded, on whichever side the padding was. Positions then count tokens only, and
+    relative position biases see no gap.
 
     >>> to_right_padding(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])).tolist()
     [[2, 3, 0, 1], [0, 1, 2, 3]]
@@ -18,7 +18,7 @@ def to_right_padding(mask: Int[Tensor, "B n"]) -> Int[Tensor, "B n"]:
 
 
 def row_ends(mask: Int[Tensor, "B n"] | Bool[Tensor, "B n"]) -> Int[Tensor, "B"]:
-    """Return the column after each row's last real token: its length, where no padding comes first.
+    """Return the column after each row's last token; for right padding, this is the number of tokens.
 
     >>> row_ends(torch.tensor([[0, 0, 1, 1], [1, 1, 1, 0]])).tolist()
     [4, 3]
@@ -29,11 +29,11 @@ def row_ends(mask: Int[Tensor, "B n"] | Bool[Tensor, "B n"]) -> Int[Tensor, "B"]
 
 
 def restore_order(values: Float[Tensor, "B n V"], order: Int[Tensor, "B n"]) -> Float[Tensor, "B n V"]:
-    """Undo `to_right_padding` on the outputs: entry `order[b, t]` gets row t back."""
+    """Undo `to_right_padding` on outputs: `result[b, order[b, t]] = values[b, t]`."""
     back = torch.argsort(order, dim=1)
     return values.gather(1, back[:, :, None].expand_as(values))
 
 
 def prepend_slots(ids: Int[Tensor, "B n"], k: int, fill: int) -> Int[Tensor, "B kn"]:
-    """Put *k* columns of *fill* before *ids*: placeholder tokens, or ones before a mask."""
+    """Return *ids* with *k* columns of the value *fill* before them: placeholder ids, or ones before a mask."""
     return torch.cat([ids.new_full((ids.shape[0], k), fill), ids], dim=1)

@@ -1,8 +1,8 @@
-"""Make attention scores and patterns real hook points where the bridge leaves attention to Hugging Face.
+"""Hook points for attention scores and patterns that act, in models whose attention the bridge leaves to transformers.
 
-There it reports pattern and scores after the fact, or not at all, so that a written value is dropped. Here the
-attention function itself calls the bridge's hook points: in place of the model's function, where it asks for one, else
-around the softmax inside of the attention's own code.
+There, the bridge reports scores and patterns after they were used, or not at all, so that a written value has no
+effect. This module lets the attention computation itself call the hook points: through the attention function, if the
+model takes one from transformers' registry, and otherwise around the softmax in the model's own attention code.
 """
 
 from collections.abc import Callable
@@ -66,7 +66,7 @@ AttentionMaskInterface.register(_NAME, eager_mask)
 
 
 class _AroundSoftmax(TorchFunctionMode):
-    """Calls a bridge's hook points before and after the softmax of an attention that computes it in its own code."""
+    """Calls the hook points of scores and pattern before and after the softmax in a model's own attention code."""
 
     def __init__(self, bridge: AttentionBridge, n_heads: int) -> None:
         super().__init__()
@@ -86,7 +86,7 @@ class _AroundSoftmax(TorchFunctionMode):
 
 
 def make_attention_live(bridge: TransformerBridge, hf_model: PreTrainedModel) -> None:
-    """Route the delegated attentions of *bridge* through hook points that a write acts on."""
+    """Let the attentions that *bridge* leaves to transformers call hook points at which writing has an effect."""
     delegated = [module for module in bridge.modules() if type(module) is AttentionBridge]
     if not delegated:
         return
@@ -111,7 +111,7 @@ def _with_hooked_softmax(attention: nn.Module, *args: Any, **kwargs: Any) -> Any
 
 
 def _ask_for_a_function(delegated: list[AttentionBridge]) -> bool:
-    """Say whether the code of the attentions asks Hugging Face's interface which function to attend by."""
+    """Return whether the attentions take their attention function from the registry of transformers."""
     originals = [attention.original_component for attention in delegated]
     names = {
         name

@@ -1,4 +1,4 @@
-"""From a name, a folder or a Hugging Face model to a hooked model."""
+"""Loading a hooked model by name, from a folder, or from a Hugging Face model."""
 
 import copy
 import os
@@ -56,28 +56,29 @@ def load_model(
     device_map: str | Mapping[str, Any] | None = None,
     offload_folder: str | os.PathLike[str] | None = None,
 ) -> HookedModel:
-    """Load a frozen, hooked model and test it.
+    """Load a frozen transformer with hook points, and test that the hook points act as documented.
 
     Args:
-        model: an embedded model's name, a local folder, a Hugging Face Hub name, or a loaded model. The weights of
-            a loaded model are shared, not copied, and frozen; its modules and config are left alone. `torch.compile`
-            and data-parallel wrappers are taken off; one with hooks, adapters or missing weights is refused.
-        tokenizer: overrides the one that lies with the weights; a tokenizer, or a folder or name to load it from.
-        device: default: where a loaded model is, else the GPU if there is one, else the CPU.
-        dtype: default: the dtype of a loaded model; else float32 on the CPU and the checkpoint's own elsewhere.
-        revision: of a Hub model.
-        backend: what runs the model under hooks: `transformer_lens`, or `nnsight` (GPT-2, Llama and BERT families),
-            with the same hook points, prompts, probes and numbers.
-        remote: the model runs on a server of NDIF (`nnsight login` keeps the key), or on that of an address; needs
-            `backend="nnsight"`. Only configuration, tokenizer and embeddings are loaded. Every pass is a request; a
-            hook that edits costs one more, `backward` too.
-        device_map: where accelerate puts the weights (`"auto"`, or module -> GPU, `"cpu"`, `"disk"`), for models that
-            are larger than one memory; needs `backend="nnsight"`.
-        offload_folder: for `device_map`, where weights go that lie on disk and not in safetensors.
+        model: the name of an embedded model (`ps.EMBEDDED_MODELS`), a local folder, a Hugging Face Hub name, or a
+            loaded transformers model. The weights of a loaded model are shared, not copied, and are frozen; its modules
+            and config stay unchanged. Wrappers of `torch.compile` and data parallelism are removed.
+        tokenizer: a tokenizer, or the folder or name to load one from; by default the one in the model's folder.
+        device: by default the device of a loaded model; otherwise the GPU if there is one, and the CPU if not.
+        dtype: by default the dtype of a loaded model; otherwise float32 on the CPU, and the checkpoint's dtype on a
+            GPU.
+        revision: branch, tag or commit of a Hub model.
+        backend: the library that runs the model with hooks: `transformer_lens`, or `nnsight` (GPT-2, Llama and BERT
+            families). Both have the same hook points and give the same numbers.
+        remote: True runs the model on the server of NDIF (the key is stored by `nnsight login`), a string on the server
+            at this address; needs `backend="nnsight"`. Only configuration, tokenizer and embeddings are loaded here.
+            Every pass is a request to the server; each hook that edits and each `backward` costs one more.
+        device_map: where accelerate places the weights (`"auto"`, or a dict from module to GPU number, `"cpu"` or
+            `"disk"`), for models larger than the memory of one device; needs `backend="nnsight"`.
+        offload_folder: for `device_map`, the folder for weights placed on disk that are not in safetensors files.
 
     Raises:
-        ModelError: unknown name, unsupported architecture, damaged files, a failed self-test, or a model that carries
-            what would go on acting here (hooks, adapters, a replaced `forward`).
+        ModelError: the name is unknown, the architecture is not supported, files are damaged, the self-test failed, or
+            a loaded model has hooks, adapters, a replaced `forward` or missing weights.
 
     >>> model = load_model("embedded-causal")
     >>> model.hook_points().head(1)["name"].item()
@@ -86,16 +87,16 @@ def load_model(
     elsewhere = bool(remote) or device_map is not None
     if elsewhere and (backend != "nnsight" or not isinstance(model, str | os.PathLike)):
         raise ModelError(
-            "remote and device_map need backend='nnsight' and the name or folder of a checkpoint: TransformerLens' "
-            "bridges, and models that are loaded already, have their weights here"
+            "remote and device_map need backend='nnsight' and the name or folder of a checkpoint, got "
+            f"backend={backend!r} and model of type {type(model).__name__}"
         )
     if remote and device_map is not None:
-        raise ModelError("remote runs the model on a server, device_map here: give one of them")
+        raise ModelError("give remote (the model runs on a server) or device_map (it runs on this machine), not both")
     if everywhere := attached_everywhere():
         raise ModelError(
-            f"a hook is attached to all modules there are ({everywhere[0].kind}: "
-            f"{getattr(everywhere[0].function, '__qualname__', everywhere[0].function)}), under which a model would be "
-            "measured: take it off while the model is loaded (handle.remove()), and attach it afterwards"
+            f"a global PyTorch hook is registered for all modules ({everywhere[0].kind}: "
+            f"{getattr(everywhere[0].function, '__qualname__', everywhere[0].function)}), which would change the "
+            "measurements at loading: remove it (handle.remove()), load the model, and register it again"
         )
     if isinstance(dtype, str):
         dtype = _dtype(dtype)
@@ -129,14 +130,14 @@ def _take(
     revision: str | None,
     backend: Backend,
 ) -> HookedModel:
-    """Make a hooked model of a loaded one."""
+    """Make a hooked model of a loaded transformers model."""
     check_supported(type(model).__name__)
     name = str(model.config._name_or_path or type(model).__name__)
     types = {parameter.dtype for parameter in model.parameters()}
     if dtype is None and len(types) > 1:
         raise ModelError(
-            f"the model's weights are of several types, {sorted(map(str, types))}: choose one, "
-            f"dtype={str(model.dtype)!r}"
+            f"the model's weights have several dtypes, {sorted(map(str, types))}: choose one, for instance "
+            f"ps.load_model(model, dtype={str(model.dtype).removeprefix('torch.')!r})"
         )
     if (device or model.device) == model.device and {dtype or model.dtype} == types:
         return _hooked(share_weights(model), tokenizer, name, revision, backend, source=model)
@@ -154,7 +155,7 @@ def _load_files(
     revision: str | None,
     backend: Backend,
 ) -> HookedModel:
-    """Make a hooked model of files."""
+    """Make a hooked model from a checkpoint's files."""
     where = _resolve(name)
     config = _config(where, name, revision)
     architecture, named = class_of_checkpoint(config), str((config.architectures or [""])[0])
@@ -178,7 +179,8 @@ def _hooked(
         twin.base_model_prefix = "model"  # Llama 4 names another module, which its text models do not have
     if getattr(twin.config, "is_decoder", False) and type(twin).__name__.endswith("ForMaskedLM"):
         raise ModelError(
-            f"config.json of {name!r} says is_decoder: as a causal model, {type(twin).__name__} is not supported"
+            f"config.json of {name!r} sets is_decoder=True, but a {type(twin).__name__} is supported as a masked model "
+            "only: set is_decoder=False, or load its class for causal models"
         )
     try:
         return hooked_model(twin, tokenizer, name, revision, backend, source)
@@ -189,9 +191,9 @@ def _hooked(
             raise
         said = f"{type(error).__name__}: {error}".rstrip(": ")
         raise ModelError(
-            f"transformer-lens has no bridge for {name!r} as its config.json says ({said}): an option of it, such as "
-            "add_cross_attention, or attention_bias on GPT-NeoX, is not the usual one, or the layers of a "
-            f"{type(twin).__name__} are of several kinds"
+            f"transformer-lens cannot make a bridge for {name!r} with its config.json ({said}): it does not support an "
+            "option there (such as add_cross_attention, or attention_bias on GPT-NeoX), or a "
+            f"{type(twin).__name__} with layers of several kinds. Use a checkpoint with the usual options"
         ) from error
 
 
@@ -210,20 +212,23 @@ def _resolve(name: str) -> str:
         return str(files("promptscope") / "embedded" / EMBEDDED_MODELS[name])
     path = Path(name).expanduser()
     if not is_there(path) and len(name) > _LONGEST_NAME:
-        raise ModelError(f"no model {shortened(name)!r}: a name or a folder is shorter than {len(name)} characters")
+        raise ModelError(
+            f"no model {shortened(name)!r}: expected a name or folder of at most {_LONGEST_NAME} characters, got "
+            f"{len(name)}"
+        )
     if path.is_dir():
         if not (path / "config.json").is_file():
-            raise ModelError(f"folder {name!r} holds no config.json: expected one written by save_pretrained")
+            raise ModelError(f"folder {name!r} holds no config.json: expected a folder that save_pretrained wrote")
         return str(path)
     if path.is_file():
         raise ModelError(f"{name!r} is a file: expected the folder that holds config.json and the weights")
     # Names that no Hub model can have: without a network, asking would take half a minute to fail.
     if name.startswith("embedded-"):
         known = ", ".join(EMBEDDED_MODELS)
-        raise ModelError(f"no embedded model {name!r}.{nearest(name, EMBEDDED_MODELS)} There are: {known}")
+        raise ModelError(f"no embedded model {name!r}.{nearest(name, EMBEDDED_MODELS)} Known: {known}")
     if name.startswith(("/", ".", "~")) or name.count("/") > 1:
         raise ModelError(
-            f"no folder {name!r}: expected one written by save_pretrained, with config.json and the weights"
+            f"there is no folder {name!r}: expected one that save_pretrained wrote, with config.json and the weights"
         )
     return name
 
@@ -234,26 +239,28 @@ def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
         if "trust_remote_code" in str(error):
             raise ModelError(
-                f"{name!r} comes with code of its own, which promptscope does not run: load it yourself, "
+                f"{name!r} needs code from its repository, which promptscope does not run: load it yourself, with "
                 "AutoModelForCausalLM.from_pretrained(..., trust_remote_code=True), and pass the model, "
-                "ps.load_model(model, tokenizer); its class must be one that transformer-lens has a bridge for"
+                "ps.load_model(model, tokenizer). Its class must be one of ps.supported_architectures()"
             ) from error
         if is_there(where):
             raise ModelError(
-                f"config.json of {name!r} is damaged or not a model's: {_first_line(error)} Restore it, or save the "
-                "model again with save_pretrained"
+                f"config.json of {name!r} is damaged or does not describe a model: {_first_line(error)} Restore it, or "
+                "save the model again with save_pretrained"
             ) from error
         raise ModelError(
-            f"no model {shortened(name)!r}: not an embedded model ({', '.join(EMBEDDED_MODELS)}), not a folder here, "
-            f"and the Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {_first_line(error)}"
+            f"no model {shortened(name)!r}: it is not an embedded model ({', '.join(EMBEDDED_MODELS)}) and not a "
+            f"folder, and the Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {_first_line(error)}"
         ) from error
     if not config.architectures:
-        raise ModelError(f"config.json of {name!r} names no architecture; expected one like 'GPT2LMHeadModel'")
+        raise ModelError(
+            f"config.json of {name!r} has no entry 'architectures': add the model's class, such as ['GPT2LMHeadModel']"
+        )
     if (quantised := getattr(config, "quantization_config", None)) is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else type(quantised).__name__
         raise ModelError(
-            f"the weights of {name!r} are quantised ({method}): hooks and packed passes need float32, bfloat16 or "
-            "float16. Load the checkpoint that it was made from, or dequantise it, model.dequantize(), and save that"
+            f"the weights of {name!r} are quantised ({method}), but promptscope needs float32, bfloat16 or float16: "
+            "load the checkpoint from which it was made, or dequantise it with model.dequantize() and save the result"
         )
     return config
 
@@ -278,13 +285,13 @@ def _from_pretrained(
     except (OSError, SafetensorError, RuntimeError, ValueError) as error:
         raise ModelError(
             f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "
-            "delete the damaged file and load again."
+            "delete the damaged file and load the model again"
         ) from error
     check_weights(report["missing_keys"], report["unexpected_keys"], model, named, name)
     if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):
         raise ModelError(
-            f"{damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are too large for "
-            f"{model.dtype} (load it with dtype='float32')"
+            f"the weight {damaged} of {name!r} holds NaN or infinity: the checkpoint is damaged, or its numbers are "
+            f"too large for {model.dtype} (then load it with dtype='float32')"
         )
     # transformers keeps some weights of T5 in float32, the others in float16; the bridge needs one type for all.
     nn.Module.to(model, device=device, dtype=model.dtype)
@@ -316,7 +323,7 @@ def _named_tokenizer(name: str | os.PathLike[str]) -> PreTrainedTokenizerBase:
     found = _load_tokenizer(where, None)
     if found is None:
         raise ModelError(
-            f"no tokenizer at {str(name)!r}: give a folder or name that holds one, or "
+            f"no tokenizer at {str(name)!r}: give a folder or Hub name that has one, or a tokenizer, such as "
             "AutoTokenizer.from_pretrained(...)"
         )
     return found
@@ -326,14 +333,16 @@ def _device(name: str | torch.device) -> torch.device:
     try:
         device = torch.empty(0, device=name).device
         if device.type == "meta":
-            raise ModelError("the device 'meta' holds no numbers, so nothing can run on it: use cpu or cuda")
+            raise ModelError(
+                "a model cannot run on the device 'meta', whose tensors have no values: use 'cpu' or 'cuda'"
+            )
         return device
     except (RuntimeError, AssertionError, TypeError) as error:
-        raise ModelError(f"no device {str(name)!r} here: {str(error).splitlines()[0]}") from error
+        raise ModelError(f"there is no device {str(name)!r} on this machine: {str(error).splitlines()[0]}") from error
 
 
 def _dtype(name: str) -> torch.dtype:
     value = getattr(torch, name.removeprefix("torch."), None)
     if not isinstance(value, torch.dtype) or not value.is_floating_point:
-        raise ModelError(f"dtype must be float32, bfloat16, float16 or float64, not {name!r}")
+        raise ModelError(f"dtype must be 'float32', 'bfloat16', 'float16' or 'float64', got {name!r}")
     return value

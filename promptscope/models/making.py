@@ -1,4 +1,4 @@
-"""From a plain model to a hooked one: boot the bridge, derive the family, measure, and test."""
+"""Making a hooked model of a plain one: boot the bridge, find the hook points, measure the model, and test it."""
 
 from collections.abc import Callable
 from dataclasses import replace
@@ -35,13 +35,13 @@ def hooked_model(
     backend: Backend,
     source: PreTrainedModel | None = None,
 ) -> HookedModel:
-    """Make a hooked model of a plain one, whose weights are shared, not copied.
+    """Make a hooked model of a plain one; the weights are shared, not copied.
 
-    *source*: the caller's own model, if the plain one shares its parameters.
+    *source* is the caller's own model, if the plain one shares its parameters.
 
     Raises:
-        ModelError: the self-test fails: hooked and plain model differ, or hook points or prompts do not act as they
-            should.
+        ModelError: the self-test failed: the hooked and the plain model differ, or hook points or prompts do not act as
+            documented.
     """
     untie_layers(twin)
     share_embedding(twin)
@@ -51,7 +51,8 @@ def hooked_model(
     with torch.no_grad():
         if not near(plain_logits_of(twin), before):
             raise ModelError(
-                f"making a bridge over {type(twin).__name__} changed the model itself, whose logits are others now"
+                f"making a bridge changed the logits of the {type(twin).__name__} itself: this version of "
+                "transformer-lens does not support it. Install the versions in constraints.txt"
             )
     attentions = ATTENTIONS[kind_of(twin)]
     layers = {part: len(getattr(bridge, attention.stack, ())) for part, attention in attentions.items()}
@@ -92,14 +93,14 @@ def _run_plainly(twin: PreTrainedModel, name: str) -> Tensor:
     except (ArithmeticError, AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
         said = (str(error).splitlines() or [""])[0]
         raise ModelError(
-            f"the {type(twin).__name__} {name!r} does not run by itself, without promptscope, on a few tokens "
-            f"({type(error).__name__}: {said}): its configuration or weights do not fit each other"
+            f"the {type(twin).__name__} {name!r} fails on a few tokens without any change by promptscope "
+            f"({type(error).__name__}: {said}): check that its configuration belongs to its weights"
         ) from error
 
 
 @torch.no_grad()
 def _norm_is_last(model: HookedModel) -> bool:
-    """Whether a causal model's logits are its final norm, unembedded: BERT's head does more in between."""
+    """Return whether the logits of a causal model are its final norm times the output embedding, and nothing else."""
     last = f"blocks.{model.shape.n_layers - 1}.hook_resid_post"
     if model.family.kind != "causal" or not model.family.has("ln_final.hook_out"):
         return True
@@ -140,7 +141,7 @@ def _has(bridge: Bridge, site: str) -> bool:
 
 @torch.no_grad()
 def _hook_scale(model: HookedModel) -> float:
-    """Return what the embedding's hook point holds, in vectors of the embedding."""
+    """Return the constant factor between the embedding's hook point and the rows of the embedding matrix."""
     ids, kept = tiny_ids(model.twin, 6), []
     decoder_ids = ids if model.family.kind == "seq2seq" else None
     with attach(model.bridge, last=[(model.family.embedding, lambda x, hook: kept.append(x.detach()))]):
@@ -150,6 +151,6 @@ def _hook_scale(model: HookedModel) -> float:
         if scale is not None and near(kept[0], vectors * scale):
             return float(scale)
     raise ModelError(
-        f"{model.family.embedding} of {type(model.twin).__name__} holds more than a token's embedding times a number: "
-        "no prompt can be written there"
+        f"the activation at {model.family.embedding} of {type(model.twin).__name__} is not a multiple of the token "
+        "embedding, so that an input-level prompt cannot be written there: this architecture is not supported"
     )

@@ -1,4 +1,4 @@
-"""Facts of a plain model, measured on a few tokens: positions, scales, windows, and what makes its logits."""
+"""Properties of a plain model, measured on a few tokens: positions, scales, attention windows, and its head."""
 
 import copy
 import inspect
@@ -10,21 +10,21 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
-from promptscope.models.attention import Call, attention_calls
+from promptscope.models.attention_calls import Call, attention_calls
 from promptscope.models.facts import Band, Facts
 from promptscope.models.families import Kind
 
 _LONGEST = 600
-"""Tokens of a text that is run to see a window; wider ones are taken at their word."""
+"""Longest text that is run to measure an attention window; wider windows are read from the configuration."""
 _LARGE = 1000
 
 
 @torch.no_grad()
 def measured(twin: PreTrainedModel, kind: Kind, layers: dict[str, int]) -> Facts:
-    """Measure what the plain model shows; *layers*: number of layers of each attention, by its name.
+    """Measure the properties of a plain model; *layers* is the number of layers of each attention, by its name.
 
     Raises:
-        ModelError: a model that does what no fact here describes.
+        ModelError: positions or input embeddings of the model follow none of the known rules.
     """
     takes = "position_ids" in inspect.signature(twin.base_model.forward).parameters
     plain = _outcome(twin, **_arguments(twin, 6))
@@ -55,7 +55,7 @@ def measured(twin: PreTrainedModel, kind: Kind, layers: dict[str, int]) -> Facts
 
 
 def tiny_ids(twin: PreTrainedModel, n: int, seed: int = 0) -> Tensor:
-    """Return a text of *n* random tokens that is no padding."""
+    """Return *n* random token ids `(1, n)`, none of them the padding token."""
     size = table_of(twin).shape[0]
     ids = torch.randint(size, (1, n), generator=torch.Generator().manual_seed(seed))
     pad = getattr(twin.config, "pad_token_id", None)
@@ -70,7 +70,7 @@ def table_of(twin: PreTrainedModel) -> Tensor:
 
 
 def target_embedding(twin: PreTrainedModel) -> nn.Module:
-    """Return what embeds the tokens of a decoder that has an encoder."""
+    """Return the input embedding of the decoder of an encoder-decoder."""
     decoder: Any = twin.get_decoder()
     return decoder.embed_tokens
 
@@ -89,19 +89,19 @@ def _no_cache(twin: PreTrainedModel) -> dict[str, Any]:
 
 
 def plain_logits_of(twin: PreTrainedModel, n: int = 6) -> Tensor:
-    """Return the plain model's logits of a few tokens: what must be the same before and after a bridge is made."""
+    """Return the plain model's logits for a few tokens, to compare before and after a bridge is made."""
     return twin(**_arguments(twin, n)).logits.detach().clone()
 
 
 def _outcome(twin: PreTrainedModel, **arguments: Any) -> Tensor:
-    """Return the last hidden states, of an encoder-decoder the logits: what inputs are compared by."""
+    """Return the last hidden states, or the logits of an encoder-decoder, by which inputs are compared."""
     if twin.config.is_encoder_decoder:
         return twin(**arguments).logits
     return twin.base_model(**arguments).last_hidden_state
 
 
 def _position_zero(twin: PreTrainedModel, alone: Tensor) -> int:
-    """Return the number of the first position: what the model itself counts from, if it is told nothing."""
+    """Return the number of the first position, from which the model counts without `position_ids`."""
     arguments = _arguments(twin, 6)
     paddings = {m.padding_idx for m in twin.modules() if isinstance(m, nn.Embedding)} - {None}
     for zero in (0, *sorted(int(padding) + 1 for padding in paddings if padding is not None)):
@@ -112,20 +112,21 @@ def _position_zero(twin: PreTrainedModel, alone: Tensor) -> int:
         except IndexError:  # a table of positions that ends before this one
             continue
     raise ModelError(
-        f"cannot tell from which number {type(twin).__name__} counts positions: with position_ids 0, 1, ... its hidden "
-        "states differ from those without position_ids, so padded texts would get wrong positions. Load another model"
+        f"the first position of {type(twin).__name__} cannot be determined: with position_ids 0, 1, ... its hidden "
+        "states differ from those without position_ids, so that padded texts would get wrong positions. Use another "
+        "model"
     )
 
 
 def near(a: Tensor, b: Tensor) -> bool:
-    """Compare up to rounding of their type, which layers multiply."""
+    """Return whether two tensors agree up to the rounding errors of their dtype over many layers."""
     rounding = 3e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-4
     a, b = a.double(), b.double()
     return a.shape == b.shape and bool((a - b).norm() <= rounding * b.norm())
 
 
 def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_name: str) -> float:
-    """Return by what vectors of the embedding have to be multiplied to be the model's input."""
+    """Return the constant by which embedding rows must be multiplied to be the model's `inputs_embeds`."""
     arguments = _arguments(twin, 6)
     embedding: Any = twin.get_input_embeddings() if ids_name == "input_ids" else target_embedding(twin)
     vectors = embedding(arguments.pop(ids_name))
@@ -139,16 +140,16 @@ def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_nam
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             said = f" ({vectors_name}: {type(error).__name__}: {error})"
     raise ModelError(
-        f"{type(twin).__name__} makes more of a token than its embedding, times a number{said}: vectors in place of "
-        "tokens are not the same to it, so that no prompt can be given to the plain model. Load another model"
+        f"{type(twin).__name__} gives other results for inputs_embeds than for the same tokens as input_ids{said}, so "
+        "that no input-level prompt can be given to it: this architecture is not supported"
     )
 
 
 @torch.no_grad()
 def head_of(twin: PreTrainedModel) -> Literal["embedding", "model"]:
-    """Say whether the output embedding alone makes a model's logits, or the model does more there.
+    """Return `"embedding"` if logits are the output embedding applied to the last hidden state, otherwise `"model"`.
 
-    Tried on large hidden states too: a soft cap of 30 leaves the small logits of an untrained model as they are.
+    Large hidden states are tried too, since a soft cap of 30 does not change the small logits of an untrained model.
     """
     head = twin.get_output_embeddings()
     if not isinstance(head, nn.Module):
@@ -164,7 +165,7 @@ def head_of(twin: PreTrainedModel) -> Literal["embedding", "model"]:
 
 
 def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
-    """Return what makes logits `(..., V)` of last hidden states `(..., d_model)`: the model's own code after its base.
+    """Return a function from last hidden states `(..., d_model)` to logits `(..., V)`, the model's own head.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-masked-0")
@@ -195,7 +196,8 @@ def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
                 del body.__dict__["forward"]
         if not given:
             raise ModelError(
-                f"{type(twin).__name__} calls neither its base nor its decoder: its head cannot be run alone"
+                f"{type(twin).__name__} does not call its base model or decoder, so that its head cannot be run alone: "
+                "use logits of whole passes, model.logits"
             )
         return logits.reshape(*hidden.shape[:-1], -1)
 
@@ -210,7 +212,7 @@ def _calls(twin: PreTrainedModel, kind: Kind, n: int) -> list[Call]:
 def _parts(
     twin: PreTrainedModel, kind: Kind, calls: Sequence[Call], layers: dict[str, int]
 ) -> tuple[dict[nn.Module, tuple[str, int]], str | None]:
-    """Say of every attention module which attention it is and in which layer; or why that cannot be said."""
+    """Return the attention and layer of every attention module, and a reason if they cannot be determined."""
     encoder = set(twin.get_encoder().modules()) if kind == "seq2seq" else set()
     parts: dict[nn.Module, tuple[str, int]] = {}
     count = dict.fromkeys(layers, 0)
@@ -241,20 +243,22 @@ def _bands(
 
 
 class _UnknownBandError(Exception):
-    """What a layer sees has no name here."""
+    """The attention mask of a layer is neither full nor a sliding window."""
 
 
 def _band(call: Call, part: str) -> Band | None:
-    """Read from a layer's mask how far it sees; a causal window wider than the text is taken at its word."""
+    """Return how far a layer attends, from its mask; a window wider than the text is taken from the configuration."""
     window, causal = call.how.window, part in ("self", "decoder") and _is_causal(call)
     if part == "cross" or (call.mask is None and window is None):
         return None
     if window is not None and call.n_queries <= window + 1:
         if not causal:
-            raise _UnknownBandError(f"it looks both ways within a window of {window}, too wide to be measured")
+            raise _UnknownBandError(
+                f"its bidirectional attention window of {window} positions is too wide to be measured"
+            )
         return window - 1, 0
     if call.mask is None:
-        raise _UnknownBandError(f"a layer has a window of {window} and no mask")
+        raise _UnknownBandError(f"one of its layers has an attention window of {window} positions and no mask")
     seen = call.mask[0, 0, :, : call.n_keys] > -1
     queries, keys = seen.nonzero(as_tuple=True)
     back, ahead = int((queries - keys).max()), int((keys - queries).max())
@@ -262,7 +266,7 @@ def _band(call: Call, part: str) -> Band | None:
     if not torch.equal(seen, (distance <= back) & (distance >= -ahead)):
         raise _UnknownBandError("some of its layers have neither full nor sliding-window attention (chunks)")
     if causal and window is not None and back != window - 1:
-        raise _UnknownBandError(f"a layer with a window of {window} sees {back} positions back")
+        raise _UnknownBandError(f"one of its layers with an attention window of {window} attends {back} positions back")
     far = call.n_queries - 1
     if back == far and ahead in (0, far):
         return None

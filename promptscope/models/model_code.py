@@ -1,4 +1,4 @@
-"""The code that a plain model runs: its classes, and the functions beside them, which anybody can replace."""
+"""The code that a plain model runs (its classes, and functions of their modules), to notice replaced parts."""
 
 import sys
 import sysconfig
@@ -22,9 +22,9 @@ Look = Callable[[], dict[str, Any]]
 
 
 def code_of(root: nn.Module) -> Iterator[tuple[str, Look]]:
-    """Yield what *root* runs, by name: its modules' classes, and the files of transformers in which they are written.
+    """Yield the names of the classes of *root*'s modules and of the transformers files that define them.
 
-    Each with a function that looks what is in there now.
+    Each comes with a function that returns its present contents.
     """
     files = {}
     for kind in _classes(root):
@@ -36,10 +36,10 @@ def code_of(root: nn.Module) -> Iterator[tuple[str, Look]]:
 
 
 def foreign_code(root: nn.Module) -> dict[str, str]:
-    """Return the hashes of what *root* runs that neither transformers nor PyTorch wrote.
+    """Return hashes, by name, of the code that *root* runs and that is not part of transformers or PyTorch.
 
-    A replaced method, a class of one's own: part of what the model computes, like its weights. What cannot be hashed
-    gets another number each time, so that nothing that is kept is ever taken for it.
+    A replaced method or a class of the user's own determines the model's outputs, as its weights do. Code that cannot
+    be hashed gets a new random value at each call, so that no stored result is reused for it.
     """
     found = {}
     for holder, look in code_of(root):
@@ -50,7 +50,7 @@ def foreign_code(root: nn.Module) -> dict[str, str]:
 
 
 def _classes(root: nn.Module) -> list[type]:
-    """Return the classes that compute: not PyTorch's, nor what all models of transformers inherit."""
+    """Return the classes of *root*'s modules, without PyTorch's and the common base classes of transformers."""
     every = dict.fromkeys(cls for module in nn.Module.modules(root) for cls in type(module).__mro__)
     shared = ("transformers.modeling_", "transformers.generation", "transformers.integrations", "transformers.utils")
     return [
@@ -70,7 +70,7 @@ def _functions(file: Any) -> dict[str, Any]:
 
 
 def _is_known(member: Any) -> bool:
-    """Whether a member is a value, or a function of transformers, PyTorch or Python, whatever it is wrapped in."""
+    """Return whether a member of a class is a value, or a (wrapped) function of transformers, PyTorch or Python."""
     if isinstance(member, staticmethod | classmethod):
         member = member.__func__
     if isinstance(member, property):

@@ -1,4 +1,4 @@
-"""A model computes the same whatever mode of PyTorch its caller is in."""
+"""Model passes that do not depend on the global modes of PyTorch (inference mode, autocast, default device)."""
 
 import threading
 from collections.abc import Iterator
@@ -10,11 +10,11 @@ import torch
 
 @contextmanager
 def own_modes() -> Iterator[None]:
-    """Leave what the caller has set for the whole process, for the length of a `with` block; gradients stay on or off.
+    """Suspend the caller's global PyTorch modes within a `with` block; gradients stay enabled or disabled.
 
-    Tensors made under `torch.inference_mode` can never take part in training, and a prompt or packed weights outlive
-    the caller's block. `torch.autocast` and `torch.set_float32_matmul_precision` would run a float32 model in another
-    type: a model's own is chosen when it is loaded. What is made without a device is made on the CPU, as by default.
+    Suspended are `torch.inference_mode` (its tensors could never be trained, but prompts and packed weights outlive
+    the caller's block), `torch.autocast` and `torch.set_float32_matmul_precision` (a model runs in the dtype chosen
+    when it was loaded), and a default device other than the CPU.
     """
     learns = torch.is_grad_enabled()
     with ExitStack() as modes:
@@ -30,7 +30,7 @@ def own_modes() -> Iterator[None]:
 
 
 class _Products:
-    """Lets float32 products be those of float32 numbers, as long as anybody wants it: the setting is the process's."""
+    """Counts users of exact float32 matrix products, a setting of the process, and restores it after the last one."""
 
     def __init__(self) -> None:
         self._lock, self._depth = threading.Lock(), 0
@@ -38,7 +38,7 @@ class _Products:
 
     @contextmanager
     def exact(self) -> Iterator[None]:
-        """Do so for the length of a `with` block."""
+        """Compute matrix products in exact float32 within a `with` block."""
         with self._lock:
             self._depth += 1
             if self._depth == 1:
@@ -58,7 +58,7 @@ class _Products:
 
 
 def _settings() -> list[tuple[Any, str, Any]]:
-    """Return where it is set in which type float32 is multiplied, and the value that means float32."""
+    """Return the PyTorch settings for the precision of float32 products: object, attribute, and value for float32."""
     if hasattr(torch.backends.mkldnn, "matmul"):  # since PyTorch 2.9
         return [(place.matmul, "fp32_precision", "ieee") for place in (torch.backends.cuda, torch.backends.mkldnn)]
     return [(_Legacy, "precision", "highest")]

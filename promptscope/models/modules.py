@@ -1,4 +1,4 @@
-"""A model is more than its weights: modules, their attributes, replaced methods, the configuration, its code."""
+"""Detection of changes to a model other than of weights: modules, attributes, methods, configuration, code."""
 
 import copy
 from collections.abc import Callable
@@ -23,10 +23,10 @@ _OURS = Path(__file__).parents[1]
 
 
 class Modules:
-    """Notices changes of a module tree that are none of its weights, and that its other half knows nothing of.
+    """Detects changes of a module tree other than of weights, which would make bridge and plain model differ.
 
-    *where* is what the user calls the tree. *is_source*: it is the caller's own model, with which the hooked one shares
-    its weights and nothing else.
+    *where* is the name of the tree in messages. *is_source* is True for the caller's own model, which shares its
+    weights with the hooked model and nothing else.
     """
 
     def __init__(self, root: nn.Module, where: str, is_source: bool = False) -> None:
@@ -44,11 +44,11 @@ class Modules:
         self._code = [(name, look, look()) for name, look in code_of(root)]
 
     def check(self) -> None:
-        """Refuse what has changed since.
+        """Raise an error if something has changed since the model was loaded.
 
         Raises:
-            ModelError: another module, method or attribute than when the model was loaded, or another configuration;
-                on the caller's own model, a hook too.
+            ModelError: a module, method, attribute or configuration differs from what it was when the model was loaded,
+                or the caller's own model has a hook.
         """
         for name, module, kind, attributes, children in self._was:
             others_hooks = any(vars(module).get(kind) is not attributes[kind] for kind in HOOK_KINDS)
@@ -80,15 +80,19 @@ class Modules:
                 if self._is_source:
                     continue
                 raise ModelError(
-                    f"{self._named(name)} was put into {'training' if module.training else 'evaluation'} mode, in "
-                    f"which dropout may act: call {self._where}.{'eval' if module.training else 'train'}()"
+                    f"{self._named(name)} is in {'training' if module.training else 'evaluation'} mode, and was in "
+                    f"{'evaluation' if module.training else 'training'} mode when the model was loaded (dropout may "
+                    f"act differently): call {self._where}.{'eval' if module.training else 'train'}()"
                 )
             self._say(f"`{attribute}` of {self._named(name)}", vars(module), before, attribute)
 
     def _refuse_module(self, name: str, module: nn.Module, before: dict[str, Any]) -> None:
         for child in _changed(module._modules, before):
             self._say(f"the module {child!r} of {self._named(name)}", module._modules, before, child)
-        raise ModelError(f"{self._named(name)} has become a {type(module).__name__} since the model was loaded")
+        raise ModelError(
+            f"the class of {self._named(name)} was changed to {type(module).__name__} after the model was loaded: load "
+            "it again"
+        )
 
     def _refuse_hooks(self, name: str, module: nn.Module) -> None:
         for kind in HOOK_KINDS:
@@ -96,8 +100,8 @@ class Modules:
                 if not only_looks(function):
                     raise ModelError(
                         f"{self._named(name)} has a PyTorch hook ({getattr(function, '__qualname__', function)}), "
-                        "which does nothing here: the hooked model has that model's weights, and modules of its own. "
-                        "Take it off (handle.remove()) and attach it with model.hooks(...)"
+                        "which would have no effect: the hooked model shares that model's weights, but not its "
+                        "modules. Remove it (handle.remove()) and attach it with model.hooks(...)"
                     )
 
     def _say(self, what: str, now: dict[str, Any], before: dict[str, Any], name: str) -> None:
@@ -105,13 +109,13 @@ class Modules:
         if is_ == was:
             is_ = f"another {is_}"
         why = (
-            "the hooked model does not see it, which has that model's weights and modules of its own"
+            "this has no effect on the hooked model, which shares that model's weights, but not its modules"
             if self._is_source
             else "the plain and the hooked model would compute different things"
         )
         raise ModelError(
-            f"{what} is {is_}, and was {was} when the model was loaded: {why}. Put it back; change the transformers "
-            "model before ps.load_model(model); or attach hooks, model.hooks(...)"
+            f"{what} is {is_}, and was {was} when the model was loaded: {why}. Restore it; or change the transformers "
+            "model before ps.load_model(model); or use hooks, model.hooks(...)"
         )
 
     def _named(self, name: str) -> str:
@@ -123,13 +127,13 @@ def _is_method(value: Any) -> bool:
 
 
 def _is_of_class(module: nn.Module, attribute: str) -> bool:
-    """Whether a method was put on the object that its class has anyway, as by `module.forward = what_was_there`."""
+    """Return whether an attribute of the object is its class's own method, as after `module.forward = original`."""
     of_class = getattr(type(module), attribute, None)
     return callable(of_class) and vars(module).get(attribute) == MethodType(of_class, module)
 
 
 def _is_ours(module: nn.Module, attribute: str) -> bool:
-    """Whether promptscope itself put a function there, for the length of a pass."""
+    """Return whether promptscope itself replaced this attribute during a pass."""
     value = vars(module).get(attribute)
     return is_written_in(getattr(value, "func", value), [_OURS])
 

@@ -1,4 +1,4 @@
-"""nnsight as the backend: the hook points of TransformerLens over a plain Hugging Face model, run in a trace."""
+"""The nnsight backend: TransformerLens' hook points on a plain Hugging Face model, which runs in an nnsight trace."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _THIRDS = {"query": 0, "key": 1, "value": 2}
 
 @dataclass(frozen=True, eq=False)
 class Visit:
-    """What a trace does at one hook point: read a value, run the point's hooks on it, put in what they return."""
+    """The work of a trace at one hook point: read the value, run the hooks on it, write what they return."""
 
     point: HookPoint
     steps: tuple[Any, ...]
@@ -34,26 +34,27 @@ class Visit:
 
     @property
     def name(self) -> str:
-        """Name of the hook point."""
+        """The name of the hook point."""
         return str(self.point.name)
 
     def check(self, x: Tensor, new: Tensor) -> None:
-        """Raise ModelError where a hook returned another shape: of the unembedding's input alone it may."""
+        """Raise ModelError if a hook returned another shape, which is allowed at the unembedding's input only."""
         if new.shape != x.shape and self.name != "unembed.hook_in":
             raise ModelError(
-                f"a hook returned another shape, {tuple(new.shape)}, at {self.name}: expected {tuple(x.shape)}, or None"
+                f"a hook returned another shape, {tuple(new.shape)}, at {self.name}: expected {tuple(x.shape)}, or "
+                "None for no change"
             )
 
 
 class NNsightBridge(nn.Module):
-    """Runs a model in an nnsight trace, with TransformerLens' hook points: hooks attach to it as to a bridge.
+    """Runs a model in an nnsight trace; hooks are attached to it as to a TransformerLens bridge.
 
-    Its modules are the hook points, by their names; the model itself, a weight-sharing copy with eager attention, is
-    `original_model`. Only points that have hooks are visited. nnsight is imported when the first one is made: it adds
-    `.save` to every object of the process, and takes over `Tensor.backward` of tensors in a trace.
+    Its modules are the hook points, by name; `original_model` is the model, a copy that shares its weights and uses
+    eager attention. Only hook points with hooks are traced. nnsight is imported when the first one is made, since it
+    adds `.save` to every object of the process and replaces `Tensor.backward` within a trace.
 
     Raises:
-        ModelError: a family whose hook points are not known on this backend.
+        ModelError: the hook points of the model's family are not known for this backend.
     """
 
     backend = "nnsight"
@@ -69,13 +70,13 @@ class NNsightBridge(nn.Module):
 
     @classmethod
     def over(cls, inner: PreTrainedModel, spots: Mapping[str, Spot]) -> NNsightBridge:
-        """Make a bridge that runs *inner* itself, wherever accelerate has put its weights."""
+        """Make a bridge that runs *inner* itself, with its weights where accelerate has placed them."""
         bridge = cls.__new__(cls)
         bridge._set_up(inner, _wrap(inner), spots)
         return bridge
 
     def _set_up(self, inner: PreTrainedModel, traced: Any, spots: Mapping[str, Spot]) -> None:
-        """Make the hook points of *inner*, which nnsight runs as *traced*."""
+        """Make the hook points of *inner*; *traced* is its nnsight wrapper."""
         super().__init__()
         self.__dict__["original_model"] = inner  # not a module of this one: what hangs on hook points is found here
         self.__dict__["_traced"] = traced
@@ -116,25 +117,25 @@ class NNsightBridge(nn.Module):
         self._visits.append(Visit(point, _steps(self._traced, spot.path), spot.at, spot.view, width))
 
     def check_hooks_to_add(self, point: HookPoint, name: str, hook: Any, **options: Any) -> None:
-        """Nothing is switched off here."""
+        """Do nothing: on this backend, no hook point can be switched off."""
 
     def _gated_hook_reason(self, name: str) -> None:
-        """Nothing is switched off here (what TransformerLens' bridges answer, under their name)."""
+        """Return None: no hook point can be switched off (TransformerLens' bridges return a reason here)."""
 
     def missing(self, name: str) -> str:
-        """Say of a hook point that is not in the table which backend has it."""
+        """Return a hint for a hook point that this backend does not have: which backend has it."""
         return (
             f" Backend 'nnsight' has the {len(self.hook_dict)} hook points of model.hook_points(), and no others of "
             "TransformerLens: ps.load_model(..., backend='transformer_lens') may have this one."
         )
 
     def forward(self, input_ids: Tensor, **arguments: Any) -> Tensor:
-        """Run the model under the hooks that are attached; returns its logits, with gradient."""
+        """Run the model with the attached hooks and return its logits, with gradient."""
         inner = self.original_model
         if inner.training and any(getattr(module, "gradient_checkpointing", False) for module in inner.modules()):
             raise ModelError(
-                "gradient checkpointing computes layers again outside the trace, without its hooks, and gives wrong "
-                "gradients on backend='nnsight': switch it off, or use backend='transformer_lens'"
+                "gradient checkpointing gives wrong gradients with backend='nnsight', since it computes layers again "
+                "outside of the trace, without hooks: switch it off, or use backend='transformer_lens'"
             )
         visits = [visit for visit in self._visits if visit.point.fwd_hooks or visit.point._forward_hooks]
         traced = self._traced
@@ -147,15 +148,15 @@ class NNsightBridge(nn.Module):
 
 
 def spots_of(family: str) -> Mapping[str, Spot]:
-    """Return for each hook point of a family the module of the plain model that computes it.
+    """Return the place of each hook point of a family in the modules of the plain model.
 
     Raises:
-        ModelError: a family whose hook points are not known on this backend.
+        ModelError: the hook points of this family are not known for nnsight.
     """
     if family not in SPOTS:
         raise ModelError(
-            f"backend='nnsight' knows the hook points of {', '.join(SPOTS)}, and this model is of the {family} "
-            "family: use backend='transformer_lens'"
+            f"backend='nnsight' supports the families {', '.join(SPOTS)}, got a model of the family {family}: use "
+            "backend='transformer_lens'"
         )
     return SPOTS[family]
 
@@ -171,7 +172,7 @@ def _wrap(inner: PreTrainedModel) -> Any:
 
 @contextmanager
 def without_warnings() -> Iterator[None]:
-    """Let nnsight mount a submodule called `output` as `E_output` without a word: the table knows."""
+    """Suppress nnsight's warning that a submodule called `output` is renamed to `E_output`, the table's name for it."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         yield
@@ -188,7 +189,7 @@ def _sizes(config: Any) -> SimpleNamespace:
 
 
 def _steps(traced: Any, path: str) -> tuple[Any, ...]:
-    """Return how to come from the traced model to a spot: attributes, indices, and `("source", beginning)`."""
+    """Return the steps from the traced model to a hook point: attributes, indices, and `("source", name prefix)`."""
     steps: list[Any] = []
     place = traced
     for part in path.split("."):
@@ -206,10 +207,13 @@ def _steps(traced: Any, path: str) -> tuple[Any, ...]:
 
 
 def _operation(source: Any, begins: str) -> Any:
-    """Return the last operation whose name begins so: before a call there may be an assignment of the function."""
+    """Return the last operation whose name begins with *begins*; earlier ones may be assignments of the function."""
     names = [name for name in source.names if name.rpartition("_")[0] == begins]
     if not names:
-        raise ModelError(f"the attention of this model has no {begins}: backend='nnsight' cannot read its pattern")
+        raise ModelError(
+            f"the attention of this model has no operation {begins!r}, so that backend='nnsight' cannot read its "
+            "pattern: use backend='transformer_lens'"
+        )
     return getattr(source, max(names, key=lambda name: int(name.rpartition("_")[2])))
 
 
@@ -226,7 +230,7 @@ def _walk(place: Any, steps: Sequence[Any]) -> Any:
 
 
 def _arm(traced: Any, visits: Sequence[Visit]) -> None:
-    """Open the sources that are looked into, before the forward pass comes to them."""
+    """Enable nnsight's tracing inside of the modules that are read, before the forward pass reaches them."""
     for visit in visits:
         first = next((i for i, step in enumerate(visit.steps) if isinstance(step, tuple)), None)
         if first is not None:

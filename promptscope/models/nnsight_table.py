@@ -1,4 +1,4 @@
-"""The hook points on nnsight: where each is in the modules of Hugging Face, in the order of the forward pass."""
+"""The place of each hook point in the modules of Hugging Face models, for nnsight, in the order of the forward pass."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from promptscope.models.families import Family
 
 @dataclass(frozen=True)
 class Spot:
-    """A hook point as nnsight reaches it: `path` from the model, its `input` or `output`, and how it is viewed.
+    """The place of a hook point for nnsight: the `path` to a module, its `input` or `output`, and the part of it.
 
-    `view`: `whole`; `first`, of a tuple; `heads`, cut into heads of d_head; `query`, `key`, `value`, a third of a fused
-    projection, cut into heads. A part of the path that begins with `source:` is the first operation of a module's
-    `forward` whose name begins so.
+    `view` is `whole`; `first` (the first entry of a tuple); `heads` (reshaped to heads of size d_head); or `query`,
+    `key`, `value` (a third of a fused projection, reshaped to heads). A part of the path that begins with `source:` is
+    the operation of a module's `forward` whose name begins with the rest.
     """
 
     path: str
@@ -97,13 +97,14 @@ _BERT: dict[str, Spot] = {
 }
 
 SPOTS: Mapping[str, Mapping[str, Spot]] = {"gpt2": _GPT2, "llama": _LLAMA, "bert": _BERT}
-"""Family -> hook point (`{i}`: every layer) -> spot, in the order in which a forward pass comes to them."""
+"""Family -> hook point (`{i}`: every layer) -> its place, in the order of the forward pass."""
 
 
 def backend_table(*families: Family) -> pd.DataFrame:
-    """List for every hook point of *families* whether each backend has it: columns `family`, `name`, the backends.
+    """Return a table that says for every hook point of *families* which backends have it.
 
-    A family is that of a loaded model, `model.family`; the page of hook points has those of all architectures.
+    *families* are those of loaded models, `model.family`. Columns: `family`, `name`, and one of True and False for each
+    backend.
 
     Raises:
         ModelError: no family is given.
@@ -114,7 +115,7 @@ def backend_table(*families: Family) -> pd.DataFrame:
     True
     """
     if not families:
-        raise ModelError("backend_table lists the hook points of families: backend_table(model.family)")
+        raise ModelError("backend_table needs at least one family, got none: backend_table(model.family)")
     rows = [
         (family.name, point.site, True, point.site in SPOTS.get(family.name, {}))
         for family in families

@@ -1,26 +1,25 @@
-"""A prompt as data: what is at its positions, in which layers, and which of the positions are hidden."""
+"""A prompt as data: the vectors or keys and values at its positions, by layer, and which positions are hidden."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.errors import PromptError
-
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
+from promptscope.models.frozen import FrozenModel
 
 
 @dataclass(frozen=True)
 class KeysValues:
-    """Keys and values at k positions before the text, in some *layers* of one attention.
+    """Keys and values at k positions before the text, in some `layers` of one attention.
 
-    Layers that are not among them do not see the positions. `after_rotary`: keys as a cache holds them, turned to
-    positions 0..k-1 already.
+    `keys` and `values` have the shape `(layer, kv_head, k, d_head)`. In other layers, no query attends to the
+    positions. With `after_rotary`, keys are as a cache stores them, with the rotary embedding of positions 0..k-1
+    applied.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -37,20 +36,25 @@ class KeysValues:
 
 @dataclass(frozen=True)
 class Placement:
-    """What a prompt puts before a text on one model: k positions, made of vectors or of keys and values.
+    """The k positions that a prompt puts before a text on one model: embeddings, or keys and values.
 
-    `vectors`: embeddings at positions 0..k-1, which run through the model. `parts`: keys and values, by attention (the
-    names of `DeepPrompt(parts=...)`). `hidden`: positions that are taken and that nothing attends to.
+    - `length`: k; the text starts at position k;
+    - `vectors (k, d_embed)`: embeddings at positions 0..k-1, which run through the model, or None;
+    - `parts`: keys and values by attention (the names of `DeepPrompt(parts=...)`);
+    - `hidden`: positions to which no query attends; they still count, so that the text does not move.
 
-    Everything that runs a prompt reads its placement: hooks (`hooks_of`, the definition), a prefix cache (`prefix_of`),
-    the packed pass (`promptscope.engine`). A placement may be given wherever a prompt may.
+    Every way of running a prompt uses its placement: as hooks (`hooks_of`, which define what a prompt does), as a
+    prefix cache (`prefix_of`), or packed (`promptscope.engine`). A placement can be passed wherever a prompt can.
+
+    Raises:
+        PromptError: the number of vectors, keys or values is not `length`.
 
     >>> import torch, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> placement = ps.SoftPrompt(4).place(model)
     >>> placement.length, placement.vectors.shape == (4, model.shape.d_model)
     (4, True)
-    >>> placement.cut([0]).visible  # position 0 keeps its place and is attended to no more
+    >>> placement.cut([0]).visible  # no query attends to position 0; the others do not move
     [1, 2, 3]
     """
 
@@ -63,38 +67,41 @@ class Placement:
         for name, numbers in self.tensors().items():
             if numbers.shape[-2] != self.length:
                 raise PromptError(
-                    f"a prompt of {self.length} positions holds {name} for {numbers.shape[-2]}: its length is part of "
-                    "what its numbers were made for. Make another prompt, such as ps.SoftPrompt(length); of a kind of "
-                    "your own, let place(model) return Placement(length, ...) of as many vectors"
+                    f"a prompt of length {self.length} has {name} for {numbers.shape[-2]} positions: both must be "
+                    "equal. Make a new prompt of the other length, such as ps.SoftPrompt(length); in a prompt class "
+                    "of your own, let place(model) return Placement(length, ...) with the number of its vectors as "
+                    "length"
                 )
 
-    def place(self, model: HookedModel) -> Placement:
-        """Return the placement itself."""
+    def place(self, model: FrozenModel) -> Placement:
+        """Return the placement itself, so that a placement can be passed as a prompt."""
         return self
 
     @property
     def visible(self) -> list[int]:
-        """The positions that are not hidden."""
+        """The positions that are not hidden, in ascending order."""
         return [position for position in range(self.length) if position not in self.hidden]
 
-    def slots(self, model: HookedModel) -> dict[str, int]:
-        """Return how many positions are taken before each stream (`encoder`, `decoder`) of *model*."""
+    def slots(self, model: FrozenModel) -> dict[str, int]:
+        """Return the number of prompt positions before each stream (`encoder`, `decoder`) of *model*."""
         streams = {model.family.attentions[part].keys for part in self.parts}
         if self.vectors is not None:
             streams.add("encoder")
         return {stream: self.length for stream in sorted(streams)}
 
-    def sees_everywhere(self, model: HookedModel) -> bool:
-        """Say whether every layer of *model* sees the positions."""
+    def sees_everywhere(self, model: FrozenModel) -> bool:
+        """Return whether queries of every layer of *model* can attend to the positions."""
         depths = {name: model.layers[model.family.attentions[name].stack] for name in self.parts}
         return all(len(part.layers) == depths[name] for name, part in self.parts.items())
 
     def cut(self, positions: Sequence[int]) -> Placement:
-        """Hide more positions from attention; nothing moves."""
+        """Return a placement in which no query attends to *positions* either; positions of the rest do not change."""
         return replace(self, hidden=tuple(sorted({*self.hidden, *positions})))
 
     def map(self, change: Callable[[Float[Tensor, "*layers k d"]], Tensor]) -> Placement:
-        """Apply *change* to the vectors, keys and values, each `[..., k, d]`; it may change k, the same everywhere."""
+        """Return a placement with *change* applied to its vectors, keys and values, each `(..., k, d)`.
+
+        *change* may return another number of positions k, the same for all of them."""
         parts = {
             name: replace(part, keys=change(part.keys), values=change(part.values)) for name, part in self.parts.items()
         }
@@ -103,7 +110,7 @@ class Placement:
         return replace(self, length=length, vectors=vectors, parts=parts)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return all numbers, by name."""
+        """Return the vectors, keys and values as tensors, by name."""
         found: dict[str, Any] = {} if self.vectors is None else {"vectors": self.vectors}
         for name, part in self.parts.items():
             found |= {f"{name}_keys": part.keys, f"{name}_values": part.values}

@@ -1,29 +1,28 @@
-"""The definition of what a prompt does: its placement as hooks over the layout `[k slots | text]`."""
+"""The definition of what a prompt does: its placement as hooks at the positions `[k prompt positions | text]`."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, ClassVar
+from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.models.attached import Hook
+from promptscope.models.frozen import FrozenModel
 from promptscope.models.keys import is_reversible, turned_back
 from promptscope.models.placement import KeysValues, Placement
 
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
 
+def hooks_of(placement: Placement, model: FrozenModel) -> list[Hook]:
+    """Return *placement* as a list of `(hook point, function)` pairs.
 
-def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
-    """Return *placement* as `(hook point, function)` pairs.
-
-    Vectors are written over the placeholders where token embeddings are (`family.embedding`), keys and values at
-    `hook_k` and `hook_v` of their layers. Where nothing is written, and at hidden positions, no query sees the
-    placeholders. Keys as a cache holds them are turned back, or written at `hook_rot_k` where they cannot be.
+    The model runs on k placeholder tokens before the text. Vectors replace their embeddings (at `family.embedding`);
+    keys and values replace theirs at `hook_k` and `hook_v` of the placement's layers. In other layers, and at hidden
+    positions, the attention scores of the placeholders are set to the lowest number, so that no query attends to them.
+    Keys with `after_rotary` are converted back to `hook_k`, or, where that is impossible, written at `hook_rot_k`.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -56,7 +55,7 @@ def hooks_of(placement: Placement, model: HookedModel) -> list[Hook]:
     return hooks
 
 
-def _where_keys_go(part: KeysValues, model: HookedModel, name: str) -> str:
+def _where_keys_go(part: KeysValues, model: FrozenModel, name: str) -> str:
     attention = model.family.attentions[name]
     turned = f"{attention.stack}.{{i}}.{attention.module}.hook_rot_k"
     final = part.after_rotary and not is_reversible(part.layers, model, name)
@@ -65,13 +64,13 @@ def _where_keys_go(part: KeysValues, model: HookedModel, name: str) -> str:
 
 @dataclass(frozen=True, eq=False)
 class Overwrite:
-    """A hook that writes *rows* `(k, ...)` over the first positions; a server is sent the rows, not the function."""
+    """A hook that replaces the first k positions by *rows* `(k, ...)`; a remote server receives the rows as data."""
 
     rows: Float[Tensor, k * shape] = field(repr=False)
     is_checked: ClassVar[bool] = True
 
     def __call__(self, x: Float[Tensor, "B T *shape"], hook: object) -> Tensor | None:
-        """Return the activation with the rows in it."""
+        """Return the activation with its first k positions replaced."""
         rows = self.rows
         if x.shape[1] <= len(rows):  # a decoding step after a cache: the prompt is in the cache
             return None
@@ -80,13 +79,13 @@ class Overwrite:
 
 @dataclass(frozen=True, eq=False)
 class Hide:
-    """A hook that hides key positions: their scores become the lowest number there is."""
+    """A hook that hides key positions: it sets their attention scores to the lowest finite number."""
 
     columns: list[int]
     is_checked: ClassVar[bool] = True
 
     def __call__(self, scores: Float[Tensor, "B head T S"], hook: object) -> Tensor:
-        """Return the scores, of which no softmax sees the columns."""
+        """Return the scores with the hidden columns set to the lowest finite number."""
         # A finite number, not -inf: a placeholder's own row may have no other key, and must not be NaN. Finite in
         # float32 too, in which Llama takes its softmax whatever the dtype.
         lowest = max(torch.finfo(scores.dtype).min, torch.finfo(torch.float32).min)

@@ -1,9 +1,8 @@
-"""A placement as keys and values in every layer, before the text's: what a cache of the model would hold."""
+"""A placement as a prefix cache: keys and values of the prompt positions in every layer."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import torch
 from jaxtyping import Int
@@ -11,22 +10,20 @@ from torch import Tensor
 from transformers import DynamicCache
 
 from promptscope.errors import PromptError
+from promptscope.models.hookable import HookableModel
 from promptscope.models.keys import cached
 from promptscope.models.placement import KeysValues, Placement
 from promptscope.models.prefix import Prefix
 
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
 
+def prefix_of(placement: Placement, model: HookableModel) -> Prefix:
+    """Return the keys and values of *placement* in every layer of a causal model.
 
-def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
-    """Return what every layer of a causal model sees of *placement*.
-
-    Vectors run through the model once, alone: no prompt position can see the text that follows.
+    Vectors run through the model once, without a text: in a causal model, prompt positions do not attend to the text.
 
     Raises:
         PromptError: *model* is not causal.
-        ModelError: hooks are attached, which the twin has not.
+        ModelError: hooks are attached, which this pass of the plain model would ignore.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -35,8 +32,8 @@ def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
     """
     if model.family.kind != "causal":
         raise PromptError(
-            f"a prefix cache exists for causal models only, and {model.name!r} is a {model.family.kind} model: "
-            "its keys depend on the text. Use prompt.hooks(model)"
+            f"a prefix cache exists for causal models only, and {model.name!r} is a {model.family.kind} model, where a "
+            "prompt's keys depend on the text: use prompt.hooks(model)"
         )
     model.need_no_hooks("prompt.prefix")
     if placement.vectors is None:
@@ -59,10 +56,10 @@ def prefix_of(placement: Placement, model: HookedModel) -> Prefix:
     return Prefix(keys, values, frozenset(layers), placement.length - len(kept))
 
 
-def written(model: HookedModel, placements: Sequence[Placement], part: str) -> Prefix | None:
-    """Stack the keys and values that *placements* write to one attention; None where they write none.
+def written(model: HookableModel, placements: Sequence[Placement], part: str) -> Prefix | None:
+    """Stack the keys and values of *placements* for one attention; return None if they have none there.
 
-    Layers that are not chosen hold zeros, which they do not see.
+    In layers that are not chosen they are zeros, to which no query attends.
     """
     found = [placement.parts[part] for placement in placements if part in placement.parts]
     if not found:
@@ -81,18 +78,18 @@ def written(model: HookedModel, placements: Sequence[Placement], part: str) -> P
     return Prefix(stacked[0], stacked[1], frozenset(rows), gaps)
 
 
-def nothing_seen(model: HookedModel, n: int, taken: int) -> Prefix:
-    """Return the prefix of *n* prompts whose *taken* positions are all hidden."""
+def nothing_seen(model: HookableModel, n: int, taken: int) -> Prefix:
+    """Return the prefix of *n* prompts of *taken* positions, all of them hidden."""
     layers = range(model.shape.n_layers)
     none = torch.zeros(n, model.shape.n_kv_heads, 0, model.shape.d_head, dtype=model.dtype, device=model.device)
     return Prefix((none,) * len(layers), (none,) * len(layers), frozenset(layers), taken)
 
 
 def visible(placements: Sequence[Placement], device: torch.device) -> Int[Tensor, "G s"]:
-    """Return the positions of each placement that are not hidden: as many in all."""
+    """Return the positions of each placement that are not hidden; all placements have equally many."""
     return torch.tensor([placement.visible for placement in placements], dtype=torch.long, device=device)
 
 
-def _in_cache(written: KeysValues, model: HookedModel, part: str) -> tuple[Tensor, Tensor]:
+def _in_cache(written: KeysValues, model: HookableModel, part: str) -> tuple[Tensor, Tensor]:
     keys, values = written.keys.to(model.dtype), written.values.to(model.dtype)
     return (keys, values) if written.after_rotary else cached(keys, values, written.layers, model, part)

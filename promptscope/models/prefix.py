@@ -1,31 +1,27 @@
-"""A prompt as keys and values in every layer, before the text's: the accelerator on causal models."""
+"""A prompt as keys and values in every layer (a prefix cache), the fast way to run it on causal models."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
-from transformers.masking_utils import sdpa_mask
 
-from promptscope.models.attention import How, attend, attending_by
-
-_NAME = "promptscope_prefix"
-_current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default=None)
+from promptscope.models.attending import attending
+from promptscope.models.attention import How, attend
 
 
 @dataclass(frozen=True)
 class Prefix:
-    """Keys (after the rotary embedding) and values of k prompt positions, shared by a whole batch.
+    """Keys (after the rotary embedding) and values of k prompt positions in every layer, shared by a whole batch.
 
-    They belong to one prompt, or to several where texts with different prompts run together (`promptscope.engine`).
-    `layers` holds the layers that see the prefix; the others attend to the text alone. `gaps` counts positions that
-    are taken too and that nothing attends to: they have no keys here.
+    `keys` and `values` have one tensor `(prompt, kv_head, k, d_head)` for each layer; the first dimension is larger
+    than 1 if texts with different prompts run together (`promptscope.engine`). `layers` are the layers whose queries
+    attend to the prefix; in the others they attend to the text only. `gaps` is the number of hidden positions, which
+    count as positions and have no keys.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -41,16 +37,16 @@ class Prefix:
 
     @property
     def length(self) -> int:
-        """Number of prompt positions k: text begins at this one."""
+        """The number of prompt positions, hidden ones included; the text starts at this position."""
         return self.n_keys + self.gaps
 
     @property
     def n_keys(self) -> int:
-        """Number of positions with keys."""
+        """The number of positions with keys, without the hidden ones."""
         return self.keys[0].shape[2]
 
     def cache(self, batch_size: int) -> DynamicCache:
-        """Give a new Hugging Face cache of expanded views, without a copy. One forward pass consumes it."""
+        """Return a new Hugging Face cache for *batch_size* texts (views, no copies); it serves one forward pass."""
         cache = DynamicCache()
         for key, value in zip(self.keys, self.values, strict=True):
             layer = DynamicLayer()
@@ -61,7 +57,7 @@ class Prefix:
         return cache
 
     def detach(self) -> "Prefix":
-        """Cut the prefix from the graph of the prompt's parameters."""
+        """Return the prefix without gradient to the prompt's parameters."""
         return Prefix(
             tuple(key.detach() for key in self.keys),
             tuple(value.detach() for value in self.values),
@@ -70,58 +66,36 @@ class Prefix:
         )
 
 
-@contextmanager
-def attend_with(prefix: Prefix, twin: PreTrainedModel) -> Iterator[None]:
-    """Let *twin* run with *prefix*, whose keys exist in every layer's cache, visible in its own layers only."""
+def attend_with(prefix: Prefix, twin: PreTrainedModel) -> AbstractContextManager[None]:
+    """Run the plain model with *prefix* within a `with` block; only queries of `prefix.layers` attend to its keys."""
     if len(prefix.layers) == len(prefix.keys):
-        yield  # every layer sees the prefix: the model's own attention does
-        return
-    token = _current.set(prefix)
-    try:
-        with attending_by(twin, _NAME):
-            yield
-    finally:
-        _current.reset(token)
+        return nullcontext()  # every layer sees the prefix: the model's own attention does
 
+    def among_its_layers(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How
+    ) -> Tensor:
+        if module.layer_idx not in prefix.layers:
+            key, value = key[:, prefix.n_keys :], value[:, prefix.n_keys :]
+            mask = mask if mask is None else mask[..., prefix.n_keys :]
+        if mask is None:  # nothing but the future is hidden
+            n, width = query.shape[1], key.shape[1]
+            mask = torch.ones(n, width, dtype=torch.bool, device=query.device).tril(width - n)
+        return attend(query, key, value, mask, how)
 
-def _attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    prefix = _current.get()
-    if prefix is None:  # the model runs here while another thread runs it with a prefix
-        raise RuntimeError("one model cannot run in two threads at once with different prompts: give each its own")
-    if module.layer_idx not in prefix.layers:
-        key, value = key[:, :, prefix.n_keys :], value[:, :, prefix.n_keys :]
-        if attention_mask is not None:
-            attention_mask = attention_mask[..., prefix.n_keys :]
-    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-    if attention_mask is None:  # nothing but the future is hidden
-        n, width = q.shape[1], k.shape[1]
-        attention_mask = torch.ones(n, width, dtype=torch.bool, device=q.device).tril(width - n)
-    return attend(q, k, v, attention_mask, How(scale=scaling, cap=softcap, sinks=s_aux)), None
-
-
-AttentionInterface.register(_NAME, _attend)
-AttentionMaskInterface.register(_NAME, sdpa_mask)
+    return attending(twin, among_its_layers, mask="sdpa")
 
 
 def rotate(
     x: Float[Tensor, "... d_head"], cos: Float[Tensor, "... rotary"], sin: Float[Tensor, "... rotary"]
 ) -> Float[Tensor, "... d_head"]:
-    """Apply a rotary embedding to the first `rotary` of `d_head` dimensions, halves paired (Llama, GPT-NeoX).
+    """Apply a rotary embedding to the first `rotary` of `d_head` dimensions.
 
-    The inverse is `rotate(x, cos, -sin)`.
+    With h = rotary / 2, dimensions i and i + h form a pair (as in Llama and GPT-NeoX):
+    `y_i = x_i cos_i - x_{i+h} sin_i` and `y_{i+h} = x_{i+h} cos_{i+h} + x_i sin_{i+h}`; other dimensions are unchanged.
+    The inverse is `rotate(x, cos, -sin)`. Su et al. 2021 (RoFormer), equation 34, which pairs adjacent dimensions.
 
     >>> x, cos, sin = torch.tensor([1.0, 0.0, 7.0]), torch.zeros(2), torch.ones(2)
-    >>> rotate(x, cos, sin).tolist()  # by a right angle; the third dimension does not turn
+    >>> rotate(x, cos, sin).tolist()  # by 90 degrees; the third dimension is unchanged
     [0.0, 1.0, 7.0]
     """
     turned, rest = x[..., : cos.shape[-1]], x[..., cos.shape[-1] :]

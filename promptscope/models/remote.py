@@ -1,4 +1,4 @@
-"""A model on a server of NDIF: passes and gradients are requests, hooks run here."""
+"""A model on a server of NDIF: passes and gradients are requests to the server, hooks run on this machine."""
 
 from __future__ import annotations
 
@@ -23,11 +23,10 @@ _LOGITS = "logits"
 
 @dataclass(frozen=True)
 class Request:
-    """What a server is asked for: plain data, so that the server needs neither promptscope nor code of yours.
+    """A request to a server, as plain data, so that the server needs neither promptscope nor the user's code.
 
-    `edits`: hook point -> `(kind, what)` in their order: `rows` and `whole` name a tensor by its number, `hide`
-    columns.
-    `wanted`: the hook points, and `logits`, whose values come back.
+    `edits` maps hook points to their edits `(kind, what)` in order: for `rows` and `whole`, *what* is the number of a
+    tensor; for `hide`, the columns to hide. `wanted` are the names whose values are returned: hook points and `logits`.
     """
 
     inputs: Mapping[str, Any]
@@ -37,14 +36,15 @@ class Request:
 
 
 class RemoteBridge(NNsightBridge):
-    """Runs passes on a server; hooks attach to it as to a bridge.
+    """Runs passes on a server; hooks are attached to it as to a TransformerLens bridge.
 
-    A pass is one request: a prompt's vectors are sent and written there, what hooks read comes back. A hook of yours
-    runs here, on what came back; where it returns another value, one more request continues from that. Gradients reach
-    the prompt, and whatever a hook wrote: `backward` is one request more for each.
+    A pass is one request: the prompt's vectors are sent and written on the server, and the activations that hooks read
+    are returned. The user's hooks run on this machine, on the returned activations. If a hook returns a new value, one
+    more request continues from it. Gradients flow to the prompt and to values that hooks wrote; `backward` is one more
+    request for each pass.
 
     Raises:
-        ModelError: no key, no connection, another version of nnsight, or what failed on the server.
+        ModelError: there is no key or connection, the server has another version of nnsight, or the request failed.
     """
 
     def __init__(
@@ -62,11 +62,11 @@ class RemoteBridge(NNsightBridge):
 
         if server is True and not CONFIG.API.APIKEY:
             raise ModelError(
-                "remote=True needs a key of NDIF: get one at https://login.ndif.us, then `nnsight login`, or set "
-                "NDIF_API_KEY"
+                "remote=True needs a key of NDIF: get one at https://login.ndif.us, then run `nnsight login`, or set "
+                "the environment variable NDIF_API_KEY"
             )
         if kind not in _TASKS:
-            raise ModelError(f"remote=True runs causal and masked models, not a {kind} one")
+            raise ModelError(f"remote runs causal and masked models, got a {kind} model: load it without remote")
         with without_warnings():
             traced = TransformersModel(
                 where,
@@ -79,7 +79,7 @@ class RemoteBridge(NNsightBridge):
         self.host = server if isinstance(server, str) else str(CONFIG.API.HOST)
 
     def forward(self, input_ids: Tensor, **arguments: Any) -> Tensor:
-        """Run the model on the server under the hooks that are attached; returns its logits, with gradient."""
+        """Run the model on the server with the attached hooks and return its logits, with gradient."""
         inputs = {"input_ids": input_ids, **arguments}
         visits = [visit for visit in self._visits if visit.point._forward_hooks]
         tensors: list[Tensor] = []
@@ -112,7 +112,7 @@ class RemoteBridge(NNsightBridge):
                     return found[_LOGITS]
 
     def ask(self, request: Request, tensors: Sequence[Tensor], cotangents: Mapping[str, Tensor] | None) -> Any:
-        """Send a request; returns what it wants by name, or with *cotangents* the gradients of *tensors*."""
+        """Send a request; return the wanted values by name or, given *cotangents*, the gradients of *tensors*."""
         from nnsight.intervention.backends.display import StatusDisplay
         from nnsight.intervention.backends.remote import RemoteBackend
 
@@ -131,18 +131,18 @@ class RemoteBridge(NNsightBridge):
         if not isinstance(error, RemoteError):
             return ModelError(
                 f"the connection to {self.host} failed ({type(error).__name__}: {said[:200]}). Run the call again: "
-                "what a store holds is not computed twice"
+                "captures that are in a store are not computed a second time"
             )
         if (refused := said.removeprefix("Failed to send request: ")) != said:
             return ModelError(
-                f"{self.host} refused the request: {refused[:300]} (this is nnsight {version('nnsight')}; key: "
-                f"`nnsight login` or NDIF_API_KEY; nnsight.status() lists the models there)"
+                f"{self.host} refused the request: {refused[:300]} (the nnsight here is {version('nnsight')}; the key "
+                "is set by `nnsight login` or NDIF_API_KEY; nnsight.status() lists the models on the server)"
             )
         return ModelError(f"the request failed on {self.host}: {said.splitlines()[-1][:300]}")
 
 
 class _Remotely(torch.autograd.Function):
-    """A request as a function of the tensors that are sent; its backward pass is another request."""
+    """A request as a differentiable function of the tensors that are sent; its backward pass is another request."""
 
     @staticmethod
     def forward(ctx: Any, bridge: RemoteBridge, request: Request, *tensors: Tensor) -> Any:
@@ -182,7 +182,10 @@ def _ask(traced: Any, backend: Any, request: Request, values: list[Tensor], cota
                 if isinstance(step, tuple):
                     begins = [one for one in place.source.names if one.rpartition("_")[0] == step[1]]
                     if not begins:
-                        raise RuntimeError(f"the attention there is fused and has no {step[1]}, which {name} reads")
+                        raise RuntimeError(
+                            f"the model on the server uses a fused attention without {step[1]}, so that {name} cannot "
+                            "be read"
+                        )
                     step = max(begins, key=lambda one: int(one.rpartition("_")[2]))
                     place = place.source
                 place = place[step] if isinstance(step, int) else getattr(place, step)
@@ -230,7 +233,7 @@ def _op(visit: Visit) -> tuple[Any, ...]:
 
 
 def _sent(visit: Visit) -> tuple[list[Overwrite | Hide], list[Any]]:
-    """Return the hooks of a prompt, which come first and are sent as data, and those that run here."""
+    """Return the prompt's hooks, which come first and are sent as data, and the hooks that run on this machine."""
     given = {handle.hook.id: handle.user_hook for handle in visit.point.fwd_hooks}
     hooks = [(given.get(number), hook) for number, hook in visit.point._forward_hooks.items()]
     n = next((i for i, (user, _) in enumerate(hooks) if not isinstance(user, Overwrite | Hide)), len(hooks))
@@ -238,7 +241,7 @@ def _sent(visit: Visit) -> tuple[list[Overwrite | Hide], list[Any]]:
 
 
 def _run(visit: Visit, hooks: list[Any], x: Tensor) -> Tensor | None:
-    """Run hooks one after the other; None where none of them returned another value."""
+    """Run hooks in order and return the new value, or None if no hook returned one."""
     new = x
     for hook in hooks:
         returned = hook(visit.point, (new,), new)

@@ -1,21 +1,18 @@
-"""Small prompts of every kind, to see whether all ways of running them agree on a model."""
+"""Small prompts of every kind, to test whether all ways of running a prompt agree on a model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
 import torch
 
+from promptscope.models.frozen import FrozenModel
 from promptscope.models.measuring import tiny_ids
 from promptscope.models.placement import KeysValues, Placement
 
-if TYPE_CHECKING:
-    from promptscope.models.hooked import HookedModel
 
-
-def sample_placements(model: HookedModel, k: int = 3) -> dict[str, Placement]:
-    """Return placements of *k* positions by what they are: vectors; keys and values in all layers, and in one."""
+def sample_placements(model: FrozenModel, k: int = 3) -> dict[str, Placement]:
+    """Return placements of *k* positions by description: vectors; keys and values in all layers; in one layer."""
     vectors = model.embed(tiny_ids(model.twin, k, seed=2))[0].flip(0)
     found = {"vectors at the positions of a prompt": Placement(k, vectors)}
     if why_no_keys(model, model.family.attentions) is not None:
@@ -28,8 +25,8 @@ def sample_placements(model: HookedModel, k: int = 3) -> dict[str, Placement]:
     return found
 
 
-def why_no_keys(model: HookedModel, parts: Iterable[str]) -> str | None:
-    """Return why no keys and values can be written to the attentions *parts*, None where they can."""
+def why_no_keys(model: FrozenModel, parts: Iterable[str]) -> str | None:
+    """Return the reason why keys and values cannot be written to the attentions *parts*, or None if they can."""
     family = model.family
     for part in parts:
         attention = family.attentions[part]
@@ -40,7 +37,7 @@ def why_no_keys(model: HookedModel, parts: Iterable[str]) -> str | None:
     return None
 
 
-def _drawn(model: HookedModel, k: int, layers: range | list[int]) -> KeysValues:
+def _drawn(model: FrozenModel, k: int, layers: range | list[int]) -> KeysValues:
     shape, generator = model.shape, torch.Generator().manual_seed(0)
     both = torch.randn(2, len(layers), shape.n_kv_heads, k, shape.d_head, generator=generator) / 2
     keys, values = both.to(model.device, model.dtype)

@@ -1,4 +1,4 @@
-"""The self-test at load time: turns hook points that silently do nothing into errors."""
+"""The self-test when a model is loaded: a hook point that silently has no effect becomes an error."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -19,21 +19,20 @@ _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 6e-2, to
 
 
 def self_test(model: HookedModel) -> dict[str, str]:
-    """Check the promises of the hook-point table on one tiny batch.
+    """Test a loaded model on a tiny batch.
 
-    The bridge's logits equal the twin's; every hook point fires exactly once; a write to each acting
-    hook point moves the logits (its first-order effect, the gradient with respect to an added zero, is
-    not zero). One forward and one backward pass for all of them.
-
-    A causal model's logits do not change with later tokens.
-
-    Then prompts: what is written at the embedding equals `inputs_embeds` of the plain model, a row of a padded batch is
-    the row alone, zeroing a head's pattern is zeroing what it reads.
+    - The logits of the bridge equal those of the plain model.
+    - Every hook point of the table fires exactly once, and a value written to it changes the logits (the gradient with
+      respect to a zero added there is not zero). One forward and one backward pass test all of them.
+    - The logits of a causal model do not depend on later tokens.
+    - A prompt written at the embedding gives the logits of `inputs_embeds` on the plain model.
+    - A text in a padded batch gives the logits of the text alone.
+    - Setting a head's attention pattern to zero equals setting its output to zero.
 
     Returns the hook points that are not what their names say, and why: heads' outputs that are mixed (BitNet).
 
     Raises:
-        ModelError: naming what broke its promise.
+        ModelError: it names the test that failed.
     """
     _check_points(model)
     with torch.no_grad():
@@ -69,25 +68,31 @@ def _check_points(model: HookedModel) -> None:
     if not difference <= _TOLERANCE[model.dtype]:
         raise ModelError(
             f"the hooked model's logits differ from the plain model's by {difference:.1e} of the largest logit "
-            f"(expected at most {_TOLERANCE[model.dtype]:.0e}): probes would look at another model. The bridge of "
-            "transformer-lens is wrong for this architecture, or does not know an option of this model's config.json, "
-            "or the versions installed are not those in constraints.txt. Falcon with ALiBi has two attentions that "
-            "differ: load it with attn_implementation='eager'"
+            f"(expected at most {_TOLERANCE[model.dtype]:.0e}), so that probes would describe another model. Either "
+            "transformer-lens is wrong for this architecture or an option of its config.json, or the installed "
+            "versions are not those in constraints.txt: install these. Falcon with ALiBi has two attention "
+            "implementations that differ: load it with attn_implementation='eager'"
         )
     wrong = {name: fired[name] for name in table["name"] if fired[name] != 1}
     if wrong:
-        raise ModelError(f"hook points must fire exactly once per forward pass, these did not: {wrong}")
+        raise ModelError(
+            f"hook points must fire exactly once per forward pass, got these counts: {wrong}. Install the versions in "
+            "constraints.txt"
+        )
     dead = [
         name
         for name in table.loc[table["acts"], "name"]
         if (gradient := probes[name].grad) is None or not gradient.abs().max() > 0
     ]
     if dead:
-        raise ModelError(f"writes to these hook points do not move the logits, although they should: {dead}")
+        raise ModelError(
+            f"values written to these hook points did not change the logits: {dead}. Install the versions in "
+            "constraints.txt"
+        )
 
 
 def _check_direction(model: HookedModel) -> None:
-    """A causal model sees no later token: what it predicts would else be what it was given."""
+    """Check that the logits of a causal model do not depend on later tokens."""
     if model.family.kind != "causal":
         return
     ids = tiny_ids(model.twin, 6).repeat(2, 1)
@@ -95,9 +100,9 @@ def _check_direction(model: HookedModel) -> None:
     one, other = model.twin(input_ids=ids).logits[:, :-1]
     if not near(one, other):
         raise ModelError(
-            f"{type(model.twin).__name__} {model.name!r} attends to later tokens, so that it cannot be run as a causal "
-            "model, which must predict each token from those before it: load it with config.is_decoder = True if it "
-            "was trained so, or its class for masked language models (such as BertForMaskedLM)"
+            f"{type(model.twin).__name__} {model.name!r} attends to later tokens, but a causal model must predict each "
+            "token from those before it: set config.is_decoder = True if it was trained as a causal model, or load its "
+            "class for masked language models (such as BertForMaskedLM)"
         )
 
 
@@ -112,7 +117,7 @@ def _add_zero(
 def _twin_logits(
     model: HookedModel, mask: torch.Tensor, decoder_ids: torch.Tensor | None, **inputs: torch.Tensor
 ) -> torch.Tensor:
-    """Run the plain model, told the positions of *mask*'s columns; *inputs*: `input_ids` or `inputs_embeds`."""
+    """Return the plain model's logits for `input_ids` or `inputs_embeds`, with the columns of *mask* as positions."""
     if decoder_ids is not None:
         return model.twin(attention_mask=mask, decoder_input_ids=decoder_ids, use_cache=False, **inputs).logits
     told = model.told_positions(torch.arange(mask.shape[1], device=model.device).expand(mask.shape))
@@ -129,7 +134,7 @@ def _differ(a: torch.Tensor, b: torch.Tensor, model: HookedModel) -> bool:
 
 
 def _check_vectors(model: HookedModel) -> None:
-    """Compare vectors that hooks write with the plain model's `inputs_embeds`."""
+    """Check that vectors written by hooks act as `inputs_embeds` do on the plain model."""
     ids, mask, decoder_ids = _tiny_batch(model)
     vectors = next(iter(sample_placements(model).values()))
     hooked = model.forward_hooked(ids, mask, vectors, decoder_input_ids=decoder_ids)
@@ -139,13 +144,14 @@ def _check_vectors(model: HookedModel) -> None:
     plain = _twin_logits(model, mask, decoder_ids, inputs_embeds=model.inputs(x))
     if _differ(hooked, plain, model):
         raise ModelError(
-            f"vectors written at {model.family.embedding} give other logits than the same vectors as inputs_embeds of "
-            f"the plain model: an input-level prompt would mean two things on {type(model.twin).__name__}"
+            f"vectors written at {model.family.embedding} of {type(model.twin).__name__} give other logits than the "
+            "same vectors as inputs_embeds of the plain model, so that an input-level prompt is not well defined: "
+            "this architecture is not supported"
         )
 
 
 def _check_rows(model: HookedModel) -> None:
-    """Compare a row that is followed by padding with the row alone."""
+    """Check that a text followed by padding gives the logits of the text alone."""
     ids, mask, decoder_ids = _tiny_batch(model)
     mask = mask.clone()
     mask[1, 3:] = 0
@@ -154,15 +160,16 @@ def _check_rows(model: HookedModel) -> None:
     alone = model.forward_hooked(ids[1:, :3], mask[1:, :3], decoder_input_ids=mine)
     if _differ(padded[:, : alone.shape[1]] if mine is None else padded, alone, model):
         raise ModelError(
-            f"a text with padding after it gives other logits than the text alone on {type(model.twin).__name__}: the "
-            "bridge of transformer-lens does not hide padding there"
+            f"a text followed by padding gives other logits than the text alone on {type(model.twin).__name__}: its "
+            "transformer-lens bridge does not mask padding, so this architecture is not supported"
         )
 
 
 def _check_heads(model: HookedModel) -> dict[str, str]:
-    """Zero the pattern of a head, and what it reads: the same must come of both, but where heads are mixed in between.
+    """Check that setting a head's pattern to zero equals setting its output (`hook_z`) to zero.
 
-    Then the pattern of all heads is compared with their values; returned: `hook_z` there, which is no head's own.
+    Where a norm over all heads lies between the two, the patterns of all heads are compared with their values instead,
+    and `hook_z` is returned with the reason why it is not a head's own output.
     """
     ids, mask, decoder_ids = _tiny_batch(model)
     mixed: dict[str, str] = {}
@@ -179,8 +186,8 @@ def _check_heads(model: HookedModel) -> dict[str, str]:
             continue
         if _heads_are_apart(model, where) or _differ(without("pattern", _zero), without("v", _zero), model):
             raise ModelError(
-                f"zeroing the pattern of a head at {where} is not the same as zeroing what it reads: the pattern that "
-                "this bridge shows is not the one that is used"
+                f"setting a head's pattern to zero at {where} does not equal setting its hook_z to zero: the pattern "
+                "at this hook point is not the one that the model uses, so this architecture is not supported"
             )
         site = f"{attention.stack}.{{i}}.{attention.module}.hook_z"
         mixed[site] = "is no head's own output: a norm over all heads comes before it"
@@ -210,7 +217,7 @@ def _zero_head_2(x: torch.Tensor, hook: object) -> torch.Tensor:
 
 
 def why_no_cache(model: HookedModel) -> str | None:
-    """Return why prompts of a causal model cannot run with a prefix cache, None if they can and give the same."""
+    """Return why prompts of a causal model cannot run as a prefix cache, or None if they can, with equal logits."""
     if model.family.kind != "causal":
         return None
     ids, mask, _ = _tiny_batch(model)
@@ -254,7 +261,7 @@ def reads_on(model: HookedModel) -> bool:
 
 
 def shares_cache(model: HookedModel) -> bool:
-    """Say whether the hooked model goes on from a cache that the plain one made, with the same logits."""
+    """Return whether the hooked model can continue from a cache of the plain model, with equal logits."""
     if model.family.kind != "causal":
         return False
     ids, mask, _ = _tiny_batch(model)
@@ -269,13 +276,16 @@ def shares_cache(model: HookedModel) -> bool:
 
 
 def check_finite(twin: PreTrainedModel, logits: torch.Tensor, name: str) -> None:
-    """Raise ModelError if *logits* of a plain model are no numbers, with the weight that is to blame."""
+    """Raise ModelError if *logits* of a plain model are not finite; it names a weight with NaN, if there is one."""
     if torch.isfinite(logits).all():
         return
     weights = [*twin.named_parameters(), *twin.named_buffers()]
     broken = [name for name, x in weights if x.is_floating_point() and torch.isnan(x).any()]
     if broken:
-        raise ModelError(f"{len(broken)} weights of {name!r} hold NaN, first {broken[0]!r}: load others")
+        raise ModelError(
+            f"{len(broken)} weights of {name!r} hold NaN (first {broken[0]!r}): the checkpoint is damaged, load "
+            "another one"
+        )
     raise ModelError(
         f"the logits of {name!r} are not finite in {twin.dtype}, although no weight is NaN: load it in another "
         "type, dtype='bfloat16' or 'float32'"

@@ -1,5 +1,4 @@
-"""Modules that are one where hook points have to be several, or another one than is read: layers used again, fused
-projections, shared ones, embeddings.
+"""Splitting of modules that are shared or fused, so that each hook point has its own: shared layers, fused projections.
 
 Weights stay the same tensors, or views of them.
 """
@@ -13,7 +12,7 @@ from transformers import PreTrainedModel
 
 
 def untie_layers(twin: PreTrainedModel) -> None:
-    """Give every layer of an ALBERT a module of its own, which shares its weights with the others of its group."""
+    """Give every layer of an ALBERT its own module; the weights stay shared within a group."""
     if twin.config.model_type != "albert":
         return
     encoder: Any = twin.base_model.encoder
@@ -41,7 +40,7 @@ def share_embedding(twin: PreTrainedModel) -> None:
 
 
 def split_projections(inner: PreTrainedModel) -> None:
-    """Let query, key and value be projections of their own, each used once in a pass; for the bridge's copy only."""
+    """Split fused projections into query, key and value, each called once in a pass; in the bridge's copy only."""
     base: Any = inner.base_model
     if inner.config.model_type == "modernbert":
         for layer in base.layers:
@@ -56,14 +55,14 @@ def split_projections(inner: PreTrainedModel) -> None:
 
 
 def own_buffers(inner: PreTrainedModel) -> None:
-    """Copy buffers that a bridge writes to in place: BART's `final_logits_bias`, which it moves into the head."""
+    """Copy buffers that a bridge changes in place: BART's `final_logits_bias`, which it adds to the head."""
     for module in inner.modules():
         if (added := module._buffers.get("final_logits_bias")) is not None:
             module._buffers["final_logits_bias"] = added.clone()
 
 
 class SplitProjection(nn.Module):
-    """A fused linear layer of queries, keys and values as three, over views of its weight."""
+    """One of the three linear layers (query, key, value) of a fused one, with a view of its weight."""
 
     def __init__(self, fused: nn.Linear) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""One thread at a time runs a model: what decides how it runs (hooks, config, kernels) belongs to the model."""
+"""A lock that lets one thread at a time run a model, since hooks, config and kernels belong to the model."""
 
 import os
 import threading
@@ -10,9 +10,9 @@ from promptscope.errors import ModelError
 
 
 class Turns:
-    """The lock of a model, and which thread has hooks of its own attached to it.
+    """The lock of a model, and the thread that has attached hooks to it.
 
-    A forked process starts with a lock of its own: that of its parent may be held by a thread that it does not have.
+    A forked process makes a new lock, since the parent's may be held by a thread that does not exist in it.
     """
 
     def __init__(self) -> None:
@@ -27,18 +27,17 @@ class Turns:
 
     @contextmanager
     def take(self, name: str) -> Iterator[None]:
-        """Wait for the turn of this thread at model *name*.
+        """Wait until no other thread runs the model *name*, and hold its lock within the `with` block.
 
         Raises:
-            ModelError: another thread has hooks attached, which would act here too.
+            ModelError: another thread has hooks attached, which would act in this thread's calls too.
         """
         self._begin()
         with self._lock:
             if self._owner not in (None, threading.get_ident()):
                 raise ModelError(
-                    f"another thread has hooks attached to {name!r} (`with model.hooks(...)`), and they would act on "
-                    "this call too: give hooks=[...] to the calls themselves, which take turns, or load a model for "
-                    "each thread"
+                    f"another thread has hooks attached to {name!r} (`with model.hooks(...)`), which would act on this "
+                    "call too: pass hooks=[...] to the calls instead, or load a model for each thread"
                 )
             self.depth += 1
             try:
@@ -48,7 +47,7 @@ class Turns:
 
     @contextmanager
     def own(self, name: str) -> Iterator[None]:
-        """Let nobody but this thread run model *name* until the block ends."""
+        """Let only this thread run the model *name* within the `with` block."""
         with self.take(name):
             self._owner, self._owned = threading.get_ident(), self._owned + 1
         try:

@@ -1,4 +1,4 @@
-"""The bridge and its plain twin: two module trees over one set of weight tensors."""
+"""The bridge and the plain model: two module trees that share one set of weight tensors."""
 
 import copy
 from typing import Any
@@ -16,20 +16,20 @@ from promptscope.models.splitting import own_buffers, split_projections
 
 
 def share_weights(hf_model: PreTrainedModel) -> PreTrainedModel:
-    """Copy the modules and the config of *hf_model*, but none of its parameters and buffers."""
+    """Return a copy of *hf_model* with its own modules and config, which shares all parameters and buffers."""
     shared = [*hf_model.parameters(), *hf_model.buffers()]
     return copy.deepcopy(hf_model, memo={id(tensor): tensor for tensor in shared})
 
 
 def boot_bridge(hf_model: PreTrainedModel) -> TransformerBridge:
-    """Boot the TransformerLens bridge on a weight-sharing copy of *hf_model*; freeze every parameter.
+    """Boot the TransformerLens bridge on a copy of *hf_model* that shares its weights; freeze every parameter.
 
-    Booting rewires its module tree in place, hence the copy: *hf_model* keeps its attention
-    implementation, its state dict and `save_pretrained`. Fused query/key/value weights are copied by the
-    bridge where its parts are no views of them: GPT-NeoX, BLOOM, MPT, CodeGen, Falcon.
+    Booting changes the module tree in place; because of the copy, *hf_model* keeps its attention implementation, its
+    state dict and `save_pretrained`. Where the parts of fused query/key/value weights cannot be views (GPT-NeoX, BLOOM,
+    MPT, CodeGen, Falcon), the bridge holds copies of them.
 
     Raises:
-        ModelError: transformer-lens cannot make a bridge of the model as its configuration says.
+        ModelError: transformer-lens cannot make a bridge for the model's configuration.
     """
     inner = share_weights(hf_model)
     # Not boot_transformers: with a tokenizer at hand it looks its name up on the Hub.
@@ -54,13 +54,13 @@ def _built(inner: PreTrainedModel) -> TransformerBridge:
         raise
     except (RuntimeError, ValueError) as error:
         raise ModelError(
-            f"transformer-lens cannot make a bridge over this {name} ({error}): an option of its config.json is one "
-            "that its bridge for the architecture does not know"
+            f"transformer-lens cannot make a bridge for this {name} ({error}): it does not support an option in its "
+            "config.json. Use a checkpoint with the usual options"
         ) from error
 
 
 def _make_embedding_live(bridge: TransformerBridge, inner: PreTrainedModel) -> None:
-    """Let the encoder of an encoder-decoder embed through the bridge, where that replaced what no encoder calls."""
+    """Let the encoder of an encoder-decoder use the bridge's embedding, so that its hook point fires."""
     if not inner.config.is_encoder_decoder or not hasattr(bridge, "embed"):
         return
     encoder: Any = inner.get_encoder()
@@ -69,9 +69,9 @@ def _make_embedding_live(bridge: TransformerBridge, inner: PreTrainedModel) -> N
 
 
 def _forget_patterns(bridge: TransformerBridge) -> None:
-    """Drop each layer's attention pattern when the layer is done.
+    """Delete each layer's stored attention pattern when the layer is done.
 
-    Bridges of fused query/key/value weights keep the last one, and its graph, which nothing reads.
+    Bridges of fused query/key/value weights keep the last pattern and its autograd graph, which is never read.
     """
     for module in bridge.modules():
         if "_pattern" in module.__dict__:

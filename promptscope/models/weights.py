@@ -1,4 +1,4 @@
-"""One set of weights for the twin and the bridge, also after somebody has edited some."""
+"""Keeping the weights of the plain model and the bridge equal after a user has edited some."""
 
 import copy
 from collections.abc import Callable, Iterator
@@ -17,9 +17,9 @@ Places = Iterator[tuple[str, nn.Module, str, Tensor]]
 
 
 def _tensors(root: nn.Module) -> Places:
-    """Yield name, module, name in the module and tensor of every parameter and buffer, shared ones as often as shared.
+    """Yield name, module, name in the module, and tensor of every parameter and buffer; shared ones occur repeatedly.
 
-    Not `named_parameters`, which the bridge overrides.
+    `named_parameters` is not used, since the bridge overrides it.
     """
     for path, module in nn.Module.named_modules(root):
         for held in (module._parameters, module._buffers):
@@ -29,10 +29,10 @@ def _tensors(root: nn.Module) -> Places:
 
 
 class Weights:
-    """Follows edits of the twin's weights, which reach the bridge by themselves only where it holds the very tensors.
+    """Brings edits of the plain model's weights to the bridge, which holds copies of some of them.
 
-    *boot* makes another bridge over the twin: whatever a family's bridge splits or copies, it does so again.
-    *source* is the caller's own model, where the twin has its very parameters.
+    *boot* makes a new bridge from the plain model, which splits and copies the weights again. *source* is the caller's
+    own model, if the plain model shares its parameters.
     """
 
     def __init__(
@@ -71,13 +71,13 @@ class Weights:
         return {name: tensor.dtype for name, _, _, tensor in _tensors(self._twin)}
 
     def _check_types(self) -> None:
-        """Refuse other weights than there were, or of other types: a model is more than its bridge was booted for."""
+        """Raise ModelError if weights were added, removed, or changed in dtype since the model was loaded."""
         now, before = self._look_at_types(), self._types
         for name in [name for name in {**before, **now} if now.get(name) != before.get(name)][:1]:
             is_, was = (str(found.get(name, "not there")).removeprefix("torch.") for found in (now, before))
             raise ModelError(
-                f"{name.strip('.')!r} of model.twin is {is_}, and was {was} when the model was loaded: make the "
-                "change on the transformers model and load it, ps.load_model(model), in another type by "
+                f"the weight {name.strip('.')!r} of model.twin is {is_}, and was {was} when the model was loaded: make "
+                "the change on the transformers model before ps.load_model(model); for another dtype, use "
                 "ps.load_model(model, dtype=...)"
             )
 
@@ -85,7 +85,7 @@ class Weights:
         return {tensor.untyped_storage().data_ptr() for *_, tensor in _tensors(self._twin)}
 
     def _copied(self) -> dict[str, str]:
-        """Fingerprint what the bridge holds besides the twin's tensors."""
+        """Return fingerprints of the bridge's tensors that are copies, by name."""
         return {
             name: fingerprint(tensor)
             for name, _, _, tensor in _tensors(self._bridge)
@@ -93,11 +93,11 @@ class Weights:
         }
 
     def follow_edits(self) -> bool:
-        """Let the bridge have the twin's weights as they are now; return whether there were edits.
+        """Bring edits of the plain model's weights to the bridge; return whether there were any.
 
         Raises:
-            ModelError: the bridge's own copy of a weight was edited, or the caller's own model got another parameter in
-                place of one: the twin knows nothing of either. Or something else than weights was changed.
+            ModelError: the bridge's own copy of a weight was edited, a parameter of the caller's own model was replaced
+                by another tensor, or something other than weights was changed.
         """
         for modules in self._modules:
             modules.check()
@@ -109,9 +109,9 @@ class Weights:
             if edited:
                 name = edited[0].replace("._original_component", "").strip(".")
                 raise ModelError(
-                    f"{name!r} of model.bridge was edited, which is a copy of the plain model's weights: the two "
-                    "halves of the model would compute different things. Edit the weight on model.twin instead; the "
-                    "bridge follows"
+                    f"{name!r} of model.bridge was edited, which is a copy of a weight of model.twin, so that the "
+                    "two would compute different things. Edit the weight on model.twin instead; the bridge then gets "
+                    "the edit too"
                 )
             return False
         self._twin.requires_grad_(False)  # a parameter that was put in place of another asks for a gradient
@@ -130,6 +130,6 @@ class Weights:
             if self._of_source.get(name, tensor) is not tensor:
                 raise ModelError(
                     f"the model that was handed in has another parameter at {name.strip('.')!r} than when it was "
-                    "loaded, which this one does not see: edit its numbers in place, put the parameter into "
-                    "model.twin instead, or load the model again"
+                    "loaded, which has no effect on the hooked model: edit the numbers of the parameter in place, "
+                    "replace the parameter of model.twin instead, or load the model again"
                 )

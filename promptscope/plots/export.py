@@ -16,13 +16,13 @@ PICTURES = (".png", ".svg", ".pdf")
 def save_figure(
     figure: go.Figure, path: str | os.PathLike[str], width: int | None = None, height: int | None = None
 ) -> None:
-    """Write a figure to `NAME.html`, which needs no network, or to `NAME.png`, `NAME.svg` or `NAME.pdf`.
+    """Write a figure to a file: `NAME.html`, which needs no network, or `NAME.png`, `NAME.svg` or `NAME.pdf`.
 
-    *width* and *height* are in pixels; by default they are the figure's own. Pictures are drawn by kaleido
+    *width* and *height* are in pixels; by default they are the figure's own. PNG, SVG and PDF are drawn by kaleido
     (`pip install "promptscope[figures]"`), which needs Chrome or Chromium.
 
     Raises:
-        ArgumentError: another ending, or a picture without kaleido.
+        ArgumentError: another file ending, or kaleido is not installed.
 
     >>> import tempfile, plotly.graph_objects as go
     >>> with tempfile.TemporaryDirectory() as folder:

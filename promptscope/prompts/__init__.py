@@ -1,4 +1,4 @@
-"""Soft prompts: parameters -> vectors -> hooks or a prefix cache."""
+"""Soft prompts: from parameters to vectors, and from vectors to hooks or a prefix cache."""
 
 from promptscope.prompts import initialisation as init
 from promptscope.prompts import reparameterisation as reparameterise

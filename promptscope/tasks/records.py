@@ -1,4 +1,4 @@
-"""Records: what a task knows of one example, before any model or tokenizer."""
+"""Records: single examples of a task, independent of models and tokenizers."""
 
 import math
 import unicodedata
@@ -13,10 +13,12 @@ _KEYS = ("id", "label", "references")
 
 @dataclass(frozen=True)
 class Record:
-    """One example: `fields` for the template, its `label`, and the `references` that count as right.
+    """One example of a task.
 
-    For classification the references are the label itself; for generation the label is what the model is
-    trained to write and the references are all accepted answers. An empty label stands for "no answer".
+    - `id`: unique within its split;
+    - `fields`: the texts for the template, by name;
+    - `label`: the class or, for generation, the text that the model is trained to write; empty for "no answer";
+    - `references`: the accepted answers; for classification, the label alone.
 
     >>> record = Record("a", {"text": "a fine film"}, label="good", references=("good",))
     >>> record.text("text")
@@ -29,12 +31,15 @@ class Record:
     references: tuple[str, ...]
 
     def text(self, name: str) -> str:
-        """Return a field as text. Raises TaskError for a missing field, None, or a list."""
+        """Return the text of a field.
+
+        Raises:
+            TaskError: there is no such field, or it is not text."""
         if name not in self.fields:
             there = ", ".join(map(repr, self.fields)) or "none"
             raise TaskError(
-                f"The template needs the field {name!r} and record {self.id!r} has the fields {there}. "
-                "Rename the column, or write a template with the names that exist."
+                f"The template needs the field {name!r}, but record {self.id!r} has the fields {there}. Rename the "
+                "column, or write a template with these names."
             )
         value = self.fields[name]
         if isinstance(value, str):
@@ -42,10 +47,11 @@ class Record:
         if isinstance(value, bool | int) or (isinstance(value, float) and math.isfinite(value)):
             return str(value)
         raise TaskError(
-            f"Field {name!r} of record {self.id!r} is {value!r}, not text. Give a string ('' if it is empty)."
+            f"Field {name!r} of record {self.id!r} must be text, got {value!r}. Give a string ('' if it is empty)."
         )
 
     def to_json(self) -> dict[str, Any]:
+        """Return the record as a dict that JSON can hold."""
         return {
             "id": self.id,
             "fields": dict(self.fields),
@@ -55,12 +61,13 @@ class Record:
 
 
 def to_records(rows: Sequence[Any], split: str = "train") -> tuple[Record, ...]:
-    """Make records of rows with the keys `label` (or `references`), optionally `id`, and any fields.
+    """Return records from rows with the keys `label` (or `references`), optionally `id`, and any fields.
 
-    Raises TaskError for no rows, a row without a label, a repeated id, or text that is not valid Unicode.
+    Raises:
+        TaskError: there are no rows, a row has no label, an id is repeated, or text is not valid Unicode.
     """
     if len(rows) == 0:
-        raise TaskError(f"Split {split!r} has no records. Give at least one, or leave the split out.")
+        raise TaskError(f"Split {split!r} needs at least one record, got none. Add records, or leave the split out.")
     records: list[Record] = []
     seen: dict[str, int] = {}
     for number, row in enumerate(rows):
@@ -92,27 +99,27 @@ def _record(row: Mapping[str, Any], number: int, split: str) -> Record:
     label, references = _plain(row.get("label")), _plain(row.get("references"))
     if isinstance(label, list | Mapping):
         raise TaskError(
-            f"The label of record {id!r} is {shortened(repr(label))}, a {type(label).__name__}: a label is one text "
-            "or number. Several accepted answers go into 'references'."
+            f"The label of record {id!r} must be one text or number, got {shortened(repr(label))} "
+            f"({type(label).__name__}). Give several accepted answers as 'references'."
         )
     if not _missing(references):
         if isinstance(references, str) or not isinstance(references, Sequence):
-            raise TaskError(f"references of record {id!r} must be a list of strings, got {references!r}.")
+            raise TaskError(f"The references of record {id!r} must be a list of strings, got {references!r}.")
         if any(isinstance(reference, list | Mapping) or _missing(reference) for reference in references):
-            raise TaskError(f"references of record {id!r} must be texts, got {shortened(repr(references))}.")
+            raise TaskError(f"The references of record {id!r} must be strings, got {shortened(repr(references))}.")
         accepted = tuple(dict.fromkeys(composed(str(reference)) for reference in references))
         label = accepted[0] if _missing(label) and accepted else label
     if _missing(label):
         raise TaskError(
             f"Record {id!r} of split {split!r} has no label; its columns are {', '.join(map(repr, row))}. "
-            "Every record needs a 'label' (or 'references'); remove it or name the column 'label'."
+            "Every record needs a 'label' (or 'references'): name the column 'label', or remove the record."
         )
     text = composed(str(label))
     return Record(id, fields, text, (text,) if _missing(references) else accepted or (text,))
 
 
 def composed(text: str) -> str:
-    """Return a label as Unicode's composed form (NFC): the same letters are the same label, however they are spelt.
+    """Return a label in Unicode's composed form (NFC), so that equal letters are equal labels in any encoding.
 
     >>> composed("caf\\u0065\\u0301") == composed("caf\\u00e9")
     True
@@ -121,7 +128,7 @@ def composed(text: str) -> str:
 
 
 def _unreadable(value: Any) -> str:
-    """Say what keeps a value from being text, or nothing."""
+    """Return the reason why a value is not readable text, or an empty string."""
     if isinstance(value, bytes | bytearray | memoryview):
         return f"is bytes ({shortened(repr(value))}): decode it, value.decode('utf-8')."
     if isinstance(value, str):
@@ -134,7 +141,7 @@ def _unreadable(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Values of NumPy and pandas as Python's own; what JSON cannot hold as text."""
+    """Return values of NumPy and pandas as Python values, and values that JSON cannot hold as text."""
     if hasattr(value, "tolist"):
         value = value.tolist()
     if value is None or isinstance(value, str | bool | int | float):

@@ -5,7 +5,7 @@
 
 Trains one prompt for each task and initial word, computes the paper's tables and figures from the
 prompts, with the printed numbers, tests its claims, and reads prompts and their nulls in language. FOLDER holds the
-function-vector tasks (README.md says where to get them). Kill it whenever you like: it goes on where it stopped.
+function-vector tasks (README.md says where to get them). It can be stopped at any time, and continues where it stopped.
 """
 
 import sys
@@ -25,17 +25,23 @@ def main(options: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--paper-code",
         action="store_true",
-        help="do as the authors' code where their text says something else: pad on the left, count self-pairs, Table 3 "
-        "with epsilon 0.5 (--set padding=right keeps the runs of another call)",
+        help=(
+            "do what the authors' code does where their text says something else: pad on the left, "
+            "count self-pairs, Table 3 with epsilon 0.5 (--set padding=right keeps the runs of "
+            "another call)"
+        ),
     )
     parser.add_argument(
         "--jobs",
         type=int,
         default=0,
         metavar="N",
-        help="train in N processes with a model each; default: all prompts together over one model",
+        help=(
+            "train in N processes, each with its own copy of the model; by default all prompts are "
+            "trained together over one model"
+        ),
     )
-    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records per pass over the model")
+    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records in one forward pass")
     arguments = parser.parse_args(options)
     presets = {name: as_the_code(preset) for name, preset in PRESETS.items()} if arguments.paper_code else PRESETS
     settings = chosen_settings(arguments, presets)

@@ -112,7 +112,7 @@ def test_words_of_several_tokens_score_as_on_the_plain_way(family: str, name: st
 
 def test_masked_language_models_do_not_go_on() -> None:
     batch = texts("bert")
-    with pytest.raises(ps.ModelError, match="cannot go on"):
+    with pytest.raises(ps.ModelError, match="cannot continue texts"):
         continue_(hooked("bert"), batch.input_ids, batch.attention_mask, [], 1)
 
 

@@ -35,7 +35,7 @@ def test_an_option_that_the_bridge_cannot_take_is_a_model_error(monkeypatch: pyt
         raise RuntimeError("split_with_sizes expects split_sizes to sum exactly to 64")
 
     monkeypatch.setattr(promptscope.models.twin, "build_bridge_from_module", refuse)
-    with pytest.raises(ModelError, match=r"bridge over this GPTJForCausalLM \(split_with_sizes.*option of its config"):
+    with pytest.raises(ModelError, match=r"bridge for this GPTJForCausalLM \(split_with_sizes.*option in its config"):
         boot_bridge(make("gptj"))
 
 
@@ -51,5 +51,5 @@ def test_memory_that_runs_out_is_not_called_an_option(monkeypatch: pytest.Monkey
 def test_a_model_that_does_not_run_by_itself_is_named() -> None:
     sizes = {"n_embd": 32, "n_layer": 2, "n_head": 4, "n_positions": 64, "vocab_size": 160}
     wrong = CodeGenForCausalLM(CodeGenConfig(**sizes, rotary_dim=64))  # of heads of width 8
-    with pytest.raises(ModelError, match=r"CodeGenForCausalLM .* does not run by itself, without promptscope.*size"):
+    with pytest.raises(ModelError, match=r"CodeGenForCausalLM .* fails on a few tokens without any change.*size"):
         ps.load_model(wrong)

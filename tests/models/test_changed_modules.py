@@ -160,7 +160,11 @@ def test_what_is_done_to_the_model_that_was_handed_in_is_refused() -> None:
     own.eval()  # of no concern to the hooked model, which never is in training mode
     own(IDS, output_hidden_states=True)  # transformers leaves hooks of its own, which only look
     mlp = own.model.layers[1].mlp
-    check_refused(model, hooked_by_pytorch(mlp), r"was handed in.model.layers.1.mlp has a PyTorch hook.*does nothing")
+    check_refused(
+        model, hooked_by_pytorch(mlp), r"handed in.model.layers.1.mlp has a PyTorch hook.*would have no effect"
+    )
     check_refused(model, another_module(mlp, "act_fn", nn.Identity()), "'act_fn' of the model that was handed in")
-    check_refused(model, put(mlp, "forward", zero), "`forward` of the model that was handed in.*does not see it")
+    check_refused(
+        model, put(mlp, "forward", zero), "`forward` of the model that was handed in.*no effect on the hooked model"
+    )
     check_refused(model, put(own.config, "rms_norm_eps", 0.5), "`rms_norm_eps` of the model that was handed in.config")

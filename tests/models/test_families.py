@@ -16,7 +16,7 @@ from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel, Qwen3Ne
 import promptscope as ps
 from promptscope.engine import Texts
 from promptscope.engine.choice import why_not_packed
-from promptscope.engine.run import packed_logits
+from promptscope.engine.packed import packed_logits
 from promptscope.models import HookedModel
 from promptscope.models.nnsight_table import SPOTS
 from promptscope.probes import AttentionMass
@@ -250,7 +250,7 @@ def test_recurrent_models_are_refused_by_name(kind: str, layers: str) -> None:
             Qwen3NextConfig(**sizes, **linear, shared_expert_intermediate_size=32, layer_types=types)
         )
     with pytest.raises(
-        ps.ModelError, match=rf"{layers} layers of {type(model).__name__} .* have no attention: recurrent"
+        ps.ModelError, match=rf"{layers} layers of {type(model).__name__} .* have no attention, so that"
     ):
         ps.load_model(model.eval())
 

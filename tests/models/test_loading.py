@@ -187,7 +187,7 @@ def test_unsupported_architecture(tmp_path: Path) -> None:
         vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
     )
     model = RoFormerForMaskedLM(config)
-    said = r"'RoFormerForMaskedLM' is not supported: there is no bridge.*Did you mean.*supported_architectures\(\)"
+    said = r"'RoFormerForMaskedLM' is not supported: .* has no bridge.*Did you mean.*supported_architectures\(\)"
     with pytest.raises(ModelError, match=said):
         load_model(model)
     model.save_pretrained(tmp_path)
@@ -212,7 +212,7 @@ def test_a_checkpoint_with_another_head_and_all_weights_is_the_language_model(he
 @pytest.mark.parametrize("head", [BertModel, BertForSequenceClassification])
 def test_a_checkpoint_without_the_language_models_head_is_refused(head: type, tmp_path: Path) -> None:
     head(tiny_hf_model("bert").config).save_pretrained(tmp_path)
-    said = rf"lack \d of a BertForMaskedLM, as whose language model a {head.__name__} was loaded: cls\.predictions"
+    said = rf"lack \d of a BertForMaskedLM, the language-model class for a {head.__name__}: cls\.predictions"
     with pytest.raises(ModelError, match=said):
         load_model(tmp_path)
 
@@ -225,7 +225,7 @@ def test_weights_that_the_config_leaves_out_are_counted(tmp_path: Path) -> None:
     written = json.loads((tmp_path / "config.json").read_text())
     written |= {"architectures": ["LlamaForCausalLM"], "model_type": "llama"}
     (tmp_path / "config.json").write_text(json.dumps(written))
-    with pytest.raises(ModelError, match=r"leaves out 6 weights that the checkpoint holds: .*k_proj\.bias"):
+    with pytest.raises(ModelError, match=r"holds 6 weights that .* does not have: .*k_proj\.bias"):
         load_model(tmp_path)
 
 
@@ -235,7 +235,9 @@ def test_a_checkpoint_with_code_of_its_own_is_refused_with_the_way_out(folder: P
     config |= {"model_type": "mine", "auto_map": {"AutoConfig": "mine.MyConfig", "AutoModelForCausalLM": "mine.Mine"}}
     (tmp_path / "config.json").write_text(json.dumps(config))
     (tmp_path / "mine.py").write_text("raise SystemExit('this must not run')")
-    with pytest.raises(ModelError, match=r"code of its own.*trust_remote_code=True.*ps\.load_model\(model"):
+    with pytest.raises(
+        ModelError, match=r"needs code from its repository.*trust_remote_code=True.*ps\.load_model\(model"
+    ):
         load_model(tmp_path)
 
 
@@ -261,7 +263,7 @@ def test_config_without_architecture(folder: Path, tmp_path: Path) -> None:
     config = json.loads((tmp_path / "config.json").read_text())
     del config["architectures"]
     (tmp_path / "config.json").write_text(json.dumps(config))
-    with pytest.raises(ModelError, match="names no architecture"):
+    with pytest.raises(ModelError, match="has no entry 'architectures'"):
         load_model(tmp_path)
 
 
@@ -295,29 +297,29 @@ def test_weights_that_lack_a_tensor(folder: Path, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("dtype", ["int8", "float33", "long"])
 def test_wrong_dtype(dtype: str, folder: Path) -> None:
-    with pytest.raises(ModelError, match="dtype must be float32"):
+    with pytest.raises(ModelError, match="dtype must be 'float32"):
         load_model(folder, dtype=dtype)
 
 
 def test_wrong_device(folder: Path) -> None:
-    with pytest.raises(ModelError, match="no device 'gpu' here"):
+    with pytest.raises(ModelError, match="no device 'gpu' on this machine"):
         load_model(folder, device="gpu")
-    with pytest.raises(ModelError, match="no device 'cuda:99' here"):
+    with pytest.raises(ModelError, match="no device 'cuda:99' on this machine"):
         load_model(folder, device="cuda:99")
 
 
 def test_wrong_inputs(monkeypatch: pytest.MonkeyPatch) -> None:
     model = hooked("gpt2")
     ids = torch.tensor([[1, 2, 3]])
-    with pytest.raises(ModelError, match=r"0\.\.199, got 1\.\.200.*another model's tokenizer"):
+    with pytest.raises(ModelError, match=r"0\.\.199, got ids from 1 to 200.*this model's tokenizer"):
         model.logits(torch.tensor([[1, 200]]))
     monkeypatch.setattr(jaxtyping.config, "jaxtyping_disable", True)  # the shape checks of tests would come first
-    with pytest.raises(PromptError, match=r"soft prompt, such as ps.SoftPrompt\(20\), not 'a text'"):
+    with pytest.raises(PromptError, match=r"soft prompt, such as ps.SoftPrompt\(20\), got 'a text'"):
         model.logits(torch.ones(1, 3, dtype=torch.long), prompt="a text")  # type: ignore[arg-type]
-    with pytest.raises(ModelError, match=r"attention_mask must have the shape of input_ids, \(1, 3\), not \(1, 5\)"):
+    with pytest.raises(ModelError, match=r"attention_mask must have the shape of input_ids, \(1, 3\), got \(1, 5\)"):
         model.logits(ids, torch.ones(1, 5, dtype=torch.long), SoftPrompt(2))
     for wrong in (ids.float(), ids.bool(), ids[0], ids[:0], ids[:, :0], [[1, 2]], "the film"):
-        with pytest.raises(ModelError, match=r"input_ids must be a tensor of whole numbers \[B, n\] with at least one"):
+        with pytest.raises(ModelError, match=r"input_ids must be an integer tensor of shape \(B, n\) with at least"):
             model.logits(wrong, prompt=SoftPrompt(2))  # type: ignore[arg-type]
     with pytest.raises(ModelError, match="via must be 'auto', 'hooks' or 'prefix', not 'twin'"):
         model.resolve_via(None, "twin")  # type: ignore[arg-type]

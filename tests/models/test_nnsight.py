@@ -187,7 +187,7 @@ def test_one_table_says_which_backend_has_what(models):
 
 
 def test_what_it_cannot_do_is_refused():
-    with pytest.raises(ModelError, match=r"gpt2, llama, bert.*t5 family: use backend='transformer_lens'"):
+    with pytest.raises(ModelError, match=r"gpt2, llama, bert.*family t5: use backend='transformer_lens'"):
         ps.load_model(tiny_hf_model("t5"), backend="nnsight")
     model = ps.load_model(tiny_hf_model("gpt2"), backend="nnsight")
     ids, _ = batch()

@@ -104,7 +104,7 @@ def test_bad_input():
     ids, mask = texts("right")
     with pytest.raises(ModelError, match=r"hook_residd_post.*Did you mean"):
         model.run_with_cache(ids, mask, names_filter="hook_residd_post")
-    with pytest.raises(ModelError, match="no hook point to keep"):
+    with pytest.raises(ModelError, match="matches no hook point"):
         model.run_with_cache(ids, mask, names_filter=lambda name: False)
     with pytest.raises(ModelError, match="none of them empty"):
         model.run_with_cache(["a", ""])

@@ -62,7 +62,7 @@ def test_a_point_whose_write_is_dropped(model: HookedModel) -> None:
     model._weights = None  # the bridge is meant to have been so when it was made
     copy = HookPoint("hook_copy", "batch pos d_model", "a copy of the residual stream", stack="blocks")
     model.family = dataclasses.replace(model.family, points=(*model.family.points, copy))
-    with pytest.raises(ModelError, match=r"do not move the logits.*'blocks\.0\.hook_copy'"):
+    with pytest.raises(ModelError, match=r"did not change the logits.*'blocks\.0\.hook_copy'"):
         self_test(model)
 
 

@@ -89,7 +89,7 @@ def test_what_cannot_be_set_beside_each_other():
     first = make()
     for other, match in (
         (make(model={"name": "other", "weights_hash": "x"}), "different models.*probe one model"),
-        (make(length=5), "different lengths of prompts.*Train prompts of one length"),
+        (make(length=5), "different lengths of prompts.*Compare prompts of one length"),
         (make(layers=6), "different layers"),
         (make(prompts=("v1", "v3")), "different prompts"),
         (make(probe={"type": "AttentionKL", "reading": "per_query"}), "different probes"),
@@ -189,7 +189,7 @@ def test_layer_groups_are_for_deep_prompts():
 
 
 def test_layer_groups_of_what_has_no_turns():
-    with pytest.raises(ProbeError, match=r"choose one of the curves.*prompt=\['v1', 'v2'\]"):
+    with pytest.raises(ProbeError, match=r"several layer curves, and one must be chosen.*prompt=\['v1', 'v2'\]"):
         layer_groups(make())
     with pytest.raises(ProbeError, match="no prompt 'v9'"):
         layer_groups(make(), prompt="v9")

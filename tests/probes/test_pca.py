@@ -97,9 +97,9 @@ def test_bad_residual_pca():
     model, made = hooked("gpt2"), {"v1": prompt("v1", "gpt2")}
     with pytest.raises(ProbeError, match=r"at least 2 inputs with position 14; 1 of 7 have it"):
         probe(model, made, inputs("gpt2"), ResidualPCA(14), progress=False)
-    with pytest.raises(ProbeError, match="give that prompt another name"):
+    with pytest.raises(ProbeError, match="give it another name"):
         probe(model, {"plain": made["v1"]}, inputs("gpt2"), ResidualPCA(), progress=False)
-    with pytest.raises(ProbeError, match="compares with a prompt"):
+    with pytest.raises(ProbeError, match="needs a prompt, and none is given"):
         probe(model, None, inputs("gpt2"), ResidualPCA(), progress=False)
     for bad in ({"at": "middle"}, {"n_components": 0}):
         with pytest.raises(ProbeError, match="must be"):
@@ -187,7 +187,7 @@ def test_prompts_that_cannot_be_set_beside_each_other():
         with pytest.raises(ProbeError, match=match):
             prompt_pca({"a": first, "b": other})
     deep = ps.DeepPrompt(K, layers=[0, 1]).bind(model)
-    with pytest.raises(ProbeError, match="different layers"):
+    with pytest.raises(ProbeError, match="the same layers and width"):
         prompt_pca({"a": deep, "b": ps.DeepPrompt(K, layers=[0, 2]).bind(model)})
     with pytest.raises(ProbeError, match="several"):
         prompt_pca({"a": first})

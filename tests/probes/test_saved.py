@@ -133,7 +133,7 @@ def test_a_changed_text_is_noticed(every: dict[str, Any], tmp_path: Path) -> Non
         text = path.read_text()
         at = next(i for i in range(len(text) // 2, len(text)) if text[i] in "12345678")
         path.write_text(text[:at] + "9" + text[at + 1 :])
-        with pytest.raises(ps.ProbeError, match="own checksum"):
+        with pytest.raises(ps.ProbeError, match="agree with its checksum"):
             ps.load_result(tmp_path / kind)
 
 

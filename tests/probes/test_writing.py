@@ -235,7 +235,7 @@ def test_functions_are_told_apart_by_their_code(tmp_path):
 
 
 def test_what_probe_function_refuses():
-    with pytest.raises(ProbeError, match="hook point to read"):
+    with pytest.raises(ProbeError, match="needs the name of a hook point"):
         inspect.unwrap(ps.probe_function)(len)
 
     @ps.probe_function("attn.hook_pattern")

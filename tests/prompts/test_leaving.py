@@ -215,7 +215,7 @@ def test_to_the_hub_and_back(hub):
     assert "ps.load_prompt" in (hub / "me/my-prompt/README.md").read_text()
     with pytest.raises(PromptError, match="404 me/other"):
         ps.load_prompt("me/other")
-    with pytest.raises(PromptError, match="called 'user/name'"):
+    with pytest.raises(PromptError, match="the form 'user/name'"):
         made.push_to_hub("nobody")
     with pytest.raises(PromptError, match="unbound"):
         ps.SoftPrompt(3).push_to_hub("me/my-prompt")

@@ -27,13 +27,17 @@ def write(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **change
 @pytest.mark.parametrize(
     ("changes", "tensors", "message"),
     [
-        ({"peft_type": "LORA"}, None, "'LORA' cannot be read as a prompt, only PROMPT_TUNING, P_TUNING, PREFIX_TUNING"),
+        (
+            {"peft_type": "LORA"},
+            None,
+            "'LORA' cannot be read as a prompt: expected one of PROMPT_TUNING, P_TUNING, PREFIX_TUNING",
+        ),
         ({"peft_type": "MULTITASK_PROMPT_TUNING"}, None, "'MULTITASK_PROMPT_TUNING' cannot be read"),
         ({"task_type": "SEQ_CLS"}, None, "'SEQ_CLS'.*classifier head.*verbalizer"),
         ({"task_type": None}, None, "task_type None"),
         ({"num_virtual_tokens": None}, None, "num_virtual_tokens=None"),
         ({"num_virtual_tokens": 4}, None, r"shape \(3, 32\).*num_virtual_tokens=4"),
-        ({}, {"embeddings": torch.zeros(3, 32)}, r"one tensor, 'prompt_embeddings', and holds \['embeddings'\]"),
+        ({}, {"embeddings": torch.zeros(3, 32)}, r"one tensor, 'prompt_embeddings', got \['embeddings'\]"),
         (
             {},
             {"prompt_embeddings": torch.zeros(3, 32), "base_model.score.weight": torch.zeros(2, 32)},
@@ -50,7 +54,7 @@ def write(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **change
                 "num_transformer_submodules": 1,
             },
             None,
-            "num_transformer_submodules=1 does not run in PEFT",
+            "needs num_transformer_submodules=2, got 1",
         ),
     ],
 )
@@ -119,8 +123,8 @@ def test_an_adapter_of_another_kind_of_model(tmp_path: Path) -> None:
     ("family", "prompt", "message"),
     [
         ("bert", DeepPrompt(2), "masked models such as"),
-        ("gpt2", DeepPrompt(2, layers=[0, 2]), r"all 3 layers, this prompt only \[0, 2\]"),
-        ("t5", DeepPrompt(2), r"decoder's self-attention only, this prompt \['encoder', 'decoder', 'cross'\]"),
+        ("gpt2", DeepPrompt(2, layers=[0, 2]), r"all 3 layers, this prompt only in \[0, 2\]"),
+        ("t5", DeepPrompt(2), r"decoder's self-attention only, this prompt in \['encoder', 'decoder', 'cross'\]"),
         ("t5", DeepPrompt(2, parts=["encoder"]), "decoder's self-attention only"),
     ],
 )

@@ -240,7 +240,7 @@ def test_an_unknown_value_of_a_preset_is_named(tmp_path: Path) -> None:
         main(["--out", str(tmp_path), "--set", "stpes=3"])
     with pytest.raises(SystemExit, match="expected a int"):
         main(["--out", str(tmp_path), "--set", "steps=many"])
-    with pytest.raises(SystemExit, match="'all' is none of 'measured', 'paper'"):
+    with pytest.raises(SystemExit, match="expected one of 'measured', 'paper', got 'all'"):
         main(["--out", str(tmp_path), "--set", "layers=all"])
 
 

@@ -100,7 +100,7 @@ def test_one_set_of_a_source_of_several(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path, rows, split)
     assert [r.text("text1") for r in load_task("mrqa/squad", tmp_path).split("train")] == ["SQuAD", "SQuAD"]
-    with pytest.raises(TaskError, match="has subset 'SearchQA'; the rows have NewsQA, SQuAD"):
+    with pytest.raises(TaskError, match="needs rows with subset 'SearchQA', but the rows have NewsQA, SQuAD"):
         load_task("mrqa/searchqa", tmp_path)
 
 
@@ -225,7 +225,7 @@ def test_unknown_name_far_from_all() -> None:
 
 
 def test_path_of_another_data_set_names_the_missing_column(shared_data: Path) -> None:
-    with pytest.raises(TaskError, match=r"'snli' should have a column 'premise'.*rows have 'text', 'label'"):
+    with pytest.raises(TaskError, match=r"'snli' needs a column 'premise'.*rows have 'text', 'label'"):
         load_task("snli", path=shared_data / "sst2")
 
 
