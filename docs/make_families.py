@@ -67,9 +67,9 @@ lists the classes that are tried.
 The table was made by `docs/make_families.py` on tiny random models, one row for each config. It says what loading
 found:
 
-- **v1**, **v2**: input-level prompts, and keys and values in every layer. **v2 in some layers**: `hooks` where that
-  runs the hooked model only, because attention cannot be replaced from outside; the same numbers, slower.
-- **packed**: the flat pass without padding. Others run with a prefix cache (causal models) or under hooks.
+- **v1**, **v2**: input-level prompts, and keys and values in every layer. **v2 in some layers**: `hooks` where
+  such prompts run through the hooked model only, because its attention cannot be replaced: the same numbers, slower.
+- **packed**: texts run without padding, in one row. Others run with a prefix cache (causal models) or through hooks.
 - **patterns**: attention scores and patterns can be read and written. **neurons**: so can FFN neurons (not where they
   are experts, whose inputs and outputs are all that the bridge shows).
 """

@@ -22,6 +22,7 @@ from promptscope.engine import kernel
 from promptscope.models import Hook, HookedModel, Prefix, prefix_of
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch
+from promptscope.undo import replaced
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -48,7 +49,14 @@ class Condition:
     - `prompt`: the prompt, or None;
     - `shared`: without a prompt, the position number at which text begins (0: as in the plain model);
     - `hooks`: further hooks, which come after the prompt's own;
-    - `prefix`: cached keys and values that the text attends to instead of computing the prompt, see `behind_cache`.
+    - `prefix`: cached keys and values that the text attends to instead of computing the prompt.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> inputs = ps.causal.make_inputs(model, None, task, limit=3)
+    >>> at_4 = ps.causal.answers(model, inputs, ps.causal.Condition(shared=4))  # without a prompt, from position 4 on
+    >>> at_4.gold.shape
+    (3,)
     """
 
     prompt: Prompt | None = None
@@ -182,13 +190,8 @@ def _from_layer(model: HookedModel, layer: int) -> Iterator[None]:
         return hidden_states if n is None else (hidden_states, *[None] * (n - 1))
 
     blocks = _blocks(model)[:layer]
-    for block in blocks:
-        block.__dict__["forward"] = pass_on
-    try:
+    with replaced(*((vars(block), "forward", pass_on) for block in blocks)):
         yield
-    finally:
-        for block in blocks:
-            del block.__dict__["forward"]
 
 
 @contextmanager
@@ -201,8 +204,5 @@ def _returned(block: Any) -> Iterator[list[Any]]:
         found.append(forward(*arguments, **more))
         return found[-1]
 
-    block.__dict__["forward"] = run_it
-    try:
+    with replaced((vars(block), "forward", run_it)):
         yield found
-    finally:
-        del block.__dict__["forward"]

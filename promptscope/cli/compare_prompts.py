@@ -67,6 +67,7 @@ def compare_prompts(
     with only_results_on_stdout():
         import promptscope as ps
         from promptscope.comparison import read_vectors
+        from promptscope.files import write_text  # imports torch
 
         groups = None
         if group_by is not None:
@@ -83,9 +84,8 @@ def compare_prompts(
         )
         found.page().write(out)
         tables = out.with_suffix("")
-        tables.mkdir(parents=True, exist_ok=True)
         for name, table in found.tables.items():
-            table.to_csv(tables / f"{name}.csv", index=False, lineterminator="\n")
+            write_text(tables / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     if json:
         print_json({"page": str(out), **{name: table.to_dict("records") for name, table in found.tables.items()}})
     else:

@@ -15,6 +15,8 @@ from promptscope.errors import PromptError, PromptscopeError
 from promptscope.prompts import load_prompt, read_torch
 from promptscope.prompts.peft_io import is_peft_folder
 from promptscope.prompts.tensors import check_archive, read_tensors
+from promptscope.training import Run
+from promptscope.training.folder import is_finished
 
 _TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".npy", ".npz", ".safetensors", *_TORCH)
@@ -89,7 +91,9 @@ def _is_run(folder: Path) -> bool:
 
 
 def _open(path: Path) -> dict[str | None, Any]:
-    """Return what a file or folder holds, by key; the key is None if it is a single prompt."""
+    """Return what a file or folder holds; the key is None where it is one prompt."""
+    if path.is_dir() and _is_run(path) and is_finished(path):
+        return {None: Run(path).prompt}
     if path.is_dir():
         return {None: load_prompt(path / "prompts" / "last" if _is_run(path) else path, strict=False)}
     if not path.is_file():  # a pipe would be waited for

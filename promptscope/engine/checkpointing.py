@@ -15,6 +15,7 @@ from promptscope.engine.settings import kernel
 from promptscope.errors import RunError
 from promptscope.models import HookedModel, PromptLike
 from promptscope.models.attending import attending, current_attention
+from promptscope.undo import undoing
 
 
 @contextmanager
@@ -42,13 +43,15 @@ def checkpointed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> Iter
             "smaller batches with gradient accumulation"
         )
     layers = [module for module in model.twin.modules() if isinstance(module, GradientCheckpointingLayer)]
-    for layer in layers:
-        layer.__dict__["forward"] = partial(_run, model, layer)
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         for layer in layers:
             layer.__dict__.pop("forward", None)  # another thread may have been here too
+
+    with undoing(undo):
+        for layer in layers:
+            layer.__dict__["forward"] = partial(_run, model, layer)
+        yield
 
 
 def _run(model: HookedModel, layer: nn.Module, *args: Any, **kwargs: Any) -> Any:

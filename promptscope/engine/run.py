@@ -53,7 +53,7 @@ def logits(
     While hooks are attached (`HookedModel.hooks`), the bridge runs, one prompt after the other, and *shared* is not
     used.
 
-    >>> import promptscope as ps
+    >>> import torch, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> ids = torch.tensor([[5, 7, 9], [5, 9, 0]])
     >>> texts = Texts(ids, mask=(ids > 0).long(), where=ids == 9)
@@ -92,7 +92,7 @@ def share(model: HookedModel, prompts: Sequence[PromptLike] = (), texts: Sequenc
 class Continuation(Protocol):
     """R texts that can be continued; `last (R, V)` are the logits after them (encoder-decoders: after the start token).
 
-    >>> import promptscope as ps
+    >>> import torch, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> ids = model.tokenizer("Lima is in", return_tensors="pt")["input_ids"]
     >>> text = continue_(model, ids, torch.ones_like(ids), [], room=1)
@@ -132,7 +132,7 @@ def continue_(
     Raises:
         ModelError: *model* is a masked language model, which cannot continue texts.
 
-    >>> import promptscope as ps
+    >>> import torch, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> ids = model.tokenizer("Lima is in", return_tensors="pt")["input_ids"]
     >>> text = continue_(model, ids, torch.ones_like(ids), [ps.SoftPrompt(length=4).bind(model)], room=2)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MEASURES = ("loss", "difference", "ratio", "kl")
+"""What removing a token can be measured by; see `Importance`."""
 
 
 @dataclass(frozen=True)

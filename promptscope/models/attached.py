@@ -17,6 +17,7 @@ from transformers.utils import output_capturing
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import ModelError, nearest
+from promptscope.undo import undoing
 
 Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
@@ -303,17 +304,31 @@ def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()
     known = bridge.hook_dict if first or last else {}
     found = [(_hook_point(bridge, known, name), function) for name, function in (*first, *last)]
     handles: list[tuple[Any, Any]] = []
-    try:
-        # The last of *first* is put before the others last, so that they run in the order given.
-        for point, function in reversed(found[: len(first)]):
-            handles.append((point, point.add_hook(function, prepend=True)))
-        for point, function in found[len(first) :]:
-            handles.append((point, point.add_hook(function)))
-        yield
-    finally:
+
+    def undo() -> None:
         for point, handle in handles:
             handle.hook.remove()
             point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
+
+    with undoing(undo):
+        # The last of *first* is put before the others last, so that they run in the order given.
+        for point, function in reversed(found[: len(first)]):
+            _add(point, function, handles, prepend=True)
+        for point, function in found[len(first) :]:
+            _add(point, function, handles)
+        yield
+
+
+def _add(point: Any, function: Any, handles: list[tuple[Any, Any]], **options: Any) -> None:
+    """Add a hook and its handle to *handles*, or neither of them."""
+    there, listed = set(getattr(point, "_forward_hooks", ())), list(point.fwd_hooks)
+    try:
+        handles.append((point, point.add_hook(function, **options)))
+    except BaseException:  # Ctrl-C, between the two
+        for one in set(getattr(point, "_forward_hooks", ())) - there:
+            del point._forward_hooks[one]
+        point.fwd_hooks[:] = listed
+        raise
 
 
 def _hook_point(bridge: Bridge, known: Mapping[str, Any], name: str) -> Any:

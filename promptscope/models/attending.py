@@ -23,6 +23,7 @@ from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedM
 from transformers.masking_utils import eager_mask, sdpa_mask
 
 from promptscope.models.attention import How
+from promptscope.undo import undoing
 
 Attend = Callable[[nn.Module, Tensor, Tensor, Tensor, Tensor | None, How], Tensor]
 """A function of the attention module, queries, keys and values `(R, n, head, d_head)`, the mask and the options, which
@@ -45,16 +46,18 @@ def lock_of(model: nn.Module) -> Any:
 def attending(twin: PreTrainedModel, function: Attend, mask: Mask = "none") -> Iterator[None]:
     """Let the plain model attend by *function* within a `with` block."""
     with lock_of(twin):
-        before = [(config, config._attn_implementation) for config in _configs_of(twin)]
-        token = _current.set(function)
-        try:
+        before, outer = [(config, config._attn_implementation) for config in _configs_of(twin)], _current.get()
+
+        def undo() -> None:
+            for config, implementation in before:
+                config._attn_implementation = implementation
+            _current.set(outer)
+
+        with undoing(undo):
+            _current.set(function)
             for config, _ in before:
                 config._attn_implementation = _name(mask)
             yield
-        finally:
-            for config, implementation in before:
-                config._attn_implementation = implementation
-            _current.reset(token)
 
 
 def current_attention() -> Attend | None:

@@ -20,6 +20,7 @@ from promptscope.models.placement_prefix import prefix_of
 from promptscope.models.prefix import Prefix, attend_with
 
 Via = Literal["auto", "hooks", "prefix"]
+"""How a prompt is run: as hooks, as a prefix cache (causal models), or whichever is faster."""
 
 
 @runtime_checkable  # so that beartype can check it

@@ -25,6 +25,7 @@ from promptscope.models.twin import boot_bridge
 
 _LENS_ONLY = "is on backend='transformer_lens' alone: ps.load_model(..., backend='transformer_lens')"
 Backend = Literal["transformer_lens", "nnsight"]
+"""The library that hooks are run by; see `load_model`."""
 
 
 def hooked_model(

@@ -13,6 +13,7 @@ from promptscope.errors import ModelError
 from promptscope.models.attention_calls import Call, attention_calls
 from promptscope.models.facts import Band, Facts
 from promptscope.models.families import Kind
+from promptscope.undo import replaced
 
 _LONGEST = 600
 """Longest text that is run to measure an attention window; wider windows are read from the configuration."""
@@ -187,13 +188,8 @@ def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
 
         base = twin.base_model
         bodies = {base, getattr(base, "decoder", base)}  # OPT's head calls the decoder in its base
-        for body in bodies:
-            body.__dict__["forward"] = give
-        try:
+        with replaced(*((vars(body), "forward", give) for body in bodies)):
             logits = twin(inputs_embeds=rows).logits
-        finally:
-            for body in bodies:
-                del body.__dict__["forward"]
         if not given:
             raise ModelError(
                 f"{type(twin).__name__} does not call its base model or decoder, so that its head cannot be run alone: "

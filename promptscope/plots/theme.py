@@ -46,6 +46,7 @@ TEMPLATE = go.layout.Template(
         "coloraxis": {"colorbar": {"outlinewidth": 0, "thickness": 12, "tickfont": {"size": 11, "color": _QUIET}}},
     }
 )
+"""The Plotly template of all figures, also known to Plotly as `promptscope`."""
 pio.templates["promptscope"] = TEMPLATE  # to be asked for by name; the user's default stays
 
 

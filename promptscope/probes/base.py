@@ -99,10 +99,10 @@ class Probe(ABC):
         """Return the inputs that the probe runs on, made from the task's; by default these."""
         return examples
 
-    def aside(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+    def extra_inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
         """Return further inputs for the same captures, such as single words to compare with: by default none.
 
-        They run in passes of their own, so that the probe still shares those over `inputs`; see `Entries.aside`.
+        They run in passes of their own, so that the probe still shares those over `inputs`; see `Entries.extra`.
         """
         return ()
 

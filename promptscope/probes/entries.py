@@ -20,8 +20,8 @@ class Entries:
     """The captures of one probe, which `compute` reads from the store part by part.
 
     A part is a dict: `values (X, layer, ...)`, `lengths (X,)` and `special (X, n)`, with the inputs in the order of
-    `examples`. Token dimensions are padded to the longest input of the part. `aside` holds the same of the probe's
-    further inputs, if it has any.
+    `examples`. Token dimensions are padded to the longest input of the part. `extra` holds the same of the
+    probe's `extra_inputs`, if it has any.
 
     >>> import promptscope as ps
     >>> class FirstMean(ps.probes.Probe):
@@ -48,7 +48,7 @@ class Entries:
         plain: Mapping[tuple[str, str | None], Entry],
         prompted: Mapping[tuple[str, str], Entry],
         provenance: dict[str, Any],
-        aside: Entries | None = None,
+        extra: Entries | None = None,
         written: Mapping[tuple[str, str | None, str], Entry] | None = None,
     ) -> None:
         self.probe = probe
@@ -57,7 +57,7 @@ class Entries:
         self.examples = examples
         self.prompts = tuple(prompts)
         self.provenance = provenance
-        self.aside = aside
+        self.extra = extra
         self._plain = plain
         self._prompted = prompted
         self._written = written or {}

@@ -130,7 +130,7 @@ class LabelCosine(Probe):
         site = "decoder_blocks.{i}.hook_resid_post" if self._kind == "seq2seq" else "hook_resid_post"
         return {"state": UnembeddingCosines(site, self._words.tokens, self._directions)}
 
-    def aside(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+    def extra_inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
         """Feed the label words themselves, for the residual reference."""
         assert self._words is not None
         return self._words.inputs(examples) if self.reference == "residual" else ()
@@ -173,8 +173,8 @@ class LabelCosine(Probe):
         if self.reference == "unembedding":
             kept = [part["values"][:, :, int(self.centred)] for part in _states(entries, prompt)]
             return np.clip(np.concatenate(kept).astype(np.float64), -1.0, 1.0)
-        assert entries.aside is not None
-        words = np.concatenate([part["values"] for part in _states(entries.aside, prompt)])
+        assert entries.extra is not None
+        words = np.concatenate([part["values"] for part in _states(entries.extra, prompt)])
         cosines = [label_cosines(part["values"], words, self.centred) for part in _states(entries, prompt)]
         return np.clip(np.concatenate(cosines), -1.0, 1.0)
 

@@ -172,6 +172,8 @@ class ProbeResult:
         Raises:
             ProbeError: pyarrow is not installed.
         """
+        from promptscope.files import replace_atomically
+
         try:
             import pyarrow
             import pyarrow.parquet
@@ -179,8 +181,9 @@ class ProbeResult:
             raise ProbeError("Parquet needs pyarrow: pip install pyarrow, or use result.to_csv(path)") from error
         table = pyarrow.Table.from_pandas(self.to_dataframe(), preserve_index=False)
         about = {"promptscope": json.dumps(self.to_xarray().attrs, default=str)}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        pyarrow.parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **about}), path)
+        described = table.replace_schema_metadata({**(table.schema.metadata or {}), **about})
+        with replace_atomically(path) as temporary:
+            pyarrow.parquet.write_table(described, temporary)
 
     def plot(self) -> go.Figure:
         """Draw the figure that fits the result's dimensions, such as a heat map of layers by heads: `ps.plots.plot`."""

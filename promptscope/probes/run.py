@@ -120,15 +120,15 @@ def _probe(
     inputs = inputs_of(probes, prompts, examples)
     identity = model.identity
     plans = make_plans(model, identity, probes, prompts, inputs, store)
-    inputs_aside = {one.name: more for one in probes if (more := one.aside(examples[one.labelled]))}
-    aside = make_plans(model, identity, probes, prompts, inputs_aside, store)
-    for plan in dict.fromkeys([*plans.values(), *aside.values()]):
+    extra_inputs = {one.name: more for one in probes if (more := one.extra_inputs(examples[one.labelled]))}
+    extra_plans = make_plans(model, identity, probes, prompts, extra_inputs, store)
+    for plan in dict.fromkeys([*plans.values(), *extra_plans.values()]):
         fill(model, prompts, plan, store, batch_size, progress)
     shared = {
         labelled: _provenance(model, identity, prompts, task, every, split) for labelled, every in examples.items()
     }
 
-    def entries(one: Probe, plan: Plan, further: Entries | None = None) -> Entries:
+    def entries(one: Probe, plan: Plan, extra: Entries | None = None) -> Entries:
         return Entries(
             one,
             model,
@@ -138,14 +138,14 @@ def _probe(
             {(name, prompt): entry for (probe, name, prompt), entry in plan.plain.items() if probe == one.name},
             {(name, prompt): entry for (probe, name, prompt), entry in plan.prompted.items() if probe == one.name},
             shared[one.labelled] | {"probe": {"type": type(one).__name__} | one.parameters()},
-            further,
+            extra,
             {(name, prompt, edit): e for (probe, name, prompt, edit), e in plan.written.items() if probe == one.name},
         )
 
     results = {}
     for one in probes:
-        further = entries(one, aside[one.name]) if one.name in aside else None
-        results[one.name] = one.compute(entries(one, plans[one.name], further))
+        extra = entries(one, extra_plans[one.name]) if one.name in extra_plans else None
+        results[one.name] = one.compute(entries(one, plans[one.name], extra))
     return results
 
 

@@ -21,7 +21,7 @@ from safetensors.torch import load as load_safetensors
 
 from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError
-from promptscope.files import read_sealed, sha256_file, write_json, write_sealed, write_tensors, write_text
+from promptscope.files import long_cells, read_sealed, sha256_file, write_json, write_sealed, write_tensors, write_text
 from promptscope.probes.result import ProbeResult
 from promptscope.probes.saving import load_probe_result
 from promptscope.prompts import Prompt, load_prompt
@@ -251,7 +251,7 @@ class _Reader:
         return self.arrays[given["array"]].numpy()
 
     def table(self, given: Mapping[str, Any]) -> pd.DataFrame:
-        with open(self.folder / given["table"], encoding="utf-8", newline="") as file:
+        with open(self.folder / given["table"], encoding="utf-8", newline="") as file, long_cells():
             header, *rows = csv.reader(file)
         names, kinds = [name for name, _ in given["columns"]], [kind for _, kind in given["columns"]]
         if header != list(map(str, names)):

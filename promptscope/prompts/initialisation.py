@@ -17,6 +17,17 @@ from promptscope.models import HookedModel
 if TYPE_CHECKING:
     from promptscope.prompts.prompt import Prompt
 
+__all__ = [
+    "FromPrompt",
+    "Initialisation",
+    "Labels",
+    "Text",
+    "TokenInitialisation",
+    "Uniform",
+    "Vocabulary",
+    "parse_init",
+]
+
 
 class Initialisation(ABC):  # noqa: B024 - says where a prompt starts; the prompt does the rest
     """Base class of initialisations: the values of a prompt's parameters before training.
@@ -32,6 +43,13 @@ class TokenInitialisation(Initialisation):
 
     An untied deep prompt starts with the keys and values that these vectors have inside the model. On causal models it
     then acts exactly as the input-level prompt of the same vectors.
+
+    >>> import torch, promptscope as ps
+    >>> class LastToken(ps.init.TokenInitialisation):
+    ...     def vectors(self, model, length, generator):
+    ...         return model.embed(torch.full((length,), model.shape.vocab_size - 1)).detach()
+    >>> ps.SoftPrompt(2, init=LastToken()).bind(ps.load_model("embedded-causal")).is_bound
+    True
     """
 
     @abstractmethod
@@ -89,7 +107,12 @@ class Vocabulary(TokenInitialisation):
 
 @dataclass(frozen=True)
 class Text(TokenInitialisation):
-    """The vectors of the tokens of a text, repeated until every position has one."""
+    """The vectors of the tokens of a text, repeated until every position has one.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(4, init="text:the capital of").init == ps.init.Text("the capital of")
+    True
+    """
 
     text: str
 
@@ -107,6 +130,10 @@ class Labels(TokenInitialisation):
     """One position for each class label, with the mean of its word's token vectors; the rest as in `Vocabulary`.
 
     Without *words*, training uses the label words of its task. Lester et al. 2021, section 3.2 ("class label").
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(4, init="labels:good,bad").init == ps.init.Labels(("good", "bad"))
+    True
     """
 
     words: tuple[str, ...] | None = None
@@ -137,7 +164,14 @@ class Labels(TokenInitialisation):
 
 @dataclass(frozen=True)
 class FromPrompt(Initialisation):
-    """The vectors of another prompt of the same length; a deep prompt can also start from an input-level one."""
+    """The vectors of another prompt of the same length; a deep prompt can also start from an input-level one.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> first = ps.SoftPrompt(4).bind(model)
+    >>> ps.DeepPrompt(4, init=ps.init.FromPrompt(first)).bind(model).is_bound
+    True
+    """
 
     prompt: Prompt
 

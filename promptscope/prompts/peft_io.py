@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
-from promptscope.files import read_json, write_json, write_tensors
+from promptscope.files import read_json, write_json
 from promptscope.models import HookedModel
 from promptscope.models.keys import cached
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.peft_encoder import encoded_prompt, has_encoder, take_encoder, written_encoder
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
-from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.tensors import read_tensors, write_sealed_tensors
 
 _CONFIG = "adapter_config.json"
 _TENSORS = "adapter_model.safetensors"
@@ -143,7 +143,7 @@ def write_peft(model: HookedModel, prompt: Prompt, folder: str | os.PathLike[str
         embeddings = _prefix_rows(prompt, model)
     else:
         raise PromptError(f"PEFT has no counterpart of {type(prompt).__name__}: save the prompt by prompt.save(folder)")
-    write_tensors(folder / _TENSORS, {_TENSOR: embeddings.float(), **encoder}, metadata={"format": "pt"})
+    write_sealed_tensors(folder / _TENSORS, {_TENSOR: embeddings.float(), **encoder}, {"format": "pt"})
     write_json(folder / _CONFIG, config)  # last: a folder with one is whole
 
 

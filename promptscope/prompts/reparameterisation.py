@@ -12,6 +12,16 @@ from torch import Tensor, nn
 
 from promptscope.errors import PromptError, nearest
 
+__all__ = [
+    "Broadcast",
+    "Lstm",
+    "Mlp",
+    "Reparameterisation",
+    "Residual",
+    "UnderParameterised",
+    "parse_reparameterisation",
+]
+
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
@@ -73,6 +83,9 @@ class Lstm(Reparameterisation):
     """A bidirectional LSTM over the positions, then two linear layers 2 hidden -> 2 hidden -> width (P-tuning).
 
     Liu et al. 2021. It is PEFT's LSTM prompt encoder without the dropout between the LSTM's layers.
+
+    >>> Lstm(hidden=8, layers=1).n_parameters(length=10, width=16)
+    2368
     """
 
     hidden: int | None = None
@@ -194,7 +207,11 @@ _KINDS: dict[str, type[Reparameterisation]] = {
 
 
 def parse_reparameterisation(value: Reparameterisation | dict[str, Any] | None) -> Reparameterisation | None:
-    """Return a reparameterisation from the settings of a saved prompt; None for a plain prompt."""
+    """Return a reparameterisation from the settings of a saved prompt; None for a plain prompt.
+
+    >>> parse_reparameterisation({"type": "Mlp", "hidden": 64})
+    Mlp(hidden=64)
+    """
     if value is None or isinstance(value, Reparameterisation):
         return value
     settings = dict(value)

@@ -13,7 +13,15 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError, shortened
-from promptscope.files import is_there, nearest_file, read_sealed, sha256_file, write_sealed, write_tensors
+from promptscope.files import (
+    content_hash,
+    is_there,
+    nearest_file,
+    read_sealed,
+    sha256_file,
+    write_sealed,
+    write_tensors,
+)
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
@@ -177,6 +185,12 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
     return prompt
 
 
+def saved_hash(folder: Path) -> str:
+    """Return what tells the prompt in *folder* from others: its kind, settings and numbers, as they were saved."""
+    description = _read_description(folder)
+    return content_hash({name: description[name] for name in ("type", "settings", "sha256")})
+
+
 def _read(folder: Path) -> Prompt:
     description = _read_description(folder)
     tensors_path = folder / "prompt.safetensors"
@@ -266,7 +280,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
         raise PromptError(f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT){hint}")
     try:
         description = read_sealed(path, lambda found: found.get("format") == _FORMAT)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise PromptError(f"{str(path)!r} cannot be read ({error}): the folder is damaged") from error
     needed = {"format", "type", "settings", "sha256", "provenance"}
     if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:

@@ -5,11 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import load_file
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
+from promptscope.files import content_hash, tensor_hash, write_tensors
+
+_CHECKSUM = "promptscope_checksum"
 
 
 def read_tensors(path: Path) -> dict[str, torch.Tensor]:
@@ -19,13 +22,26 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
         PromptError: the file is missing or damaged, or holds NaN or infinity.
     """
     try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
         tensors = load_file(str(path))
     except (OSError, SafetensorError) as error:
         raise PromptError(f"{str(path)!r} cannot be read as safetensors ({error}): it is missing or damaged") from error
+    if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(tensors):
+        raise PromptError(f"{str(path)!r} is damaged: its numbers are not those of its checksum")
     for name, tensor in tensors.items():
         if not torch.isfinite(tensor).all():
             raise PromptError(f"{name} in {str(path)!r} holds NaN or infinite numbers: load or train the prompt again")
     return tensors
+
+
+def write_sealed_tensors(path: Path, tensors: dict[str, torch.Tensor], metadata: dict[str, str]) -> None:
+    """Write a safetensors file with a checksum in its metadata, which `read_tensors` compares."""
+    write_tensors(path, tensors, {**metadata, _CHECKSUM: _checksum(tensors)})
+
+
+def _checksum(tensors: dict[str, torch.Tensor]) -> str:
+    return content_hash({name: tensor_hash(tensor) for name, tensor in tensors.items()})
 
 
 _BOMB_BYTES, _BOMB_RATIO = 100_000_000, 100

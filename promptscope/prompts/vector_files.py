@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import pickle
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from promptscope.errors import PromptError
 from promptscope.prompts.soft import SoftPrompt
-from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.tensors import check_archive, read_tensors
 
 _SUFFIXES = (".pt", ".pth", ".bin", ".npy", ".safetensors")
 
@@ -57,8 +57,10 @@ def _tensors(path: Path) -> dict[str, Tensor]:
     try:
         if path.suffix == ".npy":
             return {"": torch.from_numpy(np.load(path, allow_pickle=False))}
+        if zipfile.is_zipfile(path):  # files of PyTorch before 1.6 are none, and have no checksum
+            check_archive(path)
         content: Any = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, ValueError, TypeError, EOFError, RuntimeError, pickle.UnpicklingError) as error:
+    except Exception as error:  # damage shows in any step: zip, pickle, storage
         raise PromptError(
             f"{str(path)!r} cannot be read as plain tensors ({type(error).__name__}: {str(error)[:120]}). Pickled "
             "objects are not opened, as they could run any code: if you trust the file, save its tensor alone"

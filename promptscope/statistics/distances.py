@@ -10,6 +10,7 @@ from promptscope.checks import checked
 from promptscope.errors import ArgumentError
 
 Metric = Literal["cosine", "l2"]
+"""How far apart two vectors are: 1 - cosine, or the L2 norm of their difference."""
 
 
 @checked()

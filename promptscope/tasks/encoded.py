@@ -14,7 +14,8 @@ from promptscope.errors import TaskError
 
 Side = Literal["right", "left"]
 
-IGNORED = -100  # torch's cross-entropy leaves such targets out
+IGNORED = -100
+"""The target at positions that are not scored: PyTorch's cross-entropy leaves it out."""
 
 
 @dataclass(frozen=True)

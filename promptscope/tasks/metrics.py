@@ -229,3 +229,4 @@ METRICS: dict[str, Metric] = {
         Metric("coverage", "text", _coverage, field="concepts"),
     )
 }
+"""The metrics by name; all are higher = better."""

@@ -4,9 +4,14 @@ import math
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from decimal import Decimal
 from typing import Any
 
+import numpy as np
+import pandas as pd
+
 from promptscope.errors import TaskError, shortened
+from promptscope.files import is_valid
 
 _KEYS = ("id", "label", "references")
 
@@ -88,11 +93,16 @@ def to_records(rows: Sequence[Any], split: str = "train") -> tuple[Record, ...]:
 
 
 def _record(row: Mapping[str, Any], number: int, split: str) -> Record:
-    given = row.get("id")
+    given = _plain(row.get("id"))
     id = f"{split}-{number}" if _missing(given) else str(given)
     if len({str(name) for name in row}) < len(row):
         raise TaskError(f"Two columns of record {id!r} have the same name: {', '.join(map(repr, row))}. Rename one.")
     fields = {str(name): _plain(value) for name, value in row.items() if name not in _KEYS}
+    if wrong := [name for name in row if isinstance(name, str) and not is_valid(name)]:
+        raise TaskError(
+            f"The column {wrong[0]!r} of record {id!r} of split {split!r} is not valid Unicode (a lone surrogate). "
+            "Re-read the file with its encoding."
+        )
     for name, value in {**row, "id": id}.items():
         if problem := _unreadable(value):
             raise TaskError(f"{name!r} of record {shortened(repr(id))} of split {split!r} {problem}")
@@ -127,12 +137,22 @@ def composed(text: str) -> str:
     return unicodedata.normalize("NFC", text)
 
 
+def look(text: str) -> str:
+    """Return what people see of a text: composed, without invisible characters and white space at the ends.
+
+    >>> look("\ufeffgood\u200b  film ")
+    'good film'
+    """
+    visible = "".join(char for char in text if unicodedata.category(char) not in ("Cf", "Cc") or char.isspace())
+    return composed(" ".join(visible.split()))
+
+
 def _unreadable(value: Any) -> str:
     """Return the reason why a value is not readable text, or an empty string."""
     if isinstance(value, bytes | bytearray | memoryview):
         return f"is bytes ({shortened(repr(value))}): decode it, value.decode('utf-8')."
     if isinstance(value, str):
-        return "" if _valid(value) else "is not valid Unicode (a lone surrogate). Re-read the file with its encoding."
+        return "" if is_valid(value) else "is not valid Unicode (a lone surrogate). Re-read the file with its encoding."
     if isinstance(value, Mapping):
         return next(filter(None, map(_unreadable, [*value, *value.values()])), "")
     if isinstance(value, list | tuple | set | frozenset):
@@ -144,6 +164,8 @@ def _plain(value: Any) -> Any:
     """Return values of NumPy and pandas as Python values, and values that JSON cannot hold as text."""
     if hasattr(value, "tolist"):
         value = value.tolist()
+    if _absent(value):
+        return None
     if value is None or isinstance(value, str | bool | int | float):
         return value
     if isinstance(value, Mapping):
@@ -154,12 +176,15 @@ def _plain(value: Any) -> Any:
 
 
 def _missing(value: Any) -> bool:
-    return value is None or (isinstance(value, float) and math.isnan(value))
+    return value is None or (isinstance(value, float) and math.isnan(value)) or _absent(value)
 
 
-def _valid(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+def _absent(value: Any) -> bool:
+    """Whether a value is what pandas, NumPy or Python's decimals say where there is none, by its kind other than NaN.
+
+    >>> [_absent(value) for value in (pd.NA, pd.NaT, Decimal("nan"), math.nan, "NaN")]
+    [True, True, True, False, False]
+    """
+    if isinstance(value, np.datetime64 | np.timedelta64):
+        return bool(np.isnat(value))
+    return value is pd.NA or value is pd.NaT or (isinstance(value, Decimal) and value.is_nan())

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from promptscope.errors import TaskError, shortened
-from promptscope.files import is_there, nearest_file
+from promptscope.files import is_there, long_cells, nearest_file
 
 Row = Any  # a mapping column -> value; `to_records` refuses anything else with a clear message
 
@@ -67,7 +67,17 @@ def _read_folder(folder: Path) -> dict[str, list[Row]]:
     if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
         from datasets import load_from_disk  # a second to import, and seldom needed
 
-        return read_source(load_from_disk(str(folder)))
+        try:
+            saved = read_source(load_from_disk(str(folder)))
+        except TaskError:
+            raise
+        except Exception as error:  # of JSON, of Arrow, of the library itself, wherever the damage is
+            said = (str(error).splitlines() or [""])[0]
+            raise TaskError(
+                f"The data set in {str(folder)!r} is damaged ({type(error).__name__}: {shortened(said, 160)}). Save it "
+                "again with save_to_disk."
+            ) from error
+        return saved
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         name = _SPLIT_NAMES.get(path.stem.lower())
@@ -138,14 +148,15 @@ def _read_csv(path: Path, text: str) -> list[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     try:
-        _refuse_repeated(reader.fieldnames or ())
-        for row in reader:
-            if None in row or None in row.values():
-                raise TaskError(
-                    f"{path}, line {reader.line_num}: the row needs {len(reader.fieldnames or ())} cells, as the "
-                    "header has columns, but has more or fewer. Quote cells that hold commas or line breaks."
-                )
-            rows.append({name: None if name == "label" and cell == "" else cell for name, cell in row.items()})
+        with long_cells():
+            _refuse_repeated(reader.fieldnames or ())
+            for row in reader:
+                if None in row or None in row.values():
+                    raise TaskError(
+                        f"{path}, line {reader.line_num}: the row needs {len(reader.fieldnames or ())} cells, as the "
+                        "header has columns, but has more or fewer. Quote cells that hold commas or line breaks."
+                    )
+                rows.append({name: None if name == "label" and cell == "" else cell for name, cell in row.items()})
     except csv.Error as error:
         raise TaskError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
     except ValueError as error:

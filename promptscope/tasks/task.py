@@ -10,7 +10,7 @@ from typing import Any, Literal
 from promptscope.cards import card
 from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest, shortened
-from promptscope.files import content_hash
+from promptscope.files import content_hash, is_valid
 from promptscope.tasks.chat import template_for
 from promptscope.tasks.encoding import EncodedSplit, answer_length, encode_records
 from promptscope.tasks.metrics import METRICS, get_metrics
@@ -62,6 +62,10 @@ class Task:
     source: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if not is_valid("".join((self.name, *self.splits))):
+            raise TaskError(
+                f"The name {self.name!r} of a task, or of a split, is not valid Unicode (a lone surrogate)."
+            )
         if not self.splits:
             raise TaskError(f"Task {self.name!r} needs at least one split with records, got none.")
         if not self.metrics:

@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
+from promptscope.files import is_valid
 
 Kind = Literal["causal", "masked", "seq2seq"]
+"""The kind of a model: GPT-like, BERT-like, or encoder and decoder."""
 KINDS: tuple[Kind, ...] = ("causal", "masked", "seq2seq")
 ROLES = ("bos", "sep", "mask", "eos")
 
@@ -64,6 +66,8 @@ class Template:
     chat: bool = False
 
     def __post_init__(self) -> None:
+        if not is_valid(self.source + self.target):
+            raise TaskError(f"Template {self.source + self.target!r} is not valid Unicode (a lone surrogate).")
         source = self.source_parts
         _check_target(self.target, self.target_parts)
         if any(part.kind == "label" for part in source):
@@ -241,6 +245,7 @@ TEMPLATES: dict[str, Template] = {
         _named("text_to_text_input_label", "Input: {text}\nLabel:{eos}", "{label}{eos}"),
     )
 }
+"""The templates by name."""
 
 # one line per input type; columns in the order of KINDS
 _GROUPS = (

@@ -6,7 +6,8 @@ from typing import Any
 
 from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
-from promptscope.tasks.records import composed
+from promptscope.files import is_valid
+from promptscope.tasks.records import composed, look
 from promptscope.tasks.specials import Specials
 from promptscope.tasks.template import Kind
 
@@ -20,7 +21,7 @@ class Verbalizer:
             Reimann and Sadrieh 2024 (*Explainable Soft Prompts*) do.
 
     Raises:
-        TaskError: there are no words, a word is empty, or two labels have the same word.
+        TaskError: there are no words, a word is empty, or two labels have the same word, or words that look the same.
 
     >>> Verbalizer({"0": "negative", "1": "positive"}).word("1")
     'positive'
@@ -44,11 +45,13 @@ class Verbalizer:
         for label, word in self.words.items():
             if not isinstance(word, str) or not word.strip():
                 raise TaskError(f"The verbalizer's word for label {label!r} must be a word, got {word!r}.")
-            if word in owners:
+            if not is_valid(label + word):
                 raise TaskError(
-                    f"Labels {owners[word]!r} and {label!r} have the same word {word!r}. Give each its own."
+                    f"The word {word!r} of label {label!r} is not valid Unicode (a lone surrogate). Write it again."
                 )
-            owners[word] = label
+            if (other := owners.setdefault(look(word), label)) != label:
+                how = "the same word" if self.words[other] == word else "words that look the same,"
+                raise TaskError(f"Labels {other!r} and {label!r} have {how} {word!r}. Give each its own.")
 
     def __repr__(self) -> str:
         return f"Verbalizer({self.words!r}{', first_piece=True' if self.first_piece else ''})"
@@ -137,13 +140,35 @@ def as_verbalizer(verbalizer: Any, labels: Iterable[str]) -> Verbalizer | None:
     if verbalizer is None or isinstance(verbalizer, Verbalizer):
         return verbalizer
     if verbalizer == "labels":
-        return Verbalizer({label: label for label in sorted(set(map(composed, labels)))})
+        found = sorted(set(map(composed, labels)))
+        _check_labels(found)
+        return Verbalizer({label: label for label in found})
     if isinstance(verbalizer, Mapping):
         return Verbalizer(verbalizer)
     raise TaskError(
         "verbalizer must be a Verbalizer, a dict from labels to words, 'labels' (each label is its own word) or None, "
         f"got {verbalizer!r}."
     )
+
+
+def _check_labels(labels: Iterable[str]) -> None:
+    """Raise TaskError for two labels that are one in all likelihood: of a cell with a space more, or of 1 and 1.0."""
+    owners: dict[str | float, str] = {}
+    for label in labels:
+        if (other := owners.setdefault(look(label), label)) != label:
+            raise TaskError(
+                f"The labels {other!r} and {label!r} differ in white space or invisible characters only, and would be "
+                "two classes. Clean them, label.strip(), or give a verbalizer that names both."
+            )
+        try:
+            number = float(label)
+        except ValueError:
+            continue
+        if (other := owners.setdefault(number, label)) != label:
+            raise TaskError(
+                f"The labels {other!r} and {label!r} are the same number, and would be two classes: a column of whole "
+                "numbers becomes one of fractions where a cell is empty. Write all in one way."
+            )
 
 
 def _check_distinct(tokenizer: Any, found: Mapping[str, list[int]]) -> None:

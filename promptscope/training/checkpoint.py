@@ -32,11 +32,11 @@ def _checksum(tensors: dict[str, Tensor], progress: str) -> str:
     return content_hash({"progress": progress, "tensors": {name: tensor_hash(t) for name, t in tensors.items()}})
 
 
-def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
+def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer, run: str | None = None) -> dict[str, Any]:
     """Restore parameters, optimiser and random state from a checkpoint, and return its *progress*.
 
     Raises:
-        RunError: the file is damaged, or belongs to a prompt of another shape.
+        RunError: the file is damaged, or belongs to a prompt of another shape or to another run than *run*.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -47,6 +47,11 @@ def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict
                 raise ValueError("its content does not agree with its checksum")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the run's folder and train again") from error
+    if run is not None and progress.get("run", run) != run:
+        raise RunError(
+            f"{str(path)!r} is of another run than the config.json beside it: put the right one back, or delete the "
+            "run's folder and train again"
+        )
     with torch.no_grad():
         for name, parameter in prompt.named_parameters():
             saved = tensors.get(f"prompt/{name}")

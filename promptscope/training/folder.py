@@ -12,7 +12,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from promptscope.errors import RunError, shortened
-from promptscope.files import is_there, nearest_file, read_sealed, write_sealed
+from promptscope.files import content_hash, is_there, nearest_file, read_sealed, writable, write_sealed
 
 FORMAT = "promptscope.run.v1"
 _LOCK = ".lock"
@@ -20,7 +20,8 @@ _LOCK = ".lock"
 
 def temporary_folder(prefix: str) -> Path:
     """Return a new folder that is deleted when this process ends."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    with writable(Path(tempfile.gettempdir()) / prefix):
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
     atexit.register(_remove, folder, os.getpid())
     return folder
 
@@ -36,15 +37,17 @@ def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterato
 
     Raises:
         RunError: the folder holds something else or a run with other settings, or another process is training in it.
+        FileError: nothing can be written there.
     """
     check_same(folder, description)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / _LOCK).acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(
-            f"another process is training in {str(folder)!r}: wait until it ends, or give another folder"
-        ) from error
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(folder / _LOCK).acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"another process is training in {str(folder)!r}: wait until it ends, or give another folder"
+            ) from error
     with lock:
         check_same(folder, description)  # it may have been begun since
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
@@ -83,7 +86,7 @@ def read_description(folder: Path) -> dict[str, Any]:
         )
     try:
         description = read_sealed(path, lambda found: found.get("format") == FORMAT)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the folder and train again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
         raise RunError(
@@ -91,6 +94,11 @@ def read_description(folder: Path) -> dict[str, Any]:
             "ps.train(..., out=...) wrote"
         )
     return description
+
+
+def run_hash(folder: Path) -> str:
+    """Return what tells the run in *folder* from others; its other files carry it, so that none comes from another."""
+    return content_hash(read_description(folder))
 
 
 def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> None:

@@ -17,10 +17,11 @@ from promptscope.inference.evaluate import Evaluator
 from promptscope.models import HookedModel
 from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
-from promptscope.prompts.saving import versions
+from promptscope.prompts.saving import saved_hash, versions
 from promptscope.tasks import Batch, Encoded
 from promptscope.training.checkpoint import read_checkpoint, write_checkpoint
 from promptscope.training.config import TrainConfig
+from promptscope.training.folder import run_hash
 from promptscope.training.gradient import accumulate_gradient
 from promptscope.training.history import Row, history_hash, read_rows, write_history
 from promptscope.training.order import batch_indices, batches_per_epoch
@@ -53,6 +54,7 @@ class Loop:
             prompt.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
         self.history: list[Row] = []
+        self.saved: dict[str, str] = {}  # the content of each folder of prompts
         self.best: float | None = None
         self.stale = 0  # evaluations since the best one
         self.seconds = 0.0
@@ -91,8 +93,7 @@ class Loop:
 
     def close(self) -> None:
         """Save the prompt after the last step."""
-        self._describe_history(self.step)
-        self.prompt.save(self._prompts("last"))
+        self._save(self.step, "last")
         self._checkpoint(self.step)
 
     def write_result(self, counts: dict[str, int]) -> None:
@@ -108,7 +109,9 @@ class Loop:
             "threads": torch.get_num_threads(),
             "prepacked": self.prepacked,
             "versions": versions(),
+            "run": run_hash(self.folder),
             "history_sha256": sha256_file(self.folder / "history.csv"),
+            "prompts": self.saved,
             **counts,
         }
         write_sealed(self.folder / "result.json", result)
@@ -174,8 +177,7 @@ class Loop:
                 for parameter, good in zip(self.prompt.parameters(), self.good, strict=True):
                     parameter.copy_(good)
         if self.good is not None or not last.is_dir():  # after a restart, an earlier stop knows better
-            self._describe_history(step)
-            self.prompt.save(last)
+            self._save(step, "last")
         write_history(self.folder / "history.csv", self.history)
         ids = [name for batch in parts for name in batch.ids]
         raise RunError(
@@ -198,23 +200,24 @@ class Loop:
         self.stale += 1
         if math.isfinite(score) and (self.best is None or score > self.best):
             self.best, self.stale = score, 0
-            self._describe_history(done)
-            self.prompt.save(self._prompts("best"))
+            self._save(done, "best")
         return {f"validation_{name}": value for name, value in scores.items()}
 
     def _snapshot(self, done: int) -> None:
         every = self.config.snapshot_every
         if every and (done % every == 0 or done == self.total):
-            self._describe_history(done)
-            self.prompt.save(self._prompts(f"step-{done:06d}"))
+            self._save(done, f"step-{done:06d}")
 
-    def _describe_history(self, done: int) -> None:
+    def _save(self, done: int, name: str) -> None:
+        """Save the prompt as it is after *done* steps to `prompts/NAME`."""
         self.prompt.provenance["history"] = {
             "steps": done,
             "loss": self.history[-1]["loss"] if self.history else None,
             "best_validation": self.best,
         }
         self.prompt.provenance["left_as"] = self.prompt.content_hash()
+        self.prompt.save(self._prompts(name))
+        self.saved[name] = saved_hash(self._prompts(name))
 
     def _prompts(self, name: str) -> Path:
         return self.folder / "prompts" / name
@@ -226,6 +229,7 @@ class Loop:
         write_history(self.folder / "history.csv", self.history)
         progress: dict[str, Any] = {"step": done, "best": self.best, "stale": self.stale, "seconds": self.seconds}
         progress |= {"prepacked": self.prepacked, "history": history_hash(self.history)}
+        progress |= {"run": run_hash(self.folder), "prompts": self.saved}
         write_checkpoint(self.folder / "checkpoint.safetensors", self.prompt, self.optimizer, progress)
 
     def resume(self) -> None:
@@ -236,7 +240,8 @@ class Loop:
             # The caller's prompt changes from here on: an interrupted call must find its start again.
             self._checkpoint(0)
             return
-        progress = read_checkpoint(path, self.prompt, self.optimizer)
+        progress = read_checkpoint(path, self.prompt, self.optimizer, run_hash(self.folder))
+        self.saved = progress.get("prompts", {})
         self.best, self.stale, self.seconds = progress["best"], progress["stale"], progress["seconds"]
         # Not measured again: with another kernel the last bits would differ. Another machine may not have it.
         self.prepacked = progress["prepacked"] and can_prepack(self.model.twin)

@@ -12,8 +12,9 @@ from promptscope.checks import checked
 from promptscope.errors import RunError
 from promptscope.files import read_sealed, sha256_file
 from promptscope.prompts import Prompt, load_prompt
+from promptscope.prompts.saving import saved_hash
 from promptscope.training.config import TrainConfig
-from promptscope.training.folder import is_finished, read_description
+from promptscope.training.folder import is_finished, read_description, run_hash
 from promptscope.training.history import read_rows
 
 
@@ -29,7 +30,7 @@ class Run:
     ```
 
     Raises:
-        RunError: the folder is not a run, or its run is not finished.
+        RunError: the folder is not a run, its run is not finished, or its files are damaged or of several runs.
 
     >>> import tempfile, promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -50,6 +51,8 @@ class Run:
                 f"the run in {str(folder)!r} is not finished: to continue it, call ps.train with the same settings and "
                 "out folder (or repeat the `promptscope train` command)"
             )
+        if self.result.get("run", now := run_hash(self.folder)) != now:
+            raise RunError(self._mixed("result.json"))
 
     def __repr__(self) -> str:
         result = self.result
@@ -76,11 +79,14 @@ class Run:
     def result(self) -> dict[str, Any]:
         """The content of `result.json`: steps, final loss, best metric, seconds, versions, truncated records."""
         try:
-            return read_sealed(self.folder / "result.json")
-        except ValueError as error:
+            result = read_sealed(self.folder / "result.json")
+            if not isinstance(result, dict) or not {"steps", "final_loss", "seconds"} <= set(result):
+                raise ValueError("it is no result of a run")
+        except (OSError, ValueError) as error:
             raise RunError(
                 f"result.json in {str(self.folder)!r} is damaged ({error}): delete the run's folder and train again"
             ) from error
+        return result
 
     @cached_property
     def history(self) -> pd.DataFrame:
@@ -110,26 +116,42 @@ class Run:
     @property
     def prompt(self) -> Prompt:
         """The prompt after the last step."""
-        return load_prompt(self.folder / "prompts" / "last")
+        return self._load("last")
 
     @property
     def best_prompt(self) -> Prompt:
         """The prompt with the best first metric on the split `validation`; of equal ones, the earliest.
 
         Raises:
-            RunError: the run was trained without `evaluate_every`."""
-        folder = self.folder / "prompts" / "best"
-        if not folder.is_dir():
+            RunError: the run was trained without `evaluate_every`.
+        """
+        if not (self.folder / "prompts" / "best").is_dir():
             raise RunError(
                 "this run has no best prompt, as it was trained without evaluations: train with evaluate_every"
             )
-        return load_prompt(folder)
+        return self._load("best")
 
     @property
     def snapshots(self) -> dict[int, Prompt]:
         """Prompts during training, by step; empty if the run was trained without `snapshot_every`."""
-        folders = sorted((self.folder / "prompts").glob("step-*"))
-        return {int(folder.name.removeprefix("step-")): load_prompt(folder) for folder in folders}
+        names = sorted(path.name for path in (self.folder / "prompts").glob("step-*"))
+        if wrong := [name for name in names if not name.removeprefix("step-").isdecimal()]:
+            raise RunError(f"{str(self.folder / 'prompts' / wrong[0])!r} is no prompt of this run: put it elsewhere")
+        return {int(name.removeprefix("step-")): self._load(name) for name in names}
+
+    def _load(self, name: str) -> Prompt:
+        """Load the prompt in `prompts/NAME`, which must be the one that this run left there."""
+        folder = self.folder / "prompts" / name
+        prompt = load_prompt(folder)
+        if "prompts" in self.result and self.result["prompts"].get(name) != saved_hash(folder):
+            raise RunError(self._mixed(f"prompts/{name}"))
+        return prompt
+
+    def _mixed(self, name: str) -> str:
+        return (
+            f"{name} in {str(self.folder)!r} is of another run, or of another step: put the right one back, or delete "
+            "the run's folder and train again"
+        )
 
 
 @checked()

@@ -149,3 +149,15 @@ def test_an_adapter_is_not_written_over_a_prompt(tmp_path: Path) -> None:
     prompt.save(tmp_path)
     with pytest.raises(PromptError, match="another folder"):
         write_peft(model, prompt, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["header", "numbers"])
+def test_one_bit_of_an_adapter_of_ours(part: str, tmp_path: Path) -> None:
+    write_peft(hooked("gpt2"), SoftPrompt(3).bind(hooked("gpt2")), tmp_path)
+    assert load_prompt(tmp_path).length == 3
+    path = tmp_path / "adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5 if part == "numbers" else content.index(b"F32")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PromptError, match="damaged"):
+        load_prompt(tmp_path)

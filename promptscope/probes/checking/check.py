@@ -38,7 +38,11 @@ class ProbeCheckError(ProbeError):
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The names of the checks that a probe passed."""
+    """The names of the checks that a probe passed.
+
+    >>> print(CheckReport("mine", passed=("deterministic", "batch size")))
+    the probe 'mine' passes 2 checks: deterministic, batch size
+    """
 
     probe: str
     passed: tuple[str, ...]
