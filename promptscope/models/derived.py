@@ -103,7 +103,8 @@ def _check_attention(
         n = layers[attention.stack]
         where = (attention.stack, attention.module)
         without = [i for i in range(n) if not any(x.startswith(f"{where[0]}.{i}.{where[1]}.hook_") for x in known)]
-        elsewhere = {x.split(".")[2] for x in known if x.startswith(f"{where[0]}.0.") and x.endswith(".hook_pattern")}
+        first = f"{where[0]}.0."
+        elsewhere = {x.split(".")[2] for x in known if x.startswith(first) and x.endswith(".hook_pattern")} - {where[1]}
         if without and elsewhere:
             raise ModelError(
                 f"{len(without)} of the {n} layers of {attention.stack} of {type(twin).__name__} have no attention "

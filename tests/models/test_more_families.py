@@ -1,5 +1,7 @@
 """Architectures besides those of `test_families.py`, each in one test: every way of running them gives one answer."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -58,7 +60,7 @@ def test_one_answer_whatever_runs_it(name: str) -> None:
             goes_on(model, prompt)
     check_page(name, model)
     if name in ONLY_V1:
-        with pytest.raises(ps.PromptError, match="have none that can be written"):
+        with pytest.raises(ps.PromptError, match="models do not have"):
             ps.DeepPrompt(6).bind(model)
 
 
@@ -102,7 +104,7 @@ def test_a_bridge_that_shows_another_pattern_is_still_refused(monkeypatch: pytes
     from promptscope.models import self_test
 
     monkeypatch.setattr(self_test, "_zero_head_2", lambda x, hook: x)
-    with pytest.raises(ps.ModelError, match="the pattern that this bridge shows is not the one that is used"):
+    with pytest.raises(ps.ModelError, match="is not the one that the model uses"):
         ps.load_model(make("llama"))
 
 
@@ -124,3 +126,27 @@ def test_what_a_model_reads_of_tokens_besides_their_vectors_is_named(monkeypatch
     monkeypatch.setattr(type(source.model), "forward", reads_ids)
     with pytest.raises(ps.ModelError, match=r"other results for inputs_embeds .*inputs_embeds: AttributeError"):
         ps.load_model(source)
+
+
+@pytest.mark.parametrize(
+    ("points", "said"),
+    [
+        (
+            ["attn.hook_pattern", "self_attn.hook_pattern"],
+            "no attention called cross_attn of their own, only self_attn",
+        ),
+        (["attn.hook_pattern"], "recurrent, convolutional"),
+    ],
+)
+def test_an_attention_under_another_name_is_not_called_recurrent(points: list[str], said: str) -> None:
+    """T5Gemma 2 attends to both texts in one attention."""
+    from types import SimpleNamespace
+
+    from promptscope.models import derived
+
+    sites = [f"{stack}.0.{point}" for stack in ("encoder_blocks", "decoder_blocks") for point in points]
+    bridge: Any = SimpleNamespace(hook_dict=dict.fromkeys(sites))
+    twin: Any = SimpleNamespace(config=SimpleNamespace(model_type="t5gemma2"))
+    layers = {"encoder_blocks": 1, "decoder_blocks": 1}
+    with pytest.raises(ps.ModelError, match=said):
+        derived._check_attention(bridge, twin, derived.ATTENTIONS["seq2seq"], layers)
