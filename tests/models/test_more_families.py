@@ -146,7 +146,6 @@ def test_an_attention_under_another_name_is_not_called_recurrent(points: list[st
 
     sites = [f"{stack}.0.{point}" for stack in ("encoder_blocks", "decoder_blocks") for point in points]
     bridge: Any = SimpleNamespace(hook_dict=dict.fromkeys(sites))
-    twin: Any = SimpleNamespace(config=SimpleNamespace(model_type="t5gemma2"))
     layers = {"encoder_blocks": 1, "decoder_blocks": 1}
     with pytest.raises(ps.ModelError, match=said):
-        derived._check_attention(bridge, twin, derived.ATTENTIONS["seq2seq"], layers)
+        derived._check_attention(bridge, make("t5"), derived.ATTENTIONS["seq2seq"], layers)
