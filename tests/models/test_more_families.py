@@ -133,9 +133,9 @@ def test_what_a_model_reads_of_tokens_besides_their_vectors_is_named(monkeypatch
     [
         (
             ["attn.hook_pattern", "self_attn.hook_pattern"],
-            "no attention called cross_attn of their own, only self_attn",
+            "no attention called cross_attn of their own, only attn, self_attn",
         ),
-        (["attn.hook_pattern"], "recurrent, convolutional"),
+        ([], "recurrent, convolutional"),
     ],
 )
 def test_an_attention_under_another_name_is_not_called_recurrent(points: list[str], said: str) -> None:
