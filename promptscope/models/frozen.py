@@ -74,7 +74,7 @@ class FrozenModel:
 
     @cached_property
     def layers(self) -> dict[str, int]:
-        """The number of layers of each list of layers, such as `{"blocks": 12}`."""
+        """The number of layers of each list of layers, by its name (`blocks`)."""
         return {stack: len(getattr(self.bridge, stack)) for stack in self.family.stacks}
 
     @cached_property

@@ -15,7 +15,7 @@ def check_alike(results: Mapping[str, ProbeResult]) -> None:
     if not results:
         raise ProbeError(
             "expected a dict task -> result with at least one entry, and it is empty: "
-            f"give  {'sst2': ps.probe(...)['attention_kl'], ...}"
+            "give {'sst2': ps.probe(...)['attention_kl'], ...}"
         )
     (first, reference), *others = results.items()
     for name, result in others:

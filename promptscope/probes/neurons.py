@@ -189,7 +189,7 @@ def separator_of(examples: Sequence[Encoded]) -> int:
     if len(ends) > 1 or not next(iter(ends))[1]:
         raise ProbeError(
             "at='separator' and at='prompt' need inputs that all end with the same special token, "
-            f"and these do not: end the template's source with {sep}, name a token, "
+            "and these do not: end the template's source with {sep}, give "
             "separator=tokenizer.eos_token_id, or use at='last'"
         )
     return next(iter(ends))[0]

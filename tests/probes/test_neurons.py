@@ -160,7 +160,7 @@ def test_bad_input():
     with pytest.raises(ProbeError, match="needs a prompt, and none is given"):
         probe(model, None, ended(encoded()), NeuronStates(), progress=False)
     two = {"a": ps.SoftPrompt(2), "b": ps.SoftPrompt(3)}
-    with pytest.raises(ProbeError, match="different lengths"):
+    with pytest.raises(ProbeError, match=r"prompts of one length, got lengths \[2, 3\]"):
         probe(model, two, ended(encoded()), NeuronStates(at="prompt"), progress=False)
     unequal = probe(model, two, ended(encoded()), NeuronStates(), progress=False)["neuron_states"]
     with pytest.raises(ProbeError, match=r"different lengths.*\{'a': 2, 'b': 3\}.*Compare prompts of one length"):
@@ -176,7 +176,7 @@ def states_of(family="gpt2", seed=0, length=K, name="v1", probes=None):
 
 def test_scores_of_what_cannot_be_compared():
     first = states_of()
-    with pytest.raises(ProbeError, match=r"different models.*probe one model"):
+    with pytest.raises(ProbeError, match=r"different models.*results of one model"):
         on_scores({"a": first, "b": states_of(seed=5)})
     with pytest.raises(ProbeError, match=r"different lengths of prompts.*Compare prompts of one length"):
         on_scores({"a": first, "b": states_of(length=2)})
@@ -184,9 +184,9 @@ def test_scores_of_what_cannot_be_compared():
         on_scores({"a": first, "b": states_of(name="other")})
     with pytest.raises(ProbeError, match="different probes"):
         on_scores({"a": first, "b": states_of(probes=NeuronStates("binary"))})
-    with pytest.raises(ProbeError, match="there is one"):
+    with pytest.raises(ProbeError, match="at least two tasks, got"):
         on_scores({"a": first})
-    with pytest.raises(ProbeError, match="no results"):
+    with pytest.raises(ProbeError, match="at least one entry"):
         on_scores({})
     with pytest.raises(ProbeError, match="no entry for the task 'b'"):
         on_scores({"a": first, "b": first}, {"a": "en"})

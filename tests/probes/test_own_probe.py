@@ -187,7 +187,7 @@ def test_what_is_only_compared_may_differ_in_shape_from_layer_to_layer():
 
 def test_numbers_that_are_not_finite_never_reach_the_store(tmp_path):
     # Row 1 of its batch: batches take the longest inputs first, and this is the second longest.
-    with pytest.raises(ProbeError, match=r"not finite at blocks\.0\.hook_resid_post for input 'x2'"):
+    with pytest.raises(ProbeError, match=r"NaN or infinity at blocks\.0\.hook_resid_post for input 'x2'"):
         probe(hooked("gpt2"), None, encoded(), Mine(Kept(how="nan")), store=tmp_path, progress=False)
     assert len(ActivationStore(tmp_path).entries()) == 0
 

@@ -195,7 +195,11 @@ def test_bad_input():
             return {"it": Broken(self.site, self.how)}
 
     before = sum(len(module._forward_hooks) for module in model.bridge.modules())
-    for how, message in (("shape", "whole activation"), ("none", "returned None"), ("nan", "not finite")):
+    for how, message in (
+        ("shape", "whole activation"),
+        ("none", "returned None"),
+        ("nan", "must write finite numbers"),
+    ):
         with pytest.raises(ProbeError, match=message):
             probe(model, None, labelled(), Breaks("hook_resid_post", how), progress=False)
     with pytest.raises(ModelError, match="Did you mean 'hook_resid_post'"):
@@ -242,5 +246,5 @@ def test_what_probe_function_refuses():
     def nameless(x, view):
         return x[:, :, 0, 0]
 
-    with pytest.raises(ProbeError, match=r"name each, such as dims=\('head',\)"):
+    with pytest.raises(ProbeError, match=r"name each one, such as dims=\('head',\)"):
         probe(hooked("gpt2"), None, encoded(), nameless, progress=False)
