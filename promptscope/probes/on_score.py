@@ -32,7 +32,8 @@ def on_scores(
     Returns:
         Dimensions prompt, task, other, layer (no `prompt` if *states* is one result). `layer_curve()` has the dimension
         `pairs`: the mean over pairs of tasks within each language, and `across` languages (`all` where no language is
-        known), with delete-one-task jackknife intervals from 5 tasks on.
+        known), with delete-one-task jackknife intervals from 5 tasks on. NaN where a prompt activates no neuron of a
+        layer (`state="binary"`).
 
     Raises:
         ProbeError: fewer than two tasks, results of different models, probes or prompts, or prompts of different
@@ -142,8 +143,12 @@ def _mean_over_pairs(matrix: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np
     rests = [[pair for pair in pairs if task not in pair] for task in tasks]
     if not all(rests):  # a task without which there is no pair left: nothing to tell the spread from
         return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
-    low, high = jackknife_interval(mean, np.stack([_mean(matrix, rest) for rest in rests]))
-    return np.stack([mean, np.clip(low, -1.0, 1.0), np.clip(high, -1.0, 1.0)])
+    without = np.stack([_mean(matrix, rest) for rest in rests])
+    known = np.isfinite(mean) & np.isfinite(without).all(axis=0)  # a layer without an active neuron has no cosine
+    bounds = np.full((2, *mean.shape), np.nan)
+    if known.any():
+        bounds[:, known] = jackknife_interval(mean[known], without[:, known])
+    return np.stack([mean, *np.clip(bounds, -1.0, 1.0)])
 
 
 def _mean(matrix: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -465,6 +465,24 @@ def _scores_of_neurons(common: bool, null: bool) -> ProbeResult:
     return on_scores(states, {task: ("en", "ko")[i % 2] for i, task in enumerate(states)})
 
 
+def test_a_layer_without_an_active_neuron_has_no_on_score() -> None:
+    """It has no cosine; the recipe stopped there, with all prompts trained."""
+    noise, states = np.random.default_rng(0), {}
+    for i in range(6):
+        values = noise.integers(0, 2, size=(1, 3, 1, 40)).astype(np.float32)
+        values[0, 1] *= i > 0  # the first task's prompt leaves layer 1 silent
+        data = xr.Dataset(
+            {"values": (("prompt", "layer", "position", "neuron"), values)},
+            coords={"prompt": ["v2"], "layer": range(3), "position": [0], "neuron": range(40)},
+        )
+        states[f"task {i}"] = ProbeResult("neuron_states_binary", data)
+    found = on_scores(states, dict.fromkeys(states, "en")).data.isel(prompt=0)
+    assert np.isnan(found["curve"].values[0, 1]) and np.isnan(found["curve_low"].values[0, 1])
+    rest = found[["curve", "curve_low", "curve_high"]].isel(layer=[0, 2])
+    assert (rest["curve_low"] < rest["curve"]).all() and (rest["curve"] < rest["curve_high"]).all()
+    assert np.isfinite(found["values"].isel(task=1, other=2)).all()
+
+
 @pytest.mark.parametrize(
     ("near", "verdict"),
     [(("v2",), "holds"), (("v1",), "does not hold"), (("v2", "random v2"), ""), ((), "undecided")],
