@@ -105,7 +105,7 @@ def test_written_answers_that_are_no_label_are_wrong_and_no_class_of_their_own()
 
 
 def test_figure_4_counts_the_inputs_of_the_tasks_that_it_shows(out: Path) -> None:
-    """Four of the five tasks, 12 inputs each."""
+    """Four of the five tasks, 8 inputs each."""
     page = (out / "figures" / "figure_4.html").read_text(encoding="utf-8")
     assert "32 inputs" in page and "60 inputs" not in page
 
