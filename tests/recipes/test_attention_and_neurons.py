@@ -223,7 +223,7 @@ def test_help_names_the_presets_and_what_can_be_set(capsys: pytest.CaptureFixtur
     [
         (['tasks=["continent_en", "continent_ne"]'], "no task, file or folder called 'continent_ne'"),
         (['tasks=["continent_en"]'], "at least 2 tasks"),
-        (['tasks=["continent_en", "continent_en"]'], "each once"),
+        (['tasks=["continent_en", "continent_en"]'], "each named once"),
         (["layers=paper"], "--set layers=measured"),
         (["steps=0"], "no hyper-parameters for task 'continent_en'"),
     ],
