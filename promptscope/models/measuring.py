@@ -137,12 +137,16 @@ def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_nam
     arguments = _arguments(twin, 6)
     embedding: Any = twin.get_input_embeddings() if ids_name == "input_ids" else target_embedding(twin)
     vectors = embedding(arguments.pop(ids_name))
+    said = ""
     for scale in embedding_scales(twin, vectors):
-        if near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
-            return scale
+        try:
+            if near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
+                return scale
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            said = f" ({vectors_name}: {type(error).__name__}: {error})"
     raise ModelError(
-        f"{type(twin).__name__} gives other results for inputs_embeds than for the same tokens as input_ids, so that "
-        "no input-level prompt can be given to it: this architecture is not supported"
+        f"{type(twin).__name__} gives other results for inputs_embeds than for the same tokens as input_ids{said}, so "
+        "that no input-level prompt can be given to it: this architecture is not supported"
     )
 
 
