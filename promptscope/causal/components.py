@@ -46,7 +46,7 @@ def components(model: HookedModel, at: At) -> list[Component]:
     after each layer).
 
     Raises:
-        ProbeError: another kind, or a model whose FFN output has no hook point.
+        ProbeError: another kind, or a model whose heads or FFNs have no hook point for their outputs.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -58,6 +58,12 @@ def components(model: HookedModel, at: At) -> list[Component]:
         raise ProbeError(f"at must be one of {', '.join(get_args(At))}, got {at!r}.{nearest(str(at), get_args(At))}")
     family = model.family
     if at == "heads":
+        for a in family.attentions.values():
+            if not family.has(site := f"{a.stack}.{{i}}.{a.module}.hook_z"):
+                raise ProbeError(
+                    f"single heads of {model.name!r} cannot be patched: {site} "
+                    f"{family.missing.get(site, 'does not exist')}. Patch at 'ffn' or 'residual'"
+                )
         return [
             Component(f"{a.stack}.{layer}.{a.module}.hook_z", part, layer, head, a.queries, a.stack)
             for part, a in family.attentions.items()

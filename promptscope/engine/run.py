@@ -151,7 +151,8 @@ def continue_(
     if model.needs_hooks(placements):
         return ReadAgain(model, placements, ids, mask, room)
     if not is_packed(model, placements):
-        if model.counts_columns and not all(placement.sees_everywhere(model) for placement in placements):
+        everywhere = all(placement.sees_everywhere(model) for placement in placements)
+        if not model.facts.reads_on or (model.counts_columns and not everywhere):
             return ReadAgain(model, placements, ids, mask, room)
         return PlainContinuation(model, placements, ids, mask, room, shared)
     if shared is None:

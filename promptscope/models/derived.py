@@ -103,6 +103,14 @@ def _check_attention(
         n = layers[attention.stack]
         where = (attention.stack, attention.module)
         without = [i for i in range(n) if not any(x.startswith(f"{where[0]}.{i}.{where[1]}.hook_") for x in known)]
+        first = f"{where[0]}.0."
+        elsewhere = {x.split(".")[2] for x in known if x.startswith(first) and x.endswith(".hook_pattern")} - {where[1]}
+        if without and elsewhere:
+            raise ModelError(
+                f"{len(without)} of the {n} layers of {attention.stack} of {type(twin).__name__} have no attention "
+                f"called {attention.module} of their own, only {', '.join(sorted(elsewhere))}, which does several "
+                "things at once: where a prompt's keys and values belong in it is not known. Load another model"
+            )
         if without:
             raise ModelError(
                 f"{len(without)} of the {n} layers of {type(twin).__name__} ({twin.config.model_type!r}) have "
@@ -214,7 +222,8 @@ class _Look:
             if name not in self.seen.values:
                 return "holds no tensor"
             if not self._fits(point, self.seen.values[name]):
-                return f"has the shape {tuple(self.seen.values[name].shape)}, not ({point.shape})"
+                dims = ", ".join(str(self.sizes.get(dim, dim)) for dim in point.shape.split())
+                return f"has the shape {tuple(self.seen.values[name].shape)}, not ({point.shape}) = ({dims})"
             grad = self.seen.zeros[name].grad
             if grad is None or not bool(grad.abs().max() > 0):
                 return "does not act: a written value is dropped"

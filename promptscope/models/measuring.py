@@ -133,12 +133,16 @@ def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_nam
     vectors = embedding(arguments.pop(ids_name))
     config = twin.config
     d = vectors.shape[-1]
+    said = ""
     for scale in (1.0, d**0.5, getattr(config, "embedding_multiplier", None)):
-        if scale is not None and near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
-            return float(scale)
+        try:
+            if scale is not None and near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
+                return float(scale)
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            said = f" ({vectors_name}: {type(error).__name__}: {error})"
     raise ModelError(
-        f"{type(twin).__name__} gives other results for inputs_embeds than for the same tokens as input_ids, so that "
-        "no input-level prompt can be given to it: this architecture is not supported"
+        f"{type(twin).__name__} gives other results for inputs_embeds than for the same tokens as input_ids{said}, so "
+        "that no input-level prompt can be given to it: this architecture is not supported"
     )
 
 

@@ -30,8 +30,8 @@ class Prefix:
     (4, (1, 5, 4, 32))
     """
 
-    keys: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
-    values: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
+    keys: tuple[Float[Tensor, "prompt _ k _"], ...]  # kv_head, d_head: in some models not the same in every layer
+    values: tuple[Float[Tensor, "prompt _ k _"], ...]
     layers: frozenset[int]
     gaps: int = 0
 

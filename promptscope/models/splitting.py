@@ -25,6 +25,20 @@ def untie_layers(twin: PreTrainedModel) -> None:
         config.num_hidden_groups = n
 
 
+def share_embedding(twin: PreTrainedModel) -> None:
+    """Let an encoder-decoder call its encoder's embedding its input embedding, where it has one of its own.
+
+    Untied, BART's kin keep a third one, `shared`, which nothing reads.
+    """
+    base: Any = twin.base_model
+    if not twin.config.is_encoder_decoder or not isinstance(getattr(base, "shared", None), nn.Embedding):
+        return
+    encoder: Any = twin.get_encoder()
+    own = getattr(encoder, "embed_tokens", None)
+    if isinstance(own, nn.Embedding) and own.weight is not base.shared.weight:
+        base.shared = own
+
+
 def split_projections(inner: PreTrainedModel) -> None:
     """Split fused projections into query, key and value, each called once in a pass; in the bridge's copy only."""
     base: Any = inner.base_model
