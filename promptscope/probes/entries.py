@@ -62,9 +62,9 @@ class Entries:
         self._prompted = prompted
         self._written = written or {}
 
-    def plain(self, capture: str, beside: str | None = None) -> Iterator[Shard]:
-        """Read a capture of the pass without a prompt; *beside* names the prompt whose positions its text has."""
-        return self._entry(self._plain, (capture, beside), "(capture, prompt whose positions are shared)").read()
+    def plain(self, capture: str, positions_of: str | None = None) -> Iterator[Shard]:
+        """Read a capture of the pass without a prompt; *positions_of* names the prompt whose positions its text has."""
+        return self._entry(self._plain, (capture, positions_of), "(capture, prompt whose positions are shared)").read()
 
     def prompted(self, capture: str, prompt: str) -> Iterator[Shard]:
         """Read a capture of the pass with a prompt. Of a `PairedCapture`: what `compare` returned."""
@@ -85,7 +85,7 @@ class Entries:
 
     def pairs(self, capture: str, prompt: str) -> Iterator[tuple[Shard, Shard]]:
         """Read a capture of both passes, in pairs (with the prompt, without it)."""
-        yield from zip(self.prompted(capture, prompt), self.plain(capture, beside=prompt), strict=True)
+        yield from zip(self.prompted(capture, prompt), self.plain(capture, positions_of=prompt), strict=True)
 
     def paired(self, capture: str, prompt: str, function: Callable[[Shard, Shard], np.ndarray]) -> np.ndarray:
         """Apply *function* to each pair of parts, and concatenate the results along the inputs."""

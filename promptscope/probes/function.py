@@ -141,10 +141,10 @@ def probe_function(
     Raises:
         ProbeError: the decorated object is not a function, or *site* or *conditions* is unknown.
 
-    >>> @probe_function("hook_resid_post", units="norm", direction="higher = longer")
+    >>> import promptscope as ps
+    >>> @ps.probe_function("hook_resid_post", units="norm", direction="higher = longer")
     ... def norm_at_answer(x, view):
     ...     return view.at(x, view.answer).norm(dim=-1)
-    >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("capital_en")
     >>> result = ps.probe(model, ps.SoftPrompt(4), task, norm_at_answer, limit=3)["norm_at_answer"]
     >>> result.dims

@@ -17,8 +17,8 @@ class LayerGroups:
     `peaks` and `troughs` are the layers of local maxima and minima; `peak_group` and `trough_group` also have the first
     and the last layers.
 
-    >>> groups = LayerGroups(peaks=(3,), troughs=(2,), peak_group=(0, 3, 5), trough_group=(0, 2, 5))
     >>> import promptscope as ps
+    >>> groups = LayerGroups(peaks=(3,), troughs=(2,), peak_group=(0, 3, 5), trough_group=(0, 2, 5))
     >>> ps.DeepPrompt(length=4, layers=groups.peak_group).layers
     (0, 3, 5)
     """

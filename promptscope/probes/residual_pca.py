@@ -135,7 +135,7 @@ class ResidualPCA(Probe):
 
     def _parts(self, entries: Entries, name: str) -> Iterator[Shard]:
         if name == PLAIN:
-            return entries.plain("residual", beside=entries.prompts[0])
+            return entries.plain("residual", positions_of=entries.prompts[0])
         return entries.prompted("residual", name)
 
 

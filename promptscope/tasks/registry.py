@@ -23,6 +23,7 @@ from promptscope.tasks.template import as_template
 from promptscope.tasks.verbalizer import Verbalizer, as_verbalizer
 
 EMBEDDED = Path(__file__).parent / "data"
+_OURS = ("train", "validation", "test", "all")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
@@ -48,8 +49,9 @@ def load_task(
         name_or_path: the name of an embedded task or of a known data set such as `sst2` (`ps.list_tasks()` lists both),
             or any other file, folder or Hub id, which is read as by `Task.from_records`. A folder whose META.json names
             a known data set is read as that data set.
-        path: for a known data set, a folder with train, validation and test files, or one file; without it, the data
-            set is loaded from the Hub.
+        path: for a known data set, a folder with train, validation and test files, or with what `save_to_disk` wrote of
+            the Hub's, or one file; without it, the data set is loaded from the Hub. A split without any label is left
+            out, as the hidden test splits of GLUE.
         template: a template, or the name of one, in place of the task's own.
         verbalizer: a verbalizer in place of the task's own.
         metric: one name or several names of metrics, in place of the task's own.
@@ -72,7 +74,8 @@ def load_task(
 
 def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides: Mapping[str, Any]) -> Task:
     if path is not None:
-        return _with(_known(name, _known_entry(name), read_source(path), ties), overrides)
+        known = _known_entry(name)
+        return _with(_known(name, known, _as_ours(known, read_source(path)), ties), overrides)
     if name in _embedded():
         return _with(_load_embedded(_embedded()[name]), overrides)
     if name in KNOWN:
@@ -146,13 +149,29 @@ def _known_entry(name: str) -> Known:
     return KNOWN[name]
 
 
+def _as_ours(known: Known, source: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Return a copy of the Hub's data set with our names of its splits: MNLI's `validation_matched` is its test."""
+    theirs = {place.rpartition(":")[2]: ours for ours, place in known.splits.items()}
+
+    def ours(split: str) -> str:
+        wanted = theirs.get(split, split)
+        return split if split in _OURS or wanted in source else wanted
+
+    return {ours(split): rows for split, rows in source.items()}
+
+
 def _known(name: str, known: Known, source: Mapping[str, list[Row]], ties: Ties) -> Task:
     splits, dropped = {}, {}
     for split, rows in source.items():
         kept, left_out = adapt(name, known, rows, split, ties)
+        if _hidden(known, kept) and len(source) > 1:
+            dropped[split] = len(rows)
+            continue
         splits[split] = to_records(kept, split)
         if left_out:
             dropped[split] = left_out
+    if not splits:
+        raise TaskError(f"Data set {name!r}: no record of {', '.join(source)} has a label. Give a split with labels.")
     task = Task(
         name,
         as_template(known.template),
@@ -166,6 +185,11 @@ def _known(name: str, known: Known, source: Mapping[str, list[Row]], ties: Ties)
     if known.held_out is not None and len(splits) == 1:
         task = task.with_splits(test=known.held_out, source=next(iter(splits)))
     return task
+
+
+def _hidden(known: Known, rows: list[Row]) -> bool:
+    """Whether a split has no answers, as test splits of benchmarks on the Hub; in SQuAD, none is an answer."""
+    return not rows or ("squad" not in known.metrics and not any(row["label"] for row in rows))
 
 
 def _with(task: Task, overrides: Mapping[str, Any]) -> Task:
@@ -191,7 +215,7 @@ def _from_path(path: Path, ties: Ties, overrides: Mapping[str, Any]) -> Task:
             return _with(_load_embedded(path), overrides)
         if meta.get("name") in KNOWN:
             name = meta["name"]
-            return _with(_known(name, KNOWN[name], read_source(path), ties), overrides)
+            return _with(_known(name, KNOWN[name], _as_ours(KNOWN[name], read_source(path)), ties), overrides)
     return _custom(read_source(path), path.stem, overrides)
 
 

@@ -164,6 +164,7 @@ class Task:
             there = ", ".join(f"{split} ({len(records)})" for split, records in self.splits.items())
             raise TaskError(
                 f"Task {self.name!r} has no split {name!r}; it has {there}."
+                + (f" The {self.dropped[name]} records of {name!r} have no labels." if name in self.dropped else "")
                 + (nearest(name, self.splits) or " task.with_splits(validation=0.1) makes one from train.")
             )
         return self.splits[name]

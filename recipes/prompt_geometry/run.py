@@ -15,6 +15,9 @@ from pathlib import Path
 sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that holds `recipes`
 
 from recipes.common import chosen_settings, finish, recipe_parser
+from recipes.common.plans import in_words
+from recipes.prompt_geometry.grid import load_tasks
+from recipes.prompt_geometry.plan import plan_table
 from recipes.prompt_geometry.regenerate import regenerate
 from recipes.prompt_geometry.settings import PRESETS, as_the_code
 
@@ -42,14 +45,18 @@ def main(options: Sequence[str] | None = None) -> int:
         ),
     )
     parser.add_argument("--rows", type=int, default=64, metavar="N", help="records in one forward pass")
+    parser.add_argument("--plan", action="store_true", help="check all data, say what would be trained, and stop")
     arguments = parser.parse_args(options)
     presets = {name: as_the_code(preset) for name, preset in PRESETS.items()} if arguments.paper_code else PRESETS
     settings = chosen_settings(arguments, presets)
 
     def work() -> int:
+        if arguments.plan:
+            print(in_words(plan_table(settings, load_tasks(settings, arguments.data))))
+            return 0
         return regenerate(settings, arguments.out, arguments.data, arguments.jobs, arguments.rows)
 
-    return finish(work, arguments.out)
+    return finish(work, None if arguments.plan else arguments.out)
 
 
 if __name__ == "__main__":

@@ -37,6 +37,13 @@ def train(arguments: argparse.Namespace) -> int:
     settings = chosen_settings(arguments, PRESETS)
     if arguments.models:
         settings = replace(settings, models=tuple(arguments.models))
+    if arguments.plan:
+        from recipes.common.plans import in_words
+        from recipes.token_splitting.plan import plan_table
+        from recipes.token_splitting.tasks import load_tasks
+
+        print(in_words(plan_table(settings, load_tasks(settings, arguments.data))))
+        return 0
     from recipes.token_splitting.train import train_and_report
 
     return train_and_report(settings, arguments.out, arguments.data, arguments.in_turn)
@@ -71,6 +78,7 @@ def main(options: Sequence[str] | None = None) -> int:
     command.add_argument(
         "--models", nargs="+", metavar="MODEL", help="names or folders of masked models of one width and tokenizer"
     )
+    command.add_argument("--plan", action="store_true", help="check all data, say what would be trained, and stop")
     command.add_argument(
         "--in-turn",
         action="store_true",
@@ -81,7 +89,7 @@ def main(options: Sequence[str] | None = None) -> int:
     )
     command.set_defaults(run=train)
     arguments = parser.parse_args(options)
-    return finish(lambda: int(arguments.run(arguments)), arguments.out)
+    return finish(lambda: int(arguments.run(arguments)), None if getattr(arguments, "plan", False) else arguments.out)
 
 
 if __name__ == "__main__":

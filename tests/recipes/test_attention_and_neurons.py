@@ -105,7 +105,7 @@ def test_written_answers_that_are_no_label_are_wrong_and_no_class_of_their_own()
 
 
 def test_figure_4_counts_the_inputs_of_the_tasks_that_it_shows(out: Path) -> None:
-    """Four of the five tasks, 12 inputs each."""
+    """Four of the five tasks, 8 inputs each."""
     page = (out / "figures" / "figure_4.html").read_text(encoding="utf-8")
     assert "32 inputs" in page and "60 inputs" not in page
 
@@ -223,7 +223,7 @@ def test_help_names_the_presets_and_what_can_be_set(capsys: pytest.CaptureFixtur
     [
         (['tasks=["continent_en", "continent_ne"]'], "no task, file or folder called 'continent_ne'"),
         (['tasks=["continent_en"]'], "at least 2 tasks"),
-        (['tasks=["continent_en", "continent_en"]'], "each once"),
+        (['tasks=["continent_en", "continent_en"]'], "each named once"),
         (["layers=paper"], "--set layers=measured"),
         (["steps=0"], "no hyper-parameters for task 'continent_en'"),
     ],
