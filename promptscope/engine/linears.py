@@ -91,7 +91,9 @@ def prepacked(model: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[
     with lock_of(model):
         # The blocks may be nested.
         ready = _ready(model, dtype)
-        mine = [(vars(layer), "forward", run) for layer, _, run in ready if "forward" not in vars(layer)]
+        mine: list[tuple[Any, str, Any]] = [
+            (vars(layer), "forward", run) for layer, _, run in ready if "forward" not in vars(layer)
+        ]
         with replaced(*mine):
             yield
 

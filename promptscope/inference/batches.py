@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 
 from promptscope.engine import Shared, share
 from promptscope.errors import PromptError, RunError, TaskError
-from promptscope.models import HookedModel
+from promptscope.models import HookedModel, PromptLike
 from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Encoded, EncodedSplit, Task, collate
@@ -131,7 +131,7 @@ def batches(
 
 def share_over(
     model: HookedModel,
-    prompt: Prompt | None,
+    prompt: PromptLike | None,
     examples: Sequence[Encoded],
     with_label: bool = True,
     padding: Side = "right",

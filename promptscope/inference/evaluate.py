@@ -10,7 +10,7 @@ from promptscope.inference.finite import refuse_nan
 from promptscope.inference.generate import write
 from promptscope.inference.scoring import score_batch, word_logits
 from promptscope.inference.targets import target_logits, target_losses
-from promptscope.models import Hook, HookedModel
+from promptscope.models import Hook, HookedModel, Placement
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, EncodedSplit, Task
 from promptscope.tasks.encoded import Side
@@ -149,14 +149,15 @@ class Evaluator:
     @torch.no_grad()
     def scores(self, progress: bool = True) -> dict[str, float]:
         """Return the scores of `evaluate` for the present parameters of the prompt."""
-        shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
+        prompt = self._placed()
+        shared = share_over(self.model, prompt, self.examples, padding=self.padding)
         losses, label_scores = [], []
         for batch in self._batches(self.examples, "evaluate", progress):
-            logits = target_logits(self.model, batch, [] if self.prompt is None else [self.prompt], shared=shared)
-            refuse_nan(self.model, logits, [self.prompt])
+            logits = target_logits(self.model, batch, [] if prompt is None else [prompt], shared=shared)
+            refuse_nan(self.model, logits, [prompt])
             losses.append(target_losses(batch, logits))
             if self.task.verbalizer is not None:
-                label_scores.append(score_batch(self.model, batch, self.words, self.prompt, shared, logits))
+                label_scores.append(score_batch(self.model, batch, self.words, prompt, shared, logits))
         predictions = _best_labels(self.task, torch.cat(label_scores)) if label_scores else self.texts(progress)
         loss = torch.cat(losses).mean().item()
         return self.task.score(predictions, self.split) | {"loss": loss, "n": float(len(predictions))}
@@ -164,14 +165,15 @@ class Evaluator:
     @torch.no_grad()
     def labels(self, progress: bool = True) -> list[str]:
         """Return the most likely label of every record."""
-        shared = share_over(self.model, self.prompt, self.examples, padding=self.padding)
+        prompt = self._placed()
+        shared = share_over(self.model, prompt, self.examples, padding=self.padding)
         scores = []
         for batch in self._batches(self.examples, "predict", progress):
             if max(map(len, self.words)) > 1:
-                scores.append(score_batch(self.model, batch, self.words, self.prompt, shared))
+                scores.append(score_batch(self.model, batch, self.words, prompt, shared))
             else:  # which is likeliest, their logits alone say
                 tokens = [word[0] for word in self.words]
-                scores.append(word_logits(self.model, batch, tokens, self.prompt, shared))
+                scores.append(word_logits(self.model, batch, tokens, prompt, shared))
         return _best_labels(self.task, torch.cat(scores))
 
     @torch.no_grad()
@@ -180,15 +182,18 @@ class Evaluator:
         # An end of several tokens is searched afterwards: none of them alone ends the text.
         stop = self.end if len(self.end) == 1 else []
         texts: list[str] = []
-        shared = share_over(self.model, self.prompt, self.sources, with_label=False, padding=self.padding)
+        prompt = self._placed()
+        shared = share_over(self.model, prompt, self.sources, with_label=False, padding=self.padding)
         for batch in self._batches(self.sources, "generate", progress):
-            new = write(
-                self.model, batch.input_ids, batch.attention_mask, self.prompt, self.max_new_tokens, stop, shared
-            )
+            new = write(self.model, batch.input_ids, batch.attention_mask, prompt, self.max_new_tokens, stop, shared)
             for row in new:
                 row = row[: _find(row, self.end)]
                 texts.append(str(self.model.tokenizer.decode(row, skip_special_tokens=True)).strip())
         return texts
+
+    def _placed(self) -> Placement | None:
+        """Place the prompt as it is now, once for all batches."""
+        return None if self.prompt is None else self.prompt.place(self.model)
 
     def _batches(self, examples: EncodedSplit, label: str, progress: bool) -> Iterator[Batch]:
         return batches(self.model, examples, self.batch_size, label, progress, self.padding)

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from promptscope.errors import ModelError
-from promptscope.models import HookedModel, PromptLike
+from promptscope.models import HookedModel, Placement, PromptLike
 from promptscope.prompts import Prompt
 from promptscope.prompts.finite import check_finite_prompt
 
@@ -25,7 +25,7 @@ def refuse_nan(model: HookedModel, logits: Tensor, prompts: Sequence[PromptLike 
     if bool((logits.detach() < math.inf).all()):  # NaN is not below it either
         return
     for prompt in prompts:
-        if isinstance(prompt, Prompt):
+        if isinstance(prompt, Prompt | Placement):
             check_finite_prompt(prompt)
     raise ModelError(
         f"{model.name!r} in {str(model.dtype).removeprefix('torch.')} gave logits that are NaN or infinite, so that no "

@@ -10,7 +10,7 @@ from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, share
 from promptscope.errors import ModelError, TaskError
 from promptscope.inference.finite import refuse_nan
-from promptscope.models import Hook, HookedModel
+from promptscope.models import Hook, HookedModel, PromptLike
 from promptscope.models.layout import to_right_padding
 from promptscope.prompts import Prompt
 
@@ -75,15 +75,16 @@ def generate(
     order = to_right_padding(mask)
     input_ids, mask = input_ids.gather(1, order).to(model.device), mask.gather(1, order).to(model.device)
     with model.turn(hooks):
-        shared = share(model, [] if prompt is None else [prompt])
-        return write(model, input_ids, mask, prompt, max_new_tokens, stop_ids, shared)
+        placed = None if prompt is None else prompt.place(model)
+        shared = share(model, [] if placed is None else [placed])
+        return write(model, input_ids, mask, placed, max_new_tokens, stop_ids, shared)
 
 
 def write(
     model: HookedModel,
     input_ids: Int[Tensor, "B n"],
     attention_mask: Int[Tensor, "B n"],
-    prompt: Prompt | None,
+    prompt: PromptLike | None,
     max_new_tokens: int,
     stop_ids: Sequence[int],
     shared: Shared | None,

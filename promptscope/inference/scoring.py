@@ -4,15 +4,15 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, is_packed, only_tokens
 from promptscope.inference.batches import batches, encode_split, share_over
 from promptscope.inference.finite import refuse_nan
-from promptscope.inference.targets import target_logits
-from promptscope.models import Hook, HookedModel
+from promptscope.inference.targets import first_targets, target_logits
+from promptscope.models import Hook, HookedModel, PromptLike
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Task
 
@@ -48,16 +48,17 @@ def score_labels(
     words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
     examples = encode_split(model, prompt, task, split, max_length=max_length, limit=limit)
     with model.turn(hooks):
-        shared = share_over(model, prompt, examples)
+        placed = None if prompt is None else prompt.place(model)
+        shared = share_over(model, placed, examples)
         every = batches(model, examples, batch_size, "score", progress)
-        return torch.cat([score_batch(model, batch, words, prompt, shared) for batch in every])
+        return torch.cat([score_batch(model, batch, words, placed, shared) for batch in every])
 
 
 def score_batch(
     model: HookedModel,
     batch: Batch,
     words: Sequence[Sequence[int]],
-    prompt: Prompt | None = None,
+    prompt: PromptLike | None = None,
     shared: Shared | None = None,
     logits: Float[Tensor, "targets V"] | None = None,
 ) -> Float[Tensor, "B labels"]:
@@ -72,11 +73,15 @@ def score_batch(
     if logits is None:
         logits = target_logits(model, batch, prompts, shared=shared)
         refuse_nan(model, logits, prompts)
-    return logits[_first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
+    return logits[first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
 
 
 def word_logits(
-    model: HookedModel, batch: Batch, tokens: Sequence[int], prompt: Prompt | None = None, shared: Shared | None = None
+    model: HookedModel,
+    batch: Batch,
+    tokens: Sequence[int],
+    prompt: PromptLike | None = None,
+    shared: Shared | None = None,
 ) -> Float[Tensor, "B words"]:
     """Return the logits of *tokens* as each record's label; they rank the tokens and are cheaper than probabilities."""
     later = (batch.targets != IGNORED).cumsum(dim=1) > 1
@@ -91,16 +96,11 @@ def word_logits(
     return chosen.cpu()
 
 
-def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
-    n_targets = (batch.targets != IGNORED).sum(dim=1)
-    return n_targets.cumsum(dim=0) - n_targets
-
-
 def _score_words(
     model: HookedModel,
     batch: Batch,
     words: Sequence[Sequence[int]],
-    prompts: Sequence[Prompt],
+    prompts: Sequence[PromptLike],
     shared: Shared | None,
 ) -> Float[Tensor, "B labels"]:
     """Score words of several tokens: run every record's text once, then each word after it."""

@@ -54,3 +54,9 @@ def target_losses(batch: Batch, logits: Float[Tensor, "targets V"]) -> Float[Ten
     True
     """
     return cross_entropy(logits, batch.targets[batch.targets != IGNORED], reduction="none")
+
+
+def first_targets(batch: Batch) -> Int[Tensor, "B"]:
+    """Return for each record the row of `target_logits` that predicts its first target token."""
+    counts = (batch.targets != IGNORED).sum(dim=1)
+    return counts.cumsum(dim=0) - counts

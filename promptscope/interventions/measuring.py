@@ -10,7 +10,7 @@ from torch import Tensor
 
 from promptscope.inference.batches import batches
 from promptscope.inference.finite import refuse_nan
-from promptscope.inference.targets import target_losses
+from promptscope.inference.targets import first_targets, target_losses
 from promptscope.interventions.variants import Variants
 from promptscope.models import HookedModel
 from promptscope.progress import progress_bar
@@ -50,6 +50,7 @@ def measure(
     `KL(P || Q) = sum_c p_c log(p_c / q_c)` in nats: P is the output with the first variant, which must be the whole
     prompt, Q that with the other variants.
     """
+    placed = prompt.place(model)
     losses = np.empty((len(kept), len(examples)))
     kl = np.empty_like(losses) if distribution is not None else None
     texts = [example.input_ids[: example.label_start - 1] for example in examples]
@@ -62,7 +63,7 @@ def measure(
         for groups in chunks:
             if distribution is not None and 0 not in groups[0]:
                 groups = [np.array([0]), *groups]
-            every = [(group, Variants(model, prompt, how, kept[group], texts)) for group in groups]
+            every = [(group, Variants(model, placed, how, kept[group], texts)) for group in groups]
             for number, batch in enumerate(batches(model, longest_first, batch_size)):
                 here = order[number * batch_size :][: len(batch)]
                 batch = _needed(batch, model.family.kind)
@@ -71,7 +72,7 @@ def measure(
                     refuse_nan(model, logits, [prompt])
                     losses[variant, here] = _summed(batch, logits)
                     if distribution is not None and kl is not None:
-                        log_p = distribution(logits[_first_targets(batch)]).double()
+                        log_p = distribution(logits[first_targets(batch)]).double()
                         reference = log_p if reference is None else reference
                         kl[variant, here] = _divergence(reference, log_p)
                 bar.update()
@@ -124,11 +125,6 @@ def _summed(batch: Batch, logits: Float[Tensor, "targets V"]) -> Float[np.ndarra
     counts = (batch.targets != IGNORED).sum(dim=1)
     of_record = torch.arange(len(batch), device=counts.device).repeat_interleave(counts)
     return each.new_zeros(len(batch)).index_add(0, of_record, each).cpu().numpy()
-
-
-def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
-    counts = (batch.targets != IGNORED).sum(dim=1)
-    return counts.cumsum(dim=0) - counts
 
 
 def _divergence(log_p: Float[Tensor, "B C"], log_q: Float[Tensor, "B C"]) -> Float[np.ndarray, "B"]:

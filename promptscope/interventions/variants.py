@@ -4,13 +4,12 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from promptscope.engine import logits, share
 from promptscope.inference.targets import texts_of
-from promptscope.models import HookedModel
-from promptscope.prompts import Prompt
+from promptscope.models import HookedModel, PromptLike
 from promptscope.prompts.edits import edited
 from promptscope.tasks import Batch, concatenate
 
@@ -25,7 +24,7 @@ class Variants:
     def __init__(
         self,
         model: HookedModel,
-        prompt: Prompt,
+        prompt: PromptLike,
         how: str,
         kept: Bool[np.ndarray, "G k"],
         texts: Sequence[Sequence[int]],
@@ -37,14 +36,10 @@ class Variants:
 
     def logits(self, batch: Batch, chosen: Sequence[int]) -> Float[Tensor, "rows V"]:
         """Return the logits that predict the targets of *batch* with each of the *chosen* variants, in turn."""
-        repeated, which = _repeated(batch, len(chosen))
+        # One copy of the batch for each variant, one below the other.
+        which = torch.arange(len(chosen), device=batch.input_ids.device).repeat_interleave(len(batch))
+        repeated = concatenate([batch] * len(chosen))
         if not self.placements:
             return logits(self.model, texts_of(repeated), shared=self.shared)
         shared = None if self.shared is None else self.shared.pick(chosen)
         return logits(self.model, texts_of(repeated), [self.placements[i] for i in chosen], which, shared)
-
-
-def _repeated(batch: Batch, n: int) -> tuple[Batch, Int[Tensor, "records"]]:
-    """Return *n* copies of a batch, one after the other, and for each row which copy it belongs to."""
-    which = torch.arange(n, device=batch.input_ids.device).repeat_interleave(len(batch))
-    return concatenate([batch] * n), which

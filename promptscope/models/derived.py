@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from promptscope.errors import ModelError
 from promptscope.models.attached import Bridge, Hook, attach
 from promptscope.models.families import Attention, Family, HookPoint, Kind
+from promptscope.models.measuring import near
 from promptscope.models.point_names import (
     ATTENTIONS,
     CONTRIBUTIONS,
@@ -324,7 +325,7 @@ class _Look:
             if before is None or after is None:
                 return False
             total = before + sum(values[f"{stack}.{i}.{name}"] for name in names)
-            if not _near(total, after):
+            if not near(total, after):
                 return False
         return True
 
@@ -337,9 +338,4 @@ class _Look:
         hooks: list[Hook] = [(name, lambda x, hook, name=name: kept.update({name: x.detach()})) for name in names]
         with torch.no_grad(), attach(self.bridge, last=hooks):
             self.run(self.batch)
-        return all(name in kept for name in names) and _near(kept[names[0]] + kept[names[1]], kept[names[2]])
-
-
-def _near(a: Tensor, b: Tensor) -> bool:
-    rounding = 3e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-4
-    return a.shape == b.shape and bool((a - b).float().norm() <= rounding * b.float().norm())
+        return all(name in kept for name in names) and near(kept[names[0]] + kept[names[1]], kept[names[2]])

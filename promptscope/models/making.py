@@ -16,7 +16,7 @@ from promptscope.models.facts import Facts
 from promptscope.models.families import Family
 from promptscope.models.hooked import HookedModel
 from promptscope.models.keys import key_rules
-from promptscope.models.measuring import measured, near, plain_logits_of, table_of, tiny_ids
+from promptscope.models.measuring import embedding_scales, measured, near, plain_logits_of, table_of, tiny_ids
 from promptscope.models.nnsight_bridge import NNsightBridge
 from promptscope.models.point_names import ATTENTIONS
 from promptscope.models.self_test import check_finite, reads_on, self_test, shares_cache, why_no_cache
@@ -148,9 +148,9 @@ def _hook_scale(model: HookedModel) -> float:
     with attach(model.bridge, last=[(model.family.embedding, lambda x, hook: kept.append(x.detach()))]):
         model.forward_hooked(ids, decoder_input_ids=decoder_ids)
     vectors = model.embed(ids)
-    for scale in (1.0, vectors.shape[-1] ** 0.5, getattr(model.twin.config, "embedding_multiplier", None)):
-        if scale is not None and near(kept[0], vectors * scale):
-            return float(scale)
+    for scale in embedding_scales(model.twin, vectors):
+        if near(kept[0], vectors * scale):
+            return scale
     raise ModelError(
         f"the activation at {model.family.embedding} of {type(model.twin).__name__} is not a multiple of the token "
         "embedding, so that an input-level prompt cannot be written there: this architecture is not supported"

@@ -126,18 +126,22 @@ def near(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).norm() <= rounding * b.norm())
 
 
+def embedding_scales(twin: PreTrainedModel, vectors: Tensor) -> list[float]:
+    """Return the numbers by which models multiply their embeddings."""
+    scales = (1.0, vectors.shape[-1] ** 0.5, getattr(twin.config, "embedding_multiplier", None))
+    return [float(scale) for scale in scales if scale is not None]
+
+
 def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_name: str) -> float:
     """Return the constant by which embedding rows must be multiplied to be the model's `inputs_embeds`."""
     arguments = _arguments(twin, 6)
     embedding: Any = twin.get_input_embeddings() if ids_name == "input_ids" else target_embedding(twin)
     vectors = embedding(arguments.pop(ids_name))
-    config = twin.config
-    d = vectors.shape[-1]
     said = ""
-    for scale in (1.0, d**0.5, getattr(config, "embedding_multiplier", None)):
+    for scale in embedding_scales(twin, vectors):
         try:
-            if scale is not None and near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
-                return float(scale)
+            if near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
+                return scale
         except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
             said = f" ({vectors_name}: {type(error).__name__}: {error})"
     raise ModelError(

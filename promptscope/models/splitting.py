@@ -68,13 +68,14 @@ class SplitProjection(nn.Module):
         super().__init__()
         weights = fused.weight.detach().chunk(3)
         biases = (None,) * 3 if fused.bias is None else fused.bias.detach().chunk(3)
-        self.query, self.key, self.value = (_linear(w, b) for w, b in zip(weights, biases, strict=True))
+        self.query, self.key, self.value = (plain_linear(w, b) for w, b in zip(weights, biases, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.query(x), self.key(x), self.value(x)], dim=-1)
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Return a frozen linear layer that holds these very tensors."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
@@ -83,4 +84,4 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _same(projection: nn.Linear) -> nn.Linear:
-    return _linear(projection.weight.detach(), None if projection.bias is None else projection.bias.detach())
+    return plain_linear(projection.weight.detach(), None if projection.bias is None else projection.bias.detach())

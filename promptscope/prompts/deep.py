@@ -13,11 +13,11 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, KeysValues, Placement
 from promptscope.models.samples import why_no_keys
-from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
+from promptscope.prompts.initialisation import FromPrompt, Initialisation, Uniform
 from promptscope.prompts.inner import keys_and_values
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
-from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.soft import start_vectors
 
 
 class DeepPrompt(Prompt):
@@ -180,7 +180,7 @@ class DeepPrompt(Prompt):
                 start = torch.empty(len(layers[part]), self.n_rows, d_kv, dtype=torch.float32)
                 self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
             return
-        vectors = self._start_vectors(model, generator)
+        vectors = start_vectors(self, model, generator).float()
         if self.tied:
             if vectors.shape[1] != d_kv:
                 raise PromptError(
@@ -194,18 +194,6 @@ class DeepPrompt(Prompt):
             keys, values = keys_and_values(model, vectors, part)
             self.numbers[f"{part}_keys"] = nn.Parameter(keys[list(layers[part])].float())
             self.numbers[f"{part}_values"] = nn.Parameter(values[list(layers[part])].float())
-
-    def _start_vectors(self, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
-        if isinstance(self.init, TokenInitialisation):
-            return self.init.vectors(model, self.n_rows, generator).float()
-        assert isinstance(self.init, FromPrompt)
-        source = self.init.prompt.bind(model)
-        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
-            raise PromptError(
-                f"a deep prompt with {self.n_rows} parameter vectors cannot start from {source!r}: use a deep prompt, "
-                "or an input-level prompt of the same length"
-            )
-        return source.vectors().detach().float()
 
     def _copy_from(self, source: DeepPrompt, model: HookedModel) -> None:
         mine = (self.n_rows, self.tied, self.chosen_layers(model), self.chosen_parts(model))

@@ -34,9 +34,7 @@ class EditedPrompt(Prompt):
         """Return an edited copy of a bound *prompt*; *how* names the edit, *other* is the prompt to mix it with."""
         made = cls(prompt.plain(), how, tokens, other.plain() if other is not None else None)
         made.strict = prompt.strict and other is None
-        same = ("model", "revision", "family", "embedding_hash", "weights_hash")
-        made.provenance = {name: prompt.provenance[name] for name in same if name in prompt.provenance}
-        made.provenance |= {how: list(tokens), "prompt": prompt.content_hash()}
+        made.provenance = prompt._made_for() | {how: list(tokens), "prompt": prompt.content_hash()}
         if other is not None:
             made.provenance["other"] = other.content_hash()
         return made

@@ -140,6 +140,11 @@ class Prompt(nn.Module, ABC):
             "weights_hash": model.weights_hash,
         }
 
+    def _made_for(self) -> dict[str, Any]:
+        """Return the part of the provenance that names the model."""
+        names = ("model", "revision", "family", "embedding_hash", "weights_hash")
+        return {name: self.provenance[name] for name in names if name in self.provenance}
+
     def content_hash(self) -> str:
         """Return the SHA-256, as hex, of everything that determines what the prompt does.
 

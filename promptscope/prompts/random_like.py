@@ -45,7 +45,5 @@ def random_like(prompt: P, seed: int = 0) -> P:
             direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter)
             norms = parameter.norm(dim=-1, keepdim=True)
             parameter.copy_(direction / direction.norm(dim=-1, keepdim=True) * norms)
-    kept = ("model", "revision", "family", "embedding_hash", "weights_hash")
-    other.provenance = {name: prompt.provenance[name] for name in kept if name in prompt.provenance}
-    other.provenance |= {"seed": seed, "random_like": prompt.content_hash()}
+    other.provenance = prompt._made_for() | {"seed": seed, "random_like": prompt.content_hash()}
     return other

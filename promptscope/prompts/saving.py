@@ -8,7 +8,6 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from promptscope.checks import checked
@@ -266,10 +265,8 @@ def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor],
         raise PromptError(
             f"{str(path)!r} does not hold the network of {prompt.reparameterisation}: the folder is damaged"
         )
-    with torch.no_grad():
-        for name, number in mine.items():
-            number.copy_(networks[name])
-            number.data = number.data.to(networks[name].dtype)
+    for name, number in mine.items():
+        number.data = networks[name]
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
@@ -282,13 +279,12 @@ def _read_description(folder: Path) -> dict[str, Any]:
         description = read_sealed(path, lambda found: found.get("format") == _FORMAT)
     except (OSError, ValueError) as error:
         raise PromptError(f"{str(path)!r} cannot be read ({error}): the folder is damaged") from error
-    needed = {"format", "type", "settings", "sha256", "provenance"}
-    if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:
+    kinds = {"format": str, "type": str, "settings": dict, "sha256": str, "provenance": dict}
+    if not isinstance(description, dict) or not set(kinds) <= set(description) or description["format"] != _FORMAT:
         raise PromptError(
             f"{str(path)!r} does not describe a prompt of promptscope (expected format {_FORMAT!r}): give another "
             "folder"
         )
-    kinds = {"type": str, "settings": dict, "sha256": str, "provenance": dict}
     wrong = [name for name, kind in kinds.items() if not isinstance(description[name], kind)]
     if wrong:
         raise PromptError(f"{wrong[0]} in {str(path)!r} is {description[wrong[0]]!r}: the folder is damaged")

@@ -74,14 +74,11 @@ class SoftPrompt(Prompt):
         return Placement(self.length, self.vectors())
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
-        shape = (self.n_rows, model.shape.d_embed)
-        if isinstance(self.init, TokenInitialisation):
-            start = self.init.vectors(model, self.n_rows, generator).float().clone()
-        elif isinstance(self.init, FromPrompt):
-            start = self._from_prompt(self.init.prompt.bind(model))
+        if isinstance(self.init, Uniform):
+            start = torch.empty(self.n_rows, model.shape.d_embed, dtype=torch.float32)
+            start.uniform_(self.init.low, self.init.high, generator=generator)
         else:
-            assert isinstance(self.init, Uniform)
-            start = torch.empty(shape, dtype=torch.float32).uniform_(self.init.low, self.init.high, generator=generator)
+            start = start_vectors(self, model, generator).clone()
         self.embedding = nn.Parameter(start)
         self._build_network()
         if self.network is not None:
@@ -95,14 +92,6 @@ class SoftPrompt(Prompt):
         self.network = None
         self.embedding = nn.Parameter(tensors["embedding"])
 
-    def _from_prompt(self, source: Prompt) -> Tensor:
-        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
-            raise PromptError(
-                f"an input-level prompt with {self.n_rows} parameter vectors must start from an input-level prompt of "
-                f"the same length, got {source!r}"
-            )
-        return source.vectors().detach().clone()
-
     def _check_fit(self, model: HookedModel) -> None:
         width = self.embedding.shape[1]
         if width != model.shape.d_embed:
@@ -110,3 +99,21 @@ class SoftPrompt(Prompt):
                 f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} "
                 f"{model.shape.d_embed}: an input-level prompt fits models of the same width only"
             )
+
+
+def start_vectors(prompt: Prompt, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "rows d_embed"]:
+    """Return the vectors of tokens or of an input-level prompt from which *prompt* starts, one for each parameter row.
+
+    Raises:
+        PromptError: the other prompt is a deep one, or of another length.
+    """
+    if isinstance(prompt.init, TokenInitialisation):
+        return prompt.init.vectors(model, prompt.n_rows, generator).float()
+    assert isinstance(prompt.init, FromPrompt)
+    source = prompt.init.prompt.bind(model)
+    if not isinstance(source, SoftPrompt) or source.length != prompt.n_rows:
+        raise PromptError(
+            f"a {type(prompt).__name__} with {prompt.n_rows} parameter vectors must start from an input-level prompt "
+            f"of the same length, got {source!r}"
+        )
+    return source.vectors().detach()

@@ -165,7 +165,10 @@ def test_tied_prompt_of_tokens() -> None:
         (SoftPrompt(2, "labels"), "has no words"),
         (SoftPrompt(3, init.FromPrompt(SoftPrompt(2))), "must start from an input-level prompt of the same length"),
         (SoftPrompt(2, init.FromPrompt(DeepPrompt(2))), "must start from an input-level prompt"),
-        (DeepPrompt(3, init=init.FromPrompt(SoftPrompt(2))), "cannot start from"),
+        (
+            DeepPrompt(3, init=init.FromPrompt(SoftPrompt(2))),
+            "must start from an input-level prompt of the same length",
+        ),
         (
             DeepPrompt(2, init=init.FromPrompt(DeepPrompt(2, tied=True))),
             r"\(length, tied, layers, parts\) must be equal",

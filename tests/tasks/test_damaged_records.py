@@ -25,9 +25,9 @@ def rows(*labels: Any) -> list[dict[str, Any]]:
 def test_no_value_is_no_text(value: Any) -> None:
     with pytest.raises(ps.TaskError, match="has no label"):
         ps.Task.from_records(rows("a", value), TEMPLATE)
-    with pytest.raises(ps.TaskError, match=r"references .* must be texts"):
+    with pytest.raises(ps.TaskError, match=r"references .* must be strings"):
         ps.Task.from_records([{"text": "a", "references": ["b", value]}], TEMPLATE)
-    with pytest.raises(ps.TaskError, match=r"Field 'text' of record .* is (None|nan), not text"):
+    with pytest.raises(ps.TaskError, match=r"Field 'text' of record .* must be text, got (None|nan)"):
         ps.Task.from_records([{"text": value, "label": "a"}], TEMPLATE)
     with pytest.raises(ps.TaskError, match="has no label"):
         ps.Task.from_records(pd.DataFrame(rows("a", value)).convert_dtypes(), TEMPLATE)
