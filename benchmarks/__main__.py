@@ -31,23 +31,34 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=sys.modules["benchmarks"].__doc__)
     parser.add_argument("--quick", action="store_true", help="tiny models, a minute: checks equality, not speed")
-    parser.add_argument("--cases", nargs="+", default=[], metavar="PART", help="cases whose names contain one of these")
+    parser.add_argument(
+        "--cases", nargs="+", default=[], metavar="PART", help="run only cases whose names contain one of these"
+    )
     parser.add_argument("--list", action="store_true", help="print the names and stop")
-    parser.add_argument("--rounds", type=int, help="timed rounds a case (default 7; with --quick 3)")
-    parser.add_argument("--device", default="cpu", help="cpu or cuda")
-    parser.add_argument("--budget", type=float, metavar="MINUTES", help="start no case that would go beyond it")
+    parser.add_argument("--rounds", type=int, help="timed rounds for each case (default 7; with --quick 3)")
+    parser.add_argument("--device", default="cpu", help="device to measure on: cpu or cuda")
+    parser.add_argument(
+        "--budget", type=float, metavar="MINUTES", help="start no case that is expected to end after this many minutes"
+    )
     parser.add_argument("--no-proofs", action="store_true", help="leave the equality proofs out")
-    parser.add_argument("--mkl-control", action="store_true", help="then the same again with MKL on AVX-512")
-    parser.add_argument("--out", type=Path, default=Path("benchmark.json"), help="results (default %(default)s)")
+    parser.add_argument("--mkl-control", action="store_true", help="afterwards run all cases again with MKL on AVX-512")
+    parser.add_argument(
+        "--out", type=Path, default=Path("benchmark.json"), help="file for the results (default %(default)s)"
+    )
     commands = parser.add_subparsers(dest="command")
     table = commands.add_parser("table", help="stored results as Markdown")
-    brief = commands.add_parser("summary", help="the same in brief: a line a case")
+    brief = commands.add_parser("summary", help="stored results as Markdown in brief, one line for each case")
     figure = commands.add_parser("figure", help="stored results as a figure")
     for command in (table, brief, figure):
         command.add_argument(
-            "results", type=Path, nargs="+", help="sessions on one machine; of a case in several, the newest counts"
+            "results",
+            type=Path,
+            nargs="+",
+            help="result files of one machine; if several have the same case, the newest is used",
         )
-    figure.add_argument("--out", type=Path, default=Path("speed.html"), help="an .html or .json file, or an image")
+    figure.add_argument(
+        "--out", type=Path, default=Path("speed.html"), help="file for the figure: .html, .json or an image"
+    )
     return parser
 
 

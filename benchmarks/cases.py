@@ -109,5 +109,5 @@ def choose(cases: tuple[Case, ...], parts: list[str]) -> list[Case]:
     unknown = [part for part in parts if not any(part in case.name for case in cases)]
     if unknown:
         known = "\n  ".join(case.name for case in cases)
-        raise ValueError(f"no case has {', '.join(map(repr, unknown))} in its name. There are:\n  {known}")
+        raise ValueError(f"no case has {', '.join(map(repr, unknown))} in its name; choose from:\n  {known}")
     return [case for case in cases if not parts or any(part in case.name for part in parts)]

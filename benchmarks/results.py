@@ -97,7 +97,7 @@ class Results:
         values = dict(values)
         schema = values.pop("schema", SCHEMA)
         if schema != SCHEMA:
-            raise ValueError(f"results of schema {schema!r} cannot be read, only of schema {SCHEMA}: run again")
+            raise ValueError(f"expected results of schema {SCHEMA}, got schema {schema!r}: run the benchmark again")
         control = values.pop("control")
         return cls(
             **{

@@ -18,6 +18,8 @@ extensions = [
     "sphinx.ext.viewcode",
     "sphinx_copybutton",
     "sphinx_design",
+    "_ext.api_examples",
+    "_ext.api_links",
     "_ext.api_pages",
     "_ext.cli_page",
     "_ext.mathml",
@@ -40,7 +42,9 @@ autodoc_typehints = "signature"
 autodoc_preserve_defaults = True
 napoleon_numpy_docstring = False
 napoleon_use_rtype = False
+napoleon_use_param = False  # "init, seed: ..." stays one entry
 python_maximum_signature_line_length = 88
+toc_object_entries_show_parents = "hide"
 
 html_theme = "furo"
 html_math_renderer = "mathml"

@@ -14,9 +14,16 @@ from promptscope.engine.choice import why_not_packed
 from promptscope.models import HookedModel
 from promptscope.models.nnsight_table import SPOTS
 from promptscope.models.samples import why_no_keys
-from tests.models.zoo import NAMES, architecture_of, make
+from tests.models.zoo import MORE, NAMES, architecture_of, make
 
 PAGE = Path(__file__).parent / "families.md"
+AND = """
+## And these
+
+Architectures that others in the table above stand for: near kin of them, on whose bridge they run, or models that were
+tried once. One test runs each of them every way.
+
+"""
 WHY = """
 ## Why not
 
@@ -27,7 +34,7 @@ POINTS_PAGE = Path(__file__).parent / "hook-points.md"
 POINTS_HEAD = """# Hook points by family
 
 `model.hook_points()` lists the hook points of the model that you loaded, with shape, meaning, and whether a written
-value acts. The tables below were made by `docs/make_families.py` from all models of [the page of
+value acts. The tables below were made by `docs/make_families.py` from the models of the first table of [the page of
 families](families.md); configs have the names of its second column.
 
 `{i}` is the number of a layer. Dimensions: `batch`; `pos`, the k prompt positions and then the text; `dec_pos`, the
@@ -51,17 +58,18 @@ COLUMNS = (
 )
 HEAD = """# Which models
 
-`ps.load_model` takes every text transformer that TransformerLens' bridge knows, and seven masked ones that promptscope
-adds a bridge for. Hook points of a model are *found* on its bridge, what it does to keys, positions and embeddings is
-*measured* when it is loaded, and a self-test compares the hooked model with the plain one. A model that does not pass
-is refused with what went wrong. `ps.supported_architectures()` lists the classes that are tried.
+`ps.load_model` takes every text transformer that TransformerLens' bridge knows, fifteen masked ones that promptscope
+adds a bridge for, and eleven that run on the bridge of a near kin. Hook points of a model are *found* on its bridge,
+what it does to keys, positions and embeddings is *measured* when it is loaded, and a self-test compares the hooked
+model with the plain one. A model that does not pass is refused with what went wrong. `ps.supported_architectures()`
+lists the classes that are tried.
 
 The table was made by `docs/make_families.py` on tiny random models, one row for each config. It says what loading
 found:
 
-- **v1**, **v2**: input-level prompts, and keys and values in every layer. **v2 in some layers**: `hooks` where that
-  runs the hooked model only, because attention cannot be replaced from outside; the same numbers, slower.
-- **packed**: the flat pass without padding. Others run with a prefix cache (causal models) or under hooks.
+- **v1**, **v2**: input-level prompts, and keys and values in every layer. **v2 in some layers**: `hooks` where
+  such prompts run through the hooked model only, because its attention cannot be replaced: the same numbers, slower.
+- **packed**: texts run without padding, in one row. Others run with a prefix cache (causal models) or through hooks.
 - **patterns**: attention scores and patterns can be read and written. **neurons**: so can FFN neurons (not where they
   are experts, whose inputs and outputs are all that the bridge shows).
 """
@@ -118,14 +126,15 @@ def table(columns: tuple[str, ...], rows: list[tuple[str, ...]]) -> str:
 
 
 def families_page(models: Mapping[str, HookedModel | ps.ModelError]) -> str:
-    """Return the text of docs/families.md."""
+    """Return the text of docs/families.md; *models*: those of `NAMES` and of `MORE`."""
     found = {n: refused(n, one) if isinstance(one, ps.ModelError) else row(n, one) for n, one in models.items()}
     why: dict[str, list[str]] = {}
     for name, (_, reasons) in found.items():
         for reason in reasons:
             why.setdefault(reason, []).append(name)
     listed = [f"- {reason}: {', '.join(f'`{name}`' for name in names)}\n" for reason, names in why.items()]
-    return HEAD + "\n" + table(COLUMNS, [cells for cells, _ in found.values()]) + WHY + "".join(listed)
+    first, others = ([cells for n, (cells, _) in found.items() if (n in MORE) == more] for more in (False, True))
+    return HEAD + "\n" + table(COLUMNS, first) + AND + table(COLUMNS, others) + WHY + "".join(listed)
 
 
 def point_cells(model: HookedModel) -> dict[str, tuple[str, str]]:
@@ -178,6 +187,6 @@ def on_nnsight(site: str, configs: set[str], families: Mapping[str, str]) -> str
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
     loaded = loaded_models()
-    PAGE.write_text(families_page(loaded), encoding="utf-8")
+    PAGE.write_text(families_page(loaded | loaded_models(tuple(MORE))), encoding="utf-8")
     POINTS_PAGE.write_text(points_page(loaded), encoding="utf-8")
     print(f"{PAGE}, {POINTS_PAGE}: {len(NAMES)} configs", file=sys.stderr)

@@ -44,26 +44,33 @@ def prompt_geometry() -> go.Figure:
 
 
 def token_splitting() -> go.Figure:
-    """The loss of every prompt on every model, on the masked models inside the package."""
+    """The loss of prompts for one, two and five models on every model, on the masked models inside the package."""
     transfer = pd.read_csv(ROOT / "recipes/token_splitting/results/smoke/transfer.csv")
-    return transfer_figure(transfer, "continent_en")
+    names = {f"continent_en_1_model_{i}": f"for model {i}" for i in range(5)}
+    names |= {f"continent_en_2_model_{i}": f"for two ({'ab'[i]})" for i in range(2)}
+    names |= {f"continent_en_5_model_{i}": f"for all five ({'ab'[i]})" for i in range(2)}
+    part = transfer[transfer["run"].isin(names)].replace({"run": names})
+    figure = transfer_figure(part.assign(model=part["model"].str.removeprefix("embedded-masked-")), "continent_en")
+    figure.update_xaxes(title_text="model", type="category")
+    return figure.update_layout(title_text=figure.layout.title.text.replace("continent_en: e", "E"))
 
 
 def explosive_prompts() -> go.Figure:
-    """Norms along training on SmolLM2, two tasks."""
+    """Norms along training on SmolLM2."""
     norms = pd.read_csv(ROOT / "recipes/explosive_prompts/results/smollm2/norms.csv")
-    norms = norms[norms["task"].isin(["fv/antonym", "fv/present-past"])]
+    norms = norms[norms["task"] == "fv/antonym"]
     about = "L2 norm, mean over seeds · SmolLM2-135M"
-    return curve_figure(norms, "step", "norm", "method", "Norm along training (Figures 2, 11)", about, log_y=True)
+    return curve_figure(norms, "step", "norm", "method", "Norm along training (Figure 2)", about, log_y=True)
 
 
 def power_of_scale() -> go.Figure:
-    """Scores by prompt length on SmolLM2, two tasks."""
+    """Scores by prompt length on SmolLM2."""
     scores = pd.read_csv(ROOT / "recipes/power_of_scale/results/smollm2/scores.csv")
-    part = scores[(scores["group"] == "lengths") & scores["task"].isin(["fv/antonym", "fv/singular-plural"])]
+    part = scores[(scores["group"] == "lengths") & (scores["task"] == "fv/singular-plural")]
     part = part.assign(tokens=part["variant"].astype(int), model="SmolLM2-135M")
-    about = "test score · bars: range over seeds"
-    return curve_figure(part, "tokens", "score", "model", "Prompt length", about, log_x=True)
+    about = "test score · bars: range over seeds · SmolLM2-135M"
+    figure = curve_figure(part, "tokens", "score", "model", "Prompt length", about, log_x=True)
+    return figure.update_layout(showlegend=False)
 
 
 PICTURES: dict[str, Callable[[], go.Figure]] = {
@@ -71,7 +78,15 @@ PICTURES: dict[str, Callable[[], go.Figure]] = {
     for draw in (attention_and_neurons, prompt_geometry, token_splitting, explosive_prompts, power_of_scale)
 }
 
+
+def card(figure: go.Figure) -> go.Figure:
+    """Return the figure in the size of a card of the page, so that its letters are read there."""
+    figure.update_layout(width=480, height=360, margin={"b": 90, "r": 20}, title_font_size=15)
+    figure.update_annotations(font_size=12)
+    return figure.update_layout(legend={"y": -0.24, "yanchor": "top", "font": {"size": 11}})
+
+
 if __name__ == "__main__":
     for name, draw in PICTURES.items():
-        draw().write_image(FOLDER / f"{name}.png")
+        card(draw()).write_image(FOLDER / f"{name}.png", scale=2)
         print(FOLDER / f"{name}.png")

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from promptscope.errors import (
         ArgumentError,
         CheckpointWarning,
+        FileError,
         GridError,
         ModelError,
         NoChecksumWarning,
@@ -64,8 +65,8 @@ if TYPE_CHECKING:
 # The same table for Python, which looks a name up when it is first used: torch and transformers take seconds to
 # import, and `promptscope --help` must not. tests/test_public_names.py holds the two together.
 _HOMES = {
-    "errors": "ArgumentError CheckpointWarning GridError ModelError NoChecksumWarning ProbeError PromptError "
-    "PromptscopeError RunError StoreError TaskError",
+    "errors": "ArgumentError CheckpointWarning FileError GridError ModelError NoChecksumWarning ProbeError "
+    "PromptError PromptscopeError RunError StoreError TaskError",
     "account": "Account explain",
     "comparison": "PromptComparison compare_prompts",
     "engine": "PackingWarning execution",

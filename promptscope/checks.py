@@ -13,6 +13,7 @@ from jaxtyping import AbstractArray, jaxtyped
 
 from promptscope.arrays import as_floats
 from promptscope.errors import ArgumentError, PromptscopeError, nearest
+from promptscope.undo import left_as_found
 
 F = TypeVar("F", bound=Callable[..., Any])
 _MAKERS = {
@@ -77,7 +78,8 @@ def checked(
                 if error is None:
                     raise
                 raise error(str(problem)) from None
-            return function(*bound.args, **bound.kwargs)
+            with left_as_found():
+                return function(*bound.args, **bound.kwargs)
 
         return call  # type: ignore[return-value]
 

@@ -268,7 +268,7 @@ _EXACT: dict[type, Any] = {
     torch.Tensor: _tensor,
     torch.nn.Parameter: _tensor,
 }
-"""What has its content for its identity; what inherits from them may hold more."""
+"""Types whose objects are identified by their content alone; objects of subclasses may hold more."""
 
 _KINDS: tuple[tuple[Any, Any], ...] = (
     (type, _class),

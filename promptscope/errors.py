@@ -27,6 +27,18 @@ class ArgumentError(PromptscopeError, ValueError):
     """
 
 
+class FileError(PromptscopeError, OSError):
+    """A file or folder cannot be written: no space left, no rights, a read-only disk, a file where a folder should be.
+
+    >>> import promptscope as ps
+    >>> issubclass(ps.FileError, OSError)
+    True
+    """
+
+    def __str__(self) -> str:
+        return self.strerror or super().__str__()
+
+
 class ModelError(PromptscopeError):
     """A model cannot be loaded, fails its self-test, or is given inputs or hooks that do not fit it.
 

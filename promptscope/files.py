@@ -1,13 +1,15 @@
 """Atomic writes (an interrupted one leaves no half-written file), reads that verify checksums, and content hashes."""
 
+import csv
 import errno
 import hashlib
 import json
 import os
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -18,7 +20,7 @@ from jaxtyping import UInt8
 from safetensors import SafetensorError
 from safetensors.torch import save_file
 
-from promptscope.errors import NoChecksumWarning, nearest
+from promptscope.errors import FileError, NoChecksumWarning, nearest
 
 __all__ = [
     "content_hash",
@@ -31,6 +33,7 @@ __all__ = [
     "write_text",
 ]
 
+_CELLS = threading.RLock()  # of those who read CSV
 _HASHED_AT_ONCE = 2**22  # numbers
 _BLOCK = 2**20  # numbers of 16 bits, on a GPU
 
@@ -41,6 +44,9 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
     After an exception, the temporary file is deleted and *path* is unchanged. Missing folders are made.
 
+    Raises:
+        FileError: the disk is full, the folder cannot be written to, or *path* is a folder.
+
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
     ...     with replace_atomically(Path(folder) / "a.txt") as temporary:
@@ -49,17 +55,38 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
     ['a.txt']
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     # Not mkstemp: its files are for their owner only, and a run or report is to be shared as the umask says.
     temporary = path.parent / f".{path.name}.{uuid.uuid4().hex}.tmp"
-    temporary.touch(exist_ok=False)
+    with writable(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            temporary.touch(exist_ok=False)
+            yield temporary
+            with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
+                os.fsync(file.fileno())
+            os.replace(temporary, path)
+        finally:
+            with suppress(OSError):  # where it could not be made, that is the error to tell
+                temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def writable(path: str | os.PathLike[str]) -> Iterator[None]:
+    """Tell of what keeps the block from writing *path*.
+
+    Raises:
+        FileError: an OSError came out of the block.
+    """
     try:
-        yield temporary
-        with open(temporary, "rb") as file:  # a rename may reach the disk before the data does
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+        yield
+    except FileError:
+        raise
+    except OSError as error:
+        raise FileError(
+            error.errno or errno.EIO,
+            f"cannot write {os.fspath(path)!r} ({error.strerror or error}): free space, check your rights, or give "
+            "another folder",
+        ) from error
 
 
 def is_there(path: str | os.PathLike[str]) -> bool:
@@ -72,6 +99,19 @@ def is_there(path: str | os.PathLike[str]) -> bool:
         return Path(path).exists()
     except (OSError, ValueError):
         return False
+
+
+def is_valid(text: str) -> bool:
+    """Return whether *text* can be written: a lone surrogate cannot.
+
+    >>> is_valid("caf\u00e9"), is_valid("\ud800")
+    (True, False)
+    """
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def nearest_file(path: str | os.PathLike[str]) -> str:
@@ -98,6 +138,25 @@ def write_text(path: str | os.PathLike[str], text: str) -> None:
     """
     with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+@contextmanager
+def long_cells() -> Iterator[None]:
+    """Let Python's `csv` read cells of any length in a `with` block; the limit is the process's, and is put back.
+
+    >>> before = csv.field_size_limit()
+    >>> with long_cells():
+    ...     len(next(csv.reader(["a" * 200_000]))[0])
+    200000
+    >>> csv.field_size_limit() == before
+    True
+    """
+    with _CELLS:
+        before = csv.field_size_limit(2**31 - 1)
+        try:
+            yield
+        finally:
+            csv.field_size_limit(before)
 
 
 def write_json(path: str | os.PathLike[str], value: Any) -> None:
@@ -198,7 +257,7 @@ def write_tensors(
         try:
             save_file(whole, str(temporary), metadata=dict(metadata) if metadata else None)
         except SafetensorError as error:  # a full disk, of which safetensors makes no OSError
-            raise OSError(errno.EIO, f"the file cannot be written ({error})", str(path)) from error
+            raise OSError(errno.EIO, str(error)) from error
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:

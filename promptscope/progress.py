@@ -12,6 +12,8 @@ class _Bar(tqdm):
 
     def close(self) -> None:
         """Clear the line of a bar that is drawn below another thread's bar, then write its last state."""
+        if not hasattr(self, "pos"):  # Ctrl-C came while it was made
+            return
         with self.get_lock():
             if not self.disable and self.pos:
                 self.clear()

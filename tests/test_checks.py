@@ -94,7 +94,7 @@ LINE = np.abs(np.subtract.outer(FIVE, FIVE))
         (lambda: statistics.mean_interval(["1", "2"]), r"values must be .* Make it with np.array"),
         (lambda: statistics.mean_interval([[1.0], [2.0, 3.0]]), r"values must be .* Make it with np.array"),
         (lambda: statistics.mean_interval(np.array([1, 2])), r"values must be .*got int64 of shape \(2,\)"),
-        (lambda: statistics.hypergeometric_overlap(10, 3, 3, 4), "cannot have 4 in common"),
+        (lambda: statistics.hypergeometric_overlap(10, 3, 3, 4), "sets of 3 and 3 of 10 items with 4 in common"),
         (lambda: statistics.effect_share(np.ones((5, 2)), SIX), "differences must be"),
     ],
 )

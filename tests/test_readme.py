@@ -24,7 +24,7 @@ def test_ten_lines_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert {"layer", "head", "value", "low", "high"} <= set(table)
 
     # "The same from the shell" is the same run: in the same folder the first line finds the finished one.
-    lines = re.findall(r"^promptscope (.*)$", TEXT, flags=re.MULTILINE)
+    lines = re.findall(r"^promptscope (.*)$", TEXT.replace("\\\n", " "), flags=re.MULTILINE)
     assert [line.split()[0] for line in lines] == ["train", "eval", "probe", "report"]
     for line in lines:
         done = CliRunner().invoke(app, shlex.split(line.replace("--steps 200", "--steps 2")))

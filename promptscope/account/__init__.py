@@ -1,4 +1,4 @@
-"""A causal account of a prompt: `ps.causal`'s measurements with verdicts in sentences, as object, folder and page."""
+"""A causal account of a prompt: the measurements of `ps.causal`, with conclusions in sentences, saved or as a page."""
 
 from promptscope.account.account import Account
 from promptscope.account.compare import Comparison, compare

@@ -18,9 +18,13 @@ from promptscope.probes import Saved
 
 @dataclass(frozen=True, eq=False)
 class Account(Saved):
-    """What `ps.explain` found: `parts` by key (`account["tokens"]`), each with sentences, tables and results.
+    """What `ps.explain` found about one prompt: its `parts`, by key.
 
-    `save` writes a folder with a CSV for each table; `page` makes the page.
+    `account["tokens"]` is a `ps.account.Part`, with sentences, tables and results. `save` writes all of it to a folder,
+    with a CSV file for each table; `page` makes an HTML page; `numbers` is the table by which accounts are compared.
+
+    Raises:
+        ProbeError: `account[key]` for a part that was not measured.
 
     >>> part = Part("answers", "Answers", "Does it solve the task?", numbers={"accuracy": (0.9, 0.8, 0.97)})
     >>> Account("my prompt", {"answers": part}).numbers["value"].tolist()
@@ -33,26 +37,33 @@ class Account(Saved):
 
     def __getitem__(self, key: str) -> Part:
         if key not in self.parts:
-            raise ProbeError(f"there is no part {key!r}.{nearest(key, self.parts)} There are: {', '.join(self.parts)}.")
+            raise ProbeError(
+                f"the account has no part {key!r}.{nearest(key, self.parts)} There are: {', '.join(self.parts)}."
+            )
         return self.parts[key]
 
     @property
     def numbers(self) -> pd.DataFrame:
-        """The numbers by which accounts are compared: `part`, `number`, `value`, `low`, `high`."""
+        """Table of the numbers by which accounts are compared, one row each.
+
+        Columns `part`, `number` (its name, with the units), `value`, and `low`, `high`: the 95 % interval over inputs
+        (NaN where the number has none).
+        """
         rows = [(part.key, name, *values) for part in self.parts.values() for name, values in part.numbers.items()]
         return pd.DataFrame(rows, columns=["part", "number", "value", "low", "high"])
 
     @property
     def seconds(self) -> pd.DataFrame:
-        """How long each part took."""
+        """Table of how many seconds each part took: columns `part`, `seconds`."""
         return pd.DataFrame(
             {"part": [p.title for p in self.parts.values()], "seconds": [p.seconds for p in self.parts.values()]}
         )
 
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write the account to *folder*: a CSV for each table and result; `ps.load_result(folder)` reads it back.
+        """Write the account to *folder*; `ps.load_result(folder)` reads it back equal.
 
-        `account.json` has its sentences, omissions and provenance, `numbers.csv` its numbers.
+        For other programs the folder also has `account.json` (sentences, what was left out and why, provenance),
+        `numbers.csv` (the table `numbers`) and a CSV file for each table and result.
         """
         folder = Path(folder)
         super().save(folder)
@@ -68,7 +79,7 @@ class Account(Saved):
         write_json(folder / "account.json", {"name": self.name, "parts": said, "provenance": dict(self.provenance)})
 
     def page(self):
-        """Return the page, a `ps.Report`."""
+        """Return the account as a page (`ps.Report`); `page().write(path)` writes it as one HTML file."""
         from promptscope.account.page import account_page
 
         return account_page([self])

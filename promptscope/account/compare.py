@@ -1,4 +1,4 @@
-"""Several accounts side by side: numbers over runs, and whether they act through the same heads."""
+"""Several accounts in one table: their numbers over runs, and whether the prompts act through the same heads."""
 
 from __future__ import annotations
 
@@ -23,8 +23,12 @@ _TOP = 10
 class Comparison(Saved):
     """Accounts of several prompts in one table.
 
-    `numbers`: one row for each number, one column for each run; of three runs or more also their mean, with an
-    interval over runs. `heads`: pairs of runs with their top heads in common; None where head tables do not match.
+    - `numbers`: one row for each number, one column for each account: the number with its 95 % interval over inputs.
+      For three or more accounts also `mean over runs`, with the 95 % t interval over the accounts.
+    - `heads`: one row for each pair of accounts: how many of their ten heads with the largest shares (of a third of all
+      heads, where there are fewer than 30) are `common` to both, how many are `expected` by chance, and the
+      hypergeometric `p_value`. None where the accounts do not have shares of the same heads.
+    - `sentences`: what `heads` says, in words.
 
     >>> found = Comparison(pd.DataFrame({"number": ["effect"], "seed 0": ["1.2"]}), heads=None, sentences=())
     >>> found.numbers["number"].tolist()
@@ -38,7 +42,9 @@ class Comparison(Saved):
 
 @checked()
 def compare(accounts: Sequence[Account]) -> Comparison:
-    """Compare accounts, one column each; they may differ in seed, kind or task.
+    """Compare accounts in one table, one column each; they may differ in seed, kind of prompt or task.
+
+    Accounts with the same name share one column: give each `ps.explain(..., name=...)` its own.
 
     >>> import promptscope as ps
     >>> def account(name: str, accuracy: float) -> ps.Account:
@@ -106,12 +112,12 @@ def _sentences(heads: pd.DataFrame | None) -> list[str]:
     said = []
     for row in [] if heads is None else heads.itertuples():
         verdict = (
-            "act through the same heads, more than chance"
+            "act through the same heads more often than chance"
             if row.p_value < 0.05
-            else "need not act through the same heads"
+            else "do not share more heads than chance would give"
         )
         said.append(
-            f"{row.run} and {row._2}: {row.common} top heads in common, {row.expected:.1f} by chance "
-            f"({p_words(float(row.p_value))}): they {verdict}."
+            f"{row.run} and {row._2}: {row.common} of their top heads are the same, "
+            f"{row.expected:.1f} expected by chance ({p_words(float(row.p_value))}): they {verdict}."
         )
     return said

@@ -37,24 +37,31 @@ def explain(
     settings: Settings | None = None,
     progress: bool = False,
 ) -> Account:
-    """Give a causal account of *prompt*: what it does to *model*'s answers on *task*, and through what inside.
+    """Give a causal account of *prompt*: how it changes *model*'s answers on *task*, and through which components.
 
-    Everything is measured as a share of the effect, the log-probability of the right answer with the prompt less that
-    without (text at the same positions), with intervals over inputs and nulls. A part that makes no sense here says so
-    (`part.omitted`), and the others go on.
+    The effect on an input x is `log p(gold | prompt, x) - log p(gold | x)` in nats, where gold is the right answer;
+    text has the same position numbers in both runs. Interventions inside the model are reported as the share of the
+    mean effect that they keep, lose or bring back, with a 95 % interval over inputs, and compared with nulls such as
+    random prompts. If a part cannot be measured for this model, prompt or task, it says why in `part.omitted`, and the
+    other parts are measured all the same.
 
     Args:
-        parts: keys of `ps.account.PARTS`; all by default.
-        instruction: the task in words; the prompt is compared with it, as with few-shot examples of the task.
-        others: prompts of other tasks, by name, whose shifts are nulls.
-        untrained: the prompt before training; otherwise random prompts of its norms take its place.
-        training: what to say of how it was trained.
-        settings: how much is measured, see `ps.account.Settings`.
+        name: title of the account; by default the kind of prompt and the task.
+        parts: keys of `ps.account.PARTS` (`"answers"`, `"tokens"`, `"layers"`, ...); all by default.
+        instruction: the task in words, such as "Name the capital:". The prompt is compared with this text, and with
+            few-shot examples of the task, used as prompts.
+        others: name -> prompt of another task; their shifts of the residual stream serve as nulls in the part
+            `direction`.
+        untrained: the prompt before training, to compare with. Without it, the part `layers` compares with a random
+            prompt of the same norms.
+        training: facts about the training to show in a table, such as `{"steps": 1000}`.
+        settings: how many inputs, layers and random prompts are used, see `ps.account.Settings`.
+        progress: print the title of each part when it begins.
 
     Raises:
-        ProbeError: an unknown part.
-        PromptError: the prompt is unbound and untrained, or made for another model.
-        TaskError: no such split, or records that cannot be encoded.
+        ProbeError: an unknown part, or none.
+        PromptError: the prompt is unbound, or was made for another model.
+        TaskError: the task has no such split, or its records cannot be encoded.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -66,12 +73,18 @@ def explain(
     settings = settings or Settings()
     wanted = list(PARTS) if parts is None else list(parts)
     if not wanted:
-        raise ProbeError(f"name at least one part, or None for all. There are: {', '.join(PARTS)}.")
+        raise ProbeError(
+            "parts must name at least one part, or be None for all of them; it is empty. "
+            f"There are: {', '.join(PARTS)}."
+        )
     for key in wanted:
         if key not in PARTS:
-            raise ProbeError(f"there is no part {key!r}.{nearest(key, PARTS)} There are: {', '.join(PARTS)}.")
+            raise ProbeError(f"an account has no part {key!r}.{nearest(key, PARTS)} There are: {', '.join(PARTS)}.")
     if not prompt.is_bound:
-        raise PromptError("an unbound prompt has nothing to explain: load or train it first")
+        raise PromptError(
+            "prompt must be bound to a model and is not: bind it (prompt.bind(model)), "
+            "load it (ps.load_prompt) or train it first"
+        )
     prompt.bind(model)
     inputs = make_inputs(model, prompt, task, settings.split, settings.limit)
     settings = replace(settings, few=min(settings.few, len(inputs)))
@@ -106,7 +119,7 @@ def _run(key: str, subject: Subject, left_out: Sequence[str]) -> Part:
         found.omit(f"{error}")
     found.omit(*left_out)
     if len(subject.effect.inputs) < 2:
-        found.omit("A single input has no interval: give more (limit, or another split).")
+        found.omit("A single input has no interval. Raise limit in the settings, or choose another split.")
     return found.part(key, title, question, time.perf_counter() - begun)
 
 
@@ -119,12 +132,12 @@ def _fitted(model: HookedModel, task: Task, prompt: Prompt, settings: Settings) 
 def _in_words(
     model: HookedModel, task: Task, inputs: Inputs, instruction: str | None, settings: Settings
 ) -> tuple[dict[str, Prompt], list[str]]:
-    """Return the instruction and the examples as prompts, and why one of them is missing."""
+    """Return the instruction and the few-shot examples as prompts, and the reasons why one of them is missing."""
     words: dict[str, Prompt] = {}
     missing = []
     longest = max(len(example.input_ids) for example in inputs.examples)
     if instruction is None:
-        missing.append("No instruction in words was given.")
+        missing.append("Comparison with an instruction: none was given (instruction=).")
     else:
         words["instruction"] = text_prompt(model, instruction)
     try:
@@ -136,5 +149,8 @@ def _in_words(
         context = model.shape.context
         if context is not None and prompt.length + longest > context:
             del words[name]
-            missing.append(f"The {name} ({prompt.length} tokens) and a text do not fit the context of {context}.")
+            missing.append(
+                f"Comparison with the {name}: its {prompt.length} tokens and the longest "
+                f"input do not fit into the context of {context} tokens."
+            )
     return words, missing

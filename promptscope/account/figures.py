@@ -34,8 +34,9 @@ def _answers(part: Part) -> Iterator[Figure]:
     yield (
         bars(table["condition"], table["log_p"], table["log_p_low"], table["log_p_high"],
              "How likely the right answer is", "log-probability of the right answer (nats)", highlight="the prompt"),
-        "Mean over inputs with its 95 % interval; further right is better. Prompts are compared over the same inputs, "
-        "so that intervals may overlap although one is clearly ahead: the p-values in the table are paired.",
+        ('Mean over inputs with its 95 % interval; further right is better. All prompts are scored on '
+        'the same inputs, so two of them can differ clearly although their intervals overlap: the '
+        'p-values in the table are from paired tests.'),
     )  # fmt: skip
 
 
@@ -45,9 +46,9 @@ def _tokens(part: Part) -> Iterator[Figure]:
         order = table.sort_values("difference", ascending=False).head(20)
         yield (
             bars([f"token {i}" for i in order["token"]], order["difference"], order["difference_low"],
-                 order["difference_high"], "Loss that is added by zeroing a token", "nats per answer token"),
-            "The 20 tokens that matter most, with 95 % intervals over inputs; the others, and other measures, "
-            "are in the table.",
+                 order["difference_high"], 'Increase of the loss when a token is zeroed', "nats per answer token"),
+            ("The 20 tokens whose zeroing raises the loss most, with 95 % intervals over inputs. The "
+            "account's folder has the table of all tokens, with other measures of importance."),
         )  # fmt: skip
     kept = part.tables.get("kept")
     if kept is not None and kept["share"].notna().any():
@@ -58,10 +59,11 @@ def _tokens(part: Part) -> Iterator[Figure]:
             for way, rows in kept.sort_values("size").groupby("way", sort=False)
         }  # fmt: skip
         yield (
-            lines(bands, "How few tokens keep the effect", "tokens that are left", "share of the effect"),
-            "All other tokens are cut from attention where they are. Bands: 95 % intervals over inputs; of "
-            "random choices, "
-            "their range.",
+            lines(bands, "How few tokens keep the effect", "number of tokens kept", "share of the effect"),
+            (
+                "No position attends to any other prompt token; positions stay as they are. Bands: 95 % "
+                "intervals over inputs; for random choices, the lowest and highest of the draws."
+            ),
         )
 
 
@@ -73,11 +75,13 @@ def _layers(part: Part) -> Iterator[Figure]:
     }
     shown = {label: part.results[key] for key, label in names.items() if key in part.results}
     if shown:
-        yield _along_layers(shown, "Effect that is kept when text cannot see the prompt in some layers")
+        yield _along_layers(shown, "Effect that is kept when the text cannot attend to the prompt in some layers")
     if "swap" in part.results:
         swap = part.results["swap"]
         by_role = {str(role): _select(swap, role=role) for role in swap.data["role"].values}
-        yield _along_layers(by_role, "Effect that is lost with another prompt's keys or values", skip=-1)
+        yield _along_layers(
+            by_role, "Effect that is lost when a layer's keys or values come from another prompt", skip=-1
+        )
 
 
 def _routes(part: Part) -> Iterator[Figure]:
@@ -93,18 +97,32 @@ def _routes(part: Part) -> Iterator[Figure]:
                  "random heads": (sets["size"], sets["random"], sets["random_low"], sets["random_high"])}  # fmt: skip
         yield (
             lines(bands, "Heads patched together", "number of heads", "share of the effect"),
-            ("The best heads first, compared with as many at random (band: their range)."),
+            (
+                "Heads are added in the order of their own shares, largest first, and compared with "
+                "random sets of the same size (grey; band: lowest and highest of the draws)."
+            ),
         )
     if "places" in part.results:
         yield (
-            _grid(part.results["places"], "place", "layer", "Where in the text the effect is, layer by layer"),
-            ("The residual stream after a layer, at some positions, patched from the prompted into the plain run."),
+            _grid(part.results["places"], "place", "layer", "At which text positions the effect is, layer by layer"),
+            (
+                "Share of the effect that comes back when the residual stream after a layer, at these "
+                "positions of the text, is copied from the run with the prompt into the run without it."
+            ),
         )
     if "paths" in part.results:
         paths = part.results["paths"]
         yield (
-            _grid(_drop(paths, token=-1), "token", "head", "From prompt tokens to heads: effect lost without the edge"),
-            ("The text's attention to one prompt token is cut in one head; everything else runs on."),
+            _grid(
+                _drop(paths, token=-1),
+                "token",
+                "head",
+                "From prompt tokens to heads: effect lost when a head cannot attend to a token",
+            ),
+            (
+                "In one head, no text position attends to one prompt token; everything else runs as "
+                "before. Larger = the answer depends more on this head reading this token."
+            ),
         )
 
 
@@ -112,7 +130,7 @@ def _direction(part: Part) -> Iterator[Figure]:
     if "shift" in part.results:
         result = part.results["shift"]
         by_name = {str(name): _select(result, shift=name) for name in result.data["shift"].values}
-        yield _along_layers(by_name, "Effect recovered by a shift of the residual stream", bands=("rank 1",))
+        yield _along_layers(by_name, "Effect recovered by adding a vector to the residual stream", bands=("rank 1",))
 
 
 def _words(part: Part) -> Iterator[Figure]:
@@ -125,22 +143,35 @@ def _words(part: Part) -> Iterator[Figure]:
         one = cosine[cosine["words"] == cosine["words"].iloc[0]]
         bands["random prompt"] = (one["layer"].tolist(), one["random_prompt"].tolist(), None, None)
         yield (
-            lines(bands, "How alike the shifts are", "layer", "cosine with the prompt's shift", is_percent=False),
-            ("Mean shift of the residual stream where the answer is read: 1 = the same direction, 0 = unrelated."),
+            lines(
+                bands,
+                "How similar the shifts of the residual stream are",
+                "layer",
+                "cosine with the prompt's shift",
+                is_percent=False,
+            ),
+            (
+                "Cosine of mean shifts of the residual stream at the position that predicts the answer: "
+                "1 = the same direction, 0 = orthogonal."
+            ),
         )
     if "substitution" in part.results:
         result = part.results["substitution"]
         by_name = {str(name): _select(result, shift=name) for name in result.data["shift"].values}
         by_name["the prompt's own"] = by_name.pop("rank 1")
-        yield _along_layers(by_name, "Effect of the prompt recovered by the shifts of words", bands=())
+        yield _along_layers(by_name, "Effect of the prompt recovered by the shifts of texts", bands=())
 
 
 def _readings(part: Part) -> Iterator[Figure]:
     table = part.tables.get("faithfulness")
     if table is not None:
         nothing = [float("nan")] * len(table)
-        yield bars(table["reading"], table["kl"], nothing, nothing, "How far the output is from the prompt's",
-                   "KL (nats)", highlight="the prompt"), "0 = the same output as with the prompt."  # fmt: skip
+        yield (
+            bars(table["reading"], table["kl"], nothing, nothing, "How far the output is from the prompt's",
+                 "KL (nats)", highlight="the prompt"),
+            "KL divergence of the next-token distribution at the first answer token; 0 = the same output as with the "
+            "prompt.",
+        )  # fmt: skip
 
 
 def _neurons(part: Part) -> Iterator[Figure]:
@@ -151,8 +182,18 @@ def _neurons(part: Part) -> Iterator[Figure]:
             "mean": (table["layer"], table["mean"], None, None),
         }
         yield (
-            lines(bands, "How well neurons tell the label", "layer", "accuracy on held-out inputs", reference=False),
-            ("A neuron's threshold is fitted on training inputs; 50 % is chance for two equally frequent labels."),
+            lines(
+                bands,
+                "How well single neurons predict the label",
+                "layer",
+                "accuracy on held-out inputs",
+                reference=False,
+            ),
+            (
+                "A neuron predicts one label above a threshold on its activation and the other below; "
+                "thresholds are fitted on training inputs. 50 % is chance for two equally frequent "
+                "labels."
+            ),
         )
 
 
@@ -168,7 +209,7 @@ def _heads(result: ProbeResult, exact: bool) -> Iterator[Figure]:
         )
         yield (
             _grid(one, "head", "layer", title + (f" ({part})" if part else "")),
-            f"Each head by itself, {how}; {result.direction}.",
+            f"Each head patched by itself, {how}; {result.direction}.",
         )
 
 
@@ -184,7 +225,11 @@ def _along_layers(
         banded = bands is None or name in bands
         low, high = (values[v][kept].tolist() if banded else None for v in ("low", "high"))
         drawn[name] = (layers[kept].tolist(), values["values"][kept].tolist(), low, high)
-    about = "Bands: 95 % intervals over inputs." if share else "In nats: the effect is too small for shares."
+    about = (
+        "Bands: 95 % intervals over inputs."
+        if share
+        else "In nats: the effect is too small for shares of it to be defined."
+    )
     return lines(drawn, title, "layer", "share of the effect" if share else "nats", share), about
 
 
@@ -211,5 +256,5 @@ def _drop(result: ProbeResult, **where: object) -> ProbeResult:
 
 
 def frame(result: ProbeResult) -> pd.DataFrame:
-    """Return a result as the table that goes into the folder."""
+    """Return a result as the table that is written to the folder."""
     return result.to_dataframe()

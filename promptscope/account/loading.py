@@ -1,4 +1,4 @@
-"""From the folder of a run, a prompt or a PEFT adapter to what an account is about."""
+"""Load what an account needs (model, prompt, task) from the folder of a run, of a prompt or of a PEFT adapter."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ from promptscope.training.reload import reload_model, reload_task
 
 @dataclass(frozen=True, eq=False)
 class Loaded:
-    """A prompt with its model and task; of a run also the untrained prompt and how it was trained.
+    """What `load_subject` returns: a prompt with its model and task.
+
+    For a training run also `untrained`, the prompt before training (None otherwise), and `training`: how it was
+    trained, as name -> value.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -43,14 +46,22 @@ def load_subject(
     dtype: str | None = None,
     known: HookedModel | None = None,
 ) -> Loaded:
-    """Load what *folder* holds: a finished run, a saved prompt, or a PEFT adapter.
+    """Load the prompt in *folder* with its model and task: a finished run, a saved prompt, or a PEFT adapter.
 
-    Runs know their model and task; others need *task*, and *model* where they do not name it. *known*: a model that is
-    loaded already, taken where it is the one that is asked for.
+    Args:
+        folder: where the run, the prompt or the adapter is.
+        model: name of the model; by default the one that the folder names.
+        task: name of the task; by default the run's own. Prompts and adapters do not name one, so they need it.
+        task_path: file or folder of the task's records, see `ps.load_task`.
+        which: of a run: `"last"`, the prompt after the last step, or `"best"`, that with the best validation score.
+        device, dtype: how the model is loaded, see `ps.load_model`.
+        known: a model in memory, used instead of loading it again if it is the one that is needed.
 
     Raises:
-        RunError: a run still in training, or one whose task is gone and none was given.
-        PromptError: no model is named. Others as `ps.load_prompt`, `ps.load_model` and `ps.load_task`.
+        RunError: a run that is not finished; no *task* for a prompt, or for a run whose task cannot be found; or
+            *which* is neither of the two.
+        PromptError: the folder names no model and *model* is None. Other errors as in `ps.load_prompt`, `ps.load_model`
+            and `ps.load_task`.
 
     >>> import tempfile, promptscope as ps
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -65,9 +76,15 @@ def load_subject(
         prompt = load_prompt(folder)
         name = model or prompt.provenance.get("model")
         if name is None:
-            raise PromptError(f"{str(folder)!r} does not say which model it is for: pass the model (--model)")
+            raise PromptError(
+                f"{str(folder)!r} does not name the model that its prompt was made for: name "
+                "it, model=... (--model NAME)"
+            )
         if task is None:
-            raise RunError(f"{str(folder)!r} is a prompt, which knows of no task: pass the task (--task NAME)")
+            raise RunError(
+                f"{str(folder)!r} holds a prompt, and a saved prompt does not name its task: "
+                "name it, task=... (--task NAME)"
+            )
         loaded = (
             known
             if known is not None and known.name == str(name)
@@ -81,7 +98,8 @@ def load_subject(
         if task is not None:
             raise
         raise RunError(
-            f"the task of {str(folder)!r} is not there any more ({error}): pass one (--task NAME)"
+            f"the task that the run {str(folder)!r} was trained on cannot be loaded ({error}): name "
+            "another, task=... (--task NAME)"
         ) from error
     there = run.description["model"]
     same = known is not None and model is None and known.name == there["name"]
@@ -95,6 +113,6 @@ def load_subject(
     }
     snapshots = run.snapshots
     if which not in ("last", "best"):
-        raise RunError(f"--prompt must be last or best, not {which!r}")
+        raise RunError(f"which (--prompt) must be 'last' or 'best', got {which!r}")
     prompt = run.prompt if which == "last" else run.best_prompt
     return Loaded(loaded, prompt, data, snapshots.get(0), training)

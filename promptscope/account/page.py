@@ -1,4 +1,4 @@
-"""An account as a page; several accounts on one page, side by side."""
+"""An account as a page, or several accounts on one page."""
 
 from __future__ import annotations
 
@@ -17,21 +17,32 @@ from promptscope.errors import ProbeError
 from promptscope.report import Report
 
 _LIMITS = (
-    "All numbers are for these inputs, this model and this prompt: another seed of the prompt may act through "
-    "other heads.",
-    "Patching replaces a component's output by what it is in the other run; components that stand in for each "
-    "other can "
-    "each look unimportant, and shares of several do not add up.",
-    "A head that carries the effect is not thereby explained: what it computes from the prompt is not on this page.",
-    "A direction is added where the answer is read, in one layer; a prompt may be a direction elsewhere, or at several "
-    "places at once.",
-    "Intervals are over inputs, 95 %, not corrected for the number of heads, layers or tokens that are looked at.",
+    (
+        "All numbers hold for these inputs, this model and this prompt: a prompt trained with another "
+        "seed may act through other heads."
+    ),
+    (
+        "Patching replaces a component's output by its output in the other run. Where two components do "
+        "the same, either can be replaced without loss, so each looks unimportant; shares of several "
+        "components do not add up."
+    ),
+    "The page shows which heads carry the effect, not what they compute from the prompt.",
+    (
+        "Directions are tested in one layer at a time, at the position that predicts the answer: a "
+        "prompt may act as a direction at other positions, or in several layers at once."
+    ),
+    "Intervals are 95 %, over inputs, and not corrected for the number of heads, layers or tokens that are compared.",
 )
 
 
 @checked()
 def account_page(accounts: Sequence[Account], title: str | None = None) -> Report:
-    """Return the page of one account, or of several: first side by side, then each.
+    """Return the page of one account, or of several: first a table that compares them, then each account.
+
+    *title* is the page's heading; by default it names the account, or says how many there are.
+
+    Raises:
+        ProbeError: *accounts* is empty.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -41,17 +52,14 @@ def account_page(accounts: Sequence[Account], title: str | None = None) -> Repor
     True
     """
     if not accounts:
-        raise ProbeError("there is nothing to show: give at least one account")
+        raise ProbeError("accounts must hold at least one account (of ps.explain), and is empty")
     first = accounts[0]
     page = Report(
         title
-        or (
-            f"What does this prompt do? {first.name}" if len(accounts) == 1 else f"{len(accounts)} prompts side by side"
-        ),
-        "A causal account of a soft prompt: what it does to the answers, and what inside the model the effect "
-        "goes through. "
-        "The effect is the log-probability of the right answer with the prompt less that without; text keeps its "
-        "positions.",
+        or (f"What does this prompt do? {first.name}" if len(accounts) == 1 else f"{len(accounts)} prompts compared"),
+        "A causal account of a soft prompt: how it changes the answers, and through which parts of "
+        "the model. The effect is the log-probability of the right answer with the prompt minus that "
+        "without it; the text has the same position numbers in both runs.",
     )
     if len(accounts) > 1:
         _side_by_side(page, accounts)
@@ -70,12 +78,12 @@ def account_page(accounts: Sequence[Account], title: str | None = None) -> Repor
 
 
 def _headline(page: Report, account: Account) -> None:
-    """Up to four numbers on top."""
+    """Show up to four key numbers at the top of the page."""
     shown = {
         "effect (nats)": ("effect on the log-probability of the right answer", "{:+.2f} nats", "{:+.2f}"),
         "tokens that keep 80 %": ("tokens keep 80 % of it", "{:.0f}", None),
         "heads that carry 80 %": ("heads carry 80 % of it", "{:.0f}", None),
-        "best share of one direction": ("of it comes with one direction", "{:.0%}", "{:.0%}"),
+        "best share of one direction": ("of it is recovered by adding one vector", "{:.0%}", "{:.0%}"),
     }
     numbers = account.numbers.set_index("number")
     for name, (label, spec, ends) in shown.items():
@@ -105,22 +113,42 @@ def _part(page: Report, part: Part) -> None:
 
 
 _SHOWN = {
-    "answers-scores": "Means over inputs with 95 % intervals; prompt gains: how far the prompt is ahead "
-    "(nats), with the "
-    "p-value of a paired permutation test.",
-    "answers-prompt": "What it is.",
-    "answers-norms": "Mean L2 norm of its vectors, and of as many vocabulary entries in their place.",
-    "routes-estimate_error": "Attribution patching against exact patching, over all heads.",
-    "words-heads": "Top heads in common, with the hypergeometric null.",
-    "readings-faithfulness": "Readings used as hard prompts; kl is that of the output from the prompt's, in nats.",
-    "readings-patchscope": "What the model writes about the prompt's tokens (layers: where they are taken and put).",
-    "neurons-disturbed": "Answers with neurons disturbed by noise of their own size.",
+    "answers-scores": (
+        "Means over inputs with 95 % intervals. Prompt gains: log-probability of the "
+        "right answer with the prompt minus that in this row (nats), with the p-value "
+        "of a paired permutation test."
+    ),
+    "answers-prompt": "The prompt and its training.",
+    "answers-norms": (
+        "Mean L2 norm of the prompt's vectors, and of a prompt of the same shape made of token embeddings."
+    ),
+    "routes-estimate_error": (
+        "How far attribution patching (a first-order estimate) is from exact patching, over all heads, in nats."
+    ),
+    "words-heads": (
+        "How many of the top heads are the same, how many are expected by chance, and the hypergeometric p-value."
+    ),
+    "readings-faithfulness": (
+        "Decoded texts used as hard prompts. share: of the prompt's effect; kl: KL "
+        "divergence of the output from that with the prompt, in nats (0 = the same "
+        "output)."
+    ),
+    "readings-patchscope": (
+        "What the model writes about the prompt's tokens. source: the layer after "
+        "which their residual stream is read; target: the layer after which it is "
+        "written over the placeholders."
+    ),
+    "neurons-disturbed": (
+        "Answers when noise is added to neurons (standard deviation: the neuron's "
+        "own). lost: by how much the log-probability of the right answer falls, in "
+        "nats."
+    ),
 }
-"""Tables that are on the page, not in the folder alone, and their captions."""
+"""The tables that the page shows (the folder has all of them), and their captions."""
 
 
 def _rounded(table: pd.DataFrame) -> pd.DataFrame:
-    """Write numbers for people: two decimals, intervals in brackets, p-values no finer than they are."""
+    """Write numbers for people: two decimals, intervals in brackets, very small p-values as `< 0.001`."""
     merged = table.copy()
     for name in table.columns:
         if name not in merged:
@@ -145,12 +173,17 @@ def _number(value: float) -> str:
 
 def _side_by_side(page: Report, accounts: Sequence[Account]) -> None:
     found = compare(accounts)
-    page.section("Side by side")
+    page.section("All accounts")
     if found.sentences:
         page.bullets(*found.sentences)
     page.table(
         found.numbers,
-        "The numbers of each, with 95 % intervals over inputs; of three runs or more their mean, over runs.",
+        "The numbers of each account, with 95 % intervals over inputs; with three or more accounts "
+        "also their mean, with an interval over accounts.",
     )
     if found.heads is not None:
-        page.table(_rounded(found.heads), "Top ten heads in common, for each pair, with the hypergeometric null.")
+        page.table(
+            _rounded(found.heads),
+            "For each pair: how many of the ten top heads are the same, how many are "
+            "expected by chance, and the hypergeometric p-value.",
+        )

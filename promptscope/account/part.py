@@ -13,11 +13,13 @@ from promptscope.probes import ProbeResult
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """The answer to one question of an account.
+    """One part of an account: the answer to its `question`.
 
-    `sentences` follow from the numbers; `tables` and `results` hold them; `omitted` says in one line
-    each what could not be measured here, and why; `numbers` are those by which accounts are compared: name -> (value,
-    low, high). `seconds`: how long it took.
+    - `sentences`: what was found, in words, made from the numbers;
+    - `tables` (name -> DataFrame) and `results` (name -> `ps.ProbeResult`): the numbers themselves;
+    - `omitted`: one line for each thing that could not be measured for this model, prompt or task, with the reason;
+    - `numbers`: name -> (value, low, high), the numbers by which accounts are compared;
+    - `seconds`: how long the part took.
 
     >>> part = Part("answers", "Answers", "Does the prompt help?", numbers={"effect": (1.2, 0.9, 1.5)})
     >>> part.key, part.numbers["effect"]
@@ -37,12 +39,15 @@ class Part:
 
     @property
     def is_empty(self) -> bool:
-        """Whether nothing was measured."""
+        """True if nothing was measured."""
         return not (self.tables or self.results)
 
 
 class Findings:
-    """Collects what a part found on the way; `omit` is for what makes no sense here."""
+    """Collects what a part of an account found, while it is measured.
+
+    `say` adds sentences, `number` a number by which accounts are compared, and `omit` notes what cannot be measured.
+    """
 
     def __init__(self) -> None:
         self.sentences: list[str] = []
@@ -53,19 +58,19 @@ class Findings:
         self.about: dict[str, Any] = {}
 
     def say(self, *sentences: str) -> None:
-        """Add sentences; empty ones are left out."""
+        """Add sentences; empty ones are ignored."""
         self.sentences += [sentence for sentence in sentences if sentence]
 
     def omit(self, *reasons: str) -> None:
-        """Say what was left out, and why."""
+        """Note what was left out, and why."""
         self.omitted += reasons
 
     def number(self, name: str, value: Any, low: Any = float("nan"), high: Any = float("nan")) -> None:
-        """Keep a number by which accounts are compared."""
+        """Add a number by which accounts are compared, with the ends of its interval."""
         self.numbers[name] = (float(value), float(low), float(high))
 
     def part(self, key: str, title: str, question: str, seconds: float) -> Part:
-        """Return the part."""
+        """Return what was collected as a `Part`."""
         return Part(
             key, title, question, tuple(self.sentences), self.tables, self.results, tuple(self.omitted),
             self.numbers, self.about, seconds,
@@ -73,7 +78,7 @@ class Findings:
 
 
 def best_cell(result: ProbeResult, highest: bool = True) -> tuple[dict[str, Any], float, float, float]:
-    """Return (place, value, low, high) of the largest, or smallest, number of a result."""
+    """Return (coordinates, value, low, high) of the largest number of a result; of the smallest without *highest*."""
     values = result.values if highest else -result.values
     stacked = values.stack(cell=list(result.dims))
     at = int(stacked.fillna(-float("inf")).values.argmax())
@@ -83,7 +88,7 @@ def best_cell(result: ProbeResult, highest: bool = True) -> tuple[dict[str, Any]
 
 
 def names(items: Sequence[object], most: int = 6) -> str:
-    """Write a list for people: "a, b and c", with how many more there are.
+    """Write a list for people: "a, b and c"; of more than *most* entries it says how many follow.
 
     >>> names(["a", "b", "c"])
     'a, b and c'

@@ -1,4 +1,4 @@
-"""What an account is about, and how much of it is measured."""
+"""What an account is about: prompt, model, task and effect; and the settings of how much is measured."""
 
 from __future__ import annotations
 
@@ -19,12 +19,20 @@ from promptscope.tasks import Task
 @checked(limit=1, batch_size=1, few=1, layers=1, n_random=0, shots=0, seed=0)
 @dataclass(frozen=True)
 class Settings:
-    """How much is measured.
+    """How many inputs, layers and random prompts `ps.explain` uses.
 
-    `limit` inputs; those parts that run many variants take the first `few` of them, and `layers` of the layers, evenly.
-    `exact`: patch every head exactly, restoring over all inputs and destroying over `few`; otherwise attribution
-    patching alone says which matter. `wanted` is the share that a smallest set must carry, `shots` the number of
-    few-shot examples.
+    - `split`: the split on which everything is measured; `fit`: that on which directions and thresholds are fitted,
+      which must be another;
+    - `limit`: number of inputs; parts that run many variants use the first `few` of them only;
+    - `layers`: how many layers are tested, from the first to the last in equal steps;
+    - `exact`: patch every head exactly, `restore` over all inputs and `destroy` over `few` (see `ps.causal.patch`);
+      False ranks heads by attribution patching alone, which is faster and a first-order estimate;
+    - `n_random`: number of random prompts, and of random sets of heads, tokens and neurons, that serve as nulls;
+    - `wanted`: share of the effect, in (0, 1], that a "smallest sufficient set" must have;
+    - `shots`: number of few-shot examples that the prompt is compared with;
+    - `batch_size`: inputs per forward pass; it does not change results. `seed`: of all random draws.
+
+    `ps.account.QUICK` takes fewer of everything and no exact patching.
 
     >>> Settings(limit=16, few=8).seed
     0
@@ -44,12 +52,12 @@ class Settings:
 
 
 QUICK = Settings(few=8, layers=5, exact=False, n_random=2, shots=2)
-"""Without exact patching, and less of all else: wider intervals, the same definitions."""
+"""Settings for a faster account: no exact patching, and fewer inputs, layers and random prompts."""
 
 
 @dataclass(frozen=True, eq=False)
 class Subject:
-    """A prompt on a model and a task, its effect, and the prompts that it is compared with: `words` and `others`."""
+    """A prompt on a model and a task, with its effect and the prompts it is compared with: `words` and `others`."""
 
     model: HookedModel
     prompt: Prompt
@@ -66,7 +74,9 @@ class Subject:
     def why_not_fitted(self) -> str:
         """Say why there are no inputs to fit on."""
         if self.settings.fit == self.settings.split:
-            return f"both are to be of the split {self.settings.split!r} (settings.fit, settings.split)"
+            return (
+                f"both would come from the split {self.settings.split!r} (settings.fit must differ from settings.split)"
+            )
         return f"the task has no split {self.settings.fit!r}"
 
     @property
@@ -75,6 +85,6 @@ class Subject:
         return self.effect.first(self.settings.few)
 
     def layers(self, stack: str | None = None) -> list[int]:
-        """Return the layers that are looked at, of the main stack or another: the first, the last, evenly between."""
+        """Return the layers that are tested, of the main stack or of *stack*: first to last in equal steps."""
         n = self.model.layers[stack or self.model.family.stacks[0]]
         return sorted(set(np.linspace(0, n - 1, min(n, self.settings.layers)).round().astype(int).tolist()))

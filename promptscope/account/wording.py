@@ -1,4 +1,4 @@
-"""Numbers and verdicts in words: the sentences of an account are made after its numbers are known."""
+"""Numbers and conclusions in words, for the sentences of an account."""
 
 import math
 
@@ -6,7 +6,7 @@ from promptscope.statistics import Effect
 
 
 def percent(share: float) -> str:
-    """Write a share.
+    """Write a share as a percentage.
 
     >>> percent(0.834), percent(-0.02), percent(float("nan"))
     ('83 %', '−2 %', 'undefined')
@@ -28,7 +28,7 @@ def with_interval(share: float, low: float, high: float) -> str:
 
 
 def nats(value: float) -> str:
-    """Write a difference in nats with its sign.
+    """Write a difference in nats, with its sign.
 
     >>> nats(-0.5)
     '−0.50 nats'
@@ -37,7 +37,7 @@ def nats(value: float) -> str:
 
 
 def signed(value: float) -> str:
-    """Write a number that may be below zero.
+    """Write a number that may be negative.
 
     >>> signed(-0.351)
     '−0.35'
@@ -55,7 +55,7 @@ def p_words(p: float) -> str:
 
 
 def is_clear(low: float, high: float, p: float) -> bool:
-    """Say whether a difference is clear: its interval leaves out zero, and its paired test agrees.
+    """Return whether a difference is clear: its 95 % interval excludes 0, and the paired test gives p < 0.05.
 
     >>> is_clear(0.1, 0.4, 0.01), is_clear(0.1, 0.4, 0.12), is_clear(-0.1, 0.4, 0.01)
     (True, False, False)
@@ -64,7 +64,9 @@ def is_clear(low: float, high: float, p: float) -> bool:
 
 
 def too_few(n: int) -> str:
-    """Say that n inputs cannot give a p below 0.05, all of whose signs agree: `2 / 2^n`; nothing where they can.
+    """Say that *n* inputs cannot give p < 0.05 in a paired test; return nothing where they can.
+
+    The smallest possible p-value is `2 / 2^n`, when all differences have one sign.
 
     >>> too_few(4), too_few(6)
     ('; 4 inputs cannot give less than 0.12', '')
@@ -74,7 +76,7 @@ def too_few(n: int) -> str:
 
 
 def effect_sentence(effect: Effect) -> str:
-    """Say what the effect is, and whether shares of it are defined.
+    """Say in a sentence what the effect is, and whether shares of it are defined.
 
     >>> effect_sentence(Effect(1.0, 0.8, 1.2, 64))
     'The prompt raises the log-probability of the right answer by 1.00 nats (95 % interval 0.80 to 1.20, 64 inputs).'
@@ -96,11 +98,11 @@ def effect_sentence(effect: Effect) -> str:
         return said
     if not math.isfinite(effect.low):
         return f"{nats(effect.mean)} on a single input: without an interval, no share of the effect is defined."
-    return f"{said} That is too little to be divided by: shares are undefined below, and numbers are in nats."
+    return f"{said} That is too small to be divided by: shares are undefined below, and numbers are in nats."
 
 
 def against_null(value: float, low: float, high: float, null: float, what: str, null_name: str) -> str:
-    """Compare a share and its interval with its null.
+    """Compare a share and its interval with that of its null, in a sentence.
 
     >>> against_null(0.9, 0.8, 1.0, 0.1, "It", "a random one")
     'It has 90 % (80 to 100 %) of the effect, a random one 10 %.'

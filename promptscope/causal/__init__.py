@@ -1,4 +1,4 @@
-"""The causal account of a prompt: what it does to the answers, and what inside the model the effect goes through."""
+"""Causal analysis of a prompt: how it changes the answers, and through which parts of the model."""
 
 from promptscope.causal.attribution import attribution_patch, patch_error
 from promptscope.causal.carriers import Carriers, carriers
@@ -8,6 +8,7 @@ from promptscope.causal.effect import PromptEffect, answers, effect
 from promptscope.causal.faithfulness import faithfulness, hard_prompt, text_prompt
 from promptscope.causal.inputs import Answers, Inputs, make_inputs
 from promptscope.causal.patching import patch
+from promptscope.causal.running import Condition
 from promptscope.causal.shifts import Shifts, shift
 from promptscope.causal.skill_neurons import SkillNeurons, skill_neurons
 from promptscope.causal.swaps import swap_layers
@@ -18,6 +19,7 @@ __all__ = [
     "Answers",
     "Carriers",
     "Component",
+    "Condition",
     "Inputs",
     "PromptEffect",
     "Shifts",

@@ -1,4 +1,4 @@
-"""Attribution patching: what patching would do, to first order, for all components from two passes and a backward."""
+"""Attribution patching: a first-order estimate of patching, for all components at once."""
 
 from __future__ import annotations
 
@@ -33,16 +33,21 @@ def attribution_patch(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Return the first-order estimate of `patch`: gradient times difference, for all components at once.
+    """Estimate what `patch` would give, to first order, for all components at once: gradient times difference.
 
-    `restore`: `sum_t <grad_z log p(gold) at the plain run, z_t(prompted) - z_t(plain)>` over text positions t of a
-    component's output z; `destroy` with the gradient at the prompted run. The same layout, shares and nats as `patch`;
-    two forward passes and one backward in place of one pass a component. `patch_error` measures how wrong it is: where
-    attention is saturated, a gradient is near zero although a patch is not.
+    For a component with output z_t at text position t, the change of `log p(gold)` in nats is estimated as
 
-    Raises as `patch` does.
+    - `restore`: `sum_t <grad log p(gold) w.r.t. z_t in the plain run, z_t(prompted) - z_t(plain)>`;
+    - `destroy`: the same with the gradient taken in the prompted run, as a loss of `log p(gold)`.
 
-    Reference: Nanda 2023 (attribution patching); Syed et al. 2023.
+    The plain run is the one without the prompt, the prompted run the one with it. The result has the dimensions, shares
+    and nats of `patch`. It takes two forward passes and one backward pass, where `patch` runs once for each component.
+    It can be far off where attention is saturated: the gradient is near zero there, although patching would change the
+    answer. `ps.causal.patch_error` compares it with exact patching.
+
+    Args and errors are those of `ps.causal.patch`.
+
+    Reference: Nanda 2023, *Attribution patching*; Syed et al. 2023.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -61,7 +66,7 @@ def attribution_on(
     direction: Direction = "restore",
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Do as `attribution_patch` does where the effect is known already."""
+    """The same as `attribution_patch`, for an effect that is measured already (*effect*, of `ps.causal.effect`)."""
     wanted = components(model, at)
     without, within = plain(model, prompt, effect.positions), Condition(prompt)
     base, other = (without, within) if direction == "restore" else (within, without)
@@ -100,11 +105,14 @@ def attribution_on(
 
 @checked()
 def patch_error(exact: ProbeResult, estimate: ProbeResult) -> dict[str, float]:
-    """Say how far an estimate is from exact patching over the same components, in nats.
+    """Return how far *estimate* is from *exact* patching of the same components, in nats.
 
-    `pearson` and `spearman`: correlation over components (1 = the same order of importance); `mean_error`: mean
-    absolute difference; `largest`: the largest exact value, to compare the error with; `top_agree`: share of the ten
-    components with the largest exact values that are among the estimate's ten.
+    - `pearson`, `spearman`: correlations over components, in [-1, 1]; 1 = the same values up to scale, or the same
+      order;
+    - `mean_error`: mean absolute difference, >= 0, lower = better;
+    - `largest`: the largest absolute value of exact patching, to compare the error with;
+    - `top_agree`: share, in [0, 1], of the ten components with the largest exact values that are also among the ten
+      with the largest estimates.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -133,7 +141,7 @@ def patch_error(exact: ProbeResult, estimate: ProbeResult) -> dict[str, float]:
 def _gradients(
     model: HookedModel, batch: Batch, condition: Condition, points: list[str]
 ) -> tuple[dict[str, Tensor], dict[str, Tensor]]:
-    """Return what passed each point, and the gradient of the sum of log p(gold) there."""
+    """Return the activations at each point, and the gradient of the summed log p(gold) with respect to them."""
     kept: dict[str, Tensor] = {}
 
     def watch(name: str) -> Hook:

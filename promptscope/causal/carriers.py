@@ -25,11 +25,14 @@ from promptscope.tasks import Task
 
 @dataclass(frozen=True, eq=False)
 class Carriers(Saved):
-    """Sets of the first m heads in an order, patched together.
+    """What `ps.causal.carriers` found: how much of the effect sets of heads carry when they are patched together.
 
-    `table`: a row for each size tried: `size`, `share`, `low`, `high`, and `random`, `random_low`, `random_high`
-    (mean and range of the shares of random sets of that size). `heads`: the smallest set that reaches `wanted`, None
-    if no set that was tried does, or shares are undefined.
+    - `table`: one row for each `size` that was tried (the first `size` heads in the order of their own shares): `share`
+      of the effect with its 95 % interval `low`, `high` over inputs; and `random`, `random_low`, `random_high`: mean,
+      smallest and largest share of random sets of as many heads.
+    - `heads`: the heads of the smallest set that was tried with `share >= wanted`; None if there is none, or if shares
+      are undefined.
+    - `n_heads`: number of heads of the model; `n_random`: number of random sets of each size.
 
     >>> table = pd.DataFrame({"size": [1, 2], "share": [0.4, 0.85], "random": [0.1, 0.2]})
     >>> found = Carriers(table, heads=None, wanted=0.8, n_heads=30, n_random=5)
@@ -60,14 +63,22 @@ def carriers(
     batch_size: int = 16,
     seed: int = 0,
 ) -> Carriers:
-    """Return how few heads carry *wanted* of the effect when they are patched together, the best in *order* first.
+    """Return how few heads carry the share *wanted* of the effect when they are patched together.
 
-    *order*: what `patch` or `attribution_patch` says of single heads. The smallest size is found by doubling and then
-    halving the gap: shares of growing sets need not grow, so a smaller set that was not tried may do as well. Random
-    sets of the same sizes are the null: beyond them, the choice of heads matters.
+    Heads are added in the order of their values in *order*, largest first. The smallest size is searched by doubling
+    the size and then bisecting; the shares of growing sets need not grow, so a size that was not tried may suffice as
+    well. Random sets of the same sizes are the null: where the chosen heads carry clearly more than they do, the choice
+    of heads matters.
+
+    Args:
+        order: result of `ps.causal.patch` or `ps.causal.attribution_patch` over single heads.
+        wanted: share of the effect to reach, in (0, 1].
+        direction: `restore` or `destroy`, see `ps.causal.patch`.
+        n_random: random sets for each size.
 
     Raises:
-        ProbeError: *order* is not over the heads of this model, or *wanted* is not in (0, 1].
+        ProbeError: *order* is not over the heads of this model, or *wanted* is not in (0, 1]. Other errors as in
+            `ps.causal.effect`.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -92,9 +103,9 @@ def carriers_on(
     batch_size: int = 16,
     seed: int = 0,
 ) -> Carriers:
-    """Do as `carriers` does where the effect is known already."""
+    """The same as `carriers`, for an effect that is measured already (*effect*, of `ps.causal.effect`)."""
     if not 0 < wanted <= 1:
-        raise ProbeError(f"wanted must be a share in (0, 1], got {wanted}")
+        raise ProbeError(f"wanted is a share of the effect and must be in (0, 1], got {wanted}")
     ranked = ranked_heads(model, order, effect)
     shares: dict[int, tuple[float, float, float]] = {}
 
@@ -141,14 +152,17 @@ def carriers_on(
 
 
 def ranked_heads(model: HookedModel, order: ProbeResult, effect: PromptEffect) -> list[Component]:
-    """Return all heads, those that carry most of the effect (in its direction) first.
+    """Return all heads, those that carry most of the effect first.
 
     Raises:
-        ProbeError: *order* is over other components.
+        ProbeError: *order* is over other components than this model's heads.
     """
     every = components(model, "heads")
     if "head" not in order.dims:
-        raise ProbeError(f"order must be over heads, as patch(at='heads') gives it, not over {', '.join(order.dims)}")
+        raise ProbeError(
+            "order must be a result over heads, from ps.causal.patch(at='heads') or "
+            f"attribution_patch(at='heads'), and this one is over {', '.join(order.dims)}"
+        )
     nats = order.data["nats"] * np.sign(effect.size.mean)
 
     def value(one: Component) -> float:
@@ -158,4 +172,7 @@ def ranked_heads(model: HookedModel, order: ProbeResult, effect: PromptEffect) -
     try:
         return sorted(every, key=value, reverse=True)
     except KeyError as error:
-        raise ProbeError(f"order does not hold every head of {model.name!r}: {error}") from error
+        raise ProbeError(
+            f"order must have a value for every head of {model.name!r}, and one is "
+            f"missing ({error}): do not restrict the layers when you patch"
+        ) from error

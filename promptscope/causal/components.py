@@ -1,4 +1,4 @@
-"""What can be patched in a model: heads' outputs, FFN outputs, and the residual stream after each layer."""
+"""The components that can be patched: outputs of heads, outputs of FFNs, and the residual stream after each layer."""
 
 from __future__ import annotations
 
@@ -14,9 +14,11 @@ At = Literal["heads", "ffn", "residual"]
 
 @dataclass(frozen=True)
 class Component:
-    """One output inside the model: `point` is its hook point, `stream` the stream whose positions it has.
+    """One output inside a model that can be patched.
 
-    `part` names the attention (`self`; of encoder-decoders `encoder`, `decoder`, `cross`) or the stack.
+    `point` is its hook point and `stack` the stack of layers it is in (of encoder-decoders `encoder` or `decoder`);
+    `layer` and, for heads, `head` are counted from 0. `part` names the attention module (`self`; of encoder-decoders
+    `encoder`, `decoder` or `cross`) or the stack, and `stream` the sequence whose positions the output has.
 
     >>> import promptscope as ps
     >>> head = ps.causal.components(ps.load_model("embedded-causal"), "heads")[7]
@@ -38,10 +40,13 @@ class Component:
 
 @checked()
 def components(model: HookedModel, at: At) -> list[Component]:
-    """Return every component of a kind, layer by layer.
+    """Return all components of one kind, layer by layer.
+
+    *at* is `heads` (outputs of attention heads before W_O), `ffn` (FFN outputs) or `residual` (the residual stream
+    after each layer).
 
     Raises:
-        ProbeError: no such kind, or a model whose FFN output has no hook point.
+        ProbeError: another kind, or a model whose heads or FFNs have no hook point for their outputs.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -53,6 +58,12 @@ def components(model: HookedModel, at: At) -> list[Component]:
         raise ProbeError(f"at must be one of {', '.join(get_args(At))}, got {at!r}.{nearest(str(at), get_args(At))}")
     family = model.family
     if at == "heads":
+        for a in family.attentions.values():
+            if not family.has(site := f"{a.stack}.{{i}}.{a.module}.hook_z"):
+                raise ProbeError(
+                    f"single heads of {model.name!r} cannot be patched: {site} "
+                    f"{family.missing.get(site, 'does not exist')}. Patch at 'ffn' or 'residual'"
+                )
         return [
             Component(f"{a.stack}.{layer}.{a.module}.hook_z", part, layer, head, a.queries, a.stack)
             for part, a in family.attentions.items()
@@ -68,6 +79,9 @@ def components(model: HookedModel, at: At) -> list[Component]:
         stream = next(a.queries for a in family.attentions.values() if a.stack == stack)
         for layer in range(model.layers[stack]):
             if f"{stack}.{layer}.{name}" not in known:
-                raise ProbeError(f"the {family.name} family has no hook point {stack}.{layer}.{name}")
+                raise ProbeError(
+                    f"{family.name} models have no hook point {stack}.{layer}.{name}, so these "
+                    "outputs cannot be patched: use at='heads' or at='residual'"
+                )
             found.append(Component(f"{stack}.{layer}.{name}", stack, layer, None, stream, stack))
     return found

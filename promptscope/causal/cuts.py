@@ -1,4 +1,4 @@
-"""Where the model reads its prompt: attention to it cut in some of the layers."""
+"""In which layers the text reads the prompt: attention to the prompt is cut in some of them."""
 
 from __future__ import annotations
 
@@ -23,10 +23,11 @@ from promptscope.tasks import Task
 Span = Literal["from", "up_to", "window"]
 
 _MEANING = {
-    "from": "prompt cut in this layer and all above; higher = the layers below are enough",
-    "up_to": "prompt cut in this layer and all below; higher = the layers above are enough",
-    "window": "prompt cut in the layers of a window that begins here; lower = this window matters",
+    "from": "attention to the prompt cut in this layer and all above; higher = the layers below suffice",
+    "up_to": "attention to the prompt cut in this layer and all below; higher = the layers above suffice",
+    "window": "attention to the prompt cut in a window of layers that begins here; lower = this window matters",
 }
+_WHERE = {"from": "from a layer upwards", "up_to": "up to a layer", "window": "in a window of layers"}
 
 
 @checked(batch_size=1, limit=1, width=1)
@@ -43,16 +44,26 @@ def cut_layers(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Return the share of the effect that is kept when the text does not see the prompt's keys in some layers.
+    """Return the share of the effect that is kept when the text cannot attend to the prompt in some layers.
 
-    `mean_x(m - a) / mean_x(b - a)` with m the run in which the text's attention to the prompt is cut `from` layer l
-    upwards, `up_to` layer l, or in a `window` of *width* layers from l on (default: a sixth of the layers); 1 = nothing
-    is lost. What prompt tokens read of each other is left as it was.
-    On models with causal attention, cutting from l upwards is the same as patching the residual stream that enters l
-    into the plain run. Layers of encoder-decoders have consecutive numbers: the encoder's first, then the
-    decoder's (`layer` L + i).
+    `share = mean_x(m(x) - a(x)) / mean_x(b(x) - a(x))`, where a, b and m are `log p(gold)` in nats of the run without
+    the prompt, the run with it, and the run in which text positions do not attend to prompt positions in some layers. 1
+    = nothing is lost, 0 = all is lost. Prompt positions still attend to each other. NaN where the effect is too small
+    to be divided by; `data["nats"]` has the numerator in any case.
 
-    Raises as `ps.causal.effect` does.
+    In causal models, cutting from layer l upwards is the same as patching the residual stream that enters layer l from
+    the run without the prompt. In encoder-decoders layers are numbered through: the encoder's 0 to L - 1, then the
+    decoder's from L on.
+
+    Args:
+        span: which layers are cut, for each entry l of the dimension `layer`: `"from"` l upwards, `"up_to"` l (l
+            included), or a `"window"` of *width* layers from l on.
+        width: of the windows; by default a sixth of the layers.
+        layers: the values of l; by default all layers.
+
+    Raises:
+        ProbeError: an unknown span, a layer that the model does not have, or a width below 1. Other errors as in
+            `ps.causal.effect`.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -74,7 +85,7 @@ def cut_layers_on(
     layers: Sequence[int] | None = None,
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Do as `cut_layers` does where the effect is known already."""
+    """The same as `cut_layers`, for an effect that is measured already (*effect*, of `ps.causal.effect`)."""
     places = [(stack, layer) for stack in model.family.stacks for layer in range(model.layers[stack])]
     wanted = list(range(len(places)) if layers is None else layers)
     width = max(1, round(len(places) / 6)) if width is None else width
@@ -101,7 +112,7 @@ def cut_layers_on(
         ("layer",),
         {"layer": wanted},
         f"cut_{span}",
-        f"Share of the effect that is kept, prompt cut {span.replace('_', ' ')} a layer",
+        f"Share of the effect that is kept without attention to the prompt {_WHERE[span]}",
         _MEANING[span],
         about={"span": span, "width": width if span == "window" else None},
     )
@@ -110,9 +121,9 @@ def cut_layers_on(
 def _hide_in(
     model: HookedModel, prompt: Prompt, places: Sequence[tuple[str, int]], rows: Mapping[str, int]
 ) -> list[Hook]:
-    """Hide the prompt's keys from the text in every attention of these layers that has them.
+    """Return hooks that hide the prompt's keys from the text in every attention module of these layers that has them.
 
-    *rows*: where the text begins among the queries of each stream.
+    *rows*: for each stream, the index of the first text position among the queries.
     """
     slots = prompt.slots(model)
     return [

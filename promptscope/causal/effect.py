@@ -1,4 +1,4 @@
-"""What a prompt does to the answers: the effect that every other measurement is a share of."""
+"""The effect of a prompt on the answers, of which the other causal measurements are shares."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ Positions = Literal["shared", "own"]
 
 @dataclass(frozen=True, eq=False)
 class PromptEffect(Saved):
-    """Answers of the plain and of the prompted run, over the same inputs.
+    """The answers without and with a prompt, over the same X inputs.
+
+    `plain` and `prompted` are the `Answers` of the run without and with the prompt; `positions` says where text begins
+    in the run without it, see `ps.causal.effect`.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -43,12 +46,12 @@ class PromptEffect(Saved):
 
     @property
     def gold(self) -> Float[np.ndarray, X]:
-        """Effect on each input: log-probability of the gold label with the prompt less that without, in nats."""
+        """Effect on each input, (X,): `log p(gold | x, prompt) - log p(gold | x)`, nats; above 0 = the prompt helps."""
         return self.prompted.gold - self.plain.gold
 
     @property
     def size(self) -> Effect:
-        """Mean effect with its interval; says whether shares of it are defined."""
+        """Mean effect in nats with its 95 % interval over inputs; `size.is_clear`: are shares of it defined?"""
         return effect_of(self.gold)
 
     def first(self, n: int) -> PromptEffect:
@@ -57,7 +60,11 @@ class PromptEffect(Saved):
         return replace(self, inputs=inputs, plain=self.plain.first(n), prompted=self.prompted.first(n))
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a row per quantity: its mean without and with the prompt, the difference with interval and p-value."""
+        """Return one row for each quantity: log-probability, logit difference, accuracy.
+
+        Columns: mean `without` and `with` the prompt, their difference `effect` with its 95 % interval `low`, `high`
+        over inputs, and the `p_value` of a paired permutation test.
+        """
         rows = []
         for name, units in QUANTITIES.items():
             before, after = getattr(self.plain, name), getattr(self.prompted, name)
@@ -96,16 +103,23 @@ def effect(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> PromptEffect:
-    """Return what *prompt* does to the model's answers on a task's inputs, compared with the run without it.
+    """Measure how *prompt* changes the model's answers to a task's inputs, compared with the run without it.
 
-    `effect(x) = log p(gold | x, prompt) - log p(gold | x)` in nats; with it the logit difference of the gold label to
-    the best other one, and accuracy. Higher = the prompt helps more. `positions="shared"`: in the run without prompt,
-    text keeps the positions that it has with it, so that a shift of positions is not taken for the prompt's work;
-    `"own"`: it begins at 0. The two differ on models with absolute positions only.
+    `effect(x) = log p(gold | x, prompt) - log p(gold | x)` in nats, where gold is the right answer of input x. Higher =
+    the prompt helps more. Also measured in both runs: the logit difference between the gold label and the best other
+    one, and accuracy.
+
+    Args:
+        split, limit: the inputs: the first *limit* records of this split of the task (None: all).
+        positions: where text begins in the run without the prompt. `"shared"`: at the position number it has after the
+            prompt, so that a mere shift of position numbers does not count as an effect; `"own"`: at 0. This matters in
+            models with absolute positions only.
+        batch_size: inputs per forward pass; it does not change the result.
 
     Raises:
-        ProbeError: unknown positions.
-        PromptError: the prompt does not fit the model. TaskError: the task cannot be encoded.
+        ProbeError: unknown *positions*.
+        PromptError: the prompt does not fit the model, or leaves no room for text.
+        TaskError: no such split, or records that cannot be encoded.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -121,7 +135,7 @@ def effect(
 def effect_on(
     model: HookedModel, prompt: Prompt, inputs: Inputs, positions: str = "shared", batch_size: int = 16
 ) -> PromptEffect:
-    """Do as `effect` does on inputs that are encoded already."""
+    """The same as `effect`, for inputs that are encoded already."""
     without = answers(model, inputs, plain(model, prompt, positions), batch_size)
     about = {
         "task": inputs.task,
@@ -137,7 +151,7 @@ def effect_on(
 @in_turn
 @torch.no_grad()
 def answers(model: HookedModel, inputs: Inputs, condition: Condition, batch_size: int = 16) -> Answers:
-    """Return what the model answers to *inputs* under one condition.
+    """Return the model's answers to *inputs* under one condition: with a prompt, or without one.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")

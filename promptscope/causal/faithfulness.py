@@ -1,4 +1,4 @@
-"""Is a reading faithful? The decoded text used as a hard prompt, compared with the prompt itself and random text."""
+"""Is a decoded text faithful to the prompt? It is used as a hard prompt, and compared with random tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,10 @@ from promptscope.tasks import IGNORED, Task
 
 @checked()
 def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
-    """Return the prompt whose vectors are the embeddings of *ids*: a text before the input, as a prompt.
+    """Return the prompt whose vectors are the embeddings of the token *ids*: a text before the input, as a prompt.
+
+    Raises:
+        PromptError: *ids* is empty.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -32,7 +35,7 @@ def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
     2
     """
     if not len(ids):
-        raise PromptError("a text without tokens is no prompt: decode at least one token")
+        raise PromptError("a hard prompt needs at least one token, and this text has none")
     prompt = SoftPrompt(len(ids)).bind(model)
     with torch.no_grad():
         prompt.embedding.copy_(model.embed(torch.tensor(list(ids))))
@@ -42,7 +45,10 @@ def hard_prompt(model: HookedModel, ids: Sequence[int]) -> SoftPrompt:
 
 @checked()
 def text_prompt(model: HookedModel, text: str) -> SoftPrompt:
-    """Return the prompt of a text's token embeddings (`hard_prompt`), tokenised without special tokens.
+    """Return the prompt whose vectors are the embeddings of a text's tokens, without special tokens.
+
+    Raises:
+        PromptError: the text has no tokens.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -65,17 +71,29 @@ def faithfulness(
     n_random: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Use each reading of *prompt* (a text, or token ids) as a hard prompt; say how much of the effect it has.
+    """Use each decoded text of *prompt* as a hard prompt, and measure how much of the prompt's effect it has.
 
-    Columns: `share` of the effect with `low` and `high`, `accuracy`, and `kl`, the mean over inputs of
-    `KL(M(.|prompt, x) || M(.|reading, x))` in nats at the first answer token, 0 = the same output. The rows `the
-    prompt`, `no prompt` and `random tokens` (mean of *n_random* draws, as many as the prompt has) are what to compare
-    with: a reading is faithful where its KL is small and its share large, beyond random tokens.
+    Columns of the table:
+
+    - `reading`: its name in *readings*, or one of three rows to compare with: `the prompt`, `no prompt`, and `random
+      tokens` (mean of *n_random* draws of as many tokens as the prompt has positions);
+    - `share` of the prompt's effect (`ps.causal.effect`), with its 95 % interval `low`, `high` over inputs; 1 = all of
+      it;
+    - `accuracy`, in [0, 1];
+    - `kl`: mean over inputs of `KL(p(. | prompt, x) || p(. | text, x))` in nats, of the next-token distributions at the
+      first answer token; >= 0, 0 = the same output.
+
+    A text is faithful to the prompt where its `kl` is small and its `share` large, compared with random tokens.
+
+    Args:
+        readings: name -> text or token ids, such as the nearest tokens of the prompt's vectors.
+        n_random: draws of random tokens; *seed* draws them.
 
     Raises:
-        PromptError: a reading without tokens.
+        PromptError: a text without tokens. Other errors as in `ps.causal.effect`.
 
-    Reference: *Towards interpretable soft prompts*, 2025 (2504.02144), in operational form.
+    Reference: *Towards interpretable soft prompts*, 2025 (arXiv 2504.02144), whose notion of faithfulness is measured
+    here.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -97,7 +115,7 @@ def faithfulness_on(
     n_random: int = 3,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Do as `faithfulness` does where the effect is known already."""
+    """The same as `faithfulness`, for an effect that is measured already (*effect*, of `ps.causal.effect`)."""
     generator = np.random.default_rng(seed)
     random = [
         hard_prompt(model, generator.integers(0, model.shape.vocab_size, prompt.length).tolist())
@@ -132,7 +150,7 @@ def faithfulness_on(
 def _outputs(
     model: HookedModel, inputs: Inputs, condition: Condition, batch_size: int
 ) -> tuple[Answers, Float[Tensor, "X V"]]:
-    """Return the answers, and the log-probabilities of the first answer token in float32, of one pass."""
+    """Return the answers, and the log-probabilities (float32) at the first answer token, from one pass."""
     read = np.empty((3, len(inputs)))
     found: list[tuple[int, Tensor]] = []
     for chosen, batch in inputs.batches(model, batch_size):

@@ -1,4 +1,4 @@
-"""The inputs of a causal account, and what is read of the model's output on each: the answer."""
+"""The inputs of a causal analysis, and what is read from the model's output on each."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ from promptscope.tasks import IGNORED, Batch, Encoded, Task, collate
 
 @dataclass(frozen=True, eq=False)
 class Answers(Saved):
-    """What a model answers to X inputs: three numbers for each.
+    """A model's answers to X inputs: three numbers for each, all of shape (X,); higher = better in all.
 
-    - `gold`: log-probability of the gold label in nats, summed over its tokens (each after the right ones before it;
-      the end of the answer is not counted);
-    - `difference`: logit of the gold label less that of the best other label, at the first token of each; NaN for tasks
-      without labels, or where two labels begin with the same token;
-    - `correct`: 1 where the gold label has the highest log-probability; without labels: where each of its tokens is the
-      likeliest.
+    - `gold`: log-probability of the right answer in nats, summed over its tokens, each predicted after the right ones
+      before it; the end-of-answer token is not counted;
+    - `difference`: logit of the gold label minus that of the best other label, at the first token of each; NaN for
+      tasks without labels, and where two labels begin with the same token;
+    - `correct`: 1 if the gold label's first token has a higher logit than those of all other labels, else 0; where
+      labels cannot be compared: 1 if each token of the answer is the model's likeliest.
 
     >>> import numpy as np
     >>> found = Answers(gold=np.array([-0.1, -2.3]), difference=np.array([3.0, -1.0]), correct=np.array([1.0, 0.0]))
@@ -41,20 +41,21 @@ class Answers(Saved):
     correct: Float[np.ndarray, X]
 
     def first(self, n: int) -> Answers:
-        """Return those of the first *n* inputs."""
+        """Return the answers to the first *n* inputs."""
         return Answers(self.gold[:n], self.difference[:n], self.correct[:n])
 
     @property
     def has_labels(self) -> bool:
-        """Whether labels could be compared."""
+        """True if the task has labels that can be compared, so that `difference` is defined."""
         return bool(np.isfinite(self.difference).all())
 
 
 @dataclass(frozen=True, eq=False)
 class Inputs(Saved):
-    """X records of a task as tokens, up to the position at which the last token of the answer is predicted.
+    """X records of a task as tokens, cut after the position that predicts the last token of the answer.
 
-    `labels` holds the first token of each label; empty where there are none, or two begin alike.
+    `labels` holds the first token id of each label; it is empty for tasks without labels, and where two labels begin
+    with the same token.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -74,11 +75,11 @@ class Inputs(Saved):
 
     @property
     def ids(self) -> list[str]:
-        """The records' names."""
+        """Ids of the records."""
         return [example.id for example in self.examples]
 
     def batches(self, model: HookedModel, batch_size: int) -> Iterator[tuple[np.ndarray, Batch]]:
-        """Give (which inputs, batch): texts of like lengths together, so that little is padding."""
+        """Yield (indices of the inputs, batch); inputs of similar length share a batch, which saves padding."""
         order = np.argsort([-len(example.input_ids) for example in self.examples], kind="stable")
         pad_id = padding_id(model)
         for start in range(0, len(order), batch_size):
@@ -86,9 +87,10 @@ class Inputs(Saved):
             yield chosen, collate([self.examples[i] for i in chosen], pad_id).to(model.device)
 
     def read(self, batch: Batch, logits: Float[Tensor, "rows V"]) -> Float[np.ndarray, "3 B"]:
-        """Return gold log-probability, logit difference and correctness of each record of *batch*.
+        """Return an array (3, B): gold log-probability, logit difference and correctness of each record of *batch*.
 
-        *logits* are those that predict its targets, in order; of several copies of a batch below each other, too.
+        *logits* (rows, V) are those that predict the batch's targets, in order. They may also be those of several
+        copies of the batch, one after the other; B is then the number of records of all copies.
         """
         copies = len(logits) // int((batch.targets != IGNORED).sum())
         targets = batch.targets.repeat(copies, 1)
@@ -122,10 +124,14 @@ def make_inputs(
     limit: int | None = 64,
     max_length: int | None = None,
 ) -> Inputs:
-    """Encode the first *limit* records of a split, cut where the answer is known.
+    """Encode the first *limit* records of a split, cut after the position that predicts the answer's last token.
+
+    The prompt decides how much room is left for text in the model's context; None: all of it. *max_length* limits the
+    number of text tokens further.
 
     Raises:
-        TaskError: no such split, records that cannot be encoded, or a masked model and a task without labels.
+        TaskError: no such split, no records in it, records that cannot be encoded, or a masked model and a task without
+            labels.
         PromptError: the prompt leaves no room for text.
 
     >>> import promptscope as ps
@@ -139,7 +145,9 @@ def make_inputs(
     end = task.end_ids(model.tokenizer, kind) if kind != "masked" else []
     examples = tuple(_to_answer(example, end, kind) for example in encoded)
     if not examples:
-        raise TaskError(f"split {split!r} of task {task.name!r} has no records to explain a prompt on")
+        raise TaskError(
+            f"split {split!r} of task {task.name!r} has no records, and at least one is needed: choose another split"
+        )
     labels: tuple[int, ...] = ()
     if task.verbalizer is not None:
         firsts = [ids[0] for ids in task.label_ids(model.tokenizer, kind).values()]
@@ -148,7 +156,7 @@ def make_inputs(
 
 
 def _to_answer(example: Encoded, end: Sequence[int], kind: str) -> Encoded:
-    """Drop the end of the answer, and on causal models all that no answer token is predicted from."""
+    """Drop the answer's end token; on causal models also all text after the last position that predicts the answer."""
     at = [i for i, target in enumerate(example.targets) if target != IGNORED]
     tail = [example.targets[i] for i in at[-len(end) :]] if end else []
     read = at[: len(at) - len(end)] if end and tail == list(end) and len(at) > len(end) else at
@@ -161,7 +169,7 @@ def _to_answer(example: Encoded, end: Sequence[int], kind: str) -> Encoded:
 
 
 def target_rows(batch: Batch, offset: int, copies: int = 1) -> tuple[Int[Tensor, rows], Int[Tensor, rows]]:
-    """Return (row, position) of every target of *copies* of a batch, *offset* positions to the right."""
+    """Return (row, position) of every target of *copies* of a batch, with *offset* added to the positions."""
     where: Bool[Tensor, "B m"] = batch.targets != IGNORED
     rows, positions = where.repeat(copies, 1).nonzero(as_tuple=True)
     return rows, positions + offset

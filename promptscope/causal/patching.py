@@ -1,4 +1,4 @@
-"""Activation patching between the plain and the prompted run: what carries the prompt's effect."""
+"""Activation patching between the runs with and without the prompt: which components carry its effect."""
 
 from __future__ import annotations
 
@@ -41,32 +41,41 @@ def patch(
     batch_size: int = 16,
     progress: bool = False,
 ) -> ProbeResult:
-    """Replace each component's output at the text positions by what it is in the other run; exact, one by one.
+    """Patch one component after the other between the run with the prompt and the run without it (activation patching).
 
-    `restore` (denoising): the plain run gets the prompted run's output, and the share is
-    `mean_x(m(x) - a(x)) / mean_x(b(x) - a(x))`, where a, b and m are log p(gold) of the plain, the prompted and the
-    patched run. `destroy` (noising): the prompted run gets the plain run's, and the share is `mean_x(b - m) /
-    mean_x(b - a)`. 1 = the whole effect passes here (restore: it is enough; destroy: nothing else is), 0 = none of
-    it; shares of several components need not add up to 1. Undefined (NaN) where the effect is too small: the numbers
-    in nats are there still.
+    A component's output at all text positions is replaced by its output in the other run. With a, b and m the `log
+    p(gold)` in nats of the run without the prompt (the plain run), the run with it (the prompted run) and the patched
+    run, over inputs x:
 
-    What the prompt's own positions carry is not patched: with every head at all text positions patched, what is left is
-    what the prompt does to the residual stream in other ways, which is nothing on the models here.
+    - `restore` (denoising): the plain run gets the prompted run's output; `share = mean_x(m - a) / mean_x(b - a)`. 1 =
+      this output alone brings back the whole effect, 0 = none of it.
+    - `destroy` (noising): the prompted run gets the plain run's output; `share = mean_x(b - m) / mean_x(b - a)`. 1 =
+      without this output the whole effect is lost, 0 = none of it.
+
+    Shares can be below 0 or above 1, and the shares of several components need not add up to 1. Where the effect is too
+    small to be divided by, shares are NaN; `data["nats"]` has the numerators in any case. Every component is run by
+    itself and exactly; `ps.causal.attribution_patch` is a faster estimate. Outputs at the prompt's own positions are
+    not patched.
 
     Args:
-        at: `heads` (outputs before W_O), `ffn` (FFN outputs) or `residual` (the stream after each layer).
-        source: `restore` only: take the outputs from the run with this prompt instead; a random prompt of the same
-            norms (`ps.random_like`) is the null.
-        layers: some of the layers; all by default.
-        positions: where text begins in the plain run, see `ps.causal.effect`.
+        at: `"heads"` (outputs of attention heads before W_O), `"ffn"` (FFN outputs) or `"residual"` (the residual
+            stream after each layer).
+        source: with `restore`: take the outputs from a run with this prompt instead. A random prompt of the same norms
+            (`ps.random_like(prompt)`) gives the null.
+        layers: the layers to patch; by default all.
+        split, limit, positions, batch_size: as in `ps.causal.effect`.
+        progress: show a progress bar.
 
     Returns:
-        Shares with the dimensions `layer` and, for heads, `head`; on encoder-decoders also `part`.
+        Shares with their 95 % intervals over inputs; dimensions `layer` and, for heads, `head`; in encoder-decoders
+        also `part`.
 
     Raises:
-        ProbeError: unknown kind or direction, a layer that there is not. Others as `ps.causal.effect`.
+        ProbeError: unknown *at* or *direction*, a layer that the model does not have, or *source* with `destroy`. Other
+            errors as in `ps.causal.effect`.
 
-    Reference: Vig et al. 2020; Meng et al. 2022; Zhang & Nanda 2024 (directions, and log-probability as the measure).
+    Reference: Vig et al. 2020; Meng et al. 2022; Zhang & Nanda 2024 (the two directions, and log-probability as the
+    measure).
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -90,7 +99,7 @@ def patch_on(
     batch_size: int = 16,
     progress: bool = False,
 ) -> ProbeResult:
-    """Do as `patch` does where the effect is known already."""
+    """The same as `patch`, for an effect that is measured already (*effect*, of `ps.causal.effect`)."""
     every = components(model, at)
     wanted = wanted_of(every, layers, model)
     moved = patched_nats(
@@ -120,9 +129,9 @@ def patch_places(
 ) -> ProbeResult:
     """Patch the residual stream after each layer at some of the text's positions: dimensions `layer` and `place`.
 
-    Places are the template's fields, `template` (its words and special tokens) and `answer` (where the answer is read,
-    and its own tokens). Of the main stack; on encoder-decoders this is the encoder. Otherwise as
-    `patch(at="residual")`.
+    The places are the fields of the task's template by name, `template` (its fixed words and special tokens) and
+    `answer` (the position that predicts the answer, and the answer's own tokens). Only the main stack is patched, which
+    is the encoder in encoder-decoders. Otherwise as `patch(at="residual")`.
     """
     stack = model.family.stacks[0]
     wanted = [one for one in wanted_of(components(model, "residual"), layers, model) if one.stack == stack]
@@ -154,11 +163,14 @@ def patched_nats(
     batch_size: int = 16,
     progress: bool = False,
 ) -> Float[np.ndarray, "V X"]:
-    """Return how far each variant goes from the run that is patched towards the other, in nats on each input."""
+    """Return by how many nats of log p(gold) each variant moves the patched run towards the other run: (V, X)."""
     if direction not in MEANING:
         raise ProbeError(f"direction must be 'restore' or 'destroy', got {direction!r}")
     if source is not None and direction == "destroy":
-        raise ProbeError("source goes with direction='restore': what is destroyed is replaced by the plain run")
+        raise ProbeError(
+            "source can only be given with direction='restore': with 'destroy' outputs "
+            "come from the run without a prompt"
+        )
     without, within = plain(model, prompt, effect.positions), Condition(prompt)
     base, other = (without, within) if direction == "restore" else (within, without)
     if source is not None:
@@ -168,7 +180,7 @@ def patched_nats(
 
 
 MEANING = {
-    "restore": "higher = more of the effect comes with it; 1 = all",
+    "restore": "higher = more of the effect is brought back; 1 = all",
     "destroy": "higher = more of the effect is lost without it; 1 = all",
 }
 
@@ -185,12 +197,12 @@ def wanted_of(every: Sequence[Component], layers: Sequence[int] | None, model: H
     there = {one.layer for one in every}
     wrong = sorted(set(layers) - there)
     if wrong or not layers:
-        raise ProbeError(f"layers must name some of 0..{max(there)} of {model.name!r}, got {wrong or 'none'}")
+        raise ProbeError(f"layers must be one or more of 0..{max(there)} for {model.name!r}, got {wrong or 'none'}")
     return [one for one in every if one.layer in set(layers)]
 
 
 def layout(wanted: Sequence[Component]) -> tuple[tuple[str, ...], dict[str, Any]]:
-    """Return dimensions and coordinates of a table over *wanted*: `layer`, and `part`, `head` where they differ."""
+    """Return dimensions and coordinates of a table over *wanted*: `layer`, and `part` and `head` if they differ."""
     coords: dict[str, Any] = {
         "part": list(dict.fromkeys(one.part for one in wanted)),
         "layer": list(dict.fromkeys(one.layer for one in wanted)),
@@ -204,7 +216,7 @@ def layout(wanted: Sequence[Component]) -> tuple[tuple[str, ...], dict[str, Any]
 
 
 def arranged(moved: Float[np.ndarray, "X V"], wanted: Sequence[Component]) -> Float[np.ndarray, X * dims]:
-    """Put the numbers of *wanted*, one column each, where `layout` says; NaN where there is no such component."""
+    """Arrange the numbers of *wanted*, one column each, as `layout` says; NaN where there is no such component."""
     dims, coords = layout(wanted)
     table = np.full((len(moved), *(len(coords[dim]) for dim in dims)), np.nan)
     for column, one in enumerate(wanted):

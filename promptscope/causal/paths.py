@@ -1,4 +1,4 @@
-"""From prompt tokens through the heads that read them to the answer."""
+"""Edges from prompt tokens to the heads that read them: which of them the answer depends on."""
 
 from __future__ import annotations
 
@@ -28,23 +28,31 @@ def paths_on(
     tokens: Sequence[int] | None = None,
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Return what each edge prompt token -> head carries: the share that is lost when this head alone cannot see it.
+    """Return the share of the effect that is lost when one head cannot attend to one prompt token.
 
-    `mean_x(b - m) / mean_x(b - a)` where in run m the text's attention in one head to one prompt token is cut, its
-    other weights adding up to one again, and all that comes after is run as it is. What prompt tokens read of each
-    other is left as it was. Dimensions `head` (by name) and `token`;
-    token -1 = all of the prompt's tokens at once. Higher = the answer needs this edge.
+    `share = mean_x(b - m) / mean_x(b - a)`, where a and b are `log p(gold)` in nats without and with the prompt, and m
+    that of the run in which, in this head alone, no text position attends to this prompt token. The head's other
+    attention weights are renormalised to sum to 1, and everything after it runs as before; prompt positions still
+    attend to each other. Higher = the answer depends more on this head reading this token.
+
+    Dimensions `head` (by name) and `token`; token -1 = all of the prompt's tokens at once.
 
     Raises:
-        ProbeError: no heads, or a token that there is not.
+        ProbeError: no heads, a token that the prompt does not have, or heads whose keys do not include the prompt.
     """
     chosen_tokens = list(range(prompt.length) if tokens is None else tokens)
     if not heads or not all(0 <= token < prompt.length for token in chosen_tokens):
-        raise ProbeError(f"paths need at least one head, and tokens of 0..{prompt.length - 1}, got {chosen_tokens}")
+        raise ProbeError(
+            f"expected at least one head, and tokens of 0..{prompt.length - 1}; got "
+            f"{len(heads)} heads and tokens {chosen_tokens}"
+        )
     slots = prompt.bind(model).slots(model)
     reading = [head for head in heads if model.family.attentions[head.part].keys in slots]
     if not reading:
-        raise ProbeError("none of these heads has the prompt among its keys")
+        raise ProbeError(
+            "none of these heads can attend to the prompt: name heads of layers, and of "
+            "attention modules, in which it has keys"
+        )
     condition, skipping = behind_cache(model, Condition(prompt)), can_start_anywhere(model)
     first_rows = condition.offsets(model)
     edges: list[int | None] = [None, *chosen_tokens]
@@ -70,8 +78,8 @@ def paths_on(
         ("head", "token"),
         {"head": [str(head) for head in reading], "token": [-1, *chosen_tokens]},
         "paths",
-        "Share of the effect that is lost when one head cannot see one prompt token",
-        "higher = the answer needs this edge; token -1 = the whole prompt",
+        "Share of the effect that is lost when one head cannot attend to one prompt token",
+        "higher = the answer depends more on this head reading this token; token -1 = all tokens",
     )
 
 

@@ -1,7 +1,7 @@
-"""Runs of one batch under one condition, whole or from a layer on; logits only where an answer is read.
+"""Runs of one batch under one condition, whole or from a layer on, with logits only where an answer is predicted.
 
-A variant that changes nothing below layer l need not compute those layers again: they pass on what they are given, and
-layer l gets the residual stream that the whole run left there. Several variants share a pass, one below the other.
+A variant that changes nothing below layer l does not compute those layers again: they return their input, and layer l
+gets the residual stream that the whole run had there. Several variants share a pass, as further rows of the batch.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.causal.inputs import target_rows
-from promptscope.engine.choice import kernel
+from promptscope.engine import kernel
 from promptscope.models import Hook, HookedModel, Prefix, prefix_of
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch
+from promptscope.undo import replaced
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def in_turn(function: F) -> F:
-    """Run a function of a model, its first argument, as one turn: under no mode of its caller's, with gradients.
+    """Let a function of a model (its first argument) run without interference from its caller or other threads.
 
-    Between its passes no other thread runs the model, and no weights are edited.
+    Inside, no mode of the caller's (such as `torch.no_grad`) is in force and gradients are on; between its passes no
+    other thread runs the model, and no weights are changed.
     """
 
     @wraps(function)
@@ -42,10 +44,19 @@ def in_turn(function: F) -> F:
 
 @dataclass(frozen=True, eq=False)
 class Condition:
-    """One way of running the inputs: after a prompt, or without one with the text at its positions or at its own.
+    """How the inputs are run: with a prompt, or without one.
 
-    `shared` (without a prompt): text begins at this position, the one that it has after the prompt. `hooks` come after
-    the prompt's own. `prefix`: keys and values that texts attend to in place of a prompt, see `behind_cache`.
+    - `prompt`: the prompt, or None;
+    - `shared`: without a prompt, the position number at which text begins (0: as in the plain model);
+    - `hooks`: further hooks, which come after the prompt's own;
+    - `prefix`: cached keys and values that the text attends to instead of computing the prompt.
+
+    >>> import promptscope as ps
+    >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+    >>> inputs = ps.causal.make_inputs(model, None, task, limit=3)
+    >>> at_4 = ps.causal.answers(model, inputs, ps.causal.Condition(shared=4))  # without a prompt, from position 4 on
+    >>> at_4.gold.shape
+    (3,)
     """
 
     prompt: Prompt | None = None
@@ -54,20 +65,20 @@ class Condition:
     prefix: Prefix | None = None
 
     def offsets(self, model: HookedModel) -> dict[str, int]:
-        """Return where text begins in each stream of the tensors inside the model."""
+        """Return for each stream of the model the index at which text begins in its tensors."""
         slots = self.prompt.bind(model).slots(model) if self.prompt is not None else {}
         return {"encoder": slots.get("encoder", 0), "decoder": slots.get("decoder", 0)}
 
 
 def plain(model: HookedModel, prompt: Prompt, positions: str = "shared") -> Condition:
-    """Return the condition without *prompt*: text at the positions that it has with it (`shared`), or its `own`."""
+    """Return the condition without *prompt*: text at its positions after the prompt (`shared`), or from 0 (`own`)."""
     taken = prompt.bind(model).slots(model).get("encoder", 0)
     return Condition(None, taken if positions == "shared" and model.family.kind != "seq2seq" else 0)
 
 
 @dataclass(frozen=True, eq=False)
 class Start:
-    """Run from `layer` of the main stack on, with this residual stream entering it (one row for each text)."""
+    """Start a run at `layer` of the main stack, with this residual stream entering it (one row for each text)."""
 
     layer: int
     residual: Float[Tensor, "B T d_model"]
@@ -83,9 +94,9 @@ def run(
     start: Start | None = None,
     gradient: bool = False,
 ) -> tuple[Float[Tensor, "rows V"], dict[str, Tensor]]:
-    """Return the logits that predict the targets of *copies* of *batch*, and what passed the hook points to *keep*.
+    """Return the logits that predict the targets of *copies* of *batch*, and the activations at the hook points *keep*.
 
-    *hooks* come after those of the prompt and the condition; what is kept is what they leave.
+    *hooks* run after those of the prompt and of the condition; the kept activations include their edits.
     """
     offsets = condition.offsets(model)
     seq2seq = model.family.kind == "seq2seq"
@@ -110,11 +121,11 @@ def run(
 
 @torch.no_grad()
 def behind_cache(model: HookedModel, condition: Condition) -> Condition:
-    """Return *condition* with its prompt's keys and values in place of the prompt: the same run, of the text alone.
+    """Return *condition* with the prompt replaced by its cached keys and values, so that only text is computed.
 
-    No position of a causal model's prompt can see the text: whatever is done to the text's positions, the prompt's
-    are as they were, and need not be computed again. Where a cache cannot stand for the prompt (other kinds of
-    models, attached hooks, a prompt that some layers do not see), it is *condition* itself.
+    In a causal model no prompt position attends to the text, so nothing that is done at text positions changes the
+    prompt's keys and values. Where they cannot be cached (other kinds of models, attached hooks, a prompt that some
+    layers do not attend to), *condition* is returned as it is.
     """
     if condition.prompt is None or condition.hooks or not model.facts.shares_cache:
         return condition
@@ -125,7 +136,7 @@ def behind_cache(model: HookedModel, condition: Condition) -> Condition:
 
 
 def can_start_anywhere(model: HookedModel) -> bool:
-    """Say whether layers can be left out on *model*: measured once, by comparing with a whole run to the last bit."""
+    """Return whether layers can be skipped on *model*; measured once, by bitwise comparison with a whole run."""
     if model.family.kind == "seq2seq":  # layers hand each other more than the residual stream
         return False
     if model not in _STARTS:
@@ -172,20 +183,15 @@ def _blocks(model: HookedModel) -> list[Any]:
 
 @contextmanager
 def _from_layer(model: HookedModel, layer: int) -> Iterator[None]:
-    """Let the layers below *layer* pass on what enters them."""
+    """Let the layers below *layer* return their input."""
 
     def pass_on(hidden_states: Tensor, *rest: Any, **more: Any) -> Any:
         n = _RETURNED[model]
         return hidden_states if n is None else (hidden_states, *[None] * (n - 1))
 
     blocks = _blocks(model)[:layer]
-    for block in blocks:
-        block.__dict__["forward"] = pass_on
-    try:
+    with replaced(*((vars(block), "forward", pass_on) for block in blocks)):
         yield
-    finally:
-        for block in blocks:
-            del block.__dict__["forward"]
 
 
 @contextmanager
@@ -198,8 +204,5 @@ def _returned(block: Any) -> Iterator[list[Any]]:
         found.append(forward(*arguments, **more))
         return found[-1]
 
-    block.__dict__["forward"] = run_it
-    try:
+    with replaced((vars(block), "forward", run_it)):
         yield found
-    finally:
-        del block.__dict__["forward"]

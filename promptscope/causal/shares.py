@@ -23,10 +23,11 @@ def as_shares(
     extra: Mapping[str, np.ndarray] | None = None,
     about: Mapping[str, Any] | None = None,
 ) -> ProbeResult:
-    """Return the shares of the effect that *moved* makes up, in nats on each input.
+    """Return changes as shares of the effect, a `ProbeResult` with the dimensions *dims*.
 
-    `values`, `low`, `high` are shares (NaN where the effect is too small to be divided by, see
-    `ps.statistics.effect_share`), `nats`, `nats_low`, `nats_high` the same undivided; `per_example` holds nats.
+    *moved* (X, *dims): change of log p(gold) on each input, in nats. In the result, `values`, `low` and `high` are
+    shares (NaN where the effect is too small to be divided by, see `ps.statistics.effect_share`), `nats`, `nats_low`
+    and `nats_high` the mean changes in nats; `per_example` has the change on each input, in nats.
     """
     share, low, high = effect_share(moved, effect.gold)
     nats_low, nats_high = mean_interval(moved)

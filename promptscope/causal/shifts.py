@@ -1,4 +1,4 @@
-"""Is a prompt a direction? Its mean shift of the residual stream, added to the run without it."""
+"""Does a prompt act as a direction? Its mean shift of the residual stream, added to the run without it."""
 
 from __future__ import annotations
 
@@ -24,9 +24,12 @@ from promptscope.tasks import Batch, Task
 
 @dataclass(frozen=True, eq=False)
 class Shifts(Saved):
-    """How a condition moves the residual stream after each layer at the reading position, over Z fitted inputs.
+    """By how much a prompt shifts the residual stream after each layer, at the position that predicts the answer.
 
-    `mean` (layer, d): the mean shift; `directions` (layer, r, d): principal directions of what single inputs add to it.
+    - `layers`: the layers, L of them;
+    - `mean` (L, d): mean shift over the inputs on which it was fitted;
+    - `directions` (L, r, d): principal directions of the differences between single inputs' shifts and the mean; unit
+      vectors, largest variance first.
 
     >>> import torch
     >>> shifts = Shifts(layers=(3, 5), mean=torch.zeros(2, 160), directions=torch.zeros(2, 4, 160))
@@ -56,20 +59,32 @@ def shift(
     batch_size: int = 16,
     seed: int = 0,
 ) -> ProbeResult:
-    """Add the prompt's mean shift of the residual stream to the plain run on other inputs: the share recovered.
+    """Add the prompt's mean shift of the residual stream to the run without it: how much of the effect comes back?
 
-    `v_l = mean_x(h_l(x; prompt) - h_l(x))` after layer l at the position that predicts the answer, x from *fit*. On
-    inputs of *split* the run without a prompt gets `h_l + v_l` there: the share is `mean_x(m - a) / mean_x(b - a)`, 1
-    = the prompt does nothing that one vector does not. Rank r > 1: the shift may also vary from input to input in the
-    r - 1 principal directions of the fitted shifts, with x's own coefficients, which the run with the prompt gives:
-    an upper bound on what r directions can do.
+    The shift after layer l is `v_l = mean_x(h_l(x; prompt) - h_l(x))`, a vector of d numbers, with h_l the residual
+    stream at the position that predicts the answer, and x from the split *fit*. On inputs of *split*, the run without
+    the prompt gets `h_l + v_l` there. The share is `mean_x(m - a) / mean_x(b - a)`, with a, b and m the `log p(gold)`
+    in nats without the prompt, with it, and with the shift. 1 = adding one vector has the whole effect of the prompt, 0
+    = none.
 
-    Nulls, as further entries of the dimension `shift`: the mean shift of a `random prompt` of the same norms, a
-    `random direction` as long as v_l, and the mean shifts of *others* (name -> prompt: another task's, an instruction).
+    The entries of the dimension `shift`: `rank 1` is v_l. `rank r` may also differ between inputs, in the r - 1
+    principal directions of the shifts on *fit*; its coefficients are taken from the run with the prompt, so that it is
+    an upper bound of what r directions can do. The nulls are the mean shift of a `random prompt` with the same norms, a
+    `random direction` as long as v_l, and the mean shifts of *others*.
 
-    On encoder-decoders: of the decoder. Raises ProbeError for a rank below 1 or a layer that there is not.
+    In encoder-decoders the decoder's residual stream is shifted.
 
-    Reference: Turner et al. 2023 (activation addition); Rimsky et al. 2024 (CAA).
+    Args:
+        layers: the layers after which shifts are added, one at a time; by default all.
+        ranks: numbers of directions, 1 or more each.
+        others: name -> prompt, such as one of another task, or an instruction as a prompt.
+        fit, split: the split that shifts are fitted on, and the one on which they are tested; *limit* records of each.
+        positions, batch_size: as in `ps.causal.effect`; *seed* draws the random prompt and direction.
+
+    Raises:
+        ProbeError: a rank below 1, or a layer that the model does not have. Other errors as in `ps.causal.effect`.
+
+    Reference: Turner et al. 2023 (activation addition); Rimsky et al. 2024 (contrastive activation addition).
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -94,14 +109,14 @@ def shift_on(
     batch_size: int = 16,
     seed: int = 0,
 ) -> ProbeResult:
-    """Do as `shift` does where the effect is known already; *fitted*: inputs to take shifts from."""
+    """The same as `shift`, for an effect that is measured already; *fitted*: the inputs to fit shifts on."""
     stack = model.family.stacks[-1]
     wanted = list(range(model.layers[stack]) if layers is None else layers)
     wrong = [layer for layer in wanted if not 0 <= layer < model.layers[stack]]
     if wrong or not wanted or not ranks or min(ranks) < 1:
         raise ProbeError(
-            f"layers must lie in 0..{model.layers[stack] - 1} and ranks be at least 1, got layers {wrong or wanted}, "
-            f"ranks {tuple(ranks)}"
+            f"layers must be in 0..{model.layers[stack] - 1} and ranks at least 1, got layers "
+            f"{wrong or wanted}, ranks {tuple(ranks)}"
         )
     before = plain(model, prompt, effect.positions)
     mine = fit_shifts(model, fitted, before, Condition(prompt), wanted, max(ranks), batch_size)
@@ -130,7 +145,7 @@ def fit_shifts(
     rank: int = 1,
     batch_size: int = 16,
 ) -> Shifts:
-    """Return the mean difference of the residual stream of two conditions, after each of *layers*."""
+    """Return the mean difference of the residual stream between two conditions, after each of *layers*."""
     parts = [_states(model, batch, after, layers) - _states(model, batch, before, layers)
              for _, batch in inputs.batches(model, batch_size)]  # fmt: skip
     every = torch.cat(parts, dim=1)  # (layer, reading positions, d)
@@ -153,7 +168,7 @@ def add_shifts(
     others: Mapping[str, Float[Tensor, "layer d"]],
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Add shifts to the run *before*; the share is of the effect. *others*: constant vectors by name."""
+    """Add shifts to the run *before*; return shares of the effect. *others*: further constant vectors, by name."""
     names = [f"rank {rank}" for rank in ranks] + list(others)
     gold = np.empty((len(effect.inputs), len(names), len(layers)))
     skipping = can_start_anywhere(model)
@@ -198,7 +213,7 @@ def add_shifts(
 def _states(
     model: HookedModel, batch: Batch, condition: Condition, layers: Sequence[int]
 ) -> Float[Tensor, "layer R d"]:
-    """Return the residual stream after each layer where the answer's tokens are predicted."""
+    """Return the residual stream after each layer, at the positions that predict the answer's tokens."""
     stack = model.family.stacks[-1]
     names = [f"{stack}.{layer}.hook_resid_post" for layer in layers]
     _, kept = run(model, batch, condition, keep=names)

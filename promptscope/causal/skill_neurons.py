@@ -1,4 +1,4 @@
-"""Skill neurons: FFN neurons whose activation tells the label, and what happens to the answers without them."""
+"""Skill neurons: FFN neurons whose activation predicts the label, and how the answers change when they get noise."""
 
 from __future__ import annotations
 
@@ -24,13 +24,17 @@ from promptscope.tasks import Task
 
 @dataclass(frozen=True, eq=False)
 class SkillNeurons(Saved):
-    """Neurons whose activation predicts the label, and what answers lose when the best of them get noise.
+    """What `ps.causal.skill_neurons` found.
 
-    `accuracy` (layer, neuron): how well each neuron's threshold predicts the label on held-out inputs, in [0.5, 1].
-
-    `table`: a row for the answers as they are (`none`), with the top neurons disturbed (`top`), and with as many random
-    ones (`random`): `accuracy` and `gold` (nats), with the loss of gold against `none`, its interval and p-value.
-    `chance` is what the best of as many neurons reaches with shuffled labels: the null of a maximum.
+    - `accuracy` (layer, neuron): how often a threshold on the neuron's activation predicts the label of a held-out
+      input, in [0.5, 1]; higher = better;
+    - `top`: (layer, neuron) of the best neurons, chosen on the training inputs;
+    - `table`: one row for the answers as they are (`none`), with noise on the top neurons (`top`), and with noise on as
+      many random ones (`random`): `accuracy`, `gold` (log p of the right answer, nats), and `lost`, by how much `gold`
+      is below that of `none`, with its 95 % interval and p-value;
+    - `chance`: the accuracy that the best of as many neurons reaches with shuffled labels, the null of
+      `accuracy.max()`;
+    - `labels`: the two labels.
 
     >>> table = pd.DataFrame({"disturbed": ["none", "top", "random"], "accuracy": [0.9, 0.6, 0.9]})
     >>> accuracy = np.array([[0.5, 0.9], [0.6, 0.7]])  # two layers of two neurons
@@ -61,18 +65,26 @@ def skill_neurons(
     batch_size: int = 16,
     seed: int = 0,
 ) -> SkillNeurons:
-    """Find the neurons that tell the label with the prompt, and disturb the best ones.
+    """Find the FFN neurons that predict the label with the prompt, and test whether the answers depend on them.
 
-    A neuron's threshold is its mean activation over *fit* (`mlp.hook_post` where the answer is predicted), and its
-    accuracy over *split* is that of `1[a > threshold]` for the label, whichever way round:
-    `max(acc, 1 - acc)`. The top *share* of all neurons, chosen on *fit*, get Gaussian noise (their own standard
-    deviation) at every text position; as many random neurons are the null. Two labels: those that occur most in *fit*.
+    A neuron's threshold is its mean activation a over the split *fit* (`mlp.hook_post` at the position that predicts
+    the answer). Its accuracy on *split* is that of `a > threshold` as a predictor of the label, in either direction:
+    `max(acc, 1 - acc)`. Then the best neurons on *fit* get Gaussian noise with their own standard deviation at every
+    text position, and the loss of log p(gold) is compared with that for as many random neurons. With more than two
+    labels, the two most frequent ones in *fit* are used.
+
+    Args:
+        share: share of all neurons that count as the best, in (0, 1].
+        fit, split: the split on which thresholds are fitted, and the one on which they are tested; *limit* records of
+            each.
+        n_random: draws of random neurons.
 
     Raises:
-        ProbeError: a task without labels, fewer than two labels among the inputs, or no FFN hook point.
+        ProbeError: a task without labels, fewer than two labels among the inputs, or a model whose FFN neurons have no
+            hook point.
 
-    Reference: Wang et al. 2022 (2211.07349), who read prompt positions of an encoder and average over prompts; here the
-    reading position, which every family has.
+    Reference: Wang et al. 2022 (arXiv 2211.07349). They read the neurons at prompt positions of an encoder and average
+    over prompts; here they are read at the position that predicts the answer, which every family has.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -80,20 +92,23 @@ def skill_neurons(
     (6, 480)
     """
     if task.verbalizer is None:
-        raise ProbeError(f"skill neurons tell labels apart, and task {task.name!r} has no labels: give it a verbalizer")
+        raise ProbeError(f"skill neurons need a task with labels, and {task.name!r} has none: give it a verbalizer")
     fitted, held = make_inputs(model, prompt, task, fit, limit), make_inputs(model, prompt, task, split, limit)
     of = {record.id: record.label or "" for name in {fit, split} for record in task.split(name)}
     found = pd.Series([of[i] for i in fitted.ids]).value_counts()
     if len(found) < 2:
         raise ProbeError(
-            f"skill neurons need two labels, and the first {len(fitted)} inputs of {fit!r} have {len(found)}"
+            f"skill neurons need inputs of at least two labels, and the first {len(fitted)} inputs of "
+            f"{fit!r} have {len(found)}: raise limit"
         )
     labels = (str(found.index[0]), str(found.index[1]))
     condition = Condition(prompt)
     a_fit, y_fit = _of_labels(model, fitted, condition, of, labels, batch_size)
     a_held, y_held = _of_labels(model, held, condition, of, labels, batch_size)
     if not len(y_held) or len(set(y_held.tolist())) < 2:
-        raise ProbeError(f"the inputs of {split!r} do not hold both {labels[0]!r} and {labels[1]!r}: raise limit")
+        raise ProbeError(
+            f"the inputs of {split!r} must include both labels {labels[0]!r} and {labels[1]!r}, and do not: raise limit"
+        )
     threshold = a_fit.mean(0)
     accuracy = told(a_held > threshold, y_held)
     on_fit = told(a_fit > threshold, y_fit)
@@ -126,7 +141,7 @@ def skill_neurons(
 
 
 def told(fires: np.ndarray, y: np.ndarray) -> Float[np.ndarray, "layer neuron"]:
-    """Return how often "fires" and the label agree, whichever way round: at least one half."""
+    """Return how often `fires` and the label agree, in the better of the two directions: at least 0.5."""
     agree = (fires == y.astype(bool).reshape(-1, *[1] * (fires.ndim - 1))).mean(0)
     return np.maximum(agree, 1 - agree)
 
@@ -136,7 +151,9 @@ def _points(model: HookedModel) -> list[str]:
     known = set(model.hook_points()["name"])
     names = [f"{stack}.{layer}.mlp.hook_post" for layer in range(model.layers[stack])]
     if not set(names) <= known:
-        raise ProbeError(f"the {model.family.name} family has no hook point {names[0]} to read neurons at")
+        raise ProbeError(
+            f"skill neurons are read at the hook point {names[0]}, which {model.family.name} models do not have"
+        )
     return names
 
 
@@ -148,7 +165,7 @@ def _of_labels(
     labels: tuple[str, str],
     batch_size: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return activations (X, layer, neuron) at the first reading position and labels, of inputs with either label."""
+    """Return activations (X, layer, neuron) at the first answer position, and labels, of inputs with either label."""
     points, rows = _points(model), []
     stream = "decoder" if model.family.kind == "seq2seq" else "encoder"
     for chosen, batch in inputs.batches(model, batch_size):

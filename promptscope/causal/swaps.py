@@ -1,4 +1,4 @@
-"""Where a deep prompt is written: its keys or values replaced by those of another prompt."""
+"""Is a deep prompt's effect in its keys or its values? They are replaced by those of another prompt."""
 
 from __future__ import annotations
 
@@ -34,15 +34,23 @@ def swap_layers(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Return the share of the effect that is lost when a deep prompt's keys, or values, of a layer are *other*'s.
+    """Return the share of the effect that is lost when a deep prompt's keys, or values, come from another prompt.
 
-    `mean_x(b - m) / mean_x(b - a)`, dimensions `role` (keys, values) and `layer`; layer -1 = all layers at once.
-    *other*: a prompt of the same kind and length, such as the untrained one, `ps.random_like(prompt)`, or another
-    task's. If keys route and values store (Diaz 2025; Cartridges 2025), swapping all keys loses little and swapping
-    all values much.
+    `share = mean_x(b - m) / mean_x(b - a)`, with a, b and m the `log p(gold)` in nats without the prompt, with it, and
+    with the keys (or values) of one layer replaced by those of *other*. 0 = nothing is lost, 1 = the whole effect.
+    Dimensions `role` (`keys`, `values`) and `layer`; layer -1 = all layers at once.
+
+    If keys only decide which inputs attend to the prompt, and values hold what it adds (Diaz 2025; Cartridges 2025),
+    replacing all keys loses little and replacing all values much.
+
+    Args:
+        other: a prompt of the same kind and length, such as the untrained one, a random one (`ps.random_like(prompt)`),
+            or one trained on another task.
+        layers: the layers to replace, one at a time; by default all.
 
     Raises:
-        PromptError: not two untied deep prompts of one shape.
+        PromptError: *prompt* and *other* are not two untied deep prompts of the same shape. Other errors as in
+            `ps.causal.effect`.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -64,7 +72,7 @@ def swap_layers_on(
     layers: Sequence[int] | None = None,
     batch_size: int = 16,
 ) -> ProbeResult:
-    """Do as `swap_layers` does where the effect is known already."""
+    """The same as `swap_layers`, for an effect that is measured already (*effect*, of `ps.causal.effect`)."""
     check_swap(model, prompt, other)
     assert isinstance(prompt, DeepPrompt)
     wanted = list(prompt.chosen_layers(model) if layers is None else layers)
@@ -83,24 +91,28 @@ def swap_layers_on(
         ("role", "layer"),
         {"role": list(ROLES), "layer": [-1, *wanted]},
         "swap_layers",
-        "Share of the effect that is lost when keys or values are another prompt's",
-        "higher = more is lost; layer -1 = all layers",
+        "Share of the effect that is lost when keys or values come from another prompt",
+        "higher = more is lost; layer -1 = all layers at once",
         about={"other": other.content_hash()},
     )
 
 
 def check_swap(model: HookedModel, prompt: Prompt, other: Prompt) -> None:
-    """Raise PromptError unless keys and values can be swapped apart."""
+    """Raise PromptError unless the keys or the values of *prompt* can be replaced by those of *other*."""
     ok = isinstance(prompt, DeepPrompt) and isinstance(other, DeepPrompt)
     if not ok:
-        raise PromptError(f"keys and values can be swapped between deep prompts only, not {prompt!r} and {other!r}")
+        raise PromptError(
+            f"keys and values can be swapped between two ps.DeepPrompt only, got {prompt!r} and {other!r}"
+        )
     assert isinstance(prompt, DeepPrompt) and isinstance(other, DeepPrompt)
     if prompt.tied or other.tied:
         raise PromptError("a tied prompt has one vector as key and value: train one with tied=False to swap them")
     mine = (prompt.length, prompt.chosen_layers(model), prompt.chosen_parts(model))
     theirs = (other.length, other.chosen_layers(model), other.chosen_parts(model))
     if mine != theirs:
-        raise PromptError(f"(length, layers, parts) must agree to swap keys or values: {mine} != {theirs}")
+        raise PromptError(
+            f"both prompts must have the same (length, layers, parts) to swap keys or values, got {mine} and {theirs}"
+        )
 
 
 def _theirs(model: HookedModel, other: Prompt, role: str, layer: int) -> list[Hook]:

@@ -1,4 +1,4 @@
-"""Which prompt tokens matter: gradient attribution, and how few of them keep the effect."""
+"""Which prompt tokens matter: gradient attribution, and how few tokens keep the effect."""
 
 from __future__ import annotations
 
@@ -25,10 +25,16 @@ from promptscope.tasks import IGNORED, Task
 def token_attribution(
     model: HookedModel, prompt: Prompt, task: Task, split: str = "test", limit: int | None = 64, batch_size: int = 16
 ) -> Float[np.ndarray, k]:
-    """Return each prompt token's first-order importance: `-<dL/dp_i, p_i>` in nats, from one backward pass.
+    """Return each prompt token's importance to first order, `-<dL/dp_i, p_i>` in nats, from one backward pass: (k,).
 
-    The estimate of `ps.importance(how="zero").difference`: how much the loss L (mean over inputs of -log p(gold)) rises
-    when token i becomes zero. Summed over layers, keys and values for deep prompts. Higher = more important.
+    L is the mean over inputs of `-log p(gold)`, p_i the vector of token i, <., .> the inner product. The number
+    estimates by how much L rises when p_i becomes zero, which `ps.importance(how="zero").difference` measures exactly
+    (there per answer token). Of deep prompts, it is summed over layers, keys and values. Higher = more important; below
+    0 = the estimate is that L falls without the token.
+
+    Raises as `ps.causal.effect` does.
+
+    Reference: gradient times input (Shrikumar et al. 2017), applied to prompt vectors.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -39,7 +45,7 @@ def token_attribution(
 
 
 def attribution_of_tokens(model: HookedModel, prompt: Prompt, inputs, batch_size: int = 16) -> np.ndarray:
-    """Do as `token_attribution` does on inputs that are encoded already."""
+    """The same as `token_attribution`, for inputs that are encoded already."""
     kept_tokens(prompt, [])
     mine = prompt.plain().bind(model)  # the gradient of the vectors, whatever makes them
     mine.requires_grad_(True)
@@ -59,7 +65,7 @@ def attribution_of_tokens(model: HookedModel, prompt: Prompt, inputs, batch_size
 def gold_of_subsets(
     model: HookedModel, prompt: Prompt, effect: PromptEffect, kept: Bool[np.ndarray, "G k"], batch_size: int = 16
 ) -> Float[np.ndarray, "G X"]:
-    """Return log p(gold) with only the *kept* tokens seen, the others cut from attention where they are."""
+    """Return log p(gold) (G, X) with only the *kept* tokens visible; no position attends to the others."""
     measured = measure(model, prompt, "cut", kept, effect.inputs.examples, batch_size, 4, progress=False)
     return -measured.losses
 
@@ -79,11 +85,23 @@ def keep_tokens(
     batch_size: int = 16,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the share of the effect that few tokens keep, all others cut from attention.
+    """Return the share of the effect that is kept by a few prompt tokens, when no position attends to the others.
 
-    A row for each `way` of choosing and `size`: `importance` (largest of *order* first; default: by what the token
-    alone keeps), `greedy` (the token that adds most, one after another, up to *greedy*), `random` (mean of *n_random*
-    choices, `low` and `high` are their range; otherwise a 95 % interval over inputs). `tokens`: the chosen ones.
+    `share = mean_x(m - a) / mean_x(b - a)`, with a, b and m the `log p(gold)` in nats without the prompt, with it, and
+    with these tokens only; positions stay as they are. 1 = the whole effect.
+
+    One row for each `way` of choosing tokens and each `size` (how many); columns `share`, `low`, `high`, `tokens`:
+
+    - `importance`: the tokens with the largest values in *order*; by default, in what each token keeps alone;
+    - `greedy`: starting from none, always the token that adds most, up to *greedy* tokens;
+    - `random`: mean of *n_random* random choices; `low` and `high` are the smallest and the largest of them. In the
+      other rows they are a 95 % interval over inputs.
+
+    Args:
+        order: importance of each token (k numbers).
+        sizes: numbers of tokens to keep; by default up to six powers of two below k.
+
+    Raises as `ps.causal.effect` does.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -107,7 +125,10 @@ def keep_tokens_on(
     seed: int = 0,
     singles: Float[np.ndarray, "k X"] | None = None,
 ) -> pd.DataFrame:
-    """Do as `keep_tokens` does where the effect is known already, and perhaps log p(gold) with *singles* alone."""
+    """The same as `keep_tokens`, for an effect that is measured already.
+
+    *singles* (k, X): log p(gold) with each token alone, if known.
+    """
     k, generator = prompt.length, np.random.default_rng(seed)
     wanted = _sizes(k) if sizes is None else [size for size in sizes if 1 <= size <= k]
     if singles is None:
@@ -143,13 +164,14 @@ def redundancy(
     batch_size: int = 16,
     singles: Float[np.ndarray, "k X"] | None = None,
 ) -> dict[str, float]:
-    """Say whether tokens can replace each other, by two sums of shares of the effect over single tokens.
+    """Return two sums of shares of the effect over single tokens, which say whether tokens can replace each other.
 
-    *singles*: log p(gold) with each token alone, where it is known already.
+    - `alone`: sum over tokens of the share that is kept with this token alone;
+    - `missing`: sum over tokens of the share that is lost without this token.
 
-    `alone`: sum of what each token keeps with all others cut; `missing`: sum of what is lost with it alone cut. Both 1:
-    tokens add up. `alone` above and `missing` below 1: several do the same. The other way round: they work together
-    only. NaN where the effect is not clear.
+    Both near 1: the effects of the tokens add up. `alone` above 1 and `missing` below 1: several tokens have the same
+    effect. `alone` below 1 and `missing` above 1: tokens act only together. NaN where the effect is not clear.
+    *singles* (k, X): log p(gold) with each token alone, if known.
     """
     if singles is None:
         singles = gold_of_subsets(model, prompt, effect, np.eye(prompt.length, dtype=bool), batch_size)

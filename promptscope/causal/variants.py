@@ -1,4 +1,4 @@
-"""Many variants of one run: each has the outputs of some components replaced by those of another run."""
+"""Many variants of one run: in each, the outputs of some components are replaced by those of another run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TEXTS_AT_ONCE = 96  # copies of texts in a pass: enough to fill the kernels, an
 
 @dataclass(frozen=True)
 class Variant:
-    """Components whose outputs are replaced together, at all text positions or at those named by `where`."""
+    """Components whose outputs are replaced together, at all text positions or only at those that `where` names."""
 
     components: tuple[Component, ...]
     where: str | None = None
@@ -45,9 +45,10 @@ def run_variants(
 ) -> Float[np.ndarray, "V 3 X"]:
     """Run *base* with the outputs of each variant's components taken from *source*, at the same text positions.
 
-    Returns gold log-probability, logit difference and correctness of every variant and input. Exact: a variant runs
-    from its lowest layer on, from the residual stream that the whole run left there, and the positions of a causal
-    model's prompt, which nothing at the text's can change, are not run again.
+    Returns gold log-probability, logit difference and correctness of each of V variants on each of X inputs. The result
+    is exact, although a variant runs only from its lowest layer on, from the residual stream that the whole run had
+    there, and although the prompt positions of a causal model, which nothing at text positions can change, are not run
+    again.
     """
     found = np.empty((len(variants), 3, len(inputs)))
     skipping = can_start_anywhere(model)
@@ -76,8 +77,11 @@ def run_variants(
 
 
 def positions_of(inputs: Inputs, chosen: np.ndarray, batch: Batch) -> dict[str, Bool[Tensor, "B n"]]:
-    """Name the text positions of a batch by what is there: the fields' names, `template`, and `answer` (the reading
-    position and the label's own tokens after it); every real token has one name, padding none."""
+    """Return name -> text positions of a batch: the template's fields by name, `template`, and `answer`.
+
+    `answer` is the position that predicts the answer, and the answer's own tokens after it. Every real token has one
+    name; padding has none.
+    """
     width = batch.input_ids.shape[1]
     names: dict[str, Bool[Tensor, "B n"]] = {}
     for row, i in enumerate(chosen):
@@ -113,7 +117,7 @@ def _hooks(
     source: Condition,
     places: Mapping[str, Tensor],
 ) -> list[Hook]:
-    """Return a hook for each point that any variant writes to: copy c of the batch is variant c's."""
+    """Return one hook for each point that any variant writes to; copy c of the batch belongs to variant c."""
     writes: dict[str, dict[int, list[Component]]] = {}
     for copy, variant in enumerate(variants):
         for one in variant.components:

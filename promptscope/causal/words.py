@@ -1,4 +1,4 @@
-"""Is a prompt the same as words? Its heads and shifts, and those of an instruction and of few-shot examples."""
+"""Does a prompt act like a text? Its heads and shifts, compared with those of an instruction and few-shot examples."""
 
 from __future__ import annotations
 
@@ -27,13 +27,14 @@ from promptscope.tasks import IGNORED, Task
 
 @dataclass(frozen=True, eq=False)
 class WordsComparison(Saved):
-    """A prompt compared with conditions in words.
+    """A prompt compared with texts that are used as prompts (`words`: their names).
 
-    - `heads`: a row for each condition: its own effect in nats, how many of the top heads it has in common with the
-      prompt, how many chance would give, and the hypergeometric p-value;
-    - `cosine`: condition, layer, cosine of its mean shift and the prompt's at the reading position, and that of a
-      random prompt's shift and the prompt's;
-    - `substitution`: share of the prompt's effect that the shift of each condition recovers, by layer.
+    - `heads`: one row for each text: its own `effect` in nats with interval `low`, `high`; how many of its `top` heads
+      are in `common` with the prompt's, how many are `expected` by chance, and the hypergeometric `p_value`;
+    - `cosine`: one row for each text and layer: cosine, in [-1, 1], of its mean shift of the residual stream and the
+      prompt's, at the position that predicts the answer; `random_prompt`: the same for a random prompt;
+    - `substitution`: share of the prompt's effect that comes back when a text's mean shift is added, by layer; see
+      `ps.causal.shift`.
 
     >>> import numpy as np, promptscope as ps
     >>> cosine = pd.DataFrame({"words": ["instruction"], "layer": [2], "cosine": [0.4], "random_prompt": [0.05]})
@@ -50,12 +51,13 @@ class WordsComparison(Saved):
 
 @checked(n=1)
 def few_shot_prompt(model: HookedModel, task: Task, n: int = 4, split: str = "train") -> SoftPrompt:
-    """Return *n* records with their answers, as the template writes them, as a prompt in words.
+    """Return *n* records with their answers, as the task's template writes them, as a prompt of token embeddings.
 
-    Records of *split*, labels in turn where there are some; fewer if the context has no room for them and a text.
+    Records are of *split*; labels take turns where the task has some. It is fewer than *n* records where the context
+    has no room for them and the longest text.
 
     Raises:
-        PromptError: not even one fits.
+        PromptError: not even one record fits.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -86,7 +88,10 @@ def few_shot_prompt(model: HookedModel, task: Task, n: int = 4, split: str = "tr
             break
         ids += own
     if not ids:
-        raise PromptError(f"not one example of {task.name!r} fits before a text in the context of {model.name!r}")
+        raise PromptError(
+            f"not even one example of {task.name!r} and the longest input together fit "
+            f"into the context of {model.name!r}: use shorter inputs, or another model"
+        )
     return hard_prompt(model, ids)
 
 
@@ -105,16 +110,23 @@ def compare_with_words(
     positions: Positions = "shared",
     batch_size: int = 16,
 ) -> WordsComparison:
-    """Compare the heads and shifts of *prompt* with those of conditions in *words* (name -> prompt made of a text).
+    """Compare the heads and shifts of *prompt* with those of texts that are used as prompts.
 
-    Heads: the *top* ones by attribution patching in each condition's own direction of effect. The null of an overlap is
-    hypergeometric, that of a cosine the shift of a random prompt of the same norms.
+    Heads are the *top* ones by attribution patching of each prompt's own effect; the null of the number in common is
+    hypergeometric. Shifts are mean shifts of the residual stream, as in `ps.causal.shift`; the null of a cosine is that
+    with the shift of a random prompt of the same norms.
+
+    Args:
+        words: name -> prompt made of a text, by `ps.causal.text_prompt` or `ps.causal.few_shot_prompt`.
+        layers: layers whose shifts are compared; by default all.
+        top: number of heads to compare.
+        fit, split: the split on which shifts are fitted, and the one on which all else is measured.
 
     Raises:
-        PromptError: no condition. Others as `ps.causal.effect`.
+        PromptError: *words* is empty. Other errors as in `ps.causal.effect`.
 
     Reference: Todd et al. 2024 (function vectors); *Do different prompting methods yield a common task representation?*
-    2025 (2505.12075).
+    2025 (arXiv 2505.12075).
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -140,9 +152,12 @@ def compare_with_words_on(
     batch_size: int = 16,
     seed: int = 0,
 ) -> WordsComparison:
-    """Do as `compare_with_words` does where the effect is known already."""
+    """The same as `compare_with_words`, for an effect that is measured already (*effect*, of `ps.causal.effect`)."""
     if not words:
-        raise PromptError("there are no words to compare with: give an instruction, or few-shot examples")
+        raise PromptError(
+            "words must hold at least one prompt made of a text (ps.causal.text_prompt, "
+            "ps.causal.few_shot_prompt), and is empty"
+        )
     stack = model.family.stacks[-1]
     wanted = list(range(model.layers[stack]) if layers is None else layers)
 

@@ -1,4 +1,4 @@
-"""The `promptscope` command: its subcommands, and what a user sees of an error."""
+"""The `promptscope` command: its subcommands, and how errors are shown."""
 
 import sys
 from importlib.metadata import version
@@ -13,22 +13,22 @@ from promptscope.errors import PromptscopeError
 
 ABOUT = """Train soft prompts on frozen transformers, and show what they do inside.
 
-[bold]train[/bold] comes first: it makes a run, a folder with one trained prompt. [bold]eval[/bold],
+[bold]train[/bold] makes a run, a folder with one trained prompt. [bold]eval[/bold],
 [bold]probe[/bold], [bold]inspect[/bold] and [bold]report[/bold] read runs. [bold]explain[/bold] measures what a
 prompt changes inside the model. [bold]compare-prompts[/bold] compares prompts from files, without a model.
-[bold]new-probe[/bold] writes the files of a probe of your own. [bold]doctor[/bold] tests the installation.
+[bold]new-probe[/bold] writes template files for a probe of your own. [bold]doctor[/bold] tests the installation.
 
-Exit codes: 0: done. 1: a self-test failed. 2: refused, and one line says why. 130: interrupted; the same command
+Exit codes: 0: done. 1: a self-test failed. 2: an error, explained in one line. 130: interrupted; the same command
 continues a training run.
 """
-EXITS = "Exit codes: 0: done. 2: refused, and one line says why. 130: interrupted."
+EXITS = "Exit codes: 0: done. 2: an error, explained in one line. 130: interrupted."
 
 
 class Commands(TyperGroup):
-    """Subcommands whose errors are one line for people, not a traceback."""
+    """Subcommands whose errors are printed as one line instead of a traceback."""
 
     def invoke(self, ctx: Any) -> Any:
-        """Run a subcommand; what promptscope refuses ends with exit code 2, an interruption with 130."""
+        """Run a subcommand; an error of promptscope ends with exit code 2, an interruption with 130."""
         try:
             with logging_at(ctx.params["log_level"]):
                 return super().invoke(ctx)
@@ -40,15 +40,15 @@ class Commands(TyperGroup):
         except OSError as error:
             where = f" {str(error.filename)!r}" if error.filename else ""
             what = f"cannot read or write{where}: {error.strerror or error}"
-            _complain(f"{what}. Check the path and your rights, or name another folder")
+            _complain(f"{what}. Check the path and its permissions, or give another folder")
             sys.exit(2)
         except KeyboardInterrupt:
-            typer.echo("interrupted. A training run goes on where it stopped: repeat the command", err=True)
+            typer.echo("interrupted. Repeat the command to continue a training run", err=True)
             sys.exit(130)
 
 
 def _unwrapped(text: str) -> str:
-    """Join the lines of each paragraph: rich would keep their ends, whatever the width of the terminal.
+    """Join the lines of each paragraph, so that rich wraps them to the width of the terminal.
 
     >>> _unwrapped("One line\\n    and more.\\n\\n    Another.")
     'One line and more.\\n\\nAnother.'
@@ -84,7 +84,7 @@ for name, module in (
 
 
 def _complain(what: str) -> None:
-    """Print one line, whatever is in it: what a shell hands over need not be text."""
+    """Print one line to stderr, also if it holds characters that are not valid text."""
     typer.echo("error: " + " ".join(what.split()).encode(errors="backslashreplace").decode(), err=True)
 
 

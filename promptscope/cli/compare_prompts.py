@@ -1,8 +1,8 @@
-"""`promptscope compare-prompts`: prompts from anywhere, side by side on one page."""
+"""`promptscope compare-prompts`: a page that compares prompts of any source."""
 
 import re
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -16,39 +16,58 @@ EXAMPLE = "Example: promptscope compare-prompts prompts --group-by '(.*)-seed' -
 
 def compare_prompts(
     folder: Annotated[
-        Path, typer.Argument(help="Holds prompts: .npy, .npz, .pt, .safetensors, PEFT's folders, ours, runs.")
+        Path,
+        typer.Argument(
+            help="Folder with prompts: .npy, .npz, .pt and .safetensors files, folders of PEFT or promptscope, runs."
+        ),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page; tables go to a folder of its name.")
+        Path,
+        typer.Option(
+            metavar="FILE.html", dir_okay=False, help="The page; tables are written to a folder with its name."
+        ),
     ],
     group_by: Annotated[
         str | None,
-        typer.Option(metavar="REGEX", help="Its first group in a prompt's name is the prompt's group."),
+        typer.Option(
+            metavar="REGEX",
+            help="Regular expression whose first group, matched in a prompt's name, is the prompt's group.",
+        ),
     ] = None,
     model: Annotated[
-        str | None, typer.Option(help="Adds the nearest tokens of each vector.", autocompletion=completion.models)
+        str | None,
+        typer.Option(
+            help="Model with which to list the nearest tokens of each vector.", autocompletion=completion.models
+        ),
     ] = None,
     task: Annotated[
         list[str] | None,
         typer.Option(
-            help="Adds how each prompt solves this task; may be repeated. Needs --model.",
+            help="Task on which to score each prompt; may be repeated. Needs --model.",
             autocompletion=completion.tasks,
         ),
     ] = None,
-    nearest: Annotated[int, typer.Option(min=1, help="How many tokens per vector.")] = 5,
-    limit: Annotated[int, typer.Option(min=1, help="Records of a task that are scored.")] = 200,
+    nearest: Annotated[int, typer.Option(min=1, help="Number of nearest tokens per vector.")] = 5,
+    limit: Annotated[int, typer.Option(min=1, help="Number of first records of a task to score.")] = 200,
     permutations: Annotated[int, typer.Option(min=1, help="Number of permutations in the tests of clusters.")] = 199,
-    seed: Annotated[int, typer.Option(min=0, help="Of permutations and t-SNE.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the permutations and of t-SNE.")] = 0,
     device: Device = None,
     dtype: Dtype = None,
     json: Json = False,
 ) -> None:
-    """Compare prompts: similarities, norms, ranks, PCA, t-SNE, clusters with permutation tests. Needs no model."""
+    """Compare prompts: similarities, norms, ranks, PCA, t-SNE, clusters with permutation tests. Needs no model.
+
+    What cannot be read or compared is named, the others are compared, and the exit status is 1.
+    """
     if out.suffix.lower() not in (".html", ".htm"):
-        raise PromptError(f"--out {str(out)!r} must end in .html: the page; tables go to a folder of its name")
+        raise PromptError(
+            f"--out must end in .html, got {str(out)!r}: it is the page, and tables are written to a folder with its "
+            "name"
+        )
     with only_results_on_stdout():
         import promptscope as ps
         from promptscope.comparison import read_vectors
+        from promptscope.files import write_text  # imports torch
 
         groups = None
         if group_by is not None:
@@ -65,34 +84,32 @@ def compare_prompts(
         )
         found.page().write(out)
         tables = out.with_suffix("")
-        tables.mkdir(parents=True, exist_ok=True)
         for name, table in found.tables.items():
-            table.to_csv(tables / f"{name}.csv", index=False, lineterminator="\n")
+            write_text(tables / f"{name}.csv", table.to_csv(index=False, lineterminator="\n"))
     if json:
         print_json({"page": str(out), **{name: table.to_dict("records") for name, table in found.tables.items()}})
-        return
-    typer.echo(found.tables["prompts"].to_string(index=False))
-    typer.echo(found.tables["clusters"].to_string(index=False))
-    for row in found.tables.get("left_out", _nothing()).itertuples():
-        typer.echo(f"left out: {row.prompt}: {row.reason}", err=True)
-    typer.echo(f"page: {out}; tables: {tables}")
-
-
-def _nothing() -> Any:
-    import pandas as pd
-
-    return pd.DataFrame(columns=["prompt", "reason"])
+    else:
+        typer.echo(found.tables["prompts"].to_string(index=False))
+        typer.echo(found.tables["clusters"].to_string(index=False))
+        typer.echo(f"page: {out}; tables: {tables}")
+    if "left_out" in found.tables:
+        for row in found.tables["left_out"].itertuples():
+            typer.echo(f"left out: {row.prompt}: {row.reason}", err=True)
+        raise typer.Exit(1)
 
 
 def _groups(names: list[str], pattern: str) -> dict[str, str]:
     try:
         expression = re.compile(pattern)
     except re.error as error:
-        raise PromptError(f"--group-by {pattern!r} is no regular expression ({error})") from error
+        raise PromptError(f"--group-by must be a regular expression, got {pattern!r} ({error})") from error
     if not expression.groups:
-        raise PromptError(f"--group-by {pattern!r} has no group: put what names a prompt's group in brackets, '(.*)-1'")
+        raise PromptError(
+            f"--group-by {pattern!r} has no group in brackets: put brackets around the name of the prompt's group, "
+            "'(.*)-1'"
+        )
     matches = {name: expression.search(name) for name in names}
     missing = [name for name, match in matches.items() if match is None]
     if missing:
-        raise PromptError(f"--group-by {pattern!r} does not occur in the names {missing}; there are {names}")
+        raise PromptError(f"--group-by {pattern!r} does not match the names {missing}; all names are {names}")
     return {name: match[1] or name for name, match in matches.items() if match is not None}

@@ -1,4 +1,4 @@
-"""What the shell completes after an option: names of tasks, models, probes. It answers at once: torch is not imported.
+"""Shell completion of names of tasks, models and probes; it is fast, since torch is not imported.
 
 Where no name fits, the shell completes paths.
 """
@@ -36,12 +36,12 @@ def tasks(incomplete: str) -> list[str]:
 
 
 def models(incomplete: str) -> list[str]:
-    """Complete the name of a model of the package; other models are paths or names of the Hub."""
+    """Complete the name of an embedded model; other models are paths or Hub names."""
     return _begin(MODELS, incomplete)
 
 
 def probes(incomplete: str) -> list[str]:
-    """Complete the last name of a list with commas, also probes of installed packages.
+    """Complete the last name of a comma-separated list of probes, with those of installed packages.
 
     >>> probes("attention_kl,lab")
     ['attention_kl,label_cosine']
@@ -50,12 +50,12 @@ def probes(incomplete: str) -> list[str]:
 
 
 def parts(incomplete: str) -> list[str]:
-    """Complete the last part of a list with commas."""
+    """Complete the last name of a comma-separated list of parts of an account."""
     return _last(PARTS, incomplete)
 
 
 def inits(incomplete: str) -> list[str]:
-    """Complete what a prompt starts from."""
+    """Complete the name of an initialisation."""
     return _begin(("uniform", "vocab", "vocab:", "text:", "labels", "labels:", "prompt:"), incomplete)
 
 
@@ -65,17 +65,17 @@ def splits(incomplete: str) -> list[str]:
 
 
 def prompts(incomplete: str) -> list[str]:
-    """Complete which prompt of a run is meant."""
+    """Complete `last`, `best` or `none`, a prompt of a run."""
     return _begin(("last", "best", "none"), incomplete)
 
 
 def trained_prompts(incomplete: str) -> list[str]:
-    """Complete which prompt of a run is meant, where none is no choice."""
+    """Complete `last` or `best`, a prompt of a run."""
     return _begin(("last", "best"), incomplete)
 
 
 def dtypes(incomplete: str) -> list[str]:
-    """Complete a type of numbers."""
+    """Complete the name of a dtype."""
     return _begin(("float32", "bfloat16", "float16", "float64"), incomplete)
 
 
@@ -90,7 +90,7 @@ def _last(names: Iterable[str], incomplete: str) -> list[str]:
 
 
 def _alone(path: Path) -> ModuleType:
-    """Import a file without its package, which would import torch."""
+    """Import a file without its package, so that torch is not imported."""
     spec = importlib.util.spec_from_file_location(f"_completion_{path.stem}", path)
     assert spec is not None and spec.loader is not None
     module = importlib.util.module_from_spec(spec)

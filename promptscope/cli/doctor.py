@@ -1,4 +1,4 @@
-"""`promptscope doctor`: what is installed, what this machine can do, and whether a model works here."""
+"""`promptscope doctor`: installed versions, devices and settings of this machine, and a test of small models."""
 
 import platform
 from importlib.metadata import PackageNotFoundError, version
@@ -9,7 +9,7 @@ import typer
 from promptscope.cli.options import Json
 from promptscope.cli.output import only_results_on_stdout, print_json, print_pairs
 
-EXAMPLE = "Example: promptscope doctor; paste what it prints into a report of a fault"
+EXAMPLE = "Example: promptscope doctor; add its output to a bug report"
 
 _PACKAGES = (
     "promptscope",
@@ -78,7 +78,7 @@ def _yes(value: bool) -> str:
 
 
 def _self_tests() -> dict[str, str]:
-    """Load a model of each kind, which tests its hook points, and run it with a prompt."""
+    """Load a model of each kind, which runs its self-test, and run it with a prompt."""
     import torch
 
     import promptscope as ps

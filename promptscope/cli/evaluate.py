@@ -1,4 +1,4 @@
-"""`promptscope eval`: how well a run's prompt solves its task."""
+"""`promptscope eval`: scores of a run's prompt on its task."""
 
 from promptscope.cli.loading import choose_prompt, load_run_parts
 from promptscope.cli.options import (

@@ -19,18 +19,23 @@ def explain(
         typer.Argument(metavar="RUN_OR_PROMPT", help="Runs, saved prompts or PEFT folders; several are compared."),
     ],
     out: Annotated[
-        Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page; tables go to a folder of its name.")
+        Path,
+        typer.Option(
+            metavar="FILE.html", dir_okay=False, help="The page; tables are written to a folder with its name."
+        ),
     ],
     model: Annotated[
         str | None,
         typer.Option(
-            help="The model, if the folder does not name it or it was moved.", autocompletion=completion.models
+            help="Name or folder of the model, if the run or prompt does not name it, or it was moved.",
+            autocompletion=completion.models,
         ),
     ] = None,
     task: Annotated[
         str | None,
         typer.Option(
-            help="The task (name, file or folder); needed for prompts that are no run.", autocompletion=completion.tasks
+            help="The task (name, file or folder); needed for prompts that are not runs.",
+            autocompletion=completion.tasks,
         ),
     ] = None,
     task_path: TaskPath = None,
@@ -44,17 +49,20 @@ def explain(
             autocompletion=completion.parts,
         ),
     ] = None,
-    instruction: Annotated[str | None, typer.Option(help="The task in words, to compare the prompt with.")] = None,
+    instruction: Annotated[
+        str | None, typer.Option(help="The task in words, an instruction to compare the prompt with.")
+    ] = None,
     other: Annotated[
-        list[Path] | None, typer.Option(metavar="RUN_OR_PROMPT", help="Another task's prompt, whose shift is a null.")
+        list[Path] | None,
+        typer.Option(metavar="RUN_OR_PROMPT", help="Prompt of another task, used as a null for the direction."),
     ] = None,
     split: Split = "test",
-    limit: Annotated[int, typer.Option(min=1, help="Use only the first so many inputs.")] = 64,
+    limit: Annotated[int, typer.Option(min=1, help="Number of first inputs to use.")] = 64,
     exact: Annotated[
         bool,
         typer.Option(
             "--exact/--no-exact",
-            help="Patch every head exactly, or estimate from gradients, on less (faster).",
+            help="Patch every head exactly, or estimate effects from gradients on fewer inputs (faster).",
         ),
     ] = True,
     batch_size: BatchSize = 16,
@@ -109,7 +117,7 @@ def explain(
 
 
 def _names(paths: list[Path]) -> list[str]:
-    """Name folders by as many of their parents as it takes to tell them apart."""
+    """Return names of folders, each with as many parent folders as are needed to distinguish them."""
     depth = 1
     whole = [path.resolve() for path in paths]
     while len({path.parts[-depth:] for path in whole}) < len(set(whole)):

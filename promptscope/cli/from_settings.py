@@ -1,4 +1,4 @@
-"""Options of a command that are the fields of a dataclass: their types and what its docstring says of them."""
+"""Command-line options from the fields of a dataclass, with their types and the descriptions in its docstring."""
 
 import re
 import textwrap
@@ -7,7 +7,7 @@ from typing import Any, Union, get_args, get_origin
 
 
 def described(settings: type) -> dict[str, str]:
-    """Return field -> what the `Args:` of the docstring say of it.
+    """Return the description of each field in the `Args:` section of the docstring.
 
     >>> class Settings:
     ...     '''Some.
@@ -28,7 +28,7 @@ def described(settings: type) -> dict[str, str]:
 
 
 def as_option(kind: Any) -> Any:
-    """Return the type that a command line reads for a field: a number is a float there.
+    """Return the type of a command-line option for a field's type; int | float becomes float.
 
     >>> as_option(int | float | None) == float | None, as_option(tuple[int | float, int | float]), as_option(int)
     (True, tuple[float, float], <class 'int'>)

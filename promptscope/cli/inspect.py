@@ -1,4 +1,4 @@
-"""`promptscope inspect`: what a prompt is and where it came from."""
+"""`promptscope inspect`: settings, provenance, norms and nearest tokens of a prompt."""
 
 from pathlib import Path
 from typing import Annotated, Any
@@ -18,13 +18,13 @@ def inspect(
     model: Annotated[
         str | None,
         typer.Option(
-            help="Where the model lies now. Default: where the prompt was trained.", autocompletion=completion.models
+            help="Name or folder of the model, if it was moved since the training.", autocompletion=completion.models
         ),
     ] = None,
     tokens: Annotated[
         bool, typer.Option("--tokens/--no-tokens", help="List the nearest vocabulary tokens (needs the model).")
     ] = True,
-    nearest: Annotated[int, typer.Option(min=1, help="How many tokens per position.")] = 3,
+    nearest: Annotated[int, typer.Option(min=1, help="Number of nearest tokens per position.")] = 3,
     json: Json = False,
 ) -> None:
     """Show a prompt's settings, provenance, norms and nearest tokens."""
@@ -86,15 +86,15 @@ def _norms(prompt: Any) -> list[dict[str, Any]]:
 
 
 def _nearest(prompt: Any, run: Any, model: str | None, n: int) -> list[dict[str, Any]] | str:
-    """Return tokens per position, or why there are none: settings and norms are worth showing without them."""
+    """Return the nearest tokens of each position, or the reason why there are none."""
     import promptscope as ps
     from promptscope.training.reload import reload_model
 
     if not isinstance(prompt, ps.SoftPrompt):
-        return "a deep prompt is keys and values, which no token embedding is"
+        return "a deep prompt holds keys and values, which cannot be compared with token embeddings"
     name = model or prompt.provenance.get("model")
     if run is None and name is None:
-        return "the prompt does not say which model it is for: pass --model"
+        return "the prompt does not name its model: pass --model"
     try:
         loaded = reload_model(run, model) if run is not None else ps.load_model(str(name))
         nulls = ps.readings.Nulls(random=0)
@@ -102,7 +102,7 @@ def _nearest(prompt: Any, run: Any, model: str | None, n: int) -> list[dict[str,
     except (ModelError, PromptError) as error:
         if model is not None:
             raise
-        return f"the model is not at hand ({error})"
+        return f"the model cannot be loaded ({error})"
     near = table[table["kind"] == "prompt"].assign(cosine=1 - table["distance"])
     return [
         {"position": position, "tokens": rows[["token", "cosine"]].to_dict("records")}

@@ -1,4 +1,4 @@
-"""Runs, and what they were trained with, for the commands that look at them."""
+"""Loading of runs with their models and tasks, for commands."""
 
 from pathlib import Path
 from typing import Any
@@ -14,13 +14,13 @@ def load_run_parts(
     device: str | None,
     dtype: str | None,
 ) -> tuple[Any, Any, Any]:
-    """Return (run, model, task), the latter two as the run names them unless given."""
+    """Return (run, model, task); model and task are the run's own unless they are given."""
     import promptscope as ps
     from promptscope.training.reload import reload_model, reload_task
 
     run = ps.load_run(folder)
     if task is None and task_path is not None:
-        raise RunError("--task-path goes with --task NAME")
+        raise RunError("--task-path needs --task NAME, the known data set whose files it holds")
     loaded = reload_task(run) if task is None else ps.load_task(task, path=task_path)
     return run, reload_model(run, model, device, dtype), loaded
 
@@ -30,5 +30,5 @@ def choose_prompt(run: Any, which: str) -> Any:
     if which == "none":
         return None
     if which not in ("last", "best"):
-        raise RunError(f"--prompt must be last, best or none, not {which!r}.{nearest(which, ('last', 'best', 'none'))}")
+        raise RunError(f"--prompt must be last, best or none, got {which!r}.{nearest(which, ('last', 'best', 'none'))}")
     return run.prompt if which == "last" else run.best_prompt

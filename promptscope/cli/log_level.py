@@ -1,4 +1,4 @@
-"""How much a command says on stderr while it works."""
+"""The amount of messages that a command writes to stderr."""
 
 import logging
 import os
@@ -15,9 +15,10 @@ _SILENT = {"TQDM_DISABLE": "1", "HF_HUB_DISABLE_PROGRESS_BARS": "1"}
 
 @contextmanager
 def logging_at(level: LogLevel) -> Iterator[None]:
-    """Say as much as *level* asks for: `error` leaves out bars and warnings; `info` and `debug` add what libraries log.
+    """Set the amount of messages within a `with` block.
 
-    `warning` is how a command runs without the option: nothing is changed.
+    `error` hides progress bars and warnings, `warning` is the default and changes nothing, and `info` and `debug` add
+    the log messages of libraries.
     """
     if level == "warning":
         yield

@@ -89,7 +89,10 @@ def new_probe(
     from promptscope.errors import ProbeError
 
     if not name.isidentifier() or keyword.iskeyword(name) or name != name.lower():
-        raise ProbeError(f"a probe's name is small letters, digits and underscores, such as norm_growth, not {name!r}")
+        raise ProbeError(
+            f"a probe's name must be small letters, digits and underscores, such as norm_growth, got {name!r}"
+        )
+    from promptscope.files import write_text
     from promptscope.probes import PROBES
 
     if name in PROBES:
@@ -98,12 +101,11 @@ def new_probe(
     there = [path for path in files if path.exists()]
     if there:
         raise ProbeError(f"{there[0]} exists already: choose another name, or another folder with --folder")
-    folder.mkdir(parents=True, exist_ok=True)
     words = {
         "name": name,
         "kind": "".join(map(str.capitalize, name.split("_"))),
         "title": name.replace("_", " ").capitalize(),
     }
     for path, template in files.items():
-        path.write_text(template.substitute(words), encoding="utf-8")
+        write_text(path, template.substitute(words))
         typer.echo(str(path))

@@ -1,4 +1,4 @@
-"""Options that several commands share, so that they read the same everywhere."""
+"""Options that several commands have in common."""
 
 from pathlib import Path
 from typing import Annotated
@@ -16,7 +16,7 @@ Dtype = Annotated[
 Split = Annotated[
     str, typer.Option(help="Records to use: train, validation, test ...", autocompletion=completion.splits)
 ]
-Limit = Annotated[int | None, typer.Option(min=1, help="Use only the first so many records of the split.")]
+Limit = Annotated[int | None, typer.Option(min=1, help="Number of first records of the split to use.")]
 BatchSize = Annotated[int, typer.Option(min=1, help="Records per forward pass.")]
 WhichPrompt = Annotated[
     str,
@@ -31,14 +31,14 @@ MovedModel = Annotated[
     str | None,
     typer.Option(
         "--model",
-        help="Where the model lies now, if it is not where the run was trained.",
+        help="Name or folder of the model, if it was moved since the training.",
         autocompletion=completion.models,
     ),
 ]
 OtherTask = Annotated[
     str | None,
     typer.Option(
-        "--task", help="Another task (name, file or folder) than the run's own.", autocompletion=completion.tasks
+        "--task", help="Name, file or folder of another task than the run's own.", autocompletion=completion.tasks
     ),
 ]
 TaskPath = Annotated[

@@ -1,4 +1,4 @@
-"""What a command prints: tables for people, one JSON object for machines."""
+"""The output of commands: tables for people, or one JSON object for programs."""
 
 import json
 import sys
@@ -11,7 +11,7 @@ import typer
 
 @contextmanager
 def only_results_on_stdout() -> Iterator[None]:
-    """Send what libraries print while they work to stderr, so that stdout holds the result alone."""
+    """Send what libraries print to stderr within a `with` block, so that stdout holds the result alone."""
     with redirect_stdout(sys.stderr):
         yield
 
@@ -22,7 +22,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 
 
 def print_pairs(pairs: Mapping[str, Any], title: str = "") -> None:
-    """Print aligned `name  value` lines; None is left out."""
+    """Print aligned lines of names and values; values that are None are left out."""
     shown = {name: show(value) for name, value in pairs.items() if value is not None}
     width = max(map(len, shown), default=0)
     if title:
@@ -32,7 +32,7 @@ def print_pairs(pairs: Mapping[str, Any], title: str = "") -> None:
 
 
 def show(value: Any) -> str:
-    """Write a value for people: four significant digits, lists with commas."""
+    """Return a value as text for people: four significant digits, lists with commas."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, float):
@@ -47,7 +47,7 @@ def show(value: Any) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Make a value JSON: NaN has no spelling there and becomes null."""
+    """Return a value that JSON can hold; NaN becomes null."""
     if isinstance(value, Mapping):
         return {str(name): _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

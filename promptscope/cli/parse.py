@@ -1,4 +1,4 @@
-"""Option values that are more than a number or a name."""
+"""Parsing of option values that are more than a number or a name."""
 
 from promptscope.errors import PromptError, TaskError
 
@@ -6,7 +6,7 @@ _MOST_LAYERS = 9999
 
 
 def parse_layers(text: str | None) -> list[int] | None:
-    """Read `0,1,5` or `0-3,8`.
+    """Return the layers of a text such as `0,1,5` or `0-3,8`.
 
     >>> parse_layers("0-2,5")
     [0, 1, 2, 5]
@@ -17,17 +17,17 @@ def parse_layers(text: str | None) -> list[int] | None:
     for part in text.split(","):
         first, dash, last = part.strip().partition("-")
         if not first.isdecimal() or (dash and not last.isdecimal()):
-            raise PromptError(f"--layers takes numbers and ranges such as 0,1,5 or 0-3, not {text!r}")
+            raise PromptError(f"--layers must be numbers and ranges such as 0,1,5 or 0-3, got {text!r}")
         if len(first + last) > 2 * len(str(_MOST_LAYERS)) or int(last or first) > _MOST_LAYERS:
-            raise PromptError(f"--layers counts layers of a model, 0 to {_MOST_LAYERS} at most, got {part.strip()!r}")
+            raise PromptError(f"--layers must be numbers of layers from 0 to {_MOST_LAYERS}, got {part.strip()!r}")
         if int(last or first) < int(first):
-            raise PromptError(f"--layers {part.strip()!r} counts backwards: write {last}-{first}")
+            raise PromptError(f"--layers {part.strip()!r} must begin with the smaller number: write {last}-{first}")
         layers += range(int(first), int(last or first) + 1)
     return layers
 
 
 def parse_template(text: str | None) -> str | tuple[str, str] | None:
-    r"""Read a template's name, or `SOURCE=>TARGET` with `\n` for a new line.
+    r"""Return a template's name, or source and target of `SOURCE=>TARGET` with `\n` for a new line.
 
     >>> parse_template(r"Review: {text}\nLabel:=> {label}{eos}")
     ('Review: {text}\nLabel:', ' {label}{eos}')
@@ -39,7 +39,7 @@ def parse_template(text: str | None) -> str | tuple[str, str] | None:
 
 
 def parse_verbalizer(text: str | None) -> str | dict[str, str] | None:
-    """Read `labels`, or `LABEL=WORD,LABEL=WORD`.
+    """Return `"labels"`, or the dict of a text `LABEL=WORD,LABEL=WORD`.
 
     >>> parse_verbalizer("0=negative,1=positive")
     {'0': 'negative', '1': 'positive'}
@@ -48,5 +48,5 @@ def parse_verbalizer(text: str | None) -> str | dict[str, str] | None:
         return text
     pairs = [part.partition("=") for part in text.split(",")]
     if not all(label and equals and word for label, equals, word in pairs):
-        raise TaskError(f"--verbalizer takes 'labels' or LABEL=WORD,LABEL=WORD, not {text!r}")
+        raise TaskError(f"--verbalizer must be 'labels' or LABEL=WORD,LABEL=WORD, got {text!r}")
     return {label.strip(): word for label, _, word in pairs}

@@ -1,4 +1,4 @@
-"""`promptscope probe`: what a run's prompt does inside the model."""
+"""`promptscope probe`: probes of a run's prompt."""
 
 import runpy
 from pathlib import Path
@@ -34,14 +34,18 @@ def probe(
     probes: Annotated[
         str,
         typer.Option(
-            help=f"Names with commas between: {', '.join(completion.PROBES)}, and those of installed packages.",
+            help=f"Comma-separated names: {', '.join(completion.PROBES)}, and probes of installed packages.",
             autocompletion=completion.probes,
         ),
     ] = "attention_kl,attention_variability",
     load: Annotated[
         Path | None,
         typer.Option(
-            "--import", metavar="FILE.py", exists=True, dir_okay=False, help="Run this file first: it registers probes."
+            "--import",
+            metavar="FILE.py",
+            exists=True,
+            dir_okay=False,
+            help="File to run first, which registers probes.",
         ),
     ] = None,
     split: Split = "test",
@@ -50,7 +54,7 @@ def probe(
         typer.Option(metavar="last|best", help="Which prompt of the run.", autocompletion=completion.trained_prompts),
     ] = "last",
     null: Annotated[
-        bool, typer.Option("--null/--no-null", help="Also probe a random prompt of the same norms, to compare with.")
+        bool, typer.Option("--null/--no-null", help="Also probe a random prompt of the same norms, as a null.")
     ] = True,
     limit: Limit = None,
     batch_size: BatchSize = 8,
@@ -63,7 +67,7 @@ def probe(
 ) -> None:
     """Run probes on a run's prompt; write each result as numbers, CSV and an HTML page.
 
-    Captures are kept in DIR/store: the same probe on the same inputs costs no forward pass again.
+    Captures are kept in DIR/store, so that the same probe on the same inputs needs no further forward pass.
     """
     with only_results_on_stdout():
         import promptscope as ps
@@ -73,7 +77,7 @@ def probe(
         trained, loaded, data = load_run_parts(run, model, task, task_path, device, dtype)
         chosen = choose_prompt(trained, prompt)
         if chosen is None:
-            raise ps.ProbeError("a probe needs a prompt: --prompt last or best")
+            raise ps.ProbeError("--prompt must be last or best, got none: a probe needs a prompt")
         prompts = {prompt: chosen.bind(loaded)} | ({"random": ps.random_like(chosen)} if null else {})
         results = ps.probe(
             loaded,
@@ -112,7 +116,7 @@ def _write(results: dict[str, Any], out: Path, title: str) -> None:
 
 
 def _summary(result: Any) -> dict[str, Any]:
-    """Return what a machine wants at a glance; the CSV holds every cell."""
+    """Return a short summary of a result for JSON output; the CSV holds every value."""
     per_prompt = result.values if "prompt" in result.dims else result.values.expand_dims(prompt=[""])
     means = {
         str(name): float(values.mean()) for name, values in zip(per_prompt["prompt"].values, per_prompt, strict=True)

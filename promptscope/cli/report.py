@@ -1,4 +1,4 @@
-"""`promptscope report`: runs as one HTML page."""
+"""`promptscope report`: an HTML page about runs."""
 
 from pathlib import Path
 from typing import Annotated
@@ -15,7 +15,8 @@ EXAMPLE = "Example: promptscope report runs/capital runs/continent --out report.
 def report(
     runs: Annotated[list[Path], typer.Argument(metavar="RUN", help="Folders that `promptscope train` made.")],
     out: Annotated[
-        Path, typer.Option(metavar="FILE.html", dir_okay=False, help="The page to write; it needs no network.")
+        Path,
+        typer.Option(metavar="FILE.html", dir_okay=False, help="The page to write; it can be read without a network."),
     ],
     split: Annotated[
         str,
@@ -26,7 +27,7 @@ def report(
     scores: Annotated[
         bool, typer.Option("--scores/--no-scores", help="Evaluate each run (loads its model and task).")
     ] = True,
-    limit: Annotated[int | None, typer.Option(min=1, help="Score only the first so many records.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Number of first records to score.")] = None,
     title: Annotated[str, typer.Option(help="Title of the page.")] = "Runs",
     json: Json = False,
 ) -> None:

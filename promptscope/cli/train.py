@@ -18,8 +18,8 @@ EXAMPLE = (
     "--seed 0 --out runs/capital"
 )
 HELP = {
-    "steps": "Optimiser steps; this or --epochs.",
-    "seed": "Of the prompt's start and the order of the records.",
+    "steps": "Number of optimiser steps; give this or --epochs.",
+    "seed": "Seed of the prompt's initialisation and of the order of the records.",
 }
 _TASK, _PROMPT, _TRAINING = "What to train on", "The prompt", "The training"
 
@@ -29,7 +29,7 @@ def train(
         str,
         typer.Option(
             metavar="DIR",
-            help="A folder, a Hub name, or a model of the package: embedded-causal ...",
+            help="A folder, a Hub name, or an embedded model: embedded-causal ...",
             autocompletion=completion.models,
         ),
     ],
@@ -41,12 +41,14 @@ def train(
             autocompletion=completion.tasks,
         ),
     ],
-    out: Annotated[Path, typer.Option(metavar="RUN", help="Folder for the run. An interrupted run in it goes on.")],
+    out: Annotated[
+        Path, typer.Option(metavar="RUN", help="Folder for the run; an interrupted run in it is continued.")
+    ],
     task_path: TaskPath = None,
     template: Annotated[
         str | None,
         typer.Option(
-            help="single, pair, input_label ... or your own, source and target apart with =>: "
+            help="single, pair, input_label ... or one of your own, SOURCE=>TARGET: "
             "'Input: {text}\\nLabel:=> {label}{eos}'.",
             rich_help_panel=_TASK,
         ),
@@ -54,7 +56,8 @@ def train(
     verbalizer: Annotated[
         str | None,
         typer.Option(
-            help="Words for labels: 'labels' (each its own) or '0=negative,1=positive'.", rich_help_panel=_TASK
+            help="Words of labels: 'labels' (each label is its own word) or '0=negative,1=positive'.",
+            rich_help_panel=_TASK,
         ),
     ] = None,
     metric: Annotated[
@@ -63,10 +66,13 @@ def train(
     ] = None,
     test_share: Annotated[
         float,
-        typer.Option(help="Keep this share of the records as split test, of data without one.", rich_help_panel=_TASK),
+        typer.Option(help="Share of the records to use as split test, if the data have none.", rich_help_panel=_TASK),
     ] = 0.0,
     validation_share: Annotated[
-        float, typer.Option(help="The same for split validation.", rich_help_panel=_TASK)
+        float,
+        typer.Option(
+            help="Share of the records to use as split validation, if the data have none.", rich_help_panel=_TASK
+        ),
     ] = 0.0,
     prompt: Annotated[
         Literal["v1", "v2"],
@@ -94,10 +100,10 @@ def train(
     json: Json = False,
     **training: Any,
 ) -> None:
-    """Train one soft prompt on a frozen model, and keep it as a run.
+    """Train one soft prompt on a frozen model, and save it as a run.
 
-    Give --steps or --epochs. The same command goes on with an interrupted run, to the same result as if it had never
-    stopped, and returns a finished one at once.
+    Give --steps or --epochs. The same command again continues an interrupted run, with the result of an uninterrupted
+    one, and returns a finished run without training.
     """
     settings = {name: value for name, value in locals().items() if name != "training"}
     with only_results_on_stdout():
@@ -114,7 +120,7 @@ def train(
 
 
 def _training_options() -> list[inspect.Parameter]:
-    """Make an option of each setting of `TrainConfig`, with its default, type and description."""
+    """Return an option for each field of `TrainConfig`, with its default, type and description."""
     about = described(TrainConfig)
     options = []
     for field in dataclasses.fields(TrainConfig):
@@ -127,7 +133,7 @@ def _training_options() -> list[inspect.Parameter]:
 
 
 def _with_options(command: Any, options: list[inspect.Parameter]) -> None:
-    """Show typer the *options* in place of the command's `**` argument."""
+    """Replace the `**` argument in the command's signature by *options*, for typer."""
     signature = inspect.signature(command)
     own = [one for one in signature.parameters.values() if one.kind is not inspect.Parameter.VAR_KEYWORD]
     keywords = [one.replace(kind=inspect.Parameter.KEYWORD_ONLY) for one in own]
@@ -167,5 +173,7 @@ def _prompt(settings: dict[str, Any], layers: list[int] | None) -> Any:
     if settings["prompt"] == "v2":
         return ps.DeepPrompt(**common, tied=settings["tied"], layers=layers)
     if settings["tied"] or layers is not None:
-        raise ps.PromptError("--tied and --layers belong to --prompt v2; v1 has one vector per position")
+        raise ps.PromptError(
+            "--tied and --layers need --prompt v2 (keys and values in layers); v1 has one vector per position"
+        )
     return ps.SoftPrompt(**common)

@@ -1,4 +1,4 @@
-"""Prompts from anywhere, compared: with no model at hand, or with one."""
+"""Comparison of prompts from any source, with or without a model."""
 
 from promptscope.comparison.compare import PromptComparison, compare_prompts
 from promptscope.comparison.files import read_vectors

@@ -23,26 +23,44 @@ from promptscope.report import Report
 from promptscope.tasks import Task
 
 CAPTIONS = {
-    "prompts": "Norms are L2. effective rank: how many directions the vectors use; random rank: those of random "
-    "vectors of the same norms. inner cosine: mean over two different vectors of the prompt; random directions have 0.",
-    "similarities": "Of every two prompts of one width: average (of the mean vectors), pairwise (position by "
-    "position; only of prompts of one length) and per token (all vectors with all). random cosine: with random vectors "
-    "of the other's norms.",
-    "groups": "Means over pairs.",
-    "clusters": "Silhouette: 1 = tight clusters, 0 = none. shuffled: its mean when labels are dealt at random, whole "
-    "prompts together; p: how often that is as high. Few prompts have few ways to be dealt: p cannot be small.",
-    "neighbours": "Nearest tokens by cosine, and how near the nearest token of a random vector of the same norm is.",
-    "transfer": "Every prompt on every task, with a random prompt of the same norms and without a prompt.",
-    "left_out": "What could not be read, or not be compared.",
+    "prompts": (
+        "Norms are L2. effective rank: how many directions the vectors use, from 1 to their "
+        "number; random rank: the same for random vectors of the same norms. inner cosine: "
+        "mean cosine of two different vectors of the prompt; 0 for random directions."
+    ),
+    "similarities": (
+        "For every two prompts of the same width: average (of the two mean vectors), "
+        "pairwise (mean over positions; only for prompts of the same length) and per "
+        "token (mean over all pairs of vectors). random cosine: average cosine with "
+        "random vectors of the second prompt's norms."
+    ),
+    "groups": "Mean similarities over pairs of prompts of the same group and of different groups.",
+    "clusters": (
+        "Silhouette, in [-1, 1]: 1 = tight clusters, 0 = none. shuffled: its mean when "
+        "labels are permuted at random; p: how often that is at least as high. With few "
+        "prompts there are few permutations, and p cannot be small."
+    ),
+    "neighbours": (
+        "Nearest tokens of each vector. cosine: with the nearest token; random cosine: of "
+        "a random vector of the same norm with its own nearest token, which any vector has."
+    ),
+    "transfer": (
+        "Score and loss of every prompt on every task; random: with a random prompt of the "
+        "same norms; frozen: without a prompt. Higher scores and lower losses are better."
+    ),
+    "left_out": "Files that could not be read and prompts that could not be compared, with the reason.",
 }
 
 
 @dataclass(frozen=True, eq=False)
 class PromptComparison(Saved):
-    """Prompts side by side: `tables` and `figures` by name, and why some were left out.
+    """What `ps.compare_prompts` found: tables and figures, by name.
 
-    Tables: `prompts`, `similarities`, `groups`, `clusters`; with a model `neighbours`, and with tasks `transfer`;
-    `left_out`, if something was. Figures: the similarities as a matrix, PCA and t-SNE, for each width.
+    - `tables` (DataFrames): `prompts` (norms, ranks), `similarities` (of every two prompts), `groups` (means of these
+      within and between groups), `clusters` (silhouettes); with a model `neighbours` (nearest tokens), with tasks
+      `transfer` (scores); `left_out` (what could not be read or compared, and why), if there is anything.
+    - `figures` (Plotly): for each vector width, the similarities as a matrix, a PCA and a t-SNE.
+    - `prompts`: the vectors that were compared; `settings`: how.
 
     >>> import numpy as np
     >>> found = compare_prompts({"a": np.eye(4), "b": 2 * np.eye(4)})
@@ -56,7 +74,7 @@ class PromptComparison(Saved):
     settings: dict[str, Any] = field(default_factory=dict)
 
     def page(self, title: str = "Soft prompts compared") -> Report:
-        """Return all of it as one page."""
+        """Return all tables and figures as one page (`ps.Report`)."""
         widths = by_width(self.prompts)
         of = ", ".join(f"{len(mine)} of width {width}" for width, mine in widths.items())
         page = Report(title, f"{len(self.prompts)} prompts: {of}. Prompts of different widths are not compared.")
@@ -86,19 +104,29 @@ def compare_prompts(
     n_permutations: int = 199,
     seed: int = 0,
 ) -> PromptComparison:
-    """Compare prompts from anywhere: norms, effective ranks, similarities, PCA, t-SNE, clusters with permutation tests.
+    """Compare prompts from any source: norms, effective ranks, similarities, PCA, t-SNE, and clusters.
+
+    Whether prompts of one group are more similar than others is tested by permuting the groups. Prompts with vectors of
+    different widths are not compared with each other.
 
     Args:
-        prompts: name -> prompt, array or tensor (k, d) of any float type, or nested list; or a folder, in which all
-            prompts are found (`.npy`, `.npz`, `.pt`, `.safetensors`, PEFT's, ours).
-        groups: name -> group (task, seed, method); by default the folder that a prompt lies in. Names that are missing
-            are a group of their own.
-        model: adds the nearest tokens of each vector; prompts of another width are left out of that.
-        tasks: name -> task; adds how each prompt solves each (needs the model).
+        prompts: name -> prompt, or -> array, tensor or nested list of floats (k, d): k positions, width d. Or a folder,
+            in which all prompts are found: `.npy`, `.npz`, `.pt`, `.safetensors`, PEFT adapters, promptscope's own
+            prompts and runs.
+        groups: name -> group, such as its task, seed or method. By default a prompt's group is the folder it is in. A
+            prompt that *groups* does not name is a group of its own.
+        model: adds the nearest tokens of each vector; prompts of another width are left out of that table.
+        tasks: name -> task; adds how well each prompt solves each task. Needs the model.
+        nearest: number of nearest tokens for each vector.
+        split, limit: records on which tasks are scored: the first *limit* of *split*.
+        n_permutations: random permutations of the labels in each cluster test; p-values cannot be below
+            `1 / (1 + n_permutations)`.
+        seed: of all random draws.
 
     Raises:
-        PromptError: no prompt, or something among *prompts* that is none (in a folder it is left out, and named).
-        ArgumentError: tasks without a model, or groups of prompts that are not there.
+        PromptError: no prompt, or an entry of *prompts* that is not one. In a folder such a file is left out, and
+            `left_out` names it.
+        ArgumentError: tasks without a model, or *groups* names a prompt that is not there.
 
     >>> import numpy as np
     >>> noise = np.random.default_rng(0)
@@ -107,18 +135,22 @@ def compare_prompts(
     (['prompts', 'similarities', 'clusters'], 3)
     """
     if tasks is not None and model is None:
-        raise ArgumentError("compare_prompts: tasks need a model to be solved by: give model=ps.load_model(...)")
+        raise ArgumentError(
+            "compare_prompts: tasks can be scored with a model only, and model is None: give model=ps.load_model(...)"
+        )
     left_out: dict[str, str] = {}
     if isinstance(prompts, Mapping):
         found = vectors_of(prompts)
     else:
         found, left_out = read_vectors(prompts)
     if not found:
-        raise PromptError("there is nothing to compare: give at least one prompt")
+        raise PromptError("compare_prompts needs at least one prompt, and prompts is empty")
     named = {one.name: _group(one.name, groups) for one in found}
     unknown = sorted(set(groups or {}) - set(named))
     if unknown:
-        raise ArgumentError(f"compare_prompts: groups names {unknown}, and the prompts are {list(named)}")
+        raise ArgumentError(
+            f"compare_prompts: groups must name prompts that are given ({list(named)}), and names {unknown}"
+        )
     similarities = similarity_table(found, named, seed)
     tables = {"prompts": prompt_table(found, named, seed), "similarities": similarities}
     if similarities["same_group"].nunique() > 1:

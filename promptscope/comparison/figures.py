@@ -1,4 +1,4 @@
-"""Pictures of prompts that are compared, for each width: similarities, PCA, t-SNE."""
+"""Figures of prompts that are compared, for each width: similarities, PCA, t-SNE."""
 
 from collections.abc import Mapping, Sequence
 
@@ -13,7 +13,7 @@ from promptscope.plots.theme import DIVERGING, titled_figure
 from promptscope.statistics import pca_projection, tsne_projection
 
 _FEWEST = 5
-"""Vectors below which a picture of neighbourhoods says nothing."""
+"""With fewer vectors than this, a t-SNE shows nothing, and none is drawn."""
 
 
 def all_figures(
@@ -45,13 +45,13 @@ def all_figures(
 
 
 def _cosines(names: Sequence[str], similarities: pd.DataFrame, suffix: str) -> go.Figure:
-    """Draw the per-token cosines of all pairs; the diagonal is left empty."""
+    """Draw the per-token cosines of all pairs of prompts; the diagonal is left empty."""
     table = similarities.pivot_table(index="prompt", columns="other", values="per_token_cosine")
     matrix = table.reindex(index=names, columns=names).to_numpy(dtype=np.float64, copy=True)
     both = np.where(np.isnan(matrix), matrix.T, matrix)
     top = float(np.nanmax(np.abs(both))) or 1.0
     size = float(np.clip(26 * len(names), 220, 720))
-    about = "mean cosine of a vector of one prompt with a vector of the other; 0 = unlike"
+    about = "mean cosine of a vector of one prompt with a vector of the other; 0 = orthogonal on average"
     figure = titled_figure(size + 220, size, f"Cosine of every two prompts{suffix}", about)
     figure.add_trace(
         go.Heatmap(

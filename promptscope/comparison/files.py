@@ -1,4 +1,4 @@
-"""All prompts below a folder, in whatever format they are; what cannot be read is named, and the others are."""
+"""All prompts below a folder, in any known format; files that cannot be read are named, and the others are read."""
 
 from __future__ import annotations
 
@@ -14,23 +14,28 @@ from promptscope.comparison.vectors import PromptVectors, vectors_of
 from promptscope.errors import PromptError, PromptscopeError
 from promptscope.prompts import load_prompt, read_torch
 from promptscope.prompts.peft_io import is_peft_folder
-from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.tensors import check_archive, read_tensors
+from promptscope.training import Run
+from promptscope.training.folder import is_finished
 
 _TORCH = (".pt", ".pth", ".bin")
 SUFFIXES = (".npy", ".npz", ".safetensors", *_TORCH)
 
 
 def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], dict[str, str]]:
-    """Return the prompts below *folder* by their paths, and a reason for each that was left out.
+    """Return the prompts below *folder* by their paths, and name -> reason for each file that was left out.
 
-    - folders of ours and of PEFT, and runs (their last prompt);
-    - `.npy`, `.npz`, `.safetensors`, and `.pt`, `.pth`, `.bin` that PyTorch reads without running code: every array
-      (k, d), also inside lists and dicts; a file with several gives each the name `FILE:KEY`.
+    What is read:
 
-    A folder that is linked to twice, or from inside itself, is read once.
+    - saved prompts and runs of promptscope (of a run, its last prompt), and PEFT adapters;
+    - `.npy`, `.npz`, `.safetensors`, and those `.pt`, `.pth` and `.bin` files that PyTorch reads without running code:
+      every array (k, d) in them, also inside lists and dicts. Of a file with several arrays, each gets the name
+      `FILE:KEY`.
+
+    A folder that is reached by several links is read once.
 
     Raises:
-        PromptError: no such folder, or nothing in it that is a prompt.
+        PromptError: no such folder, or no prompt in it.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -41,11 +46,12 @@ def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], d
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise PromptError(f"no folder {str(folder)!r}: name one that holds prompts ({', '.join(SUFFIXES)}, PEFT)")
+        raise PromptError(f"{str(folder)!r} is not a folder: name one that holds prompts ({', '.join(SUFFIXES)}, PEFT)")
     found: list[PromptVectors] = []
     left_out: dict[str, str] = {}
     for path in _places(folder):
         name = path.relative_to(folder).as_posix() if path != folder else folder.name
+        name = os.fsencode(name).decode(errors="replace")  # a name may be of bytes that are no text
         try:
             found += vectors_of({name if key is None else f"{name}:{key}": value for key, value in _open(path).items()})
         except PromptscopeError as error:
@@ -56,13 +62,14 @@ def read_vectors(folder: str | os.PathLike[str]) -> tuple[list[PromptVectors], d
     if not found:
         reasons = " ".join(f"{name}: {reason}" for name, reason in left_out.items())
         raise PromptError(
-            f"no prompt below {str(folder)!r}: expected {', '.join(SUFFIXES)}, folders of ours or of PEFT. {reasons}"
+            f"no prompt below {str(folder)!r}: expected files {', '.join(SUFFIXES)}, or folders "
+            f"written by promptscope or PEFT. {reasons}"
         )
     return found, left_out
 
 
 def _places(folder: Path, seen: set[Path] | None = None) -> Iterator[Path]:
-    """Yield the folders and files that each are prompts; what is inside of such a folder belongs to it."""
+    """Yield the folders and files that are prompts; what is inside a folder that is a prompt belongs to it."""
     seen = set() if seen is None else seen
     if folder.resolve() in seen:
         return
@@ -85,16 +92,20 @@ def _is_run(folder: Path) -> bool:
 
 def _open(path: Path) -> dict[str | None, Any]:
     """Return what a file or folder holds; the key is None where it is one prompt."""
+    if path.is_dir() and _is_run(path) and is_finished(path):
+        return {None: Run(path).prompt}
     if path.is_dir():
         return {None: load_prompt(path / "prompts" / "last" if _is_run(path) else path, strict=False)}
+    if not path.is_file():  # a pipe would be waited for
+        raise PromptError("expected a file, got a link to nothing" if path.is_symlink() else "expected a file")
     suffix = path.suffix.lower()
     if suffix == ".npy":
         return {None: np.load(path, allow_pickle=False)}
     if suffix == ".npz":
-        with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
-        if damaged is not None:
-            raise PromptError(f"the checksum of {damaged} is another: the file is damaged")
+        try:
+            check_archive(path)
+        except zipfile.BadZipFile as error:
+            raise PromptError(f"cannot be read as .npz ({error})") from error
         with np.load(path, allow_pickle=False) as arrays:
             values: dict[str, Any] = dict(arrays)
     elif suffix == ".safetensors":
@@ -104,12 +115,12 @@ def _open(path: Path) -> dict[str | None, Any]:
     matrices = {str(key): value for key, value in values.items() if getattr(value, "ndim", 0) in (1, 2, 3)}
     if not matrices:
         kinds = ", ".join(f"{key or 'a'}: {type(value).__name__}" for key, value in values.items())
-        raise PromptError(f"holds no array (tokens, width), only {kinds or 'nothing'}")
+        raise PromptError(f"expected at least one array (tokens, width), found only {kinds or 'nothing'}")
     return {None if len(matrices) == 1 else key: value for key, value in matrices.items()}
 
 
 def _flat(value: Any, key: str = "") -> dict[str, Any]:
-    """Return what dicts and lists hold, however deep, by keys such as `a.0`."""
+    """Return what nested dicts and lists hold, by keys such as `a.0`."""
     if isinstance(value, dict):
         inner = value.items()
     elif isinstance(value, list | tuple):

@@ -16,11 +16,14 @@ _METRICS: dict[Metric, str] = {"cosine": "cosine", "l2": "distance"}
 
 
 def prompt_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str], seed: int = 0) -> pd.DataFrame:
-    """Return one line for each prompt.
+    """Return one row for each prompt.
 
-    `tokens`, `width`; `norm_mean`, `norm_min`, `norm_max`: L2 norms of its vectors; `effective_rank`: how many
-    directions its vectors use (1 to tokens), compared with the mean of random vectors of the same norms;
-    `inner_cosine`: mean cosine of two different vectors of it (NaN for one vector), 0 for random directions.
+    - `tokens`, `width`: k and d of its vectors (k, d);
+    - `norm_mean`, `norm_min`, `norm_max`: L2 norms of its vectors;
+    - `effective_rank`, from 1 to k: how many directions the vectors use (`ps.statistics.effective_rank`);
+      `random_rank`: its mean for random vectors of the same norms;
+    - `inner_cosine`: mean cosine of two different vectors, in [-1, 1]; 0 for random directions, NaN for a single
+      vector.
     """
     rows = []
     for one in prompts:
@@ -38,11 +41,11 @@ def prompt_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str], se
 
 
 def similarity_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str], seed: int = 0) -> pd.DataFrame:
-    """Return one line for each pair of prompts of one width: the six similarities of
-    `ps.statistics.prompt_similarities`.
+    """Return one row for each pair of prompts of one width, with the six similarities of `ps.statistics`.
 
-    The pairwise ones are NaN for prompts of different lengths, whose tokens do not correspond. `random_cosine` is the
-    average cosine of the first prompt with random vectors of the second's norms: what unlike prompts have by chance.
+    See `ps.statistics.prompt_similarities`. The pairwise ones are NaN for prompts of different lengths, whose positions
+    do not correspond. `random_cosine` is the average cosine of the first prompt with random vectors of the second's
+    norms: what dissimilar prompts have by chance.
     """
     rows = []
     for number, (a, b) in enumerate(_pairs(prompts)):
@@ -64,14 +67,17 @@ def similarity_table(prompts: Sequence[PromptVectors], groups: Mapping[str, str]
 def cluster_table(
     prompts: Sequence[PromptVectors], groups: Mapping[str, str], n_permutations: int = 199, seed: int = 0
 ) -> pd.DataFrame:
-    """Return silhouettes compared with what shuffled labels give, one line for each kind of label and width.
+    """Return silhouettes, one row for each kind of label and width, compared with those of shuffled labels.
 
-    - `vectors by prompt`: do the vectors of a prompt lie together? Shuffled are the vectors.
-    - `prompts by group`: do the prompts of a group? Distance of two prompts: mean cosine distance of their vectors.
-      Shuffled are whole prompts, since the vectors of one prompt are not independent.
+    - `vectors by prompt`: are the vectors of one prompt nearer to each other than to those of other prompts? The labels
+      of single vectors are shuffled.
+    - `prompts by group`: are the prompts of one group nearer to each other than to others? The distance of two prompts
+      is the mean cosine distance of their vectors. The labels of whole prompts are shuffled, since the vectors of one
+      prompt are not independent.
 
-    `p_value`: how often shuffled labels give as much, `(1 + #) / (1 + n_permutations)`. Where there are few prompts
-    there are few ways to shuffle them, and p cannot be small. Empty where there is one label, or one thing each.
+    `silhouette` is in [-1, 1], higher = tighter clusters (`ps.statistics.silhouette`).
+    `p_value = (1 + #{shuffled >= observed}) / (1 + n_permutations)`; with few prompts there are few permutations, and p
+    cannot be small. The table has no row where all labels are equal, or all are different.
     """
     rows = []
     for width, mine in by_width(prompts).items():
@@ -90,7 +96,7 @@ def cluster_table(
 
 
 def group_table(similarities: pd.DataFrame) -> pd.DataFrame:
-    """Return mean similarities of pairs within and between groups."""
+    """Return mean similarities over pairs of prompts within and between groups."""
     columns = [name for name in similarities if name.endswith(("cosine", "distance"))]
     table = similarities.groupby("same_group", sort=False)[columns].mean()
     table.insert(0, "pairs", similarities.groupby("same_group", sort=False).size())
@@ -98,7 +104,7 @@ def group_table(similarities: pd.DataFrame) -> pd.DataFrame:
 
 
 def by_width(prompts: Sequence[PromptVectors]) -> dict[int, list[PromptVectors]]:
-    """Return width -> prompts: vectors of different widths cannot be compared."""
+    """Return width -> prompts; vectors of different widths cannot be compared."""
     found: dict[int, list[PromptVectors]] = {}
     for one in prompts:
         found.setdefault(one.x.shape[1], []).append(one)

@@ -1,4 +1,4 @@
-"""What a model says of prompts: the tokens that their vectors are near, and the tasks that they solve."""
+"""Prompts compared by means of a model: the tokens nearest to their vectors, and the tasks that they solve."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from promptscope.tasks import Task
 
 
 def fitting(prompts: Sequence[PromptVectors], model: HookedModel) -> tuple[list[PromptVectors], dict[str, str]]:
-    """Return the prompts that the model can run, bound to it, and why the others cannot."""
+    """Return the prompts that the model can run, bound to it, and name -> reason for the others."""
     found, left_out = [], {}
     for one in prompts:
         try:
@@ -32,8 +32,8 @@ def fitting(prompts: Sequence[PromptVectors], model: HookedModel) -> tuple[list[
 def neighbour_table(prompts: Sequence[PromptVectors], model: HookedModel, n: int = 5, seed: int = 0) -> pd.DataFrame:
     """Return the *n* nearest tokens of each vector of input-level prompts, by cosine.
 
-    Columns `prompt`, `position`, `tokens`, `cosine` (of the nearest), `random_cosine`: of the nearest token of a random
-    vector of the same norm, which any vector has.
+    Columns: `prompt`, `position`, `tokens`; `cosine`, with the nearest token, in [-1, 1], higher = nearer;
+    `random_cosine`, of a random vector of the same norm with its own nearest token, as the null.
     """
     rows = []
     for one in prompts:
@@ -58,10 +58,11 @@ def transfer_table(
     batch_size: int = 16,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return how well each prompt solves each task without further training.
+    """Return how well each prompt solves each task, without further training.
 
-    Columns `task`, `prompt`, `metric`, `score`, `loss`, `random_score`, `random_loss` (a random prompt of the same
-    norms), `frozen_score`, `frozen_loss` (no prompt), `n`. Scores: higher is better; losses in nats, lower is better.
+    Columns `task`, `prompt`, `metric`, `score`, `loss`; `random_score` and `random_loss` of a random prompt of the same
+    norms; `frozen_score` and `frozen_loss` without a prompt; `n`, the number of records. Scores: higher is better;
+    losses in nats per target token, lower is better.
     """
     rows = []
     for name, task in tasks.items():

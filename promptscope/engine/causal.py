@@ -131,6 +131,9 @@ def computed(model: HookedModel, shared: Shared) -> Shared:
     layers = range(model.shape.n_layers)
     keys = tuple(cast(Tensor, ran.kept[i][0]).transpose(1, 2) for i in layers)
     values = tuple(cast(Tensor, ran.kept[i][1]).transpose(1, 2) for i in layers)
-    assert len({x.shape for x in keys}) == 1, "rows after a prefix that some layers do not see are no single prefix"
+    # Heads may be wider in some layers than in others (Gemma 4), but rows are as many in all.
+    assert len({x.shape[2] for x in keys}) == 1, (
+        "some layers do not attend to the prefix, so that it cannot be joined with the rows after it"
+    )
     prefix = Prefix(keys, values, frozenset(layers), shared.taken - keys[0].shape[2])
     return Shared(shared.n_prompts, prefix, None, shared.n_template)

@@ -9,11 +9,13 @@ from torch import nn
 from torch.utils.checkpoint import checkpoint
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from promptscope.engine.attention import current_pass, running
-from promptscope.engine.choice import is_packed, kernel
+from promptscope.engine.choice import is_packed
 from promptscope.engine.seq2seq import biases_in_force, with_biases
+from promptscope.engine.settings import kernel
 from promptscope.errors import RunError
 from promptscope.models import HookedModel, PromptLike
+from promptscope.models.attending import attending, current_attention
+from promptscope.undo import undoing
 
 
 @contextmanager
@@ -41,25 +43,27 @@ def checkpointed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> Iter
             "smaller batches with gradient accumulation"
         )
     layers = [module for module in model.twin.modules() if isinstance(module, GradientCheckpointingLayer)]
-    for layer in layers:
-        layer.__dict__["forward"] = partial(_run, model, layer)
-    try:
-        yield
-    finally:
+
+    def undo() -> None:
         for layer in layers:
             layer.__dict__.pop("forward", None)  # another thread may have been here too
 
+    with undoing(undo):
+        for layer in layers:
+            layer.__dict__["forward"] = partial(_run, model, layer)
+        yield
+
 
 def _run(model: HookedModel, layer: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    current = current_pass()
-    if current is None:  # a plain pass, of another thread
+    function = current_attention()
+    if function is None:  # a plain pass, of another thread
         return type(layer).forward(layer, *args, **kwargs)
     biases = biases_in_force(layer)
 
     def again(*args: Any, **kwargs: Any) -> Any:
         with ExitStack() as stack:  # on the way back, nothing of this is in force any more
             stack.enter_context(kernel(model))
-            stack.enter_context(running(model.twin, current))
+            stack.enter_context(attending(model.twin, function))
             stack.enter_context(with_biases(biases))
             return type(layer).forward(layer, *args, **kwargs)
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from promptscope.engine.attention import How, attend, running
 from promptscope.engine.causal import after_prompt, hidden_rows
-from promptscope.engine.choice import kernel
+from promptscope.engine.settings import kernel
 from promptscope.engine.shared import Shared
 from promptscope.models import HookedModel
 from promptscope.models.layout import row_ends

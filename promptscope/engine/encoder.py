@@ -30,7 +30,7 @@ class EncoderPass:
     which: Int[Tensor, "R"] | None
     bands: Sequence[Band | None]
     unseen: Bool[Tensor, "R width"] | None = None
-    """Of each text with its prompt rows: what nothing attends to."""
+    """True on rows of each text, its prompt included, to which no row attends."""
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Attend from every row to its whole text and to the prompt before it."""

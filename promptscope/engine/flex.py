@@ -10,6 +10,24 @@ from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex
 
 from promptscope.engine.attention import How
 from promptscope.engine.causal import CausalPass, in_front
+from promptscope.engine.settings import asked
+from promptscope.errors import ModelError
+from promptscope.models import HookedModel
+
+
+def fastest_pass(model: HookedModel) -> type[CausalPass]:
+    """Return the class of pass that `ps.execution(attention=...)` asks for, the same at every call.
+
+    Raises:
+        ModelError: flex attention was asked for on a CPU, where it has no backward pass.
+    """
+    if asked().attention != "flex":
+        return CausalPass
+    if model.device.type != "cuda":
+        raise ModelError(
+            f"attention='flex' runs on a GPU only, and {model.name!r} is on {model.device}: leave attention=None"
+        )
+    return FlexPass
 
 
 @dataclass

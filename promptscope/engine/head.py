@@ -10,8 +10,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import linear
 
-from promptscope.engine.attention import lock_of
 from promptscope.models import HookedModel
+from promptscope.models.attending import lock_of
+from promptscope.undo import replaced
 
 
 @contextmanager
@@ -28,19 +29,15 @@ def only_tokens(model: HookedModel, ids: Sequence[int]) -> Iterator[None]:
     chosen = torch.tensor(list(ids), device=model.device)
     weight, bias = head.weight[chosen], head.bias[chosen] if head.bias is not None else None
     with lock_of(model.twin):
-        before = head.__dict__.get("forward")
-        head.__dict__["forward"] = _Columns(head, weight, bias, threading.get_ident())
+        places: list[tuple[Any, str, Any]] = [
+            (vars(head), "forward", _Columns(head, weight, bias, threading.get_ident()))
+        ]
         added = model.twin._buffers.get("final_logits_bias")  # BART's, which it adds to whatever the head gives
         if added is not None:
-            model.twin._buffers["final_logits_bias"] = added[:, chosen] if added.shape[1] > len(chosen) else added
-        try:
+            fitting = added[:, chosen] if added.shape[1] > len(chosen) else added
+            places.append((model.twin._buffers, "final_logits_bias", fitting))
+        with replaced(*places):
             yield
-        finally:
-            if added is not None:
-                model.twin._buffers["final_logits_bias"] = added
-            del head.__dict__["forward"]
-            if before is not None:  # the blocks may be nested
-                head.__dict__["forward"] = before
 
 
 @dataclass(frozen=True, eq=False)

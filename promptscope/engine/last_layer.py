@@ -10,6 +10,7 @@ from torch import Tensor, nn
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from promptscope.models import HookedModel
+from promptscope.undo import replaced
 
 Place = tuple[nn.Module, nn.Module, str]
 """The last layer, the module in it and the name of the function that is its feed-forward network."""
@@ -40,11 +41,8 @@ def read_only(model: HookedModel, rows: Int[Tensor, "rows"]) -> Iterator[None]:
         _last[model] = None  # experts say more than their output: such a layer runs whole, from now on
         return run(x)
 
-    module.__dict__[name] = on_rows
-    try:
+    with replaced((vars(module), name, on_rows)):
         yield
-    finally:
-        del module.__dict__[name]
 
 
 def _feed_forward(model: HookedModel) -> Place | None:

@@ -19,8 +19,9 @@ from torch.utils.weak import WeakTensorKeyDictionary
 from transformers import PreTrainedModel
 from transformers.pytorch_utils import Conv1D
 
-from promptscope.engine.attention import lock_of
 from promptscope.files import fingerprint
+from promptscope.models.attending import lock_of
+from promptscope.undo import replaced
 
 BF16 = torch.bfloat16
 WORTH = 2**18  # numbers in a model's most frequent weight from which packing pays for two more copies of all
@@ -89,14 +90,12 @@ def prepacked(model: nn.Module, dtype: torch.dtype = torch.float32) -> Iterator[
     """
     with lock_of(model):
         # The blocks may be nested.
-        mine = [(layer.__dict__, run) for layer, _, run in _ready(model, dtype) if "forward" not in layer.__dict__]
-        for attributes, run in mine:
-            attributes["forward"] = run
-        try:
+        ready = _ready(model, dtype)
+        mine: list[tuple[Any, str, Any]] = [
+            (vars(layer), "forward", run) for layer, _, run in ready if "forward" not in vars(layer)
+        ]
+        with replaced(*mine):
             yield
-        finally:
-            for attributes, _ in mine:
-                del attributes["forward"]
 
 
 def _ready(model: nn.Module, dtype: torch.dtype) -> list[Ready]:

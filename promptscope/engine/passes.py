@@ -9,7 +9,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from promptscope.engine.causal import computed
-from promptscope.engine.choice import is_packed, kernel
+from promptscope.engine.choice import is_packed
+from promptscope.engine.settings import kernel
 from promptscope.engine.shared import Shared
 from promptscope.engine.template import common_template
 from promptscope.engine.texts import Texts

@@ -1,24 +1,21 @@
 """Logits at chosen positions, and continuation of texts, computed in the fastest way that is correct."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from typing import Protocol, runtime_checkable
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.engine.causal import computed, hidden_rows
-from promptscope.engine.choice import is_packed, kernel
+from promptscope.engine.causal import computed
+from promptscope.engine.choice import is_packed
 from promptscope.engine.decode import TextContinuation
-from promptscope.engine.encoder import encoder_logits
-from promptscope.engine.gpu import fastest_pass
 from promptscope.engine.linears import notice_edits
+from promptscope.engine.packed import packed_logits
 from promptscope.engine.plain import DecodedAgain, PlainContinuation, ReadAgain, plain_logits
-from promptscope.engine.seq2seq import seq2seq_logits
 from promptscope.engine.seq2seq_decode import TargetContinuation
+from promptscope.engine.settings import kernel
 from promptscope.engine.shared import Shared
-from promptscope.engine.template import common_prefix, common_template
+from promptscope.engine.template import common_prefix
 from promptscope.engine.texts import Texts
 from promptscope.errors import ModelError
 from promptscope.models import HookedModel, Placement, PromptLike, prefix_of
@@ -56,7 +53,7 @@ def logits(
     While hooks are attached (`HookedModel.hooks`), the bridge runs, one prompt after the other, and *shared* is not
     used.
 
-    >>> import promptscope as ps
+    >>> import torch, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> ids = torch.tensor([[5, 7, 9], [5, 9, 0]])
     >>> texts = Texts(ids, mask=(ids > 0).long(), where=ids == 9)
@@ -91,42 +88,11 @@ def share(model: HookedModel, prompts: Sequence[PromptLike] = (), texts: Sequenc
         return computed(model, Shared.of(model, placements, [template] * max(len(placements), 1) if template else []))
 
 
-def packed_logits(
-    model: HookedModel,
-    texts: Texts,
-    placements: Sequence[Placement] = (),
-    which: Int[Tensor, "R"] | None = None,
-    shared: Shared | None = None,
-) -> Float[Tensor, "rows V"]:
-    """Compute `logits` in a packed pass, without padding."""
-    with kernel(model):
-        if model.family.kind == "masked":
-            return encoder_logits(model, texts, placements, which)
-        if model.family.kind == "seq2seq":
-            return seq2seq_logits(model, texts, placements, which)
-        # Nothing that is wanted can see what follows it: the label's last token, say, does not run.
-        where = texts.where
-        steps = torch.arange(where.shape[1], device=where.device)
-        real = texts.mask.bool() & (steps <= (where * steps).amax(dim=1, keepdim=True))
-        if shared is None:
-            shared = Shared.of(model, placements, _template(model, replace(texts, mask=real), placements, which))
-        c = shared.n_template
-        own = (texts.ids[:, c:], real[:, c:], which)
-        hidden, _ = hidden_rows(model, shared, *own, kind=fastest_pass(model), where=where[:, c:])
-        return model.unembed(hidden)
-
-
-def _template(
-    model: HookedModel, texts: Texts, placements: Sequence[Placement], which: Tensor | None
-) -> list[list[int]]:
-    return common_template(texts.ids, texts.mask.bool(), texts.where, which, len(placements))
-
-
 @runtime_checkable
 class Continuation(Protocol):
     """R texts that can be continued; `last (R, V)` are the logits after them (encoder-decoders: after the start token).
 
-    >>> import promptscope as ps
+    >>> import torch, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> ids = model.tokenizer("Lima is in", return_tensors="pt")["input_ids"]
     >>> text = continue_(model, ids, torch.ones_like(ids), [], room=1)
@@ -166,7 +132,7 @@ def continue_(
     Raises:
         ModelError: *model* is a masked language model, which cannot continue texts.
 
-    >>> import promptscope as ps
+    >>> import torch, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
     >>> ids = model.tokenizer("Lima is in", return_tensors="pt")["input_ids"]
     >>> text = continue_(model, ids, torch.ones_like(ids), [ps.SoftPrompt(length=4).bind(model)], room=2)
@@ -185,7 +151,8 @@ def continue_(
     if model.needs_hooks(placements):
         return ReadAgain(model, placements, ids, mask, room)
     if not is_packed(model, placements):
-        if model.counts_columns and not all(placement.sees_everywhere(model) for placement in placements):
+        everywhere = all(placement.sees_everywhere(model) for placement in placements)
+        if not model.facts.reads_on or (model.counts_columns and not everywhere):
             return ReadAgain(model, placements, ids, mask, room)
         return PlainContinuation(model, placements, ids, mask, room, shared)
     if shared is None:

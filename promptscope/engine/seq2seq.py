@@ -20,6 +20,7 @@ from promptscope.engine.texts import Texts
 from promptscope.models import HookedModel, Placement, Prefix
 from promptscope.models.facts import Band, Facts
 from promptscope.models.placement_prefix import written
+from promptscope.undo import replaced
 
 
 @dataclass
@@ -176,11 +177,8 @@ def _rows_at(table: nn.Module, positions: Int[Tensor, "T"]) -> Iterator[None]:
         args, kwargs = tuple(map(shortened, args)), {name: shortened(x) for name, x in kwargs.items()}
         return type(table).forward(table, *args, **kwargs)[..., positions, :]
 
-    table.__dict__["forward"] = forward
-    try:
+    with replaced((vars(table), "forward", forward)):
         yield
-    finally:
-        del table.__dict__["forward"]
 
 
 def relative_bias(facts: Facts, spans: dict[str, tuple[int, int]]) -> AbstractContextManager[None]:
@@ -196,17 +194,8 @@ def relative_bias(facts: Facts, spans: dict[str, tuple[int, int]]) -> AbstractCo
 @contextmanager
 def with_biases(functions: dict[nn.Module, Any]) -> Iterator[None]:
     """Replace `compute_bias` (the relative position bias) of attention modules within a `with` block."""
-    before = {module: vars(module).get("compute_bias") for module in functions}
-    for module, function in functions.items():
-        module.__dict__["compute_bias"] = function
-    try:
+    with replaced(*((vars(module), "compute_bias", function) for module, function in functions.items())):
         yield
-    finally:
-        for module, function in before.items():
-            if function is None:
-                del module.__dict__["compute_bias"]
-            else:  # the blocks may be nested
-                module.__dict__["compute_bias"] = function
 
 
 def biases_in_force(layer: nn.Module) -> dict[nn.Module, Any]:

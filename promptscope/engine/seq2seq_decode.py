@@ -11,9 +11,9 @@ from torch import Tensor
 from promptscope.engine.attention import How, attend, running
 from promptscope.engine.both_ways import attend_all
 from promptscope.engine.causal import after_prompt, in_front
-from promptscope.engine.choice import kernel
 from promptscope.engine.rows import Rows
 from promptscope.engine.seq2seq import Sources, band_of, read_sources, relative_bias, run_decoder
+from promptscope.engine.settings import kernel
 from promptscope.models import HookedModel, Placement
 from promptscope.models.facts import Facts
 

@@ -1,4 +1,4 @@
-"""Running tasks through models: batches, label scores, greedy text, metrics. Nothing is trained here."""
+"""Inference: batches, scores of labels, greedy generation, and metrics of tasks."""
 
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.evaluate import evaluate, predict

@@ -1,10 +1,10 @@
-"""From a task's split to batches of token ids for one model."""
+"""Encoding of a task's split, and batches of token ids for one model."""
 
 from collections.abc import Iterator, Sequence
 
 from promptscope.engine import Shared, share
 from promptscope.errors import PromptError, RunError, TaskError
-from promptscope.models import HookedModel
+from promptscope.models import HookedModel, PromptLike
 from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
 from promptscope.tasks import Batch, Encoded, EncodedSplit, Task, collate
@@ -21,7 +21,21 @@ def encode_split(
     limit: int | None = None,
     reserve: int = 0,
 ) -> EncodedSplit:
-    """Tokenise a split of *task* for *model*, leaving room for *prompt* and for *reserve* tokens after the text.
+    """Tokenise a split of *task* for *model*, with room for *prompt* and for *reserve* tokens after the text.
+
+    Args:
+        model: a hooked model.
+        prompt: the soft prompt whose positions are left free, or None.
+        task: the task.
+        split: the name of the split.
+        max_length: the largest number of tokens of a record; by default the task's. The model's context is a limit too.
+        with_label: whether the label's tokens are included.
+        limit: the number of first records to use; None: all.
+        reserve: the number of positions to leave free after the text, for generation.
+
+    Raises:
+        PromptError: the prompt leaves no room for a text.
+        TaskError: the split does not exist, the template does not fit the model, or a record does not fit.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -42,7 +56,7 @@ def encode_split(
 
 
 def _check_decoder(model: HookedModel, task: Task, encoded: EncodedSplit, max_length: int | None) -> None:
-    """Raise TaskError where an answer is longer than a decoder may write; it is never cut."""
+    """Raise TaskError if an answer is longer than the decoder's limit; answers are never truncated."""
     limits = [limit for limit in (max_length or task.max_length, model.shape.context) if limit is not None]
     if model.family.kind != "seq2seq" or not limits:
         return
@@ -50,41 +64,44 @@ def _check_decoder(model: HookedModel, task: Task, encoded: EncodedSplit, max_le
     n = len(longest.decoder_input_ids or ())
     if n > min(limits):
         raise TaskError(
-            f"the answer of record {longest.id!r} of task {task.name!r} has {n} tokens, and the decoder of "
-            f"{model.name!r} may write {min(limits)} (max_length, context): answers are not cut. Pass a larger "
+            f"the answer of record {longest.id!r} of task {task.name!r} has {n} tokens, but at most {min(limits)} fit "
+            f"into the decoder of {model.name!r} (max_length, context), and answers are not truncated: pass a larger "
             "max_length, or leave the record out"
         )
 
 
 def _room(model: HookedModel, task: Task, prompt: Prompt | None, max_length: int | None, reserve: int) -> int | None:
-    """Return how many tokens a record may have: *max_length* (default: the task's), within what the prompt leaves."""
+    """Return the largest number of tokens of a record: *max_length* (or the task's), at most what the prompt leaves."""
     max_length = task.max_length if max_length is None else max_length
     k = prompt.length if prompt is not None else 0
     context = model.shape.context
     if context is not None and context <= k:
-        raise PromptError(f"a prompt of {k} positions leaves no room in the {context} positions of {model.name!r}")
+        raise PromptError(
+            f"a prompt of {k} positions leaves no room for a text in the {context} positions of {model.name!r}: use a "
+            "shorter prompt"
+        )
     limits = [limit for limit in (max_length, None if context is None else context - k) if limit is not None]
     if not limits:
         return None
     if min(limits) <= reserve:
         raise TaskError(
-            f"{reserve} new tokens leave no room for the text: max_length is {max_length}, {model.name!r} has "
-            f"{context} positions and the prompt takes {k}. Pass a smaller max_new_tokens"
+            f"max_new_tokens={reserve} leaves no room for the text: max_length is {max_length}, {model.name!r} has "
+            f"{context} positions, and the prompt takes {k}. Pass a smaller max_new_tokens"
         )
     return min(limits) - reserve
 
 
 def check_padding(model: HookedModel, padding: Side) -> None:
-    """Raise RunError for padding on the left of texts whose positions it would not move."""
+    """Raise RunError for left padding on models that are not causal, where it would not move the text."""
     if padding == "left" and model.family.kind != "causal":
         raise RunError(
-            f"padding='left' is for causal models, in which it moves the text away from the prompt; {model.name!r} is "
-            f"a {model.family.kind} model: leave padding='right'"
+            f"padding='left' is for causal models, where it moves the text away from the prompt, and {model.name!r} is "
+            f"a {model.family.kind} model: use padding='right'"
         )
 
 
 def padding_id(model: HookedModel) -> int:
-    """Return the tokenizer's padding id, or 0 where the model has no such token: it is masked, any id would do."""
+    """Return the tokenizer's padding id, or 0 if it has none; padding is masked, so that any id would do."""
     pad_id = model.tokenizer.pad_token_id if model.has_tokenizer else None
     return pad_id if pad_id is not None and 0 <= pad_id < model.shape.vocab_size else 0
 
@@ -97,7 +114,9 @@ def batches(
     progress: bool = False,
     padding: Side = "right",
 ) -> Iterator[Batch]:
-    """Yield batches in the given order, on the model's device, with a progress bar named *label* if wanted.
+    """Yield padded batches of *examples* in the given order, on the model's device.
+
+    *label* is the name of the progress bar, if *progress* is True; *padding* is the side of the padding.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -112,12 +131,12 @@ def batches(
 
 def share_over(
     model: HookedModel,
-    prompt: Prompt | None,
+    prompt: PromptLike | None,
     examples: Sequence[Encoded],
     with_label: bool = True,
     padding: Side = "right",
 ) -> Shared | None:
-    """Compute once what comes before all *examples*: the prompt, and tokens that all of them begin with."""
+    """Compute once the keys and values of the prompt, and of the tokens with which all *examples* begin."""
     if padding == "left":  # texts begin at different positions
         return share(model, [] if prompt is None else [prompt])
     # The token before the label (before the first new token, without labels) predicts: it stays with its text.

@@ -10,13 +10,13 @@ from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, share
 from promptscope.errors import ModelError, TaskError
 from promptscope.inference.finite import refuse_nan
-from promptscope.models import Hook, HookedModel
+from promptscope.models import Hook, HookedModel, PromptLike
 from promptscope.models.layout import to_right_padding
 from promptscope.prompts import Prompt
 
 _TOKENS = (
-    "Make both of text: parts = model.tokenizer(texts, return_tensors='pt', padding=True), then "
-    "input_ids=parts['input_ids'], attention_mask=parts['attention_mask']; of one text without padding: ids[None]."
+    "Make them from texts: parts = model.tokenizer(texts, return_tensors='pt', padding=True), then "
+    "input_ids=parts['input_ids'], attention_mask=parts['attention_mask']. For ids of one text, use ids[None]."
 )
 
 
@@ -31,19 +31,26 @@ def generate(
     stop_ids: Sequence[int] = (),
     hooks: Sequence[Hook] = (),
 ) -> list[list[int]]:
-    """Return each row's greedy continuation, without the stop token.
+    """Return the new token ids of each row, chosen greedily (argmax), up to a stop token and without it.
 
-    A padded batch gives every row the tokens that it gets alone: rows keep their own positions, on either side of
-    padding (PEFT's batched generation does not). It is plain argmax: unlike Hugging Face's `generate`, no repetition
-    penalty or end token of the model's `generation_config.json` comes in.
+    Each row gets the tokens that it would get alone, whichever side is padded (PEFT's batched generation does not
+    ensure this). The settings in the model's `generation_config.json`, such as repetition penalty and end token, are
+    not used.
 
-    Under *hooks*, given or attached (`model.hooks`), the hooked model reads the whole of each row anew at every step,
-    so that a hook always sees the same layout.
+    Args:
+        model: a causal model or an encoder-decoder.
+        prompt: a soft prompt, or None.
+        input_ids: token ids `(B, n)`, padded on either side.
+        attention_mask: 1 for tokens and 0 for padding; by default all are tokens.
+        max_new_tokens: the largest number of new tokens of a row.
+        stop_ids: token ids at which a row ends.
+        hooks: hooks for this call, in addition to attached ones. With hooks, the model runs on the whole row again at
+            every step, so that hooks always get the same layout of positions.
 
     Raises:
-        TaskError: masked language models do not generate; a row without a token.
-        ModelError: an encoder-decoder that does not say with which token it starts to write.
-        PromptError: prompt, text and new tokens exceed the context.
+        TaskError: the model is a masked language model, or a row has no token.
+        ModelError: an encoder-decoder has no decoder_start_token_id.
+        PromptError: prompt, text and new tokens exceed the model's context.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -53,32 +60,36 @@ def generate(
     (3, <class 'str'>)
     """
     if model.family.kind == "masked":
-        raise TaskError(f"{model.name!r} is a masked language model and does not generate: use a verbalizer")
+        raise TaskError(
+            f"{model.name!r} is a masked language model, which does not generate text: use a task with a verbalizer, "
+            "or a causal model"
+        )
     input_ids, mask = model.rules.check_inputs(input_ids, attention_mask)
     if not mask.any(dim=1).all():
-        raise TaskError("a row without a token has nothing to go on from: give each at least one")
+        raise TaskError("every row needs at least one token, got a row without any")
     if model.family.kind == "seq2seq" and model.decoder_start_id is None:
         raise ModelError(
-            f"config.json of {model.name!r} has no decoder_start_token_id, so it cannot start to write: set "
-            "config.decoder_start_token_id (T5: its pad token) before loading"
+            f"config.json of {model.name!r} has no decoder_start_token_id, the token with which a decoder starts: set "
+            "config.decoder_start_token_id (for T5, its pad token) before loading"
         )
     order = to_right_padding(mask)
     input_ids, mask = input_ids.gather(1, order).to(model.device), mask.gather(1, order).to(model.device)
     with model.turn(hooks):
-        shared = share(model, [] if prompt is None else [prompt])
-        return write(model, input_ids, mask, prompt, max_new_tokens, stop_ids, shared)
+        placed = None if prompt is None else prompt.place(model)
+        shared = share(model, [] if placed is None else [placed])
+        return write(model, input_ids, mask, placed, max_new_tokens, stop_ids, shared)
 
 
 def write(
     model: HookedModel,
     input_ids: Int[Tensor, "B n"],
     attention_mask: Int[Tensor, "B n"],
-    prompt: Prompt | None,
+    prompt: PromptLike | None,
     max_new_tokens: int,
     stop_ids: Sequence[int],
     shared: Shared | None,
 ) -> list[list[int]]:
-    """Do as `generate` says, after what was `share`d of all rows; padding before a text counts as positions."""
+    """Implement `generate`, with *shared* keys and values of all rows; padding before a text counts as positions."""
     texts = continue_(model, input_ids, attention_mask, [] if prompt is None else [prompt], max_new_tokens, shared)
     logits, new = texts.last, input_ids[:, :0]
     stop = torch.tensor(list(stop_ids), dtype=new.dtype, device=new.device)

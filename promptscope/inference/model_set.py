@@ -1,4 +1,4 @@
-"""Several models that share one prompt: of one width and one tokenizer, in memory or loaded in turn."""
+"""Several models for one prompt, of equal width and tokenizer, in memory or loaded one after the other."""
 
 import gc
 import os
@@ -11,18 +11,19 @@ from promptscope.models import Hook, HookedModel, load_model
 
 T = TypeVar("T")
 ModelSource = HookedModel | str | os.PathLike[str]
-"""A loaded model, or what `ps.load_model` takes."""
+"""A loaded model, or a name or folder for `ps.load_model`."""
 Models = ModelSource | Sequence[ModelSource] | Mapping[str, ModelSource]
 
 
 class ModelSet:
-    """M models by name; one that is given by its name is loaded for each `map`, and let go after.
+    """M models by name, for one prompt.
 
-    That costs the time of reading its weights each time, and never the memory of more than one such model.
+    A model that is given by its name or folder is loaded for each `map` and released afterwards, so that at most one
+    such model is in memory, at the cost of reading its weights each time.
 
     Raises:
-        ModelError: no model, two of one name, or models of different widths or tokenizers (those that are loaded at
-            once, the others when it is their turn).
+        ModelError: there is no model, two have the same name, or models have different widths or tokenizers (of models
+            given by name, this is noticed when they are loaded).
 
     >>> models = ModelSet(["embedded-masked-0", "embedded-masked-1"])  # loaded in turn
     >>> len(models), list(models.sources)
@@ -41,11 +42,11 @@ class ModelSet:
         return len(self.sources)
 
     def map(self, work: Callable[[HookedModel], T]) -> dict[str, T]:
-        """Return what *work* returns for each model under the set's hooks, one after the other."""
+        """Call *work* with each model, with the set's hooks attached, and return the results by name."""
         return {name: self._with(name, source, work) for name, source in self.sources.items()}
 
     def keep_first(self) -> HookedModel:
-        """Return the first model; if it was given by its name, it stays in memory from now on."""
+        """Return the first model; if it was given by name, it stays in memory from now on."""
         name, source = next(iter(self.sources.items()))
         model = source if isinstance(source, HookedModel) else load_model(source)
         self._check(name, model)
@@ -65,7 +66,7 @@ class ModelSet:
 
     @property
     def names(self) -> list[str]:
-        """Names of the models, in order."""
+        """The names of the models, in order."""
         return list(self.sources)
 
     def _check(self, name: str, model: HookedModel) -> None:
@@ -75,12 +76,12 @@ class ModelSet:
         widths, vocabularies = zip(*self._seen.values(), strict=True)
         each = ", ".join(f"{name!r}: {width}" for name, (width, _) in self._seen.items())
         if len(set(widths)) > 1:
-            raise ModelError(f"one prompt needs models of one width, and these have d_model {each}")
+            raise ModelError(f"one prompt needs models of one width, got d_model {each}: choose models of equal width")
         if len(set(vocabularies)) > 1:
             first, last = next(iter(self._seen)), name
             raise ModelError(
-                f"one prompt needs models of one tokenizer, and the vocabulary of {last!r} is not that of {first!r} "
-                f"(d_model {each}): their token ids mean different words"
+                f"one prompt needs models with one tokenizer, and the vocabulary of {last!r} is not that of {first!r} "
+                f"(d_model {each}), so that token ids mean different words: choose models with equal vocabularies"
             )
 
 
@@ -93,9 +94,9 @@ def _by_name(models: Models) -> dict[str, ModelSource]:
         twice = sorted({name for name in names if names.count(name) > 1})
         if twice:
             raise ModelError(
-                f"two models have the name {twice[0]!r}: give a dict, {{'a name': model, 'another': other}}"
+                f"two models have the name {twice[0]!r}: give a dict with different names, {{'a': model, 'b': other}}"
             )
         named = dict(zip(names, listed, strict=True))
     if not named:
-        raise ModelError("expected at least one model, got none")
+        raise ModelError("models must hold at least one model, got none")
     return named

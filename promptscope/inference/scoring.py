@@ -1,18 +1,18 @@
-"""Verbalizer scoring: how likely each label's words are."""
+"""Scores of labels: the log-probability of each label's words."""
 
 from collections.abc import Sequence
 from dataclasses import replace
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.checks import checked
 from promptscope.engine import Shared, continue_, is_packed, only_tokens
 from promptscope.inference.batches import batches, encode_split, share_over
 from promptscope.inference.finite import refuse_nan
-from promptscope.inference.targets import target_logits
-from promptscope.models import Hook, HookedModel
+from promptscope.inference.targets import first_targets, target_logits
+from promptscope.models import Hook, HookedModel, PromptLike
 from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, Task
 
@@ -30,13 +30,14 @@ def score_labels(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> Float[Tensor, "records labels"]:
-    """Return `log p(words of label | text)` in nats, one column for each label of the verbalizer, in its order.
+    """Return the log-probability of each label's words after the text, `log p(w_1, ..., w_m | prompt, text)`.
 
-    The words of a label of several tokens are scored together: the sum of their log-probabilities, without the end
-    token (with it, if one label's tokens begin another's). At most 0; higher is more likely. *hooks*: see `evaluate`.
+    The result is `(records, labels)` in nats, with the labels in the verbalizer's order; it is at most 0, and higher is
+    more likely. It is the sum of the log-probabilities of the word's tokens w_1, ..., w_m. The end token is not
+    included, unless the tokens of one label begin those of another. The arguments are those of `evaluate`.
 
     Raises:
-        TaskError: the task has no verbalizer.
+        TaskError: the task has no verbalizer, the split does not exist, or the task cannot be encoded for the model.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -47,23 +48,24 @@ def score_labels(
     words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
     examples = encode_split(model, prompt, task, split, max_length=max_length, limit=limit)
     with model.turn(hooks):
-        shared = share_over(model, prompt, examples)
+        placed = None if prompt is None else prompt.place(model)
+        shared = share_over(model, placed, examples)
         every = batches(model, examples, batch_size, "score", progress)
-        return torch.cat([score_batch(model, batch, words, prompt, shared) for batch in every])
+        return torch.cat([score_batch(model, batch, words, placed, shared) for batch in every])
 
 
 def score_batch(
     model: HookedModel,
     batch: Batch,
     words: Sequence[Sequence[int]],
-    prompt: Prompt | None = None,
+    prompt: PromptLike | None = None,
     shared: Shared | None = None,
     logits: Float[Tensor, "targets V"] | None = None,
 ) -> Float[Tensor, "B labels"]:
-    """Score the token lists *words* as the labels of an encoded batch, whatever its own labels are.
+    """Return the log-probabilities of the token lists *words* as labels of each record, in nats.
 
-    *logits* are the batch's `target_logits`, if they are known already: they hold the scores of all one-token words,
-    because no model looks at the label before it predicts the first token of it.
+    The batch's own labels are not used. *logits* are its `target_logits`, if they were computed already; they are
+    enough for words of one token, since the first label token is predicted before any label token is read.
     """
     prompts = [] if prompt is None else [prompt]
     if max(map(len, words)) > 1:
@@ -71,13 +73,17 @@ def score_batch(
     if logits is None:
         logits = target_logits(model, batch, prompts, shared=shared)
         refuse_nan(model, logits, prompts)
-    return logits[_first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
+    return logits[first_targets(batch)].log_softmax(-1)[:, [word[0] for word in words]].cpu()
 
 
 def word_logits(
-    model: HookedModel, batch: Batch, tokens: Sequence[int], prompt: Prompt | None = None, shared: Shared | None = None
+    model: HookedModel,
+    batch: Batch,
+    tokens: Sequence[int],
+    prompt: PromptLike | None = None,
+    shared: Shared | None = None,
 ) -> Float[Tensor, "B words"]:
-    """Return the logits of *tokens* as each record's label: enough to say which is likeliest, cheaper than scores."""
+    """Return the logits of *tokens* as each record's label; they rank the tokens and are cheaper than probabilities."""
     later = (batch.targets != IGNORED).cumsum(dim=1) > 1
     first = replace(batch, targets=batch.targets.masked_fill(later, IGNORED))
     prompts = [] if prompt is None else [prompt]
@@ -90,19 +96,14 @@ def word_logits(
     return chosen.cpu()
 
 
-def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
-    n_targets = (batch.targets != IGNORED).sum(dim=1)
-    return n_targets.cumsum(dim=0) - n_targets
-
-
 def _score_words(
     model: HookedModel,
     batch: Batch,
     words: Sequence[Sequence[int]],
-    prompts: Sequence[Prompt],
+    prompts: Sequence[PromptLike],
     shared: Shared | None,
 ) -> Float[Tensor, "B labels"]:
-    """Read every record's text once, then each word after it."""
+    """Score words of several tokens: run every record's text once, then each word after it."""
     mask = batch.attention_mask
     if model.family.kind == "causal":
         assert batch.label_start is not None

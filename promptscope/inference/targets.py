@@ -1,4 +1,4 @@
-"""The logits that predict a batch's target tokens, and the loss of each."""
+"""The logits that predict a batch's target tokens, and their losses."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ from promptscope.tasks import IGNORED, Batch
 
 
 def texts_of(batch: Batch) -> Texts:
-    """Return the texts of a batch, where the logits that predict its target tokens are wanted."""
+    """Return the texts of a batch, with the positions at which its target tokens are predicted."""
     where = batch.targets != IGNORED
     return Texts(batch.input_ids, batch.attention_mask, where, batch.decoder_input_ids, batch.unseen, batch.token_types)
 
@@ -25,10 +25,11 @@ def target_logits(
     which: Int[Tensor, "B"] | None = None,
     shared: Shared | None = None,
 ) -> Float[Tensor, "targets V"]:
-    """Return the logits that predict the target tokens of a batch, record by record; in float32 at least.
+    """Return the logits that predict the target tokens of a batch, record by record, in float32 or longer.
 
-    Targets are the tokens of the template's target: label and end token. The first of each record is the label's.
-    With several prompts, record b is run with `prompts[which[b]]`.
+    Target tokens are those of the template's target: the label's tokens, then the end token. With several prompts,
+    record b is run with `prompts[which[b]]`. *shared* is the result of `promptscope.engine.share` for these prompts, if
+    there is one.
 
     >>> import promptscope as ps
     >>> from promptscope.inference import batches, encode_split
@@ -42,7 +43,7 @@ def target_logits(
 
 
 def target_losses(batch: Batch, logits: Float[Tensor, "targets V"]) -> Float[Tensor, "targets"]:
-    """Return the cross-entropy (nats) of every target token, given `target_logits`.
+    """Return the cross-entropy of every target token in nats (at least 0), given the batch's `target_logits`.
 
     >>> import promptscope as ps
     >>> from promptscope.inference import batches, encode_split
@@ -53,3 +54,9 @@ def target_losses(batch: Batch, logits: Float[Tensor, "targets V"]) -> Float[Ten
     True
     """
     return cross_entropy(logits, batch.targets[batch.targets != IGNORED], reduction="none")
+
+
+def first_targets(batch: Batch) -> Int[Tensor, "B"]:
+    """Return for each record the row of `target_logits` that predicts its first target token."""
+    counts = (batch.targets != IGNORED).sum(dim=1)
+    return counts.cumsum(dim=0) - counts

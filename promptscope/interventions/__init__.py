@@ -1,4 +1,4 @@
-"""Interventions: what a model does when the tokens of its prompt are changed, and which of them it needs."""
+"""Interventions on a prompt's tokens: change some of them, and measure which of them a model needs."""
 
 from promptscope.interventions.ablation import cut, mean, mix, remove, zero
 from promptscope.interventions.importance import HOWS, importance

@@ -13,14 +13,18 @@ from promptscope.prompts.edited import EditedPrompt
 
 @checked()
 def zero(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
-    """Return *prompt* with zero vectors in place of *tokens*, at the same positions.
+    """Return *prompt* with zero vectors in place of *tokens*; all positions stay as they are.
 
-    An input-level token becomes the embedding 0, to which a model may still add its position. A deep token becomes
-    the key 0 and the value 0 in every layer: it still draws attention (its score is 0), and adds nothing. The masking
-    of the *token splitting* paper (S2), section 3.1.
+    An input-level token becomes the embedding 0, to which a model may still add its position embedding. A token of a
+    deep prompt becomes the key 0 and the value 0 in every layer: its attention score is 0, so it still receives
+    attention, and it adds nothing. This is the masking of *token splitting* (S2), section 3.1.
+
+    Args:
+        prompt: a bound prompt.
+        tokens: one token or several, counted from 0.
 
     Raises:
-        PromptError: no such token, or an unbound prompt.
+        PromptError: a token that the prompt does not have, or an unbound prompt.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -32,11 +36,12 @@ def zero(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
 
 @checked()
 def mean(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
-    """Return *prompt* with its mean token in place of *tokens*, at the same positions.
+    """Return *prompt* with the mean of its tokens in place of *tokens*; all positions stay as they are.
 
-    `m = 1/k sum_i p_i` over all k tokens of the whole prompt, those that are replaced included, so that m is the same
-    whatever is replaced. Deep prompts: in each layer, for keys (before the rotary embedding) and values. The change
-    of the loss is what a token adds to what all tokens have in common; a zero vector is unlike any token.
+    The mean `m = 1/k sum_i p_i` is over all k tokens, those that are replaced included, so that m does not depend on
+    *tokens*. Of deep prompts it is taken in each layer, of keys (before the rotary embedding) and of values. Compared
+    with `zero`, the replacement is similar to the prompt's own vectors; the change of the loss is what a token adds to
+    what all tokens have in common.
 
     Raises as `zero` does.
 
@@ -51,9 +56,9 @@ def mean(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
 
 @checked()
 def remove(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
-    """Return *prompt* without *tokens*: shorter, and all that comes after it moves to the front.
+    """Return *prompt* without *tokens*: it is shorter, and the positions of all that follows decrease.
 
-    Raises as `zero` does, and for the removal of all tokens.
+    Raises as `zero` does, and if no token is left.
 
     >>> import promptscope as ps
     >>> remove(ps.SoftPrompt(4).bind(ps.load_model("embedded-causal")), [1, 2]).length
@@ -61,16 +66,18 @@ def remove(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
     """
     gone = _gone(prompt, tokens)
     if len(gone) == prompt.length:
-        raise PromptError("a prompt without tokens is no prompt: run the model with prompt=None instead")
+        raise PromptError(
+            "all tokens would be removed, and a prompt needs at least one: run the model with prompt=None instead"
+        )
     return EditedPrompt.of(prompt, "remove", gone)
 
 
 @checked()
 def cut(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
-    """Return *prompt* with *tokens* cut from attention: in every layer, no query sees their keys.
+    """Return *prompt* with *tokens* cut from attention: in every layer, no query attends to their keys.
 
-    Neither text nor the other prompt tokens attend to a cut token, so it has no influence on anything; all positions
-    stay as they are. This is `remove` without renumbering. The attention weights of the others add up to one again.
+    Neither text nor other prompt tokens attend to a cut token, so it has no influence; their attention weights to all
+    other keys are renormalised to sum to 1. All positions stay as they are, unlike with `remove`.
 
     Raises as `zero` does.
 
@@ -84,15 +91,15 @@ def cut(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
 
 @checked()
 def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
-    """Return *prompt* with *tokens* replaced by those that *other* has in their places.
+    """Return *prompt* with *tokens* replaced by the tokens of *other* at the same positions.
 
-    `p_i -> q_i` for i in *tokens*; all positions stay as they are. Deep prompts: in every layer, keys and values.
-    Where each token serves one model, a mixture of two prompts should serve the models of both (prompt mixing, the
-    future work of *token splitting* (S2), section 6.2); with it belongs a mixture of as many tokens drawn at random.
+    `p_i -> q_i` for i in *tokens*, where q are the vectors of *other*; for deep prompts in every layer, keys and
+    values. If each token serves one model, a mixture of two prompts should serve the models of both: "prompt mixing",
+    proposed in *token splitting* (S2), section 6.2. Compare it with a mixture of as many tokens drawn at random.
 
-    The mixture belongs to the models of neither alone: `bind(model, strict=False)` is what it gets.
+    Bind the mixture with `bind(model, strict=False)`: it was made for the models of both prompts.
 
-    Raises as `zero` does, and for prompts of different kinds or shapes.
+    Raises as `zero` does, and PromptError for prompts of different kinds or shapes.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-masked-0")
@@ -105,8 +112,8 @@ def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> EditedPro
     layers = [getattr(one, "layers", None) for one in (prompt, other)]
     if type(prompt) is not type(other) or shapes[0] != shapes[1] or layers[0] != layers[1]:
         raise PromptError(
-            f"only prompts of one kind, length and width can be mixed, not {prompt!r} {shapes[0]} and {other!r} "
-            f"{shapes[1]}"
+            f"mix needs two prompts of the same kind, length and width, got {prompt!r} {shapes[0]} "
+            f"and {other!r} {shapes[1]}"
         )
     return EditedPrompt.of(prompt, "mix", taken, other)
 

@@ -1,4 +1,4 @@
-"""Which prompt tokens a model needs: what happens to its loss and its output without each of them."""
+"""Which prompt tokens a model needs: by how much its loss and its output change without each of them."""
 
 from collections.abc import Sequence
 
@@ -24,7 +24,7 @@ HOWS = {
     "remove": "removed",
     "cut": "cut from attention",
 }
-"""The interventions by name, and what is said of a token that went through them."""
+"""The interventions by name, and the words for them in titles."""
 
 
 @checked(batch_size=1, limit=1)
@@ -42,31 +42,35 @@ def importance(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> Importance:
-    """Return what each token of *prompt* is worth to each model: the loss without it and with all tokens.
+    """Return how important each token of *prompt* is to each model: the loss without the token, and with all tokens.
 
-    `loss_m(P without token i)` over k tokens and M models (*token splitting* (S2), section 3.1), where *how* says what
-    "without" is: `zero` (the paper's), `mean`, `remove` or `cut`, see `ps.interventions`. Losses are means over all
-    target tokens of the examples, as those of `ps.evaluate`. Besides the loss: its difference and ratio to the whole
-    prompt's, and the KL divergence of the output.
+    For k tokens and M models, `loss_m(prompt without token i)` (*token splitting* (S2), section 3.1), a mean over all
+    target tokens of the examples, in nats per target token, as in `ps.evaluate`. *how* says what "without" means. The
+    result also has the difference from the loss with the whole prompt, the ratio to it, and the KL divergence of the
+    output, see `ps.Importance`; higher = more important in all four.
 
-    Exact, and cheaper than k + 1 evaluations: on causal models the variants' keys and values (and those of a template
-    that all texts begin with) are computed once for all data; several variants share a pass; nothing runs on padding,
-    nor after the last target; logits exist at target positions only.
+    The numbers are those of k + 1 evaluations, computed faster: on causal models, the keys and values of each variant
+    of the prompt (and of a template that all texts begin with) are computed once for all inputs, several variants share
+    a pass, and logits are computed at target positions only.
 
     Args:
-        models: one model, or several (a list, or a dict with names) of one width and tokenizer; those given by name
-            are loaded in turn.
-        split, limit: the records: of this split, the first *limit*.
-        output: distribution that `kl` compares at the first target token: over the whole `vocabulary`, or over the
-            verbalizer's words (`labels`), renormalised.
-        batch_size, variants_per_pass: a pass holds so many records with so many variants.
+        models: one model, or several (a list, or name -> model) of the same width and tokenizer; models given by name
+            are loaded one after the other.
+        prompt: a bound prompt.
+        how: `"zero"` (as in the paper), `"mean"`, `"remove"` or `"cut"`: the functions of these names in
+            `ps.interventions`.
+        split, limit: the records: the first *limit* of this split; None: all.
+        output: the distribution that `kl` compares, at the first target token: over the whole `"vocabulary"`, or over
+            the verbalizer's `"labels"` only, renormalised.
+        batch_size, variants_per_pass: records, and variants of the prompt, in one pass; results do not depend on them.
+        max_length: longest text in tokens; longer ones are truncated.
         hooks: attached to every model during the call, in addition to those attached before; see `model.hooks`.
 
     Raises:
-        ProbeError: no such intervention or output, or nothing in a pass.
-        PromptError: an unbound prompt, one of another width, or with tokens that cannot be removed.
+        ProbeError: an unknown *how* or *output*, or a *batch_size* or *variants_per_pass* below 1.
+        PromptError: an unbound prompt, one of another width, or the removal of its only token.
         ModelError: models of different widths or tokenizers.
-        TaskError: the task cannot be encoded, or `output="labels"` and a label's word is several tokens.
+        TaskError: records cannot be encoded, or `output="labels"` and a label's word is several tokens.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -108,7 +112,7 @@ def importance(
 def check_request(
     models: Models, prompt: Prompt, how: str, batch_size: int, variants_per_pass: int, hooks: Sequence[Hook] = ()
 ) -> ModelSet:
-    """Return the models, after everything that can be wrong before any of them runs."""
+    """Return the models, after all checks that need no forward pass."""
     if how not in HOWS:
         raise ProbeError(f"how must be one of {', '.join(HOWS)}, got {how!r}.{nearest(how, HOWS)}")
     for knob, size in (("batch_size", batch_size), ("variants_per_pass", variants_per_pass)):
@@ -119,7 +123,7 @@ def check_request(
 
 
 def fit(prompt: Prompt, model: HookedModel, alone: bool) -> Prompt:
-    """Return the prompt bound to *model*: one of several models may have other embeddings than it was made for."""
+    """Return the prompt bound to *model*; of several models, one may have other embeddings than it was made for."""
     return prompt.bind(model) if alone else prompt.copy().bind(model, strict=False)
 
 

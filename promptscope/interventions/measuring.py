@@ -1,4 +1,4 @@
-"""What variants of a prompt do to each example: losses, and how far the output moves."""
+"""Losses of each example under variants of a prompt, and how far the output moves."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -10,7 +10,7 @@ from torch import Tensor
 
 from promptscope.inference.batches import batches
 from promptscope.inference.finite import refuse_nan
-from promptscope.inference.targets import target_losses
+from promptscope.inference.targets import first_targets, target_losses
 from promptscope.interventions.variants import Variants
 from promptscope.models import HookedModel
 from promptscope.progress import progress_bar
@@ -25,7 +25,7 @@ _ROWS_AT_ONCE = 8192  # prompt positions whose keys and values are in memory: ha
 
 @dataclass(frozen=True)
 class Measured:
-    """Of G variants and X examples: the loss summed over target tokens (nats), and the KL of the first one."""
+    """Of G variants and X examples: loss summed over target tokens (nats), and KL at the first target token."""
 
     losses: Float[np.ndarray, "G X"]
     n_targets: Float[np.ndarray, "X"]
@@ -46,9 +46,11 @@ def measure(
 ) -> Measured:
     """Run all *examples* with each of the variants of *prompt* that *kept* describes.
 
-    With *distribution*, `KL(P || Q) = sum_c p_c log(p_c / q_c)` of the first target token's distribution is measured
-    too, where P is the output with the first variant, which is then the whole prompt, and Q with the others.
+    With *distribution*, also the KL divergence of the distribution at the first target token is measured,
+    `KL(P || Q) = sum_c p_c log(p_c / q_c)` in nats: P is the output with the first variant, which must be the whole
+    prompt, Q that with the other variants.
     """
+    placed = prompt.place(model)
     losses = np.empty((len(kept), len(examples)))
     kl = np.empty_like(losses) if distribution is not None else None
     texts = [example.input_ids[: example.label_start - 1] for example in examples]
@@ -61,7 +63,7 @@ def measure(
         for groups in chunks:
             if distribution is not None and 0 not in groups[0]:
                 groups = [np.array([0]), *groups]
-            every = [(group, Variants(model, prompt, how, kept[group], texts)) for group in groups]
+            every = [(group, Variants(model, placed, how, kept[group], texts)) for group in groups]
             for number, batch in enumerate(batches(model, longest_first, batch_size)):
                 here = order[number * batch_size :][: len(batch)]
                 batch = _needed(batch, model.family.kind)
@@ -70,7 +72,7 @@ def measure(
                     refuse_nan(model, logits, [prompt])
                     losses[variant, here] = _summed(batch, logits)
                     if distribution is not None and kl is not None:
-                        log_p = distribution(logits[_first_targets(batch)]).double()
+                        log_p = distribution(logits[first_targets(batch)]).double()
                         reference = log_p if reference is None else reference
                         kl[variant, here] = _divergence(reference, log_p)
                 bar.update()
@@ -81,7 +83,7 @@ def measure(
 def _each(
     every: Sequence[tuple[np.ndarray, Variants]], batch: Batch, variants_per_pass: int
 ) -> Iterator[tuple[int, Float[Tensor, "targets V"]]]:
-    """Give the number of every variant and its logits at the targets of *batch*; in float32 at least."""
+    """Yield the number of every variant and its logits at the targets of *batch*, in float32 or more precise."""
     for group, variants in every:
         for first in range(0, len(group), variants_per_pass):
             chosen = list(range(first, min(first + variants_per_pass, len(group))))
@@ -91,7 +93,7 @@ def _each(
 
 
 def _chunks(lengths: Int[np.ndarray, "G"]) -> Iterator[list[Int[np.ndarray, "n"]]]:
-    """Divide variants into groups of one length, longest first, and these into what memory can hold at a time."""
+    """Divide variants into groups of one length, longest first, and these into parts that fit into memory."""
     groups: list[np.ndarray] = []
     rows = 0
     for length in sorted(set(lengths.tolist()), reverse=True):
@@ -109,7 +111,7 @@ def _chunks(lengths: Int[np.ndarray, "G"]) -> Iterator[list[Int[np.ndarray, "n"]
 
 
 def _needed(batch: Batch, kind: str) -> Batch:
-    """Leave out what no target can see: on causal models, tokens after the last target position."""
+    """Leave out what no target attends to: on causal models, tokens after the last target position."""
     if kind != "causal":
         return batch
     steps = torch.arange(batch.targets.shape[1], device=batch.targets.device)
@@ -123,11 +125,6 @@ def _summed(batch: Batch, logits: Float[Tensor, "targets V"]) -> Float[np.ndarra
     counts = (batch.targets != IGNORED).sum(dim=1)
     of_record = torch.arange(len(batch), device=counts.device).repeat_interleave(counts)
     return each.new_zeros(len(batch)).index_add(0, of_record, each).cpu().numpy()
-
-
-def _first_targets(batch: Batch) -> Int[Tensor, "B"]:
-    counts = (batch.targets != IGNORED).sum(dim=1)
-    return counts.cumsum(dim=0) - counts
 
 
 def _divergence(log_p: Float[Tensor, "B C"], log_q: Float[Tensor, "B C"]) -> Float[np.ndarray, "B"]:

@@ -1,4 +1,4 @@
-"""What masking a prompt's tokens did: losses, and what they say of each token and model."""
+"""The result of `ps.importance`: losses without each token, and measures of importance made from them."""
 
 from __future__ import annotations
 
@@ -18,19 +18,24 @@ if TYPE_CHECKING:
     import plotly.graph_objects as go
 
 MEASURES = ("loss", "difference", "ratio", "kl")
+"""What removing a token can be measured by; see `Importance`."""
 
 
 @dataclass(frozen=True)
 class Importance(Saved):
-    """Importance of k tokens to M models by four measures, each a `ProbeResult` with the dimensions `model`, `token`.
+    """Importance of k prompt tokens to M models, by four measures.
 
-    - `loss`: mean cross-entropy (nats per target token) without the token, the paper's own importance;
-    - `difference`: that minus the loss of the whole prompt;
-    - `ratio`: that over the loss of the whole prompt; 1 = the token does not matter;
-    - `kl`: `KL(P || Q)` in nats of the first target token's distribution, P with the whole prompt, Q without the token.
+    Each measure is a `ProbeResult` with the dimensions `model` and `token`. With L_i the mean cross-entropy without
+    token i, and L that with the whole prompt, in nats per target token:
 
-    `whole` holds the loss of the whole prompt, by `model`. Higher = more important, in all. 95 % intervals are over
-    examples (bootstrap); `loss` and `whole` also hold `per_example`, each example's mean over its target tokens.
+    - `loss`: `L_i`, the importance of *token splitting* (S2);
+    - `difference`: `L_i - L`; 0 = the token does not matter, below 0 = the model is better without it;
+    - `ratio`: `L_i / L`; 1 = the token does not matter;
+    - `kl`: `KL(P || Q)` in nats, >= 0, at the first target token: P is the distribution with the whole prompt, Q that
+      without token i.
+
+    Higher = more important in all four. `whole` is L, by `model`. 95 % intervals are bootstrap intervals over examples;
+    `loss` and `whole` also hold `per_example`, the mean over each example's target tokens.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -46,23 +51,24 @@ class Importance(Saved):
     whole: ProbeResult
 
     def measure(self, name: str) -> ProbeResult:
-        """Return a measure by its name.
+        """Return a measure by its name: `loss`, `difference`, `ratio` or `kl`.
 
         Raises:
-            ProbeError: there is no such measure.
+            ProbeError: another name.
         """
         if name not in MEASURES:
-            raise ProbeError(
-                f"importance is measured by {', '.join(MEASURES)}, not by {name!r}.{nearest(name, MEASURES)}"
-            )
+            raise ProbeError(f"measure must be one of {', '.join(MEASURES)}, got {name!r}.{nearest(name, MEASURES)}")
         return getattr(self, name)
 
     def assignment(self, measure: str = "ratio") -> Int[np.ndarray, k]:
-        """Return for each token the index of the model to which it is most important; see `assign_tokens`."""
+        """Return for each token the index of the model that needs it most; see `ps.statistics.assign_tokens`."""
         return assign_tokens(self.measure(measure).values.values)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a row per model and token: every measure with `_low` and `_high`, and the loss of the whole prompt."""
+        """Return a table with one row per model and token.
+
+        Columns: each measure with the ends of its interval (`_low`, `_high`), and the loss with the whole prompt.
+        """
         table = self.loss.values.to_dataframe(name="loss").reset_index()[["model", "token"]]
         for name in MEASURES:
             data = self.measure(name).data

@@ -1,4 +1,4 @@
-"""Shapley values of prompt tokens: what each contributes to a low loss, over all subsets of the others."""
+"""Shapley values of prompt tokens: how much each lowers the loss, averaged over all sets of other tokens."""
 
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -36,18 +36,27 @@ def shapley(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> ProbeResult:
-    """Return the Shapley value of each token of *prompt* for each model; values are minus losses.
+    """Return the Shapley value of each token of *prompt* for each model: its contribution to a low loss.
 
-    `phi_i = sum over subsets S without i of |S|! (k - |S| - 1)! / k! * (loss(S) - loss(S + i))`, nats per target token,
-    where loss(S) is that of the prompt whose other tokens are zeroed, replaced, removed or cut, as *how* says. Higher =
-    the token does more; the values of all tokens add up to `loss(none) - loss(all)`. Unlike `ps.importance`, tokens
-    that stand in for each other share what they do. Up to 12 tokens all 2^k subsets run; above, *n_pairs* random
-    orders and their reverses, with a `standard_error`. *hooks*: see `ps.importance`.
+    `phi_i = sum over sets S without i of |S|! (k - |S| - 1)! / k! * (L(S) - L(S + i))` in nats per target token, where
+    L(S) is the loss with the tokens of S only; the others are zeroed, replaced, removed or cut, as *how* says. Higher =
+    the token lowers the loss more; below 0 = it raises it. The values of all tokens add up to
+    `L(no token) - L(all tokens)`. Unlike in `ps.importance`, two tokens with the same effect share its value, where
+    each alone looks unimportant.
 
-    The result has the dimensions `model` and `token`, 95 % intervals over examples, and the variables `standard_error`
-    (of sampling; 0 where exact) and `efficiency_residual` by model: the sum minus what it must be, 0 up to rounding.
+    Up to 12 tokens all 2^k sets are run, and the values are exact. For longer prompts they are estimated from *n_pairs*
+    random orders of the tokens and their reverses, with a standard error.
 
-    Raises as `ps.importance` does; ProbeError also for fewer than one pair of orders.
+    Args:
+        how, split, limit, batch_size, variants_per_pass, max_length, hooks: as in `ps.importance`.
+        n_pairs: pairs of random orders, at least 1; *seed* draws them.
+
+    Returns:
+        Dimensions `model` and `token`, with 95 % intervals over examples; `data` also has `standard_error` (of
+        sampling; 0 where exact) and, by model, `efficiency_residual`: the sum of the values minus what it must be, 0 up
+        to rounding.
+
+    Raises as `ps.importance` does; ProbeError also for *n_pairs* below 1.
 
     Reference: Shapley 1953; Castro et al. 2009.
 
@@ -69,7 +78,7 @@ def shapley(
         n_targets = np.array([sum(target != IGNORED for target in one.targets) for one in examples], dtype=float)
 
         def value(subsets: Bool[np.ndarray, "n k"]) -> Float[np.ndarray, "n X1"]:
-            """Return minus each example's summed loss, and last minus the mean loss: (n, X + 1)."""
+            """Return minus each example's summed loss, and as a last column minus the mean loss: (n, X + 1)."""
             measured = measure(model, mine, how, subsets, examples, batch_size, variants_per_pass, None, progress)
             mean = measured.losses.sum(axis=1, keepdims=True) / n_targets.sum()
             return -np.concatenate([measured.losses, mean], axis=1)
@@ -90,7 +99,7 @@ def _result(
     n_targets = np.stack([n for _, n in found.values()], axis=1)  # (X, M)
 
     def estimate(weights: np.ndarray) -> np.ndarray:
-        """Shapley values are linear in the losses, so that examples can be weighted afterwards."""
+        """Weight examples after the fact: Shapley values are linear in the losses."""
         return np.tensordot(weights, summed, axes=1) / (weights @ n_targets)[..., None]
 
     low, high = bootstrap_interval(estimate, len(examples))
@@ -108,9 +117,9 @@ def _result(
     return ProbeResult(
         "shapley",
         data,
-        title=f"Shapley values of prompt tokens, others {gone}",
+        title=f"Shapley values of prompt tokens; the other tokens {gone}",
         units="nats per target token",
-        direction="higher = lowers the loss more",
+        direction="higher = the token lowers the loss more",
         n_examples=len(examples),
         provenance=about | {"n_subsets": shapley_values[0].n_evaluated},
     )

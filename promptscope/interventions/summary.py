@@ -12,7 +12,7 @@ from promptscope.probes import ProbeResult
 from promptscope.statistics import bootstrap_interval
 
 Estimate = Callable[[np.ndarray], np.ndarray]
-"""From R rows of weights over examples, (R, X), to R values of something."""
+"""A function from R rows of weights over examples, (R, X), to R values."""
 
 
 def summarise(
@@ -25,8 +25,9 @@ def summarise(
 ) -> Importance:
     """Return the importances of k tokens to M models.
 
-    *losses* are summed over each example's target tokens, first those of the whole prompt and then those without each
-    token; *gone* says what happened to it. *coords* names `model`, `token` and `example`.
+    *losses* (X, M, k + 1) are summed over each example's target tokens, first those with the whole prompt, then those
+    without each token. *gone* says what is done to that token ("zeroed", ...). *coords* names `model`, `token` and
+    `example`.
     """
 
     def every_loss(weights: np.ndarray) -> np.ndarray:
@@ -50,54 +51,36 @@ def summarise(
     def divergence(weights: np.ndarray) -> np.ndarray:
         return np.tensordot(weights, kl, axes=1)
 
-    n, each = len(n_targets), losses / n_targets[..., None]
-    about: dict[str, Any] = {"n_examples": n, "provenance": provenance}
-    more, cells = "higher = more important", ("model", "token")
+    each = losses / n_targets[..., None]
+
+    def result(
+        name: str, estimate: Estimate, title: str, direction: str, per_example: np.ndarray | None = None, **more: Any
+    ) -> ProbeResult:
+        dims = ("model",) if name == "whole" else ("model", "token")
+        data = _data(estimate, len(n_targets), dims, coords, per_example)
+        more = {"units": "nats per target token", "range": (0.0, None)} | more
+        about: dict[str, Any] = {"n_examples": len(n_targets), "provenance": provenance}
+        return ProbeResult(name, data, title=title, direction=direction, **about, **more)
+
+    more = "higher = more important"
+    without = f"Loss with a token {gone}"
+    unchanged = "loss of the whole prompt"
     return Importance(
-        loss=ProbeResult(
-            "loss",
-            _data(masked, n, cells, coords, each[..., 1:]),
-            title=f"Loss with a token {gone}",
-            units="nats per target token",
-            direction=more,
-            range=(0.0, None),
-            **about,
-        ),
-        difference=ProbeResult(
+        loss=result("loss", masked, without, more, each[..., 1:]),
+        difference=result(
             "difference",
-            _data(difference, n, cells, coords),
-            title=f"Loss with a token {gone}, minus loss of the whole prompt",
-            units="nats per target token",
-            direction=f"{more}; below 0 = better without the token",
-            **about,
+            difference,
+            f"{without}, minus {unchanged}",
+            f"{more}; below 0 = better without the token",
+            range=(None, None),
         ),
-        ratio=ProbeResult(
-            "ratio",
-            _data(ratio, n, cells, coords),
-            title=f"Loss with a token {gone}, over loss of the whole prompt",
-            units="ratio",
-            direction=f"{more}; 1 = the token does not matter",
-            range=(0.0, None),
-            **about,
+        ratio=result(
+            "ratio", ratio, f"{without}, over {unchanged}", f"{more}; 1 = the token does not matter", units="ratio"
         ),
-        kl=ProbeResult(
-            "kl",
-            _data(divergence, n, cells, coords),
-            title=f"KL of the output from that of the whole prompt, with a token {gone}",
-            units="nats",
-            direction=more,
-            range=(0.0, None),
-            **about,
+        kl=result(
+            "kl", divergence, f"KL of the output from that of the whole prompt, with a token {gone}", more, units="nats"
         ),
-        whole=ProbeResult(
-            "whole",
-            _data(whole, n, ("model",), coords, each[..., 0]),
-            title="Loss of the whole prompt",
-            units="nats per target token",
-            direction="lower = better",
-            range=(0.0, None),
-            **about,
-        ),
+        whole=result("whole", whole, "Loss of the whole prompt", "lower = better", each[..., 0]),
     )
 
 
@@ -108,7 +91,7 @@ def _data(
     coords: Mapping[str, Sequence[Any]],
     per_example: np.ndarray | None = None,
 ) -> xr.Dataset:
-    """Return the estimate over all examples with its bootstrap interval, and what single examples say."""
+    """Return the estimate over all examples with its bootstrap interval, and the numbers of single examples."""
     low, high = bootstrap_interval(estimate, n)
     variables: dict[str, Any] = {"values": (dims, estimate(np.full((1, n), 1 / n))[0])}
     variables |= {"low": (dims, low), "high": (dims, high)}

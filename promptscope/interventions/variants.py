@@ -1,30 +1,30 @@
-"""Variants of one prompt, with which any number of batches can run: computed once where that is exact."""
+"""Variants of one prompt, run with many batches; their keys and values are computed once where that is exact."""
 
 from collections.abc import Sequence
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from promptscope.engine import logits, share
 from promptscope.inference.targets import texts_of
-from promptscope.models import HookedModel
-from promptscope.prompts import Prompt
+from promptscope.models import HookedModel, PromptLike
 from promptscope.prompts.edits import edited
 from promptscope.tasks import Batch, concatenate
 
 
 class Variants:
-    """G variants of *prompt* with as many visible tokens each: *kept* says which, and *how* what is done to the others.
+    """G variants of *prompt* with the same number of visible tokens.
 
-    *texts*: all texts that will run after them, each without the token that predicts.
+    *kept* (G, k) says which tokens each variant keeps, *how* what is done to the others, and *texts* are all texts that
+    will be run after them, each without its last token.
     """
 
     def __init__(
         self,
         model: HookedModel,
-        prompt: Prompt,
+        prompt: PromptLike,
         how: str,
         kept: Bool[np.ndarray, "G k"],
         texts: Sequence[Sequence[int]],
@@ -36,14 +36,10 @@ class Variants:
 
     def logits(self, batch: Batch, chosen: Sequence[int]) -> Float[Tensor, "rows V"]:
         """Return the logits that predict the targets of *batch* with each of the *chosen* variants, in turn."""
-        repeated, which = _repeated(batch, len(chosen))
+        # One copy of the batch for each variant, one below the other.
+        which = torch.arange(len(chosen), device=batch.input_ids.device).repeat_interleave(len(batch))
+        repeated = concatenate([batch] * len(chosen))
         if not self.placements:
             return logits(self.model, texts_of(repeated), shared=self.shared)
         shared = None if self.shared is None else self.shared.pick(chosen)
         return logits(self.model, texts_of(repeated), [self.placements[i] for i in chosen], which, shared)
-
-
-def _repeated(batch: Batch, n: int) -> tuple[Batch, Int[Tensor, "records"]]:
-    """Put *n* copies of a batch below each other, and say which copy each record is of."""
-    which = torch.arange(n, device=batch.input_ids.device).repeat_interleave(len(batch))
-    return concatenate([batch] * n), which

@@ -2,7 +2,10 @@
 
 from typing import Any
 
-from transformer_lens.factories.architecture_adapter_factory import ArchitectureAdapterFactory
+from transformer_lens.factories.architecture_adapter_factory import (
+    SUPPORTED_ARCHITECTURES,
+    ArchitectureAdapterFactory,
+)
 from transformer_lens.model_bridge.architecture_adapter import ArchitectureAdapter
 from transformer_lens.model_bridge.generalized_components import (
     AttentionBridge,
@@ -181,17 +184,140 @@ class ModernBertAdapter(MaskedAdapter):
     head: dict[str, str] = {"mlm_head": "head.dense", "ln_final": "head.norm", "unembed": "decoder"}  # noqa: RUF012
 
 
+def _bert_embeddings(prefix: str, *without: str) -> dict[str, str]:
+    parts = {
+        "embed": "word_embeddings",
+        "token_type_embed": "token_type_embeddings",
+        "pos_embed": "position_embeddings",
+        "embed_ln": "LayerNorm",
+    }
+    return {part: f"{prefix}.embeddings.{name}" for part, name in parts.items() if part not in without}
+
+
+_BERT_HEAD = {
+    "mlm_head": "cls.predictions.transform.dense",
+    "ln_final": "cls.predictions.transform.LayerNorm",
+    "unembed": "cls.predictions.decoder",
+}
+_ROBERTA_HEAD = {"mlm_head": "lm_head.dense", "ln_final": "lm_head.layer_norm", "unembed": "lm_head.decoder"}
+
+
+class BertLikeAdapter(MaskedAdapter):
+    """An encoder whose layers have BERT's parts under BERT's names."""
+
+    attention = "attention"
+    projections = ("self.query", "self.key", "self.value", "output.dense")
+    feed_forward = ("intermediate.dense", "output.dense")
+    norms: dict[str, str] = {"ln1": "attention.output.LayerNorm", "ln2": "output.LayerNorm"}  # noqa: RUF012
+    head: dict[str, str] = _BERT_HEAD
+
+
+class ErnieAdapter(BertLikeAdapter):
+    """`ErnieForMaskedLM`."""
+
+    embeddings: dict[str, str] = _bert_embeddings("ernie")
+    layers = "ernie.encoder.layer"
+
+
+class Data2VecTextAdapter(BertLikeAdapter):
+    """`Data2VecTextForMaskedLM`."""
+
+    embeddings: dict[str, str] = _bert_embeddings("data2vec_text")
+    layers = "data2vec_text.encoder.layer"
+    head: dict[str, str] = _ROBERTA_HEAD
+
+
+class MegatronBertAdapter(BertLikeAdapter):
+    """`MegatronBertForMaskedLM`; norms come first."""
+
+    embeddings: dict[str, str] = _bert_embeddings("bert", "embed_ln")
+    layers = "bert.encoder.layer"
+    norms: dict[str, str] = {"ln1": "attention.ln", "ln2": "ln"}  # noqa: RUF012
+
+
+class RobertaPreLayerNormAdapter(BertLikeAdapter):
+    """`RobertaPreLayerNormForMaskedLM`."""
+
+    embeddings: dict[str, str] = _bert_embeddings("roberta_prelayernorm")
+    layers = "roberta_prelayernorm.encoder.layer"
+    norms: dict[str, str] = {"ln1": "attention.LayerNorm", "ln2": "intermediate.LayerNorm"}  # noqa: RUF012
+    head: dict[str, str] = _ROBERTA_HEAD
+
+
+class XLMRobertaXLAdapter(BertLikeAdapter):
+    """`XLMRobertaXLForMaskedLM`; norms come first."""
+
+    embeddings: dict[str, str] = _bert_embeddings("roberta", "embed_ln")
+    layers = "roberta.encoder.layer"
+    norms: dict[str, str] = {"ln1": "attention.self_attn_layer_norm", "ln2": "LayerNorm"}  # noqa: RUF012
+    head: dict[str, str] = _ROBERTA_HEAD
+
+
+class MPNetAdapter(BertLikeAdapter):
+    """`MPNetForMaskedLM`; positions are relative besides, and there are no token types."""
+
+    embeddings: dict[str, str] = _bert_embeddings("mpnet", "token_type_embed")
+    layers = "mpnet.encoder.layer"
+    projections = ("attn.q", "attn.k", "attn.v", "attn.o")
+    norms: dict[str, str] = {"ln1": "attention.LayerNorm", "ln2": "output.LayerNorm"}  # noqa: RUF012
+    head: dict[str, str] = _ROBERTA_HEAD
+
+
+class RoFormerAdapter(BertLikeAdapter):
+    """`RoFormerForMaskedLM`; positions are rotary."""
+
+    embeddings: dict[str, str] = _bert_embeddings("roformer", "pos_embed")
+    layers = "roformer.encoder.layer"
+
+
+class RemBertAdapter(BertLikeAdapter):
+    """`RemBertForMaskedLM`, whose embeddings are narrower than its layers."""
+
+    embeddings: dict[str, str] = _bert_embeddings("rembert")
+    layers = "rembert.encoder.layer"
+    head: dict[str, str] = {  # noqa: RUF012
+        "mlm_head": "cls.predictions.dense",
+        "ln_final": "cls.predictions.LayerNorm",
+        "unembed": "cls.predictions.decoder",
+    }
+
+
 ADAPTERS: dict[str, type[ArchitectureAdapter]] = {
     "AlbertForMaskedLM": AlbertAdapter,
     "CamembertForMaskedLM": RobertaArchitectureAdapter,
+    "Data2VecTextForMaskedLM": Data2VecTextAdapter,
     "DebertaV2ForMaskedLM": DebertaV2Adapter,
     "DistilBertForMaskedLM": DistilBertAdapter,
     "ElectraForMaskedLM": ElectraAdapter,
+    "ErnieForMaskedLM": ErnieAdapter,
     "FalconForCausalLM": FalconAdapter,
+    "MPNetForMaskedLM": MPNetAdapter,
+    "MegatronBertForMaskedLM": MegatronBertAdapter,
     "ModernBertForMaskedLM": ModernBertAdapter,
     "PhimoeForCausalLM": PhiMoEArchitectureAdapter,  # registered there under another spelling only
+    "RemBertForMaskedLM": RemBertAdapter,
+    "RoFormerForMaskedLM": RoFormerAdapter,
+    "RobertaPreLayerNormForMaskedLM": RobertaPreLayerNormAdapter,
     "XLMRobertaForMaskedLM": RobertaArchitectureAdapter,
+    "XLMRobertaXLForMaskedLM": XLMRobertaXLAdapter,
 }
+
+_KIN = {
+    "BlenderbotSmallForConditionalGeneration": "BartForConditionalGeneration",
+    "CwmForCausalLM": "LlamaForCausalLM",
+    "Dots1ForCausalLM": "Qwen3MoeForCausalLM",
+    "GraniteMoeSharedForCausalLM": "GraniteMoeForCausalLM",
+    "GraniteSWAForCausalLM": "GraniteForCausalLM",
+    "HyperCLOVAXForCausalLM": "GraniteForCausalLM",
+    "MellumForCausalLM": "Qwen3MoeForCausalLM",
+    "MinistralForCausalLM": "MistralForCausalLM",
+    "MvpForConditionalGeneration": "BartForConditionalGeneration",
+    "PLBartForConditionalGeneration": "BartForConditionalGeneration",
+    "SolarOpenForCausalLM": "Glm4MoeForCausalLM",
+}
+"""Architectures with the modules of another one, under the same names; what else they do, loading measures."""
+
+ADAPTERS |= {architecture: SUPPORTED_ARCHITECTURES[kin] for architecture, kin in _KIN.items()}
 
 for architecture, adapter in ADAPTERS.items():
     ArchitectureAdapterFactory.register_adapter(architecture, adapter)

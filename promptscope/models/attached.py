@@ -17,12 +17,13 @@ from transformers.utils import output_capturing
 
 from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import ModelError, nearest
+from promptscope.undo import undoing
 
 Hook = tuple[str, Callable[..., Tensor | None]]
 """A hook point's name and a function `fn(tensor, hook) -> tensor | None`."""
 
 Bridge = Any
-"""What runs a model under hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
+"""What runs a model with hooks: TransformerLens' `TransformerBridge`, or an `NNsightBridge`."""
 
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # Where functions are written that only look: the bridge's own, registered at the first pass; transformers' for hidden
@@ -40,9 +41,8 @@ class AttachedHook:
     """A hook that a user attached: the module or hook point, the kind of hook (`forward`, `backward`) and the function.
 
     `identity` tells hooks apart: the function's attribute `identity`, a string that its author sets and changes
-        whenever
-    the function's effect changes; without it, a hash of the function's code and everything that it refers to; None if
-    that cannot be hashed.
+    whenever the function's effect changes; without it, a hash of the function's code and everything that it refers to;
+    None if that cannot be hashed.
     """
 
     point: str
@@ -80,7 +80,7 @@ def is_written_in(function: Any, places: Sequence[Path]) -> bool:
 
 
 _WATCHED: WeakSet[nn.Module] = WeakSet()
-"""The modules of hooked models: what a hook on all modules returns is checked there only."""
+"""The modules of hooked models, on which the results of global hooks are checked."""
 
 
 class Watch:
@@ -304,17 +304,31 @@ def attach(bridge: Bridge, first: Sequence[Hook] = (), last: Sequence[Hook] = ()
     known = bridge.hook_dict if first or last else {}
     found = [(_hook_point(bridge, known, name), function) for name, function in (*first, *last)]
     handles: list[tuple[Any, Any]] = []
-    try:
-        # The last of *first* is put before the others last, so that they run in the order given.
-        for point, function in reversed(found[: len(first)]):
-            handles.append((point, point.add_hook(function, prepend=True)))
-        for point, function in found[len(first) :]:
-            handles.append((point, point.add_hook(function)))
-        yield
-    finally:
+
+    def undo() -> None:
         for point, handle in handles:
             handle.hook.remove()
             point.fwd_hooks[:] = [one for one in point.fwd_hooks if one is not handle]
+
+    with undoing(undo):
+        # The last of *first* is put before the others last, so that they run in the order given.
+        for point, function in reversed(found[: len(first)]):
+            _add(point, function, handles, prepend=True)
+        for point, function in found[len(first) :]:
+            _add(point, function, handles)
+        yield
+
+
+def _add(point: Any, function: Any, handles: list[tuple[Any, Any]], **options: Any) -> None:
+    """Add a hook and its handle to *handles*, or neither of them."""
+    there, listed = set(getattr(point, "_forward_hooks", ())), list(point.fwd_hooks)
+    try:
+        handles.append((point, point.add_hook(function, **options)))
+    except BaseException:  # Ctrl-C, between the two
+        for one in set(getattr(point, "_forward_hooks", ())) - there:
+            del point._forward_hooks[one]
+        point.fwd_hooks[:] = listed
+        raise
 
 
 def _hook_point(bridge: Bridge, known: Mapping[str, Any], name: str) -> Any:

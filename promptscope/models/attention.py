@@ -1,20 +1,10 @@
 """Attention with the options that models use: scale, window, capped scores, sinks and a bias, under any mask."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakKeyDictionary
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 from torch.nn.functional import scaled_dot_product_attention
-from torch.overrides import TorchFunctionMode
-from transformers import AttentionInterface, AttentionMaskInterface, PreTrainedModel
-from transformers.masking_utils import eager_mask
-
-_known: WeakKeyDictionary[nn.Module, list[Any]] = WeakKeyDictionary()
 
 
 @dataclass(frozen=True)
@@ -82,91 +72,3 @@ def _added(mask: Tensor | None, q: Tensor, k: Tensor) -> Tensor:
 
 def _lower(n: int, width: int, device: torch.device) -> Tensor:
     return torch.ones(n, width, dtype=torch.bool, device=device).tril()
-
-
-def configs_of(twin: PreTrainedModel) -> list[Any]:
-    """Return the configs of a model and its parts, kept after the first call (all modules are looked through)."""
-    if twin not in _known:
-        parts = [part for part in twin.modules() if isinstance(part, PreTrainedModel)]
-        _known[twin] = list({id(part.config): part.config for part in parts}.values())
-    return _known[twin]
-
-
-@contextmanager
-def attending_by(twin: PreTrainedModel, name: str) -> Iterator[None]:
-    """Let the plain model use the attention function registered under *name* within a `with` block."""
-    before = [(config, config._attn_implementation) for config in configs_of(twin)]
-    try:
-        for config, _ in before:
-            config._attn_implementation = name
-        yield
-    finally:
-        for config, implementation in before:
-            config._attn_implementation = implementation
-
-
-@dataclass(frozen=True)
-class Call:
-    """One call of an attention module: numbers of queries and keys, the mask added to scores, and the options."""
-
-    module: nn.Module
-    n_queries: int
-    n_keys: int
-    mask: Tensor | None
-    how: How
-
-
-_LOOK = "promptscope_look"
-_calls: ContextVar[list[Call]] = ContextVar("promptscope_calls")
-
-
-def _look(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None = None,
-    scaling: float | None = None,
-    sliding_window: int | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    position_bias: Tensor | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    how = How(scaling, sliding_window, softcap, s_aux, position_bias)
-    _calls.get().append(Call(module, query.shape[2], key.shape[2], attention_mask, how))
-    return query.new_zeros(query.shape[0], query.shape[2], query.shape[1], value.shape[-1]), None
-
-
-AttentionInterface.register(_LOOK, _look)
-AttentionMaskInterface.register(_LOOK, eager_mask)
-
-
-class _NoProducts(TorchFunctionMode):
-    """Lets linear layers return zeros: only the shapes and arguments of calls are of interest."""
-
-    def __torch_function__(
-        self, function: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
-    ) -> Any:
-        if function is nn.functional.linear:
-            x, weight = args[:2]
-            return x.new_zeros(*x.shape[:-1], weight.shape[0])
-        if function is torch.addmm:  # GPT-2's linear layers
-            _, x, weight = args[:3]
-            return x.new_zeros(x.shape[0], weight.shape[1])
-        return function(*args, **(kwargs or {}))
-
-
-def attention_calls(twin: PreTrainedModel, run: Callable[[], object]) -> list[Call]:
-    """Return the calls of Hugging Face's attention interface while *run* runs the plain model, in order.
-
-    Attention and linear layers return zeros during this run, since only the calls and their arguments are of interest.
-    """
-    calls: list[Call] = []
-    token = _calls.set(calls)
-    try:
-        with torch.no_grad(), attending_by(twin, _LOOK), _NoProducts():
-            run()
-    finally:
-        _calls.reset(token)
-    return calls

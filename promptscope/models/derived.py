@@ -13,6 +13,7 @@ from transformers import PreTrainedModel
 from promptscope.errors import ModelError
 from promptscope.models.attached import Bridge, Hook, attach
 from promptscope.models.families import Attention, Family, HookPoint, Kind
+from promptscope.models.measuring import near
 from promptscope.models.point_names import (
     ATTENTIONS,
     CONTRIBUTIONS,
@@ -103,6 +104,14 @@ def _check_attention(
         n = layers[attention.stack]
         where = (attention.stack, attention.module)
         without = [i for i in range(n) if not any(x.startswith(f"{where[0]}.{i}.{where[1]}.hook_") for x in known)]
+        first = f"{where[0]}.0."
+        elsewhere = {x.split(".")[2] for x in known if x.startswith(first) and x.endswith(".hook_pattern")} - {where[1]}
+        if without and elsewhere:
+            raise ModelError(
+                f"{len(without)} of the {n} layers of {attention.stack} of {type(twin).__name__} have no attention "
+                f"called {attention.module} of their own, only {', '.join(sorted(elsewhere))}, which does several "
+                "things at once: where a prompt's keys and values belong in it is not known. Load another model"
+            )
         if without:
             raise ModelError(
                 f"{len(without)} of the {n} layers of {type(twin).__name__} ({twin.config.model_type!r}) have "
@@ -144,6 +153,7 @@ class _Look:
         self.seen = _Seen()
 
     def names(self, point: HookPoint) -> list[str]:
+        """Return the full names of a hook point, one for each layer."""
         if point.stack is None:
             return [point.name]
         return [f"{point.stack}.{i}.{point.name}" for i in range(self.layers[point.stack])]
@@ -198,6 +208,7 @@ class _Look:
         return why is None
 
     def problem(self, point: HookPoint) -> str | None:
+        """Return the test that a hook point fails, in words, or None if it passes all."""
         names = self.names(point)
         if point.site in self.missing:
             return self.missing[point.site]
@@ -212,7 +223,8 @@ class _Look:
             if name not in self.seen.values:
                 return "holds no tensor"
             if not self._fits(point, self.seen.values[name]):
-                return f"has the shape {tuple(self.seen.values[name].shape)}, not ({point.shape})"
+                dims = ", ".join(str(self.sizes.get(dim, dim)) for dim in point.shape.split())
+                return f"has the shape {tuple(self.seen.values[name].shape)}, not ({point.shape}) = ({dims})"
             grad = self.seen.zeros[name].grad
             if grad is None or not bool(grad.abs().max() > 0):
                 return "does not act: a written value is dropped"
@@ -239,7 +251,7 @@ class _Look:
         if point.name.endswith("hook_pattern"):
             values = [self.seen.values[name] for name in self.names(point)]
             if any(float((x.float().sum(-1) - 1).abs().max()) > 1e-2 for x in values):
-                return replace(point, meaning="attention pattern: the rest of a row's 1 goes to the sink")
+                return replace(point, meaning="attention pattern: each row and the sink sum to one")
         if point.name == "hook_resid_mid" and not self._skips(point):
             writable = next((one.name for one in added[str(point.stack)] if "attn" in one.name), "hook_resid_post")
             said = f"a write reaches the FFN but not the skip connection, so write at {writable} instead"
@@ -313,7 +325,7 @@ class _Look:
             if before is None or after is None:
                 return False
             total = before + sum(values[f"{stack}.{i}.{name}"] for name in names)
-            if not _near(total, after):
+            if not near(total, after):
                 return False
         return True
 
@@ -326,9 +338,4 @@ class _Look:
         hooks: list[Hook] = [(name, lambda x, hook, name=name: kept.update({name: x.detach()})) for name in names]
         with torch.no_grad(), attach(self.bridge, last=hooks):
             self.run(self.batch)
-        return all(name in kept for name in names) and _near(kept[names[0]] + kept[names[1]], kept[names[2]])
-
-
-def _near(a: Tensor, b: Tensor) -> bool:
-    rounding = 3e-2 if a.dtype in (torch.bfloat16, torch.float16) else 1e-4
-    return a.shape == b.shape and bool((a - b).float().norm() <= rounding * b.float().norm())
+        return all(name in kept for name in names) and near(kept[names[0]] + kept[names[1]], kept[names[2]])

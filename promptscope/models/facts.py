@@ -28,6 +28,7 @@ class Facts:
     - `parts`: for each attention module of the plain model, the name of its attention and its layer;
     - `why_inlined`: the reason why the attention function cannot be replaced by another one, or None if it can;
     - `why_no_cache`: the reason why prompts cannot run as a prefix cache, or None if they can;
+    - `reads_on`: whether the plain model can continue a text, without a prompt, from a cache that it made;
     - `shares_cache`: whether the hooked model can continue from a cache that the plain model made;
     - `head`: `"embedding"` if logits are the output embedding applied to the last hidden state, `"model"` if the model
       does more than that.
@@ -43,6 +44,7 @@ class Facts:
     parts: Mapping[nn.Module, tuple[str, int]] = field(default_factory=dict, repr=False)
     why_inlined: str | None = None
     why_no_cache: str | None = None
+    reads_on: bool = True
     shares_cache: bool = False
     head: Literal["embedding", "model"] = "embedding"
 

@@ -6,6 +6,8 @@ from torch import Tensor, nn
 from transformer_lens.model_bridge.generalized_components import NormalizationBridge
 from transformer_lens.model_bridge.supported_architectures.falcon import FalconArchitectureAdapter
 
+from promptscope.models.splitting import plain_linear
+
 
 class FalconAdapter(FalconArchitectureAdapter):
     """Adapter for `FalconForCausalLM`; without `new_decoder_architecture` it does what TransformerLens does."""
@@ -39,13 +41,5 @@ class FalconAdapter(FalconArchitectureAdapter):
             return [part.flatten(0, 2) for part in (grouped[:, :-2], grouped[:, -2:-1], grouped[:, -1:])]
 
         biases = [None] * 3 if fused.bias is None else parts(fused.bias)
-        query, key, value = (_linear(w, b) for w, b in zip(parts(fused.weight), biases, strict=True))
+        query, key, value = (plain_linear(w, b) for w, b in zip(parts(fused.weight), biases, strict=True))
         return query, key, value
-
-
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
-    layer.weight = nn.Parameter(weight, requires_grad=False)
-    if bias is not None:
-        layer.bias = nn.Parameter(bias, requires_grad=False)
-    return layer

@@ -1,4 +1,4 @@
-"""What a frozen transformer is: its two module trees, its sizes, its hook points and what was measured on it."""
+"""The part of a hooked model without passes: its two module trees, sizes, hook points and measured properties."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -26,8 +26,7 @@ from promptscope.models.shape import ModelShape
 class FrozenModel:
     """The part of a `HookedModel` that needs no forward pass with a prompt.
 
-    Placements, keys and prefixes are built from this class, and `HookedModel` runs them: imports thus have one
-    direction.
+    The modules of placements, keys and prefixes use this class, and `HookedModel` uses those modules.
     """
 
     bridge: Bridge
@@ -75,7 +74,7 @@ class FrozenModel:
 
     @cached_property
     def layers(self) -> dict[str, int]:
-        """The number of layers of each list of layers, such as `{"blocks": 12}`."""
+        """The number of layers of each list of layers, by its name (`blocks`)."""
         return {stack: len(getattr(self.bridge, stack)) for stack in self.family.stacks}
 
     @cached_property
@@ -160,7 +159,7 @@ class FrozenModel:
     def embed(self, ids: Int[Tensor, "*shape"]) -> Float[Tensor, "*shape d_embed"]:
         """Return the rows of the input embedding matrix for token ids of any shape.
 
-        Some families multiply them by a constant inside the embedding module (Gemma: sqrt(d_model)); the vectors
+        Some families multiply them by a constant inside the embedding module (Gemma 3: sqrt(d_model)); the vectors
         returned are scaled so too.
 
         Raises:

@@ -1,4 +1,4 @@
-"""What changes the results of a model at run time: attached hooks, edited weights, and the lock on both."""
+"""The part of a hooked model that changes its results at run time: attached hooks, edited weights, and their lock."""
 
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -34,7 +34,7 @@ from promptscope.models.weights import Weights
 
 @dataclass(eq=False, repr=False)
 class HookableModel(FrozenModel):
-    """A frozen model with hooks, edits of its weights and a lock; `identity` hashes what decides its results."""
+    """A frozen model with hooks, edits of its weights and a lock; `identity` describes what determines its results."""
 
     def __post_init__(self) -> None:
         self._hashed: dict[str, tuple[Any, str]] = {}  # what was hashed -> its fingerprints, and the hash

@@ -20,18 +20,20 @@ from promptscope.models.placement_prefix import prefix_of
 from promptscope.models.prefix import Prefix, attend_with
 
 Via = Literal["auto", "hooks", "prefix"]
+"""How a prompt is run: as hooks, as a prefix cache (causal models), or whichever is faster."""
 
 
 @runtime_checkable  # so that beartype can check it
 class PromptLike(Protocol):
-    """The protocol of prompts: anything with `place(model)`, which returns the vectors put before a text.
+    """The protocol of prompts: an object with a method `place(model)` that returns a `Placement`.
 
     >>> import promptscope as ps
     >>> isinstance(ps.SoftPrompt(length=4), PromptLike)
     True
     """
 
-    def place(self, model: "HookedModel") -> Placement: ...
+    def place(self, model: "HookedModel") -> Placement:
+        """Return the vectors, or keys and values, at the prompt positions before a text on *model*."""
 
 
 class HookedModel(HookableModel):

@@ -28,7 +28,7 @@ Numbers = Float[Tensor, "L kv_head k d_head"]
 
 _NORMS = ("k_norm", "key_layernorm", "k_layernorm")
 _SCALES = (2, 1000)
-"""What rules are tried on: usual keys, and some that are clipped by whatever clips keys and values (OLMo at 8)."""
+"""Sizes of the keys on which rules are tried: usual ones, and some so large that they are clipped (OLMo: at 8)."""
 
 
 def cached(

@@ -13,17 +13,19 @@ from promptscope.errors import ModelError
 from promptscope.models.attached import Bridge, attach
 from promptscope.models.derived import derived_family, kind_of
 from promptscope.models.facts import Facts
+from promptscope.models.families import Family
 from promptscope.models.hooked import HookedModel
 from promptscope.models.keys import key_rules
-from promptscope.models.measuring import measured, near, plain_logits_of, table_of, tiny_ids
+from promptscope.models.measuring import embedding_scales, measured, near, plain_logits_of, table_of, tiny_ids
 from promptscope.models.nnsight_bridge import NNsightBridge
 from promptscope.models.point_names import ATTENTIONS
-from promptscope.models.self_test import check_finite, self_test, shares_cache, why_no_cache
-from promptscope.models.splitting import untie_layers
+from promptscope.models.self_test import check_finite, reads_on, self_test, shares_cache, why_no_cache
+from promptscope.models.splitting import share_embedding, untie_layers
 from promptscope.models.twin import boot_bridge
 
 _LENS_ONLY = "is on backend='transformer_lens' alone: ps.load_model(..., backend='transformer_lens')"
 Backend = Literal["transformer_lens", "nnsight"]
+"""The library that hooks are run by; see `load_model`."""
 
 
 def hooked_model(
@@ -43,6 +45,7 @@ def hooked_model(
             documented.
     """
     untie_layers(twin)
+    share_embedding(twin)
     before = _run_plainly(twin, name)
     check_finite(twin, before, name)
     bridge: Bridge = boot_bridge(twin)
@@ -64,16 +67,17 @@ def hooked_model(
         again = partial(NNsightBridge, twin, family)
         bridge = again()
         lacking = {point.site: _LENS_ONLY for point in family.points if not _has(bridge, point.site)}
-        here = tuple(point for point in family.points if point.site not in lacking)
-        family = replace(family, points=here, missing={**family.missing, **lacking})
+        family = _without(family, lacking)
     model = HookedModel(bridge, twin, family, tokenizer, name, revision, facts)
     model.facts = replace(model.facts, hook_scale=_hook_scale(model))
     model.facts = replace(model.facts, keys=key_rules(model))
     if backend == "transformer_lens" and not _norm_is_last(model):
         points = tuple(point for point in family.points if point.site != "ln_final.hook_out")
         model.family = replace(family, points=points)
-    self_test(model)
+    model.family = _without(model.family, self_test(model))
     model.facts = replace(model.facts, why_no_cache=why_no_cache(model))
+    if model.facts.why_no_cache is not None:  # else it reads on after prompts, and so without one
+        model.facts = replace(model.facts, reads_on=reads_on(model))
     model.facts = replace(model.facts, shares_cache=shares_cache(model))
     model.find_silent_points()
     model.follow_edits_with(again, source)
@@ -105,6 +109,11 @@ def _norm_is_last(model: HookedModel) -> bool:
     with attach(model.bridge, last=[(last, lambda x, hook: kept.append(x.detach()))]):
         logits = model.forward_hooked(tiny_ids(model.twin, 6))
     return near(model.unembed(model.bridge.ln_final(kept[0])), logits)
+
+
+def _without(family: Family, lacking: dict[str, str]) -> Family:
+    points = tuple(point for point in family.points if point.site not in lacking)
+    return replace(family, points=points, missing={**family.missing, **lacking})
 
 
 def _run(bridge: Bridge, batch: dict[str, Tensor], facts: Facts, twin: PreTrainedModel) -> Tensor:
@@ -139,9 +148,9 @@ def _hook_scale(model: HookedModel) -> float:
     with attach(model.bridge, last=[(model.family.embedding, lambda x, hook: kept.append(x.detach()))]):
         model.forward_hooked(ids, decoder_input_ids=decoder_ids)
     vectors = model.embed(ids)
-    for scale in (1.0, vectors.shape[-1] ** 0.5, getattr(model.twin.config, "embedding_multiplier", None)):
-        if scale is not None and near(kept[0], vectors * scale):
-            return float(scale)
+    for scale in embedding_scales(model.twin, vectors):
+        if near(kept[0], vectors * scale):
+            return scale
     raise ModelError(
         f"the activation at {model.family.embedding} of {type(model.twin).__name__} is not a multiple of the token "
         "embedding, so that an input-level prompt cannot be written there: this architecture is not supported"

@@ -10,12 +10,13 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from promptscope.errors import ModelError
-from promptscope.models.attention import Call, attention_calls
+from promptscope.models.attention_calls import Call, attention_calls
 from promptscope.models.facts import Band, Facts
 from promptscope.models.families import Kind
+from promptscope.undo import replaced
 
 _LONGEST = 600
-"""Tokens of a text that is run to see a window; wider ones are taken at their word."""
+"""Longest text that is run to measure an attention window; wider windows are read from the configuration."""
 _LARGE = 1000
 
 
@@ -125,19 +126,27 @@ def near(a: Tensor, b: Tensor) -> bool:
     return a.shape == b.shape and bool((a - b).norm() <= rounding * b.norm())
 
 
+def embedding_scales(twin: PreTrainedModel, vectors: Tensor) -> list[float]:
+    """Return the numbers by which models multiply their embeddings."""
+    scales = (1.0, vectors.shape[-1] ** 0.5, getattr(twin.config, "embedding_multiplier", None))
+    return [float(scale) for scale in scales if scale is not None]
+
+
 def _input_scale(twin: PreTrainedModel, want: Tensor, ids_name: str, vectors_name: str) -> float:
     """Return the constant by which embedding rows must be multiplied to be the model's `inputs_embeds`."""
     arguments = _arguments(twin, 6)
     embedding: Any = twin.get_input_embeddings() if ids_name == "input_ids" else target_embedding(twin)
     vectors = embedding(arguments.pop(ids_name))
-    config = twin.config
-    d = vectors.shape[-1]
-    for scale in (1.0, d**0.5, getattr(config, "embedding_multiplier", None)):
-        if scale is not None and near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
-            return float(scale)
+    said = ""
+    for scale in embedding_scales(twin, vectors):
+        try:
+            if near(_outcome(twin, **arguments, **{vectors_name: vectors * scale}), want):
+                return scale
+        except (AttributeError, LookupError, RuntimeError, TypeError, ValueError) as error:
+            said = f" ({vectors_name}: {type(error).__name__}: {error})"
     raise ModelError(
-        f"{type(twin).__name__} gives other results for inputs_embeds than for the same tokens as input_ids, so that "
-        "no input-level prompt can be given to it: this architecture is not supported"
+        f"{type(twin).__name__} gives other results for inputs_embeds than for the same tokens as input_ids{said}, so "
+        "that no input-level prompt can be given to it: this architecture is not supported"
     )
 
 
@@ -183,13 +192,8 @@ def model_head(twin: PreTrainedModel) -> Callable[[Tensor], Tensor]:
 
         base = twin.base_model
         bodies = {base, getattr(base, "decoder", base)}  # OPT's head calls the decoder in its base
-        for body in bodies:
-            body.__dict__["forward"] = give
-        try:
+        with replaced(*((vars(body), "forward", give) for body in bodies)):
             logits = twin(inputs_embeds=rows).logits
-        finally:
-            for body in bodies:
-                del body.__dict__["forward"]
         if not given:
             raise ModelError(
                 f"{type(twin).__name__} does not call its base model or decoder, so that its head cannot be run alone: "

@@ -3,9 +3,12 @@
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import Any
 
 import torch
+
+from promptscope.undo import undoing
 
 
 @contextmanager
@@ -33,28 +36,31 @@ class _Products:
     """Counts users of exact float32 matrix products, a setting of the process, and restores it after the last one."""
 
     def __init__(self) -> None:
-        self._lock, self._depth = threading.Lock(), 0
+        self._lock = threading.RLock()
+        self._wanted: set[object] = set()
         self._before: list[tuple[Any, str, Any]] = []
 
     @contextmanager
     def exact(self) -> Iterator[None]:
         """Compute matrix products in exact float32 within a `with` block."""
-        with self._lock:
-            self._depth += 1
-            if self._depth == 1:
-                self._before = [(place, name, getattr(place, name)) for place, name, _ in _settings()]
+        me = object()
+        with undoing(partial(self._leave, me)):
+            with self._lock:
+                if not self._wanted:
+                    self._before = [(place, name, getattr(place, name)) for place, name, _ in _settings()]
+                self._wanted.add(me)
                 for place, name, exact in _settings():
                     if getattr(place, name) != exact:
                         setattr(place, name, exact)
-        try:
             yield
-        finally:
-            with self._lock:
-                self._depth -= 1
-                if not self._depth:
-                    for place, name, value in self._before:
-                        if getattr(place, name) != value:
-                            setattr(place, name, value)
+
+    def _leave(self, one: object) -> None:
+        with self._lock:
+            self._wanted.discard(one)
+            if not self._wanted:
+                for place, name, value in self._before:
+                    if getattr(place, name) != value:
+                        setattr(place, name, value)
 
 
 def _settings() -> list[tuple[Any, str, Any]]:

@@ -97,7 +97,7 @@ _BERT: dict[str, Spot] = {
 }
 
 SPOTS: Mapping[str, Mapping[str, Spot]] = {"gpt2": _GPT2, "llama": _LLAMA, "bert": _BERT}
-"""Family -> hook point (`{i}`: every layer) -> spot, in the order in which a forward pass comes to them."""
+"""Family -> hook point (`{i}`: every layer) -> its place, in the order of the forward pass."""
 
 
 def backend_table(*families: Family) -> pd.DataFrame:

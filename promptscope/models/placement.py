@@ -44,8 +44,7 @@ class Placement:
     - `hidden`: positions to which no query attends; they still count, so that the text does not move.
 
     Every way of running a prompt uses its placement: as hooks (`hooks_of`, which define what a prompt does), as a
-        prefix
-    cache (`prefix_of`), or packed (`promptscope.engine`). A placement can be passed wherever a prompt can.
+    prefix cache (`prefix_of`), or packed (`promptscope.engine`). A placement can be passed wherever a prompt can.
 
     Raises:
         PromptError: the number of vectors, keys or values is not `length`.

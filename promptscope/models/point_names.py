@@ -17,7 +17,7 @@ ATTENTIONS: dict[Kind, dict[str, Attention]] = {
 }
 
 NECESSARY = ("embed.hook_out", "encoder_embed.hook_out", "hook_resid_pre", "hook_resid_post", "unembed.hook_out")
-"""Points without which nothing can be said of a model (one of the two embeddings)."""
+"""Hook points that every supported model must have (one of the two embeddings)."""
 
 
 def _attention(module: str, stack: str, query: str, key: str) -> list[HookPoint]:
@@ -88,7 +88,7 @@ CONTRIBUTIONS = {
     "hook_mlp_out": "what the FFN adds to the residual stream",
     "mlp.hook_out": "what the FFN adds to the residual stream",
 }
-"""Points that hold a layer's additions, if `resid_post` is `resid_pre` and their sum; by alias, then by module."""
+"""Hook points of what a layer adds to the residual stream, if `resid_post` is `resid_pre` plus their sum."""
 
 INSIDE_NORM = {
     "attn.o.hook_out": "what attention adds, before the LayerNorm",
@@ -97,14 +97,14 @@ INSIDE_NORM = {
     "ln1.hook_out": "residual stream after attention and LayerNorm",
     "mlp.out.hook_out": "what the FFN adds, before the LayerNorm",
 }
-"""Points for models whose layers put a LayerNorm around the sum (post-norm)."""
+"""Hook points of models whose layers apply a LayerNorm to the residual sum (post-norm)."""
 
 
 def top_points(kind: Kind) -> tuple[list[HookPoint], list[HookPoint]]:
     """Return the hook points before and after the layers."""
     width = "batch pos d_model"
     if kind == "seq2seq":
-        said = "encoder's token embeddings: prompts go here"
+        said = "encoder's token embeddings: input-level prompts are written here"
         return [
             HookPoint("embed.hook_out", "batch pos d_embed", said),
             HookPoint("encoder_embed.hook_out", "batch pos d_embed", said),
@@ -114,7 +114,7 @@ def top_points(kind: Kind) -> tuple[list[HookPoint], list[HookPoint]]:
             HookPoint("unembed.hook_out", "batch dec_pos d_vocab", "logits"),
         ]
     before = [
-        HookPoint("embed.hook_out", "batch pos d_embed", "token embeddings: input-level prompts go here"),
+        HookPoint("embed.hook_out", "batch pos d_embed", "token embeddings: input-level prompts are written here"),
         HookPoint("pos_embed.hook_out", "batch pos d_embed", "learned position embeddings"),
         HookPoint("embed_ln.hook_out", "batch pos d_embed", "embeddings after their LayerNorm"),
     ]

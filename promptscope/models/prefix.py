@@ -1,22 +1,17 @@
 """A prompt as keys and values in every layer (a prefix cache), the fast way to run it on causal models."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch import Tensor, nn
-from transformers import AttentionInterface, AttentionMaskInterface, DynamicCache, PreTrainedModel
+from torch import Tensor
+from transformers import DynamicCache, PreTrainedModel
 from transformers.cache_utils import DynamicLayer
-from transformers.masking_utils import sdpa_mask
 
-from promptscope.models.attention import How, attend, attending_by
-
-_NAME = "promptscope_prefix"
-_current: ContextVar["Prefix | None"] = ContextVar("promptscope_prefix", default=None)
+from promptscope.models.attending import attending
+from promptscope.models.attention import How, attend
 
 
 @dataclass(frozen=True)
@@ -35,8 +30,8 @@ class Prefix:
     (4, (1, 5, 4, 32))
     """
 
-    keys: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
-    values: tuple[Float[Tensor, "prompt kv_head k d_head"], ...]
+    keys: tuple[Float[Tensor, "prompt _ k _"], ...]  # kv_head, d_head: in some models not the same in every layer
+    values: tuple[Float[Tensor, "prompt _ k _"], ...]
     layers: frozenset[int]
     gaps: int = 0
 
@@ -71,49 +66,23 @@ class Prefix:
         )
 
 
-@contextmanager
-def attend_with(prefix: Prefix, twin: PreTrainedModel) -> Iterator[None]:
+def attend_with(prefix: Prefix, twin: PreTrainedModel) -> AbstractContextManager[None]:
     """Run the plain model with *prefix* within a `with` block; only queries of `prefix.layers` attend to its keys."""
     if len(prefix.layers) == len(prefix.keys):
-        yield  # every layer sees the prefix: the model's own attention does
-        return
-    token = _current.set(prefix)
-    try:
-        with attending_by(twin, _NAME):
-            yield
-    finally:
-        _current.reset(token)
+        return nullcontext()  # every layer sees the prefix: the model's own attention does
 
+    def among_its_layers(
+        module: Any, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, how: How
+    ) -> Tensor:
+        if module.layer_idx not in prefix.layers:
+            key, value = key[:, prefix.n_keys :], value[:, prefix.n_keys :]
+            mask = mask if mask is None else mask[..., prefix.n_keys :]
+        if mask is None:  # nothing but the future is hidden
+            n, width = query.shape[1], key.shape[1]
+            mask = torch.ones(n, width, dtype=torch.bool, device=query.device).tril(width - n)
+        return attend(query, key, value, mask, how)
 
-def _attend(
-    module: nn.Module,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    scaling: float | None = None,
-    softcap: float | None = None,
-    s_aux: Tensor | None = None,
-    **options: Any,
-) -> tuple[Tensor, None]:
-    prefix = _current.get()
-    if prefix is None:  # the model runs here while another thread runs it with a prefix
-        raise RuntimeError(
-            "a model cannot run in two threads at once with different prompts: load a model for each thread"
-        )
-    if module.layer_idx not in prefix.layers:
-        key, value = key[:, :, prefix.n_keys :], value[:, :, prefix.n_keys :]
-        if attention_mask is not None:
-            attention_mask = attention_mask[..., prefix.n_keys :]
-    q, k, v = (x.transpose(1, 2) for x in (query, key, value))
-    if attention_mask is None:  # nothing but the future is hidden
-        n, width = q.shape[1], k.shape[1]
-        attention_mask = torch.ones(n, width, dtype=torch.bool, device=q.device).tril(width - n)
-    return attend(q, k, v, attention_mask, How(scale=scaling, cap=softcap, sinks=s_aux)), None
-
-
-AttentionInterface.register(_NAME, _attend)
-AttentionMaskInterface.register(_NAME, sdpa_mask)
+    return attending(twin, among_its_layers, mask="sdpa")
 
 
 def rotate(

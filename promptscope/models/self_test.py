@@ -1,12 +1,14 @@
 """The self-test when a model is loaded: a hook point that silently has no effect becomes an error."""
 
 from collections import Counter
+from collections.abc import Callable
 from functools import partial
 
 import torch
-from transformers import PreTrainedModel
+from transformers import DynamicCache, PreTrainedModel
 
 from promptscope.errors import ModelError
+from promptscope.models.attached import Hook
 from promptscope.models.hooked import HookedModel
 from promptscope.models.measuring import near, tiny_ids
 from promptscope.models.placement_prefix import prefix_of
@@ -16,7 +18,7 @@ from promptscope.models.samples import sample_placements
 _TOLERANCE = {torch.float64: 1e-4, torch.float32: 1e-4, torch.bfloat16: 6e-2, torch.float16: 2e-2}
 
 
-def self_test(model: HookedModel) -> None:
+def self_test(model: HookedModel) -> dict[str, str]:
     """Test a loaded model on a tiny batch.
 
     - The logits of the bridge equal those of the plain model.
@@ -27,6 +29,8 @@ def self_test(model: HookedModel) -> None:
     - A text in a padded batch gives the logits of the text alone.
     - Setting a head's attention pattern to zero equals setting its output to zero.
 
+    Returns the hook points that are not what their names say, and why: heads' outputs that are mixed (BitNet).
+
     Raises:
         ModelError: it names the test that failed.
     """
@@ -35,7 +39,7 @@ def self_test(model: HookedModel) -> None:
         _check_direction(model)
         _check_vectors(model)
         _check_rows(model)
-        _check_heads(model)
+        return _check_heads(model)
 
 
 def _check_points(model: HookedModel) -> None:
@@ -161,22 +165,47 @@ def _check_rows(model: HookedModel) -> None:
         )
 
 
-def _check_heads(model: HookedModel) -> None:
-    """Check that setting a head's pattern to zero equals setting its output (`hook_z`) to zero."""
+def _check_heads(model: HookedModel) -> dict[str, str]:
+    """Check that setting a head's pattern to zero equals setting its output (`hook_z`) to zero.
+
+    Where a norm over all heads lies between the two, the patterns of all heads are compared with their values instead,
+    and `hook_z` is returned with the reason why it is not a head's own output.
+    """
     ids, mask, decoder_ids = _tiny_batch(model)
+    mixed: dict[str, str] = {}
     for attention in model.family.attentions.values():
         where = f"{attention.stack}.0.{attention.module}"
         if not all(model.family.has(f"{attention.stack}.{{i}}.{attention.module}.hook_{p}") for p in ("pattern", "z")):
             continue
-        pattern, z = (
-            model.forward_hooked(ids, mask, hooks=[(f"{where}.hook_{point}", zero)], decoder_input_ids=decoder_ids)
-            for point, zero in (("pattern", _zero_head_1), ("z", _zero_head_2))
-        )
-        if _differ(pattern, z, model):
+
+        def without(point: str, zero: Callable[..., torch.Tensor], where: str = where) -> torch.Tensor:
+            hooks = [(f"{where}.hook_{point}", zero)]
+            return model.forward_hooked(ids, mask, hooks=hooks, decoder_input_ids=decoder_ids)
+
+        if not _differ(without("pattern", _zero_head_1), without("z", _zero_head_2), model):
+            continue
+        if _heads_are_apart(model, where) or _differ(without("pattern", _zero), without("v", _zero), model):
             raise ModelError(
                 f"setting a head's pattern to zero at {where} does not equal setting its hook_z to zero: the pattern "
                 "at this hook point is not the one that the model uses, so this architecture is not supported"
             )
+        site = f"{attention.stack}.{{i}}.{attention.module}.hook_z"
+        mixed[site] = "is no head's own output: a norm over all heads comes before it"
+    return mixed
+
+
+def _heads_are_apart(model: HookedModel, where: str) -> bool:
+    """Say whether what `hook_z` holds of a head is that head's own, whatever the others read."""
+    ids, mask, decoder_ids = _tiny_batch(model)
+    kept: list[torch.Tensor] = []
+    keep: Hook = (f"{where}.hook_z", lambda x, hook: kept.append(x.detach()))
+    for hooks in ([keep], [(f"{where}.hook_pattern", _zero_head_1), keep]):
+        model.forward_hooked(ids, mask, hooks=hooks, decoder_input_ids=decoder_ids)
+    return near(kept[1][:, :, 1:], kept[0][:, :, 1:])
+
+
+def _zero(x: torch.Tensor, hook: object) -> torch.Tensor:
+    return torch.zeros_like(x)
 
 
 def _zero_head_1(x: torch.Tensor, hook: object) -> torch.Tensor:
@@ -208,6 +237,27 @@ def why_no_cache(model: HookedModel) -> str | None:
                 worst = (cached - hooked).abs().max().item()
                 return f"{what}: logits with a cache differ by {worst:.2g} from those under hooks"
     return None
+
+
+def reads_on(model: HookedModel) -> bool:
+    """Say whether a causal model reads on from a cache that it made of a text, with the logits of the whole text."""
+    ids, mask, _ = _tiny_batch(model)
+    cache = DynamicCache()
+    with torch.no_grad():
+        whole = _twin_logits(model, mask, None, input_ids=ids)[:, -2:]
+        try:
+            for begin, end in ((0, 3), (3, 5)):
+                told = model.told_positions(torch.arange(begin, end, device=model.device).expand(len(ids), -1))
+                rest = model.twin.base_model(
+                    input_ids=ids[:, begin:end],
+                    attention_mask=mask[:, :end],
+                    past_key_values=cache,
+                    use_cache=True,
+                    **told,
+                ).last_hidden_state
+            return not _differ(model.unembed(rest), whole, model)
+        except Exception:  # a cache of another kind, with more in it than keys and values
+            return False
 
 
 def shares_cache(model: HookedModel) -> bool:

@@ -25,6 +25,20 @@ def untie_layers(twin: PreTrainedModel) -> None:
         config.num_hidden_groups = n
 
 
+def share_embedding(twin: PreTrainedModel) -> None:
+    """Let an encoder-decoder call its encoder's embedding its input embedding, where it has one of its own.
+
+    Untied, BART's kin keep a third one, `shared`, which nothing reads.
+    """
+    base: Any = twin.base_model
+    if not twin.config.is_encoder_decoder or not isinstance(getattr(base, "shared", None), nn.Embedding):
+        return
+    encoder: Any = twin.get_encoder()
+    own = getattr(encoder, "embed_tokens", None)
+    if isinstance(own, nn.Embedding) and own.weight is not base.shared.weight:
+        base.shared = own
+
+
 def split_projections(inner: PreTrainedModel) -> None:
     """Split fused projections into query, key and value, each called once in a pass; in the bridge's copy only."""
     base: Any = inner.base_model
@@ -54,13 +68,14 @@ class SplitProjection(nn.Module):
         super().__init__()
         weights = fused.weight.detach().chunk(3)
         biases = (None,) * 3 if fused.bias is None else fused.bias.detach().chunk(3)
-        self.query, self.key, self.value = (_linear(w, b) for w, b in zip(weights, biases, strict=True))
+        self.query, self.key, self.value = (plain_linear(w, b) for w, b in zip(weights, biases, strict=True))
 
     def forward(self, x: Tensor) -> Tensor:
         return torch.cat([self.query(x), self.key(x), self.value(x)], dim=-1)
 
 
-def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+def plain_linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
+    """Return a frozen linear layer that holds these very tensors."""
     layer = nn.Linear(weight.shape[1], weight.shape[0], bias=bias is not None, device="meta")
     layer.weight = nn.Parameter(weight, requires_grad=False)
     if bias is not None:
@@ -69,4 +84,4 @@ def _linear(weight: Tensor, bias: Tensor | None) -> nn.Linear:
 
 
 def _same(projection: nn.Linear) -> nn.Linear:
-    return _linear(projection.weight.detach(), None if projection.bias is None else projection.bias.detach())
+    return plain_linear(projection.weight.detach(), None if projection.bias is None else projection.bias.detach())

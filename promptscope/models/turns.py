@@ -4,9 +4,11 @@ import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import partial
 from typing import Any
 
 from promptscope.errors import ModelError
+from promptscope.undo import undoing
 
 
 class Turns:
@@ -39,11 +41,9 @@ class Turns:
                     f"another thread has hooks attached to {name!r} (`with model.hooks(...)`), which would act on this "
                     "call too: pass hooks=[...] to the calls instead, or load a model for each thread"
                 )
-            self.depth += 1
-            try:
+            with undoing(partial(setattr, self, "depth", self.depth)):
+                self.depth += 1
                 yield
-            finally:
-                self.depth -= 1
 
     @contextmanager
     def own(self, name: str) -> Iterator[None]:

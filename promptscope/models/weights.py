@@ -56,9 +56,9 @@ class Weights:
         return Weights(twin, bridge, boot)
 
     def _take_stock(self) -> None:
-        self.fingerprints, self._types = self._look(), self._look_at_types()
-        self._storages = self._twin_storages()
+        self._types, self._storages = self._look_at_types(), self._twin_storages()
         self._copies = self._copied()
+        self.fingerprints = self._look()  # last: if Ctrl-C comes before, the edit is noticed again
 
     def _look(self) -> dict[str, str]:
         seen: dict[int, str] = {}  # tied weights are read once

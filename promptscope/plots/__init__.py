@@ -1,4 +1,4 @@
-"""Figures, made from results only."""
+"""Figures, made from results alone."""
 
 import plotly.graph_objects as go
 
@@ -45,7 +45,10 @@ __all__ = [
 
 @checked()
 def plot(result: ProbeResult) -> go.Figure:
-    """Draw any result: layers by heads, models by prompt tokens, a PCA, a curve along layers, else bars or a table.
+    """Draw any result with the figure that fits its dimensions.
+
+    Layers by heads: `heatmap`; models by prompt tokens: `token_heatmap`; a PCA: `components`; a layer dimension alone,
+    or with prompts and tasks: `layer_curve`; otherwise a `matrix`, or `bars` for a single dimension.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")

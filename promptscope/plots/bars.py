@@ -1,4 +1,4 @@
-"""One number for each entry of a dimension, with its interval."""
+"""Bars: one number for each entry of a dimension, with its interval."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -11,10 +11,10 @@ from promptscope.probes import ProbeResult
 
 @checked()
 def bars(result: ProbeResult) -> go.Figure:
-    """Draw a result of one dimension as bars, the first entry on top; the line is the 95 % interval over inputs.
+    """Draw a result of one dimension as bars, the first entry at the top; lines are the 95 % intervals over inputs.
 
     Raises:
-        ProbeError: the result has more dimensions.
+        ProbeError: the result has more than one dimension.
 
     >>> import numpy as np, promptscope as ps
     >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
@@ -22,7 +22,10 @@ def bars(result: ProbeResult) -> go.Figure:
     'bar'
     """
     if len(result.dims) > 1:
-        raise ProbeError(f"bars show one dimension, and result {result.name!r} has {', '.join(result.dims)}")
+        raise ProbeError(
+            f"bars() draws a result of one dimension, and {result.name!r} has "
+            f"{', '.join(result.dims)}: select entries first, or use ps.plots.plot"
+        )
     values, low, high = (np.atleast_1d(np.asarray(result.data[v].values, float)) for v in ("values", "low", "high"))
     names = [str(label) for label in result.data[result.dims[0]].values] if result.dims else [result.title]
     figure = new_figure(720, 120 + 26 * len(names), result)

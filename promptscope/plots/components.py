@@ -18,12 +18,13 @@ _PER_ROW, _FACET, _GAP = 4, 178.0, 44.0
 
 @checked()
 def components(result: ProbeResult, layers: Sequence[int] | None = None) -> go.Figure:
-    """Draw the first two components, one facet for each of *layers* (default: all), with their share of the variance.
+    """Draw the first two principal components, one facet for each of *layers* (by default all).
 
-    Colour is the task where prompts have one, else the prompt; the symbol is the language, if known.
+    Axes give each component's share of the variance. The colour is the task, if the prompts have one, otherwise the
+    prompt; the symbol is the language, if known.
 
     Raises:
-        ProbeError: a result that is no PCA or has one component, or an unknown layer.
+        ProbeError: the result is not a PCA of two or more components, or a layer is not in it.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -33,7 +34,9 @@ def components(result: ProbeResult, layers: Sequence[int] | None = None) -> go.F
     3
     """
     if not {"layer", "component"} <= set(result.dims) or result.data.sizes["component"] < 2:
-        raise ProbeError(f"components() draws a PCA of two components or more, not {result.name!r} {result.dims}")
+        raise ProbeError(
+            f"components() draws a PCA of at least two components, and {result.name!r} has the dimensions {result.dims}"
+        )
     known = result.data["layer"].values.tolist()
     chosen = known if layers is None else list(layers)
     unknown = [layer for layer in chosen if layer not in known]

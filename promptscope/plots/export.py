@@ -8,6 +8,7 @@ import plotly.graph_objects as go
 
 from promptscope.checks import checked
 from promptscope.errors import ArgumentError
+from promptscope.files import replace_atomically
 
 PICTURES = (".png", ".svg", ".pdf")
 
@@ -16,13 +17,14 @@ PICTURES = (".png", ".svg", ".pdf")
 def save_figure(
     figure: go.Figure, path: str | os.PathLike[str], width: int | None = None, height: int | None = None
 ) -> None:
-    """Write a figure to `NAME.html`, which needs no network, or to `NAME.png`, `NAME.svg` or `NAME.pdf`.
+    """Write a figure to a file: `NAME.html`, which needs no network, or `NAME.png`, `NAME.svg` or `NAME.pdf`.
 
-    *width* and *height* are in pixels; by default they are the figure's own. Pictures are drawn by kaleido
+    *width* and *height* are in pixels; by default they are the figure's own. PNG, SVG and PDF are drawn by kaleido
     (`pip install "promptscope[figures]"`), which needs Chrome or Chromium.
 
     Raises:
-        ArgumentError: another ending, or a picture without kaleido.
+        ArgumentError: another file ending, or kaleido is not installed.
+        FileError: it cannot be written there.
 
     >>> import tempfile, plotly.graph_objects as go
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -38,9 +40,9 @@ def save_figure(
             f"save_figure: a picture ({path.suffix}) needs the package kaleido: pip install 'promptscope[figures]'. "
             "Or write NAME.html"
         )
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".html":
-        sized = go.Figure(figure).update_layout(width=width, height=height) if width or height else figure
-        sized.write_html(path, include_plotlyjs=True)
-    else:
-        figure.write_image(path, width=width, height=height)
+    with replace_atomically(path) as temporary:
+        if path.suffix == ".html":
+            sized = go.Figure(figure).update_layout(width=width, height=height) if width or height else figure
+            sized.write_html(temporary, include_plotlyjs=True)
+        else:
+            figure.write_image(temporary, format=path.suffix[1:], width=width, height=height)

@@ -1,4 +1,4 @@
-"""Cutting a result into pictures: one facet or line for each combination of the dimensions that are not drawn."""
+"""Divide a result into facets or lines: one for each combination of the dimensions that are not drawn."""
 
 from itertools import product
 
@@ -9,16 +9,17 @@ from promptscope.probes import ProbeResult
 
 
 def facets(result: ProbeResult, drawn: tuple[str, ...]) -> list[tuple[str, xr.Dataset]]:
-    """Return (label, data over the *drawn* dimensions) for every prompt, task, ... of *result*.
+    """Return (label, data over the *drawn* dimensions) for each prompt, task, ... of *result*.
 
     Raises:
-        ProbeError: the result lacks a dimension that is drawn.
+        ProbeError: the result lacks one of the dimensions to draw.
     """
     missing = [dim for dim in drawn if dim not in result.dims]
     if missing:
         raise ProbeError(
-            f"cannot draw {result.name!r} over {' and '.join(drawn)}: its dimensions are {', '.join(result.dims)}. "
-            "Select or average first, or use result.to_dataframe()"
+            f"this figure needs the dimensions {' and '.join(drawn)}, and {result.name!r} has "
+            f"{', '.join(result.dims)}: use ps.plots.plot, which chooses a figure, or "
+            "result.to_dataframe()"
         )
     others = [dim for dim in result.dims if dim not in drawn]
     choices = product(*(result.data[dim].values.tolist() for dim in others))

@@ -1,4 +1,4 @@
-"""Average distances within groups, side by side, with a line for vectors at large."""
+"""Average distances within groups, compared with those of random vectors."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -11,7 +11,7 @@ from promptscope.checks import checked
 from promptscope.plots.theme import CATEGORICAL, titled_figure
 
 _WIDEST = 740
-"""Pixels that a window 800 wide has for a figure; where facets need more, each has a row of its own."""
+"""Width of a figure in a window of 800 pixels; where facets need more, each has a row of its own."""
 
 
 @checked()
@@ -21,10 +21,13 @@ def group_distances_figure(
     units: str = "cosine distance",
     title: str = "Average distance within groups",
 ) -> go.Figure:
-    """Draw one facet for each way to group (position, task, word), one bar for each group; lower = closer together.
+    """Draw the average distance within each group as bars; lower = closer together.
 
-    *groups* is facet -> `ps.statistics.group_mean_distances`, in rows where bars are many;
-    *references* are lines through all facets, such as the mean distance of random vocabulary tokens.
+    Args:
+        groups: facet -> (group -> distance), such as the results of `ps.statistics.group_mean_distances` for each way
+            of grouping (position, task, word). A facet with many bars has a row of its own.
+        references: name -> distance, drawn as lines through all facets, such as the mean distance of random tokens.
+        units, title: texts of the figure.
 
     Reference: S1 (prompt geometry), Figures 3 and 5.
 

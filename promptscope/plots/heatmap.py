@@ -1,4 +1,4 @@
-"""Layers by heads, one facet per prompt, one colour scale for all."""
+"""Heat maps of layers by heads, one facet for each prompt, with one colour scale for all."""
 
 import math
 
@@ -17,13 +17,13 @@ _PER_ROW = 4
 
 @checked()
 def heatmap(result: ProbeResult) -> go.Figure:
-    """Draw a heat map of layers (down, 0 on top) by heads (across), with one facet per prompt.
+    """Draw a heat map of layers (rows, layer 0 at the top) by heads (columns), one facet for each prompt.
 
-    The colour scale is shared by the facets: from zero for numbers that cannot be negative, symmetric about
+    All facets share the colour scale: it begins at zero for numbers that cannot be negative, and is symmetric about
     zero for differences. Hovering shows the number with its interval.
 
     Raises:
-        ProbeError: the result has no layers or no heads.
+        ProbeError: the result has no dimension `layer` or `head`.
 
     >>> import numpy as np, promptscope as ps
     >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
@@ -79,7 +79,7 @@ def heatmap(result: ProbeResult) -> go.Figure:
 
 
 def colour_axis(result: ProbeResult) -> dict:
-    """Return one colour scale for all facets: from the lower end of the range up, or symmetric about zero."""
+    """Return one colour scale for all facets: from the lower end of the range, or symmetric about zero."""
     values = result.values.values
     finite = values[np.isfinite(values)]
     low, high = (float(finite.min()), float(finite.max())) if finite.size else (0.0, 1.0)

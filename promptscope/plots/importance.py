@@ -1,4 +1,4 @@
-"""Models by prompt tokens: which token matters to which model."""
+"""Heat maps of models by prompt tokens: which token is important to which model."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -12,13 +12,13 @@ from promptscope.probes import ProbeResult
 
 @checked()
 def token_heatmap(result: ProbeResult) -> go.Figure:
-    """Draw a heat map of models (down) by prompt tokens (across); hovering shows the number with its interval.
+    """Draw a heat map of models (rows) by prompt tokens (columns); hovering shows the number with its interval.
 
-    Colours run from zero for numbers that cannot be negative, symmetric about zero for differences and Shapley values,
-    and symmetric about one, on a logarithmic scale, for ratios.
+    The colour scale begins at zero for numbers that cannot be negative, is symmetric about zero for differences and
+    Shapley values, and symmetric about one, on a logarithmic scale, for ratios.
 
     Raises:
-        ProbeError: the result has other dimensions than `model` and `token`.
+        ProbeError: the result's dimensions are not `model` and `token`.
 
     >>> import numpy as np, promptscope as ps
     >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
@@ -28,7 +28,8 @@ def token_heatmap(result: ProbeResult) -> go.Figure:
     """
     if result.dims != ("model", "token"):
         raise ProbeError(
-            f"cannot draw {result.name!r} over models and tokens: its dimensions are {', '.join(result.dims)}"
+            f"token_heatmap() needs the dimensions model and token, and {result.name!r} has "
+            f"{', '.join(result.dims)}: use ps.plots.plot"
         )
     models, tokens = (result.data[dim].values for dim in ("model", "token"))
     values = result.values.values
@@ -60,7 +61,7 @@ def token_heatmap(result: ProbeResult) -> go.Figure:
 
 
 def _ratio_axis(values: np.ndarray) -> dict:
-    """Return a scale on which half and double are equally far from one."""
+    """Return a colour scale on which a half and a double are equally far from one."""
     finite = np.log2(values[np.isfinite(values) & (values > 0)])
     top = max(float(np.abs(finite).max()) if finite.size else 0.0, 1e-9)
     ticks = np.array([-1.0, -0.5, 0.0, 0.5, 1.0]) * top

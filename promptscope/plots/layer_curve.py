@@ -1,4 +1,4 @@
-"""A number along the layers, one line per prompt, with its interval as a band."""
+"""Curves along the layers, one line for each prompt, with intervals as bands."""
 
 from collections.abc import Sequence
 from itertools import product
@@ -18,12 +18,12 @@ _DASHES = ("solid", "dot", "dash", "dashdot", "longdash", "longdashdot")
 
 @checked()
 def layer_curve(result: ProbeResult) -> go.Figure:
-    """Draw the mean over heads along the layers, one line per prompt; the band is the 95 % interval over inputs.
+    """Draw the mean over heads by layer, one line for each prompt; bands are the 95 % intervals over inputs.
 
-    With a second dimension (task, language), the colour says the prompt and the dash the other.
+    With a second dimension (task, language), the colour shows the prompt and the dash the other dimension.
 
     Raises:
-        ProbeError: the result has no layers.
+        ProbeError: the result has no dimension `layer`.
 
     >>> import numpy as np, promptscope as ps
     >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads
@@ -81,7 +81,7 @@ def layer_curve(result: ProbeResult) -> go.Figure:
 
 
 def _looks(data: xr.Dataset, dims: Sequence[str], n: int) -> list[tuple[str, str]]:
-    """Return the colour and dash of each line; no two are alike as long as there are enough of them."""
+    """Return colour and dash of each line; all are different as long as there are enough of them."""
     sizes = [data.sizes[dim] for dim in dims]
     if len(sizes) == 2 and sizes[0] <= len(CATEGORICAL) and sizes[1] <= len(_DASHES):
         return list(product(CATEGORICAL[: sizes[0]], _DASHES[: sizes[1]]))

@@ -1,4 +1,4 @@
-"""What the logit lens says in words: layers by positions, the likeliest token in each cell."""
+"""The most likely tokens by the logit lens: layers by positions."""
 
 import plotly.graph_objects as go
 
@@ -9,9 +9,10 @@ from promptscope.readings.logit_lens import LogitLens
 
 @checked()
 def lens_tokens_figure(lens: LogitLens, of: str = "prompt") -> go.Figure:
-    """Draw the prompt's likeliest tokens (*of* names a null instead: `"random 0"`), the last layer on top.
+    """Draw the most likely token at each layer and position of a logit lens, the last layer at the top.
 
-    The colour is the token's probability; hovering lists the runners-up.
+    *of* is what was read: `"prompt"`, or a null such as `"random 0"`. The colour is the token's probability; hovering
+    lists the next most likely tokens.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -28,7 +29,7 @@ def lens_tokens_figure(lens: LogitLens, of: str = "prompt") -> go.Figure:
         100 + 74 * len(positions),
         40 + 19 * len(layers),
         f"Logit lens at the positions of the {of if of == 'prompt' else of + ' prompt'}",
-        "likeliest next token after each layer (−1: what enters layer 0)",
+        "most likely next token after each layer (−1: what enters layer 0)",
     )
     figure.add_trace(
         go.Heatmap(

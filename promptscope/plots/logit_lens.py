@@ -1,4 +1,4 @@
-"""A quantity of the logit lens along the layers, with its nulls."""
+"""A quantity of the logit lens by layer, with its nulls."""
 
 import plotly.graph_objects as go
 
@@ -10,9 +10,9 @@ from promptscope.readings.logit_lens import UNITS, LogitLens
 from promptscope.readings.nulls import Kind
 
 _TITLES = {
-    "entropy": ("Logit lens: entropy", "lower = more decided"),
-    "kl_to_last": ("Logit lens: KL to the last layer", "0 = says what the last layer says"),
-    "label_mass": ("Logit lens: probability of the label words", "higher = the labels are read"),
+    "entropy": ("Logit lens: entropy", "lower = more certain of the next token"),
+    "kl_to_last": ("Logit lens: KL to the last layer", "0 = the same prediction as after the last layer"),
+    "label_mass": ("Logit lens: probability of the label words", "higher = label words are more likely"),
 }
 _LINES: dict[Kind, tuple[str, str]] = {
     "prompt": ("value", "solid"),
@@ -24,7 +24,9 @@ _LINES: dict[Kind, tuple[str, str]] = {
 
 @checked()
 def logit_lens_figure(lens: LogitLens, quantity: str = "entropy") -> go.Figure:
-    """Draw the mean over positions, with its interval over positions, and the nulls; grey: 95 % of random prompts.
+    """Draw a quantity of a logit lens by layer: the mean over positions, its interval over positions, and the nulls.
+
+    The grey band holds 95 % of the random prompts. *quantity* is `entropy`, `kl_to_last` or `label_mass`.
 
     Raises:
         ProbeError: a quantity that was not read.
@@ -38,8 +40,12 @@ def logit_lens_figure(lens: LogitLens, quantity: str = "entropy") -> go.Figure:
     """
     if quantity not in lens.quantities:
         known = list(lens.quantities)
-        hint = " It needs label_words." if quantity == "label_mass" else nearest(quantity, known)
-        raise ProbeError(f"this logit lens holds no {quantity!r}, only {known}.{hint}")
+        hint = (
+            " label_mass needs label_words=... in read_logit_lens."
+            if quantity == "label_mass"
+            else nearest(quantity, known)
+        )
+        raise ProbeError(f"quantity must be one of {known} for this logit lens, got {quantity!r}.{hint}")
     table = lens.against_null().query("quantity == @quantity")
     title, direction = _TITLES[quantity]
     figure = titled_figure(720, 340, title, f"{direction} · mean over {lens.data.sizes['position']} prompt positions")

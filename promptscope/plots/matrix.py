@@ -1,4 +1,4 @@
-"""A table as a picture: any two dimensions of a result, with the numbers in the cells."""
+"""A table as a heat map: two dimensions of a result, with the numbers in the cells."""
 
 import math
 from typing import Any
@@ -20,13 +20,13 @@ _CELL, _GAP_X, _GAP_Y, _PER_ROW = 46.0, 34.0, 58.0, 3
 
 @checked()
 def matrix(result: ProbeResult, rows: str, columns: str, level: float = 0.05, **select: Any) -> go.Figure:
-    """Draw *rows* down by *columns* across, with one facet for each combination of the dimensions that are left.
+    """Draw the entries of *rows* by those of *columns*, one facet for each combination of the other dimensions.
 
-    The number is in the cell; where the result has p-values, those below *level* are marked with an asterisk.
-    *select* picks entries of other dimensions: `matrix(scores, "task", "other", layer=3)`.
+    Each cell shows its number; if the result has p-values, those below *level* are marked with an asterisk. *select*
+    picks entries of other dimensions: `matrix(scores, "task", "other", layer=3)`.
 
     Raises:
-        ProbeError: the result lacks a dimension, or the entry that is selected.
+        ProbeError: the result lacks a dimension, or an entry to select.
 
     >>> import numpy as np, promptscope as ps
     >>> numbers = np.random.default_rng(0).random((5, 2, 3))  # inputs, layers, heads

@@ -1,4 +1,4 @@
-"""How far prompt vectors are from the nearest token, compared with random vectors and the vocabulary itself."""
+"""Distances from prompt vectors to the nearest token, compared with random vectors and with tokens themselves."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,9 +13,10 @@ _UNITS = {"cosine": "cosine distance", "l2": "L2 distance", "dot": "minus the do
 
 @checked()
 def nearest_tokens_figure(reading: NearestTokens) -> go.Figure:
-    """Draw one column for each kind of prompt and one for the vocabulary: a point for each vector.
+    """Draw the distance from each vector to its nearest token: one column for each kind of prompt, one for tokens.
 
-    Hovering names the nearest tokens of a vector.
+    The last column has the distances from tokens to their own nearest neighbours. Hovering names the nearest tokens of
+    a vector.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -30,7 +31,8 @@ def nearest_tokens_figure(reading: NearestTokens) -> go.Figure:
         140 + 110 * (len(kinds) + 1),
         340,
         "Distance to the nearest token",
-        f"{_UNITS[reading.metric]}, lower = nearer · right: {len(reading.reference)} tokens and their nearest other",
+        f"{_UNITS[reading.metric]}, lower = nearer · right: distances from {len(reading.reference)} "
+        "tokens to their own nearest token",
     )
     for kind in kinds:
         rows = table[table["kind"] == kind]

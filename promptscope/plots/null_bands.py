@@ -1,4 +1,4 @@
-"""How the kinds of prompt in a reading look, the same in every figure."""
+"""Colours and names of the kinds of prompt in a reading, the same in every figure."""
 
 import plotly.graph_objects as go
 

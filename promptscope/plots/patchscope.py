@@ -1,4 +1,4 @@
-"""Scores of Patchscopes descriptions over source and target layers, the prompt with its nulls."""
+"""Scores of Patchscopes descriptions by source and target layer, for the prompt and its nulls."""
 
 import numpy as np
 import plotly.graph_objects as go
@@ -13,9 +13,10 @@ from promptscope.readings import Patchscope
 
 @checked()
 def patchscope_figure(reading: Patchscope, score: str | None = None) -> go.Figure:
-    """Draw one grid for the prompt and one for the mean of each kind of null, on one colour scale.
+    """Draw a score by source and target layer: one grid for the prompt, one for the mean of each kind of null.
 
-    *score* defaults to the first. Hovering shows the description (of a null: the first of its kind).
+    All grids share a colour scale. *score* is by default the first. Hovering shows the description (for nulls, that of
+    the first one of the kind).
 
     Raises:
         ProbeError: the reading has no scores, or not this one.
@@ -34,7 +35,7 @@ def patchscope_figure(reading: Patchscope, score: str | None = None) -> go.Figur
         score = reading.scores[0]
     if score not in reading.scores:
         raise ProbeError(
-            f"no score {score!r} to draw: the reading has {list(reading.scores)}. Pass scores= to read_patchscope"
+            f"the reading has no score {score!r} to draw, only {list(reading.scores)}: pass scores= to read_patchscope"
         )
     grids = reading.data[score]
     kinds = [kind for kind in KIND_NAMES if kind in grids["kind"].values]
@@ -44,7 +45,7 @@ def patchscope_figure(reading: Patchscope, score: str | None = None) -> go.Figur
         140 + len(kinds) * max(36 * len(targets), 130),
         60 + max(26 * len(sources), 120),
         f"Patchscopes: {score}",
-        f"unpatched placeholders: {reading.unpatched_scores[score]:.3g} · layers −1: what enters layer 0",
+        f"without any vectors written: {reading.unpatched_scores[score]:.3g} · layer −1: what enters layer 0",
         figure,
     )
     for number, kind in enumerate(kinds):

@@ -1,4 +1,4 @@
-"""Vectors in two dimensions, coloured by what they are, with names on hover."""
+"""Vectors as points in two dimensions, coloured by a label, with names on hover."""
 
 from collections.abc import Sequence
 
@@ -17,13 +17,14 @@ _NAMES = {"pca": "PCA", "t-SNE": "t-SNE", "UMAP": "UMAP"}
 def projection_figure(
     projection: Projection, labels: pd.DataFrame, colour: str, hover: Sequence[str] | None = None, title: str = ""
 ) -> go.Figure:
-    """Draw a projection of N vectors; *labels* has a row for each of them.
+    """Draw a projection of N vectors; *labels* is a table with one row for each of them.
 
-    *colour* is the column that decides colour (and symbol, where there are more labels than colours); *hover* the
-    columns that are shown for a point, by default all. The quality of the picture is under the title.
+    *colour* is the column that decides the colour (and the symbol, where there are more labels than colours); *hover*
+    names the columns that are shown for a point, by default all. The subtitle says how well the picture represents the
+    full space.
 
     Raises:
-        ValueError: labels for another number of vectors, or a column that is not there.
+        ArgumentError: *labels* has another number of rows, or lacks a column.
 
     >>> from promptscope.statistics import pca_projection
     >>> import numpy as np
@@ -43,7 +44,9 @@ def projection_figure(
     shares = [f"{100 * share:.0f} %" for share in projection.explained_variance]
     about = f"trustworthiness {projection.trustworthiness:.2f} over {projection.n_neighbours} neighbours"
     about += (
-        f" · explains {', '.join(shares)} of the variance" if shares else " · distances between far points mean little"
+        f" · explains {', '.join(shares)} of the variance"
+        if shares
+        else " · distances between far points cannot be interpreted"
     )
     figure = titled_figure(620, 480, title or f"{name}, by {colour}", about)
     text = ["<br>".join(f"{column}: {row[column]}" for column in columns) for _, row in labels.iterrows()]

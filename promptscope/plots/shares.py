@@ -1,4 +1,4 @@
-"""Shares of an effect: as lines along layers, as a grid, as bars with intervals. In nats where shares are undefined."""
+"""Shares of an effect as lines along layers, as a grid, or as bars; in nats where shares are undefined."""
 
 from collections.abc import Collection, Mapping
 from typing import Any
@@ -12,11 +12,11 @@ from promptscope.probes import ProbeResult
 _GRID = "#ECEEF1"
 _NULL_DASHES = ("dot", "dash", "dashdot", "longdash")
 Band = tuple[Collection[Any], Collection[Any], Collection[Any] | None, Collection[Any] | None]
-"""x, y, and the ends of the interval, if there is one."""
+"""x, y, and the ends of the interval if there is one."""
 
 
 def is_share(result: ProbeResult) -> bool:
-    """Whether a result has shares, and not nats alone."""
+    """Return whether a result has shares, or only nats because shares are undefined."""
     return bool(np.isfinite(result.values.values).any())
 
 
@@ -29,7 +29,10 @@ def cells(result: ProbeResult) -> dict[str, np.ndarray]:
 def lines(
     bands: Mapping[str, Band], title: str, x_title: str, y_title: str, is_percent: bool = True, reference: bool = True
 ) -> go.Figure:
-    """Draw lines with their intervals as bands; grey, dotted or dashed: nulls ("random ..."). *reference*: 0 and 1."""
+    """Draw lines with their intervals as bands; nulls (names that begin with "random" or "no") are grey and dashed.
+
+    With *reference*, there are horizontal lines at 0 and 1.
+    """
     figure = go.Figure()
     nulls = [name for name in bands if name.startswith(("random", "no "))]
     for number, (name, (x, y, low, high)) in enumerate(bands.items()):
@@ -67,7 +70,7 @@ def grid(
     text: np.ndarray,
     is_percent: bool = True,
 ) -> go.Figure:
-    """Draw a grid of numbers, symmetric about zero; hovering shows the number with its interval."""
+    """Draw a grid of numbers, with colours symmetric about zero; hovering shows the number with its interval."""
     finite = z[np.isfinite(z)]
     top = max(float(np.abs(finite).max()) if finite.size else 0.0, 1e-9)
     cell = float(np.clip(300 / max(len(y), 1), 12, 30))
@@ -98,7 +101,7 @@ def bars(
     is_percent: bool = False,
     highlight: str | None = None,
 ) -> go.Figure:
-    """Draw a dot with its interval for each label, the first on top; *highlight* has the colour."""
+    """Draw a point with its interval for each label, the first at the top; *highlight* is drawn in colour."""
     y, lows, highs = (np.asarray(v, dtype=float) for v in (values, low, high))
     colours = [CATEGORICAL[1] if label == highlight else CATEGORICAL[0] for label in labels]
     figure = go.Figure(

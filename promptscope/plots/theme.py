@@ -1,4 +1,4 @@
-"""One look for figures: colours that survive colour blindness and print, quiet axes, titles that say what is more."""
+"""The style of all figures: colours that also work for colour-blind readers, and titles that give the direction."""
 
 import math
 import textwrap
@@ -46,15 +46,16 @@ TEMPLATE = go.layout.Template(
         "coloraxis": {"colorbar": {"outlinewidth": 0, "thickness": 12, "tickfont": {"size": 11, "color": _QUIET}}},
     }
 )
+"""The Plotly template of all figures, also known to Plotly as `promptscope`."""
 pio.templates["promptscope"] = TEMPLATE  # to be asked for by name; the user's default stays
 
 
 def new_figure(
     width: int | float, height: int | float, result: ProbeResult, figure: go.Figure | None = None
 ) -> go.Figure:
-    """Return a figure in our look whose title says what *result* is, which way is more, and over how many inputs.
+    """Return a figure in the package's style, titled with what *result* is, its direction, and its number of inputs.
 
-    *width* and *height* are of the picture without the title; a long subtitle is wrapped.
+    *width* and *height* are those of the drawing without the title; a long subtitle is wrapped.
     """
     n, skipped = result.n_examples, f" ({result.n_skipped} skipped)" if result.n_skipped else ""
     inputs = f"{n} input{'' if n == 1 else 's'}{skipped}" if n or skipped else ""
@@ -65,9 +66,10 @@ def new_figure(
 def titled_figure(
     width: int | float, height: int | float, title: str, about: str, figure: go.Figure | None = None
 ) -> go.Figure:
-    """Return a figure in the package's style, with *title* and *about* (what is drawn, which way is more).
+    """Return a figure in the package's style, with *title* and the subtitle *about*.
 
-    *width* and *height* are of the picture without the title; a long title or explanation is wrapped.
+    *about* says what is drawn and which direction is more. *width* and *height* are those of the drawing without the
+    title; a long title or subtitle is wrapped.
 
     >>> titled_figure(500, 300, "Norms", "L2, higher = longer").layout.title.text.startswith("<b>Norms")
     True
@@ -91,7 +93,7 @@ def titled_figure(
 
 
 def legend_below(figure: go.Figure, labels: Sequence[str]) -> None:
-    """Put the legend of a figure under its x axis, and make room, where *labels* need more than one line on top."""
+    """Move the legend below the x axis, and make room for it, where *labels* need more than one line at the top."""
     width, height, margin = figure.layout.width, figure.layout.height, figure.layout.margin
     bottom = margin.b  # *margin* changes with the figure
     lines = math.ceil(sum(7 * len(label) + 56 for label in labels) / (width - margin.l - margin.r))
@@ -104,7 +106,7 @@ def legend_below(figure: go.Figure, labels: Sequence[str]) -> None:
 
 
 def with_alpha(colour: str, alpha: float) -> str:
-    """Return a hex colour as `rgba(...)`.
+    """Return a hex colour as `rgba(...)`, with the opacity *alpha* in [0, 1].
 
     >>> with_alpha("#0072B2", 0.2)
     'rgba(0, 114, 178, 0.2)'
@@ -114,7 +116,7 @@ def with_alpha(colour: str, alpha: float) -> str:
 
 
 def index_ticks(labels: np.ndarray) -> list[int]:
-    """Pick at most 16 of the layers or heads to label, evenly.
+    """Pick at most 16 of the layers or heads to label, in equal steps.
 
     >>> index_ticks(np.arange(30))
     [0, 2, 4, 6, 8, 10, 12, 14, 16, 18, 20, 22, 24, 26, 28]

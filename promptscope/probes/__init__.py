@@ -1,4 +1,4 @@
-"""Probes: what to keep of forward passes, and what to make of it."""
+"""Probes: which activations of a forward pass are kept, and what is computed from them."""
 
 from promptscope.probes.attention_bias import AttentionBias, HeadOutputParts
 from promptscope.probes.attention_kl import AttentionKL, PerQueryKL, ReceivedAttention

@@ -1,4 +1,4 @@
-"""Results that are compared must have been measured alike."""
+"""Checks that results to be compared were measured in the same way."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -10,10 +10,13 @@ from promptscope.probes.result import ProbeResult
 def check_alike(results: Mapping[str, ProbeResult]) -> None:
     """Raise ProbeError unless *results* come from one model and one probe, with the same prompts, layers and lengths.
 
-    Only the numbers of prompts of one name are compared with each other across results.
+    Only prompts of the same name are compared with each other across results.
     """
     if not results:
-        raise ProbeError("no results: give a dict task -> result, {'sst2': ps.probe(...)['attention_kl'], ...}")
+        raise ProbeError(
+            "expected a dict task -> result with at least one entry, and it is empty: "
+            "give {'sst2': ps.probe(...)['attention_kl'], ...}"
+        )
     (first, reference), *others = results.items()
     for name, result in others:
         for what, advice in _DIFFERENCES:
@@ -25,21 +28,24 @@ def check_alike(results: Mapping[str, ProbeResult]) -> None:
 
 
 def check_lengths(result: ProbeResult, prompts: list[str]) -> None:
-    """Raise ProbeError if the named prompts of *result* have different lengths, as far as it knows them."""
+    """Raise ProbeError if the named prompts of *result* have different lengths, as far as these are known."""
     lengths = {name: _lengths(result)[name] for name in prompts if name in _lengths(result)}
     if len(set(lengths.values())) > 1:
         raise ProbeError(f"prompts of different lengths cannot be compared: {lengths}. {_SAME_LENGTH}")
 
 
-_SAME_LENGTH = "Train prompts of one length: what k positions do depends on how many they are"
+_SAME_LENGTH = "Compare prompts of one length: a result depends on the number of prompt positions"
 _DIFFERENCES = (
     ("probes", "Compare results of one probe with the same settings"),
     ("dimensions", "Compare results of one probe with the same settings"),
-    ("models", "Prompts of different models live in different spaces: probe one model"),
+    ("models", ("Compare results of one model: the activations of different models have different spaces")),
     ("prompts", "Give prompts the same names for every task, such as 'v1' and 'v2'"),
     ("lengths of prompts", _SAME_LENGTH),
     ("layers", "Probe the same layers"),
-    ("sizes of label sets", "Centred about its own mean, a set of C words has a scale of its own: use centred=False"),
+    (
+        "sizes of label sets",
+        "Cosines centred about the mean of the label words depend on how many words there are: use centred=False",
+    ),
 )
 
 

@@ -1,4 +1,4 @@
-"""The attention-bias decomposition: what a head writes is what it wrote before, made smaller, plus the prompt's."""
+"""The attention-bias decomposition: a head's output as a scaled plain output plus the prompt's part."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -21,7 +21,9 @@ _PARTS = ("text_part", "prompt_part")
 
 @dataclass(frozen=True)
 class HeadOutputParts(JointCapture):
-    """Sums over text queries of `|z|^2`, `|(1-m) z0|^2`, `|m z_prompt|^2` and of the rest's `|.|^2`: (B, H, 4).
+    """Sums over text queries of `|z|^2`, `|(1-m) z0|^2`, `|m z_prompt|^2` and the squared residual: (B, H, 4).
+
+    Symbols as in `AttentionBias`.
 
     >>> HeadOutputParts().further
     ('attn.hook_v', 'attn.hook_pattern')
@@ -31,17 +33,17 @@ class HeadOutputParts(JointCapture):
     further: ClassVar[tuple[str, ...]] = ("attn.hook_v", "attn.hook_pattern")
 
     def take(self, point: str, x: Tensor, layer: int, view: View) -> Tensor:
-        """Keep the prompt's values (B, k, kv_head, dh), and what the text gives to the prompt's keys (B, H, n, k)."""
+        """Keep the prompt's values (B, k, kv_head, dh), and the attention from text to prompt keys (B, H, n, k)."""
         return x[:, : view.k] if point.endswith("hook_v") else view.without_prompt(x, 2)[..., : view.k]
 
     def reduce(self, x: Float[Tensor, "B T H dh"], layer: int, view: View) -> Float[Tensor, "B n H dh"]:
-        """Cut the prompt slots off."""
+        """Drop the prompt positions."""
         return view.without_prompt(x)
 
     def merge(
         self, x: Float[Tensor, "B T H dh"], taken: dict[str, Tensor], layer: int, view: View
     ) -> Float[Tensor, "B n H parts"]:
-        """Put z, `m z_prompt` and m of every text query side by side: dh + dh + 1 numbers."""
+        """Concatenate z, `m z_prompt` and m of every text query: dh + dh + 1 numbers."""
         values, pattern = (_exact(taken[point]) for point in self.further)
         values = values.repeat_interleave(x.shape[2] // values.shape[2], dim=2)  # grouped-query attention
         from_prompt = torch.einsum("bhnk,bkhd->bnhd", pattern, values)
@@ -51,7 +53,7 @@ class HeadOutputParts(JointCapture):
     def compare(
         self, prompted: Float[Tensor, "B n H parts"], plain: Float[Tensor, "B n H dh"], layer: int, view: View
     ) -> Float[Tensor, "B H 4"]:
-        """Subtract `(1-m) z0` and `m z_prompt` from z."""
+        """Subtract `(1-m) z0` and `m z_prompt` from z, and sum the squares."""
         z, from_prompt, mass = prompted.split([plain.shape[-1], plain.shape[-1], 1], dim=-1)
         from_text = (1 - mass) * _exact(plain)
         parts = (z, from_text, from_prompt, z - from_text - from_prompt)
@@ -64,22 +66,27 @@ def _exact(x: Tensor) -> Tensor:
 
 
 class AttentionBias(Probe):
-    """Residual of the attention-bias decomposition `z = (1-m) z0 + m z_prompt`, for each head.
+    """Residual of the attention-bias decomposition `z = (1 - m) z0 + m z_prompt`, for each head.
 
-    z_i is what a head writes at text query i under the prompt, z0_i what it writes without, `m_i` the attention mass on
-    the prompt, and `m_i z_prompt_i = sum over prompt keys j of a_ij v_j`. If the prompt only biased attention, nothing
-    else would be left; the residual is what the changed text below adds:
-    `rho = sqrt(sum_i |z_i - (1-m_i) z0_i - m_i z_prompt_i|^2 / sum_i |z_i|^2)` over the real tokens of an input.
+    For text query i: z_i is the head's output with the prompt, z0_i that without it, `m_i = sum_j a_ij` its attention
+    to the prompt keys j, and `m_i z_prompt_i = sum_j a_ij v_j` with their values v_j. If the prompt did nothing but
+    take a part of the head's attention, z would be the sum of the two terms. The result is the relative size of what is
+    left,
 
-    In layer 0 it is 0 up to rounding, because queries, keys and values of the text are those of the plain model
-    (with `positions="shared"`, the default: z0 is measured with the text where it comes after the prompt; with
-    `"own"`, learned positions alone leave a residual). Above, the difference is a finding: higher = more than a bias.
-    `result.data` also has the relative sizes of the two parts, `text_part` and `prompt_part`.
+    `rho = sqrt(sum_i |z_i - (1 - m_i) z0_i - m_i z_prompt_i|^2 / sum_i |z_i|^2)`,
 
-    >= 0, relative to z. Dimensions: prompt, layer, head. With encoder-decoders it is the encoder's self-attention.
+    over the real tokens i of an input, then the mean over inputs. It is >= 0, without unit; 0 = the decomposition is
+    exact, higher = the prompt acts on this head more through changes of the text's own queries, keys and values. In
+    layer 0 it is 0 up to rounding, because these are the same as without the prompt. `result.data` also has the sizes
+    of the two terms relative to z, `text_part` and `prompt_part`.
+
+    `positions="shared"` (default): in the pass without the prompt, text has the position numbers it has after the
+    prompt. With `"own"` it begins at 0, and learned positions alone leave a residual.
+
+    Dimensions: prompt, layer, head. In encoder-decoders the encoder's self-attention is measured.
 
     Raises:
-        ProbeError: no prompt is given.
+        ProbeError: no prompt is given, or unknown *positions*.
 
     Reference: He et al. 2022, *Towards a unified view of parameter-efficient transfer learning*, section 3.1; Petrov et
     al. 2024, *When do prompting and prefix-tuning work?*
@@ -93,21 +100,21 @@ class AttentionBias(Probe):
     @checked()
     def __init__(self, positions: Literal["own", "shared"] = "shared", name: str | None = None) -> None:
         if positions not in ("own", "shared"):
-            raise ProbeError(f"positions must be 'own' or 'shared', not {positions!r}")
+            raise ProbeError(f"positions must be 'own' or 'shared', got {positions!r}")
         self.positions = positions
         self.name = name or "attention_bias" + ("_own_positions" if positions == "own" else "")
 
     def captures(self) -> dict[str, Capture]:
-        """Compare on the spot: heads' outputs are as large as the residual stream."""
+        """Compare both passes inside the hooks: head outputs are too large to store."""
         return {"parts": HeadOutputParts()}
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Take roots of the shares, per input."""
+        """Take square roots of the relative sizes, for each input."""
         shares = {prompt: self._shares(entries, prompt) for prompt in entries.prompts}
         result = entries.result(
             {prompt: share[..., 2] for prompt, share in shares.items()},
             units="relative to |z|",
-            direction="0 = the prompt only biases attention, higher = more than that",
+            direction="0 = the prompt only takes a part of the head's attention, higher = more than that",
             range=(0.0, None),
         )
         for i, name in enumerate(_PARTS):

@@ -1,4 +1,4 @@
-"""Attention KL: how far a prompt moves each head's attention over the text."""
+"""Attention KL: how far a prompt changes each head's attention over the text."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -19,7 +19,7 @@ from promptscope.store import Capture, PairedCapture, View
 
 @dataclass(frozen=True)
 class ReceivedAttention(Capture):
-    """Attention that each text token receives: `r_j = sum over real text queries i of a_ij`, (B, H, n).
+    """Attention that each text token receives, `r_j = sum over real text queries i of a_ij`: (B, H, n).
 
     >>> ReceivedAttention().ragged_dim  # what is kept is as long as the text
     2
@@ -29,7 +29,7 @@ class ReceivedAttention(Capture):
     ragged_dim: ClassVar[int | None] = 2
 
     def reduce(self, x: Float[Tensor, "B H T S"], layer: int, view: View) -> Float[Tensor, "B H n"]:
-        """One masked sum over queries; prompt slots are left out on both sides."""
+        """Sum over text queries; prompt positions are left out on both sides."""
         rows = view.without_prompt(x, 2, 3)
         rows = rows if rows.dtype == torch.float64 else rows.float()  # half precision is too coarse to sum in
         # Not einsum, which copies the pattern first: it is the largest thing there is.
@@ -38,9 +38,10 @@ class ReceivedAttention(Capture):
 
 @dataclass(frozen=True)
 class PerQueryKL(PairedCapture):
-    """Sum over queries of `KL(p_i || m_i)`, and the number of queries that have one: (B, H, 2).
+    """Sum over text queries of `KL(p_i || m_i)`, and the number of queries for which it is defined: (B, H, 2).
 
-    The same maths as `statistics.per_query_kl`, here because whole patterns are too large to keep.
+    The formula is that of `ps.statistics.per_query_kl`; it is computed inside the hooks because whole attention
+    patterns are too large to store.
 
     >>> PerQueryKL().site
     'attn.hook_pattern'
@@ -49,13 +50,13 @@ class PerQueryKL(PairedCapture):
     site: str = "attn.hook_pattern"
 
     def reduce(self, x: Float[Tensor, "B H T S"], layer: int, view: View) -> Float[Tensor, "B H n n"]:
-        """Cut the prompt slots off."""
+        """Drop the prompt positions."""
         return view.without_prompt(x, 2, 3)
 
     def compare(
         self, prompted: Float[Tensor, "B H n n"], plain: Float[Tensor, "B H n n"], layer: int, view: View
     ) -> Float[Tensor, "B H 2"]:
-        """Renormalise both rows over the text keys and add up the divergences of the queries."""
+        """Renormalise both rows over the text keys, and sum the divergences of the queries."""
         keys = view.text[:, None, None, :]
         p, p_mass = _rows(prompted, keys)
         m, m_mass = _rows(plain, keys)
@@ -74,28 +75,34 @@ def _rows(pattern: Tensor, keys: Tensor) -> tuple[Tensor, Tensor]:
 
 
 class AttentionKL(Probe):
-    """KL divergence between each head's attention with a prompt (P) and without (M), mean over inputs.
+    """KL divergence of each head's attention over the text with a prompt (P) from that without it (M).
 
-    `reading="paper"` (eq. 4): for one input, `r_j = sum over real text queries i of a_ij`; prompt keys and special
-    tokens are dropped; `p = softmax(r^P)`, `m = softmax(r^M)` over the remaining tokens; exact zeros become 1e-20;
-    `KL = sum_j p_j log(p_j / m_j)`. The softmax is over sums, so that long inputs weigh more, and a head that only
-    takes attention away from the text to give it to the prompt counts as moved.
+    `reading="paper"` (eq. 4): for one input, key j receives `r_j = sum_i a_ij` from all real text queries i. Prompt
+    keys and special tokens are dropped; `p = softmax(r^P)` and `m = softmax(r^M)` over the remaining keys;
+    `KL = sum_j p_j log(p_j / m_j)`, where an exact zero becomes 1e-20. The softmax is over sums of attention, so long
+    inputs weigh more, and a head counts as changed also if it only takes attention from the text to give it to the
+    prompt.
 
-    `reading="per_query"`: for each real text query i, its two rows of attention are cut to the text keys (neither
+    `reading="per_query"`: for each real text query i, both rows of attention are restricted to text keys (neither
     special nor prompt; j <= i in causal models) and renormalised; `KL = mean_i sum_j p_ij log(p_ij / m_ij)`. Queries
-    that give nothing to such keys in one of the passes are left out; exact zeros become 1e-20. It does not grow with
-    length, sees changes that cancel in the sum over queries, and sees none where the prompt merely takes its share.
+    without attention to such keys in one of the passes are left out; an exact zero becomes 1e-20. This does not grow
+    with the length of the input, finds changes that cancel in the sum over queries, and is 0 where the prompt only
+    takes a part of the attention.
 
-    `positions="own"` compares with the plain model; `"shared"` gives M's text the positions that it has after the
-    prompt, k and up, so that a change of position alone does not count (learned positions; with rotary or relative
-    positions, or in an encoder-decoder, the two agree up to rounding).
+    The result is the mean over inputs, in nats, >= 0; higher = attention over the text changes more. Dimensions:
+    prompt, layer, head. An input with no text between its special tokens is skipped.
 
-    Nats, >= 0, higher = attention moved more. Dimensions: prompt, layer, head. An input without text between its
-    special tokens is skipped. The null is a prompt that was not trained: pass a random one of the same norm
-    as well as yours, `prompts={"v2": prompt, "random": other}`, and see `result.compare("v2", "random")`.
+    Args:
+        reading: `"paper"` or `"per_query"`, as above.
+        positions: of the text in the pass without the prompt: `"own"` (from 0, the model as it is) or `"shared"` (from
+            k, as after the prompt, so that a change of positions alone does not count). They differ only in
+            decoder-only and encoder-only models with learned absolute positions.
+
+    The null is a prompt that was not trained. Probe a random one of the same norms as well,
+    `prompts={"v2": prompt, "random": ps.random_like(prompt)}`, and use `result.compare("v2", "random")`.
 
     Raises:
-        ProbeError: no prompt is given, or no input has text.
+        ProbeError: no prompt is given, no input has text, or an unknown *reading* or *positions*.
 
     Reference: *attention and neurons* (S0), section 3.2, eq. 4.
 
@@ -111,9 +118,9 @@ class AttentionKL(Probe):
         name: str | None = None,
     ) -> None:
         if reading not in ("paper", "per_query"):
-            raise ProbeError(f"reading must be 'paper' or 'per_query', not {reading!r}")
+            raise ProbeError(f"reading must be 'paper' or 'per_query', got {reading!r}")
         if positions not in ("own", "shared"):
-            raise ProbeError(f"positions must be 'own' or 'shared', not {positions!r}")
+            raise ProbeError(f"positions must be 'own' or 'shared', got {positions!r}")
         self.reading = reading
         self.positions = positions
         default = "attention_kl" + ("_per_query" if reading == "per_query" else "")
@@ -121,11 +128,11 @@ class AttentionKL(Probe):
         self.title = "Attention KL" + (", per query" if reading == "per_query" else "")
 
     def captures(self) -> dict[str, Capture]:
-        """The paper's reading keeps one number per token and head; the other compares on the spot."""
+        """One number per token and head for the paper's reading; a comparison inside the hooks for the other."""
         return {"attention": ReceivedAttention() if self.reading == "paper" else PerQueryKL()}
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Average the divergences of the inputs."""
+        """Average the divergences over inputs."""
         return entries.result(
             {prompt: self._divergences(entries, prompt) for prompt in entries.prompts},
             units="nats",

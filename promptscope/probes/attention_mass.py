@@ -19,7 +19,7 @@ _DIMS = ("prompt", "layer", "head")
 
 @dataclass(frozen=True)
 class PromptMass(Capture):
-    """Attention of each text query to the k prompt keys together, (B, H, n).
+    """Attention of each text query to all k prompt keys together: (B, H, n).
 
     >>> PromptMass().site
     'attn.hook_pattern'
@@ -29,21 +29,25 @@ class PromptMass(Capture):
     ragged_dim: ClassVar[int | None] = 2
 
     def reduce(self, x: Float[Tensor, "B H T S"], layer: int, view: View) -> Float[Tensor, "B H n"]:
-        """One sum over the prompt keys."""
+        """Sum over the prompt keys."""
         mass = view.without_prompt(x, 2)[..., : view.k]
         return (mass if mass.element_size() == 8 else mass.float()).sum(dim=-1)
 
 
 class AttentionMass(Probe):
-    """Attention mass on the prompt: `m_i = sum over prompt keys j of a_ij` of each text query i.
+    """Attention mass on the prompt: `m_i = sum over prompt keys j of a_ij`, for each text query i.
 
-    The values are the mean over the real tokens i of an input (special tokens too), then over inputs. In addition, in
-    `result.data`: `per_query`, the mass at text position i, mean over the inputs that are so long (`n_at_query` of
-    them); and `at_answer`, at the position where the label is predicted (of encoder-decoders: the last source token).
+    The result is the mean of m_i over the real tokens i of an input (special tokens included), then over inputs. It is
+    in [0, 1]; higher = the head attends more to the prompt; 0 in layers for which a deep prompt has no keys.
+    Dimensions: prompt, layer, head. In encoder-decoders the encoder's self-attention is measured.
 
-    In [0, 1]; higher = the head attends more to the prompt; 0 in layers that a deep prompt leaves out. Dimensions:
-    prompt, layer, head. With encoder-decoders it is the encoder's self-attention. The null is a random prompt of the
-    same norms: a prompt position draws attention whatever it holds.
+    `result.data` also has
+
+    - `per_query`: m_i by text position i, mean over the `n_at_query` inputs that are long enough;
+    - `at_answer`: m_i at the position that predicts the label (in encoder-decoders: the last source token).
+
+    The null is a random prompt of the same norms (`ps.random_like(prompt)`): any prompt position receives some
+    attention.
 
     Raises:
         ProbeError: no prompt is given.
@@ -66,7 +70,7 @@ class AttentionMass(Probe):
         return {"mass": PromptMass()}
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Average over queries, per input; and over inputs, per query."""
+        """Average over queries for each input, and over inputs for each query position."""
         longest = max(len(example.input_ids) for example in entries.examples)
         means, answers, profiles = {}, {}, {}
         count = np.zeros(longest, dtype=np.int64)
@@ -96,7 +100,7 @@ class AttentionMass(Probe):
 def _reduce(
     parts: Iterable[Shard], answers: np.ndarray, longest: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Per input (X, layer, head): mean over queries, and at the answer; per query (layer, head, n); counts."""
+    """Return mean over queries and mass at the answer (X, layer, head); sums by position (layer, head, n); counts."""
     means, at_answer = [], []
     profile: np.ndarray | None = None
     count = np.zeros(longest, dtype=np.int64)

@@ -1,4 +1,4 @@
-"""Attention variability: how much a head's attention depends on content rather than position."""
+"""Attention variability: how much a head's attention depends on the content of the text rather than on positions."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -27,7 +27,7 @@ from promptscope.tasks import Encoded
 
 @dataclass(frozen=True)
 class AttentionBlock(Capture):
-    """Attention among the first `first_n` text tokens, (B, H, N, N); zeros beyond shorter inputs.
+    """Attention among the first `first_n` text tokens, (B, H, N, N); zeros where an input is shorter.
 
     >>> AttentionBlock(first_n=10).reach
     10
@@ -38,30 +38,32 @@ class AttentionBlock(Capture):
 
     @property
     def reach(self) -> int:
-        """The block is all that is read."""
+        """Only the first N tokens are read."""
         return self.first_n
 
     def reduce(self, x: Float[Tensor, "B H T S"], layer: int, view: View) -> Float[Tensor, "B H N N"]:
-        """Cut the block out."""
+        """Select the block."""
         block = view.without_prompt(x, 2, 3)[:, :, : self.first_n, : self.first_n]
         missing = self.first_n - block.shape[-1]
         return torch.nn.functional.pad(block, (0, missing, 0, missing)) if missing > 0 else block
 
 
 class AttentionVariability(Probe):
-    """Attention variability of each head of the model *without* a prompt, over the first N tokens.
+    """Attention variability of each head, *without* a prompt, among the first N tokens of the inputs.
 
-    `V = sum_x sum_i sum_j |a_ij(x) - mean_x a_ij| / (2 sum_x sum_i sum_j a_ij(x))`, where a_ij(x) is what token i of
-    input x gives to token j among the first `first_n` = N tokens (N counts `<s>`, which is the first). Key j = 0 and
-    query i = 0 are left out; j <= i in causal models, all j of the block in bidirectional ones.
+    `V = sum_x sum_i sum_j |a_ij(x) - mean_x a_ij| / (2 sum_x sum_i sum_j a_ij(x))`, where a_ij(x) is the attention from
+    token i to token j in input x. N = *first_n* counts the start token. Key j = 0 and query i = 0 are left out; in
+    causal models the sum is over j <= i, in bidirectional ones over all j of the block.
 
-    In [0, 1]; 0 = attention depends on position only, higher = on content. Dimensions: layer, head. Inputs with
-    fewer than N tokens are skipped and counted. Intervals are the delete-a-group jackknife's: V is no mean over inputs,
-    and the mean pattern must be recomputed without the inputs that are left out. `result.data["without"]` (left_out,
-    layer, head) holds V without each group, for `jackknife_interval` of numbers of your own.
+    It is in [0, 1]; 0 = attention depends on positions only, higher = it depends more on content. Dimensions: layer,
+    head. Inputs with fewer than N tokens are skipped and counted.
+
+    Intervals are those of the delete-a-group jackknife, because V is not a mean over inputs. `result.data["without"]`
+    (left_out, layer, head) holds V without each group of inputs, for `ps.statistics.jackknife_interval` of your own
+    quantities.
 
     Raises:
-        ProbeError: fewer than 2 inputs have N tokens.
+        ProbeError: *first_n* is below 2, or fewer than 2 inputs have N tokens.
 
     Reference: *attention and neurons* (S0), eq. 3; Vig & Belinkov 2019.
 
@@ -80,11 +82,11 @@ class AttentionVariability(Probe):
         self.name = name or "attention_variability"
 
     def captures(self) -> dict[str, Capture]:
-        """Keep the N x N block of every input: the mean must be known before the deviations."""
+        """Keep the N x N block of every input: the mean over inputs must be known before the deviations."""
         return {"block": AttentionBlock(first_n=self.first_n)}
 
     def check(self, examples: Sequence[Encoded], prompts: Sequence[str]) -> None:
-        """At least two inputs must be long enough."""
+        """Raise ProbeError unless at least two inputs are long enough."""
         lengths = [len(example.input_ids) for example in examples]
         usable = sum(length >= self.first_n for length in lengths)
         if usable < 2:
@@ -97,7 +99,7 @@ class AttentionVariability(Probe):
             )
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Stream twice over the store: means first, then deviations, both in fp64."""
+        """Read the store twice: first for the means, then for the deviations, both in float64."""
         causal = entries.model.family.kind == "causal"
         n = sum(int((part["lengths"] >= self.first_n).sum()) for part in entries.plain("block"))
         groups = random_groups(n)
@@ -125,7 +127,7 @@ class AttentionVariability(Probe):
         )
 
     def _parts(self, entries: Entries, groups: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Give the blocks of the inputs that are long enough, and their groups."""
+        """Yield the blocks of the inputs that are long enough, and their groups."""
         start = 0
         for part in entries.plain("block"):
             blocks = part["values"][part["lengths"] >= self.first_n]
@@ -134,7 +136,7 @@ class AttentionVariability(Probe):
 
 
 def _dataset(values: np.ndarray, without: np.ndarray, layers: Sequence[int]) -> xr.Dataset:
-    """*values* (layer, head), *without* (group, layer, head)."""
+    """Return the variables of the result from *values* (layer, head) and *without* (group, layer, head)."""
     curve = np.asarray(values.mean(axis=-1))
     intervals = (*jackknife_interval(values, without), *jackknife_interval(curve, np.asarray(without.mean(axis=-1))))
     low, high, curve_low, curve_high = (np.clip(bound, 0.0, 1.0) for bound in intervals)

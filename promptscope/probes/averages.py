@@ -16,9 +16,10 @@ def average(
     coords: Mapping[str, Sequence[Any]],
     name: str,
 ) -> tuple[xr.Dataset, int]:
-    """Average arrays `(X, *dims)` over X inputs; a dict gives the dimension `prompt`.
+    """Average arrays `(X, *dims)` over X inputs; a dict prompt -> array gives a dimension `prompt`.
 
-    Returns the variables of a `ProbeResult` and how many inputs were left out, everywhere, for a NaN in any prompt.
+    Returns the variables of a `ProbeResult`, and how many inputs were left out. An input with a NaN for any prompt is
+    left out for all of them.
 
     Raises:
         ProbeError: arrays of different shapes, or no input left.
@@ -26,13 +27,13 @@ def average(
     arrays = list(per_example.values()) if isinstance(per_example, Mapping) else [per_example]
     shapes = sorted({array.shape for array in arrays})
     if len(shapes) != 1 or arrays[0].ndim != len(dims) + 1:
-        raise ProbeError(f"{name}: expected arrays (example, {', '.join(dims)}) of one shape, got {shapes}")
+        raise ProbeError(f"{name}: expected arrays of one shape (inputs, {', '.join(dims)}), got {shapes}")
     stack = np.stack(arrays, axis=1).astype(np.float64)  # (X, prompt, *dims)
     defined = np.asarray(~np.isnan(stack.reshape(len(stack), -1)).any(axis=1))
     if not defined.any():
         raise ProbeError(
-            f"{name} is not defined for any of the {len(stack)} inputs: are they long enough, with text between "
-            "the special tokens?"
+            f"{name} is undefined (NaN) for each of the {len(stack)} inputs: are they long enough, "
+            "and is there text between their special tokens?"
         )
     labels = {dim: list(coords.get(dim, range(size))) for dim, size in zip(dims, stack.shape[2:], strict=True)}
     all_examples = coords.get("example", range(len(stack)))

@@ -1,4 +1,4 @@
-"""What every probe is: what it captures, and what it makes of the captures."""
+"""The base class of probes: what a probe captures, and what it computes from the captures."""
 
 from __future__ import annotations
 
@@ -20,15 +20,19 @@ Condition = Literal["plain", "prompted", "both"]
 
 
 class Probe(ABC):
-    """A measurement: which captures it needs, in which passes, and how they become a result.
+    """A measurement: which activations it captures, in which forward passes, and how a result is computed from them.
 
-    `conditions` says for each capture whether it is taken from the `plain` pass (no prompt), from the `prompted`
-    passes (one per prompt) or from `both`; one word stands for all captures. Captures that several probes share,
-    and passes, are run once. `positions` says where the plain pass puts the text: `own` at 0, 1, ... (the model as
-    it is), or `shared` at k, k+1, ... (where it comes after the prompt). `labelled` says that inputs end with the
-    label, so that its loss can be captured.
+    A subclass defines `captures` and `compute`, and can set these class attributes:
 
-    A probe of your own, complete; `ps.probe(model, [NormGrowth()], prompts=..., task=...)` runs it:
+    - `name`: its name in results and in `ps.probe`; `title`: that in figures;
+    - `conditions`: the pass that a capture is taken from: `"plain"` (without a prompt), `"prompted"` (one pass with
+      each prompt) or `"both"`; one word for all captures, or a dict by the capture's name. A pass, or a capture, that
+      several probes need is run once;
+    - `positions`: where text begins in the plain pass: `"own"`, at 0 (the model as it is), or `"shared"`, at k, the
+      number of prompt positions, as after the prompt;
+    - `labelled`: True if inputs must end with their labels, so that the loss of these can be captured.
+
+    A complete example, which `ps.probe(model, prompts, task, NormGrowth())` runs:
 
     ```python
     @dataclass(frozen=True)
@@ -64,42 +68,46 @@ class Probe(ABC):
 
     @abstractmethod
     def captures(self) -> Mapping[str, Capture]:
-        """Return what is kept of the forward passes, by a name of the probe's own."""
+        """Return what is kept of the forward passes: name -> capture, with names of your own."""
 
     @abstractmethod
     def compute(self, entries: Entries) -> ProbeResult:
-        """Make the result of what was captured. Streams: no more than a shard of captures in memory at a time."""
+        """Compute the result from the captures in *entries*.
+
+        Read them part by part: a part has the inputs of one shard, so that memory does not grow with their number.
+        """
 
     def edits(self) -> Mapping[str, Sequence[Write]]:
-        """Return edits of activations by name: all captures are taken again under each. By default none.
+        """Return edits of activations: name -> writes. All captures are taken again under each edit; by default none.
 
-        Such passes are kept in the store like all others; see `Entries.written`.
+        The store keeps captures under edits like all others; `Entries.written` reads them.
         """
         return {}
 
     def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
-        """Return the probe as it runs on this model, task and prompts: by default itself.
+        """Return the probe that runs on this model, task and prompts; by default the probe itself.
 
-        Called first. Raise ProbeError where they cannot serve it; return a copy that knows what `captures` needs.
+        It is called first. Raise ProbeError if the probe cannot run on them. If `captures` needs to know something
+        about them, return a copy of the probe that has it.
         """
         return self
 
     def check(self, examples: Sequence[Encoded], prompts: Sequence[str]) -> None:  # noqa: B027 (nothing to check is fine)
-        """Raise ProbeError where inputs or prompts cannot serve this probe; called before any forward pass."""
+        """Raise ProbeError if the probe cannot use these inputs or prompts; called before any forward pass."""
 
     def inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
-        """Return the inputs that this probe runs on, made from the task's: by default the same."""
+        """Return the inputs that the probe runs on, made from the task's; by default these."""
         return examples
 
-    def aside(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+    def extra_inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
         """Return further inputs for the same captures, such as single words to compare with: by default none.
 
-        They run in passes of their own, so that the probe still shares those over `inputs`; see `Entries.aside`.
+        They run in passes of their own, so that the probe still shares those over `inputs`; see `Entries.extra`.
         """
         return ()
 
     def parameters(self) -> dict[str, Any]:
-        """Return the settings that the result should name."""
+        """Return the settings that the result names in its provenance."""
         return {name: value for name, value in vars(self).items() if not name.startswith("_")}
 
     def condition(self, capture: str) -> Condition:

@@ -1,4 +1,4 @@
-"""One prompt against another over the same inputs: is the difference more than chance?"""
+"""One prompt compared with another over the same inputs."""
 
 from dataclasses import replace
 
@@ -9,15 +9,16 @@ from promptscope.statistics import paired_permutation_test
 
 
 def compare_prompts(result: ProbeResult, first: str, second: str) -> ProbeResult:
-    """Return `first - second`: mean, interval and p-value of the paired permutation test. See `ProbeResult.compare`."""
+    """Return `first - second`: mean, interval and p-value of a paired permutation test. See `ProbeResult.compare`."""
     known = [str(name) for name in result.data["prompt"].values] if "prompt" in result.dims else []
     for name in (first, second):
         if name not in known:
-            raise ProbeError(f"no prompt {name!r} in result {result.name!r}, which has {known}.{nearest(name, known)}")
+            raise ProbeError(f"result {result.name!r} has no prompt {name!r}, only {known}.{nearest(name, known)}")
     check_lengths(result, [first, second])
     if "per_example" not in result.data:
         raise ProbeError(
-            f"result {result.name!r} keeps no number for each input (`per_example`), which a paired comparison needs"
+            f"result {result.name!r} has no number for each input (`per_example`), which a paired "
+            "comparison needs: compute it with ProbeResult.from_examples"
         )
     dims = tuple(dim for dim in result.dims if dim != "prompt")
     a, b = (result.data["per_example"].sel(prompt=name).transpose("example", *dims).values for name in (first, second))

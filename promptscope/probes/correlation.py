@@ -1,4 +1,4 @@
-"""Do the heads that depend on content change most? Correlation of two results over the heads of layer groups."""
+"""Correlation of two results over the heads of groups of layers, such as attention KL with attention variability."""
 
 import numpy as np
 import xarray as xr
@@ -11,15 +11,19 @@ from promptscope.statistics import grouped_pearson, layer_quarters
 
 @checked()
 def correlate(change: ProbeResult, property: ProbeResult, n_groups: int = 4) -> ProbeResult:
-    """Return Pearson's r between two numbers of each head, such as attention KL and variability, in groups of layers.
+    """Return Pearson's r of two numbers of each head, such as attention KL and variability, in groups of layers.
 
-    Groups are quarters of the depth (24 layers: 0-5, 6-11, 12-17, 18-23); r is over all heads of a group. *change* may
-    have prompts, *property* is of the plain model. Besides `values` (r, in [-1, 1]) with the 95 % interval `low`,
-    `high` there is the two-sided `p_value`; a figure marks p < 0.05. Heads are taken as independent, which heads of one
-    layer are not quite: read p-values as an upper bound of the evidence. NaN for fewer than three heads in a group.
+    Groups divide the depth into *n_groups* equal parts (24 layers in 4 groups: 0-5, 6-11, 12-17, 18-23); r is over all
+    heads of a group. `values` is r, in [-1, 1], with its 95 % interval `low`, `high` (Fisher's z) and the two-sided
+    `p_value`; figures mark p < 0.05. Both treat heads as independent, which heads of one layer are not, so they
+    overstate the evidence. NaN for groups of fewer than three heads.
+
+    Args:
+        change: a result over layers and heads, with or without prompts.
+        property: a result over the same layers and heads, without prompts.
 
     Raises:
-        ProbeError: results of different models, layers or heads, or a *property* with prompts.
+        ProbeError: results of different models, layers or heads, or *property* has prompts.
 
     Reference: *attention and neurons* (S0), section 4.3 and Figure 6.
 
@@ -60,12 +64,14 @@ def _check(change: ProbeResult, property: ProbeResult) -> None:
     for result, dims in ((change, {"layer", "head", "prompt"}), (property, {"layer", "head"})):
         if not {"layer", "head"} <= set(result.dims) <= dims:
             raise ProbeError(
-                f"correlate(change, property) needs numbers of heads, the second without prompts; {result.name!r} has "
-                f"{', '.join(result.dims)}"
+                "correlate(change, property) needs results over layer and head, the second without "
+                f"prompts; {result.name!r} has the dimensions {', '.join(result.dims)}"
             )
     first, second = (result.provenance.get("model", {}).get("weights_hash") for result in (change, property))
     if first != second:
-        raise ProbeError(f"{change.name!r} and {property.name!r} were measured on different models: probe one model")
+        raise ProbeError(
+            f"{change.name!r} and {property.name!r} must be measured on the same model, and are not: probe one model"
+        )
     for dim in ("layer", "head"):
         mine, theirs = (result.data[dim].values.tolist() for result in (change, property))
         if mine != theirs:

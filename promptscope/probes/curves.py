@@ -18,17 +18,20 @@ _BOUNDS = ("low", "high")
 
 @checked()
 def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] = "task") -> ProbeResult:
-    """Return the layer curves of several tasks' results, averaged within groups: dimension `group` before `layer`.
+    """Return the layer curves of several tasks, averaged within groups: dimension `group` before `layer`.
 
-    `by="task"` gives one curve for each task; `"language"` and `"input_type"` (`single` or `pair`: the fields of the
-    template) the mean over the tasks that are alike, as the results know them; a dict task -> group any other grouping.
+    Args:
+        results: task -> result of the same probe.
+        by: `"task"` gives one curve for each task. `"language"` and `"input_type"` (`single` or `pair`, by the number
+            of fields in the template) give the mean over the tasks that share it. A dict task -> group gives any other
+            grouping.
 
-    The interval of a mean of T tasks is over inputs, with the tasks as they are: its distance from the mean is
-    `sqrt(sum_t d_t^2) / T` of the tasks' own distances d_t, which are of different inputs.
+    The interval of a mean over T tasks treats the tasks as fixed and the inputs as random: with d_t the distance from
+    the mean to the end of task t's interval, it is `sqrt(sum_t d_t^2) / T`.
 
     Raises:
         ProbeError: results of different models, probes, prompts or layers, prompts of different lengths, or a task
-            whose group is unknown.
+            whose group is not known.
 
     Reference: *attention and neurons* (S0), Figures 5 and 15.
 
@@ -59,7 +62,7 @@ def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] 
 def stack_tasks(results: Mapping[str, ProbeResult]) -> ProbeResult:
     """Return the results of several tasks as one, with `task` as the first dimension.
 
-    Numbers of single inputs, or without some inputs, are left out.
+    Numbers of single inputs (`per_example`) and jackknife values (`without`) are dropped.
 
     Raises:
         ProbeError: results of different models, probes, prompts or layers, or prompts of different lengths.

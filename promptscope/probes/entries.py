@@ -1,4 +1,4 @@
-"""What a probe computes from: its captures, wherever they came from."""
+"""The captures of one probe, from which it computes its result."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 from promptscope.probes.result import ProbeResult
 from promptscope.store import Entry
@@ -16,11 +17,11 @@ Shard = dict[str, np.ndarray]
 
 
 class Entries:
-    """The captures of one probe, read from the store part by part.
+    """The captures of one probe, which `compute` reads from the store part by part.
 
     A part is a dict: `values (X, layer, ...)`, `lengths (X,)` and `special (X, n)`, with the inputs in the order of
-    `examples`. Token dimensions are padded to the longest input of the part. `aside` holds the same of the probe's
-    further inputs, if it has any.
+    `examples`. Token dimensions are padded to the longest input of the part. `extra` holds the same of the
+    probe's `extra_inputs`, if it has any.
 
     >>> import promptscope as ps
     >>> class FirstMean(ps.probes.Probe):
@@ -47,7 +48,7 @@ class Entries:
         plain: Mapping[tuple[str, str | None], Entry],
         prompted: Mapping[tuple[str, str], Entry],
         provenance: dict[str, Any],
-        aside: Entries | None = None,
+        extra: Entries | None = None,
         written: Mapping[tuple[str, str | None, str], Entry] | None = None,
     ) -> None:
         self.probe = probe
@@ -56,46 +57,54 @@ class Entries:
         self.examples = examples
         self.prompts = tuple(prompts)
         self.provenance = provenance
-        self.aside = aside
+        self.extra = extra
         self._plain = plain
         self._prompted = prompted
         self._written = written or {}
 
-    def plain(self, capture: str, beside: str | None = None) -> Iterator[Shard]:
-        """Read a capture of the pass without a prompt; *beside* names the prompt whose positions it shares."""
-        return self._plain[capture, beside].read()
+    def plain(self, capture: str, positions_of: str | None = None) -> Iterator[Shard]:
+        """Read a capture of the pass without a prompt; *positions_of* names the prompt whose positions its text has."""
+        return self._entry(self._plain, (capture, positions_of), "(capture, prompt whose positions are shared)").read()
 
     def prompted(self, capture: str, prompt: str) -> Iterator[Shard]:
-        """Read a capture of the pass with a prompt. Of a `PairedCapture`: what `compare` made of both passes."""
-        return self._prompted[capture, prompt].read()
+        """Read a capture of the pass with a prompt. Of a `PairedCapture`: what `compare` returned."""
+        return self._entry(self._prompted, (capture, prompt), "(capture, prompt)").read()
 
     def written(self, capture: str, prompt: str | None, edit: str) -> Iterator[Shard]:
-        """Read a capture of the pass under one of the probe's `edits`; *prompt* is None for that without one."""
-        return self._written[capture, prompt, edit].read()
+        """Read a capture of the pass under one of the probe's `edits`; *prompt* is None for the pass without one."""
+        return self._entry(self._written, (capture, prompt, edit), "(capture, prompt, edit)").read()
 
     @property
     def edited(self) -> tuple[tuple[str, str | None, str], ...]:
-        """List what `written` can read, as (capture, prompt, edit)."""
+        """All (capture, prompt, edit) that `written` can read."""
         return tuple(self._written)
 
     def unedited(self, capture: str, prompt: str | None) -> Iterator[Shard]:
-        """Read a capture as `written` does, of the pass without an edit."""
+        """Read a capture as `written` does, but from the pass without an edit."""
         return self.plain(capture) if prompt is None else self.prompted(capture, prompt)
 
     def pairs(self, capture: str, prompt: str) -> Iterator[tuple[Shard, Shard]]:
-        """Read a capture of both passes in pairs: (with the prompt, without)."""
-        yield from zip(self.prompted(capture, prompt), self.plain(capture, beside=prompt), strict=True)
+        """Read a capture of both passes, in pairs (with the prompt, without it)."""
+        yield from zip(self.prompted(capture, prompt), self.plain(capture, positions_of=prompt), strict=True)
 
     def paired(self, capture: str, prompt: str, function: Callable[[Shard, Shard], np.ndarray]) -> np.ndarray:
-        """Apply *function* to each pair of parts and join what it returns along the inputs."""
+        """Apply *function* to each pair of parts, and concatenate the results along the inputs."""
         return np.concatenate([function(prompted, plain) for prompted, plain in self.pairs(capture, prompt)])
 
     def layers(self, capture: str) -> tuple[int, ...]:
-        """Return the layer of each entry of a capture's layer dimension (-1 outside the layers)."""
+        """Return the layer of each entry of a capture's layer dimension (-1 for hook points outside the layers)."""
         for (name, _), entry in (*self._prompted.items(), *self._plain.items()):
             if name == capture:
                 return entry.layers
-        raise KeyError(capture)
+        raise ProbeError(f"probe {self.probe.name!r} has no capture {capture!r}, only {list(self.probe.captures())}")
+
+    def _entry(self, entries: Mapping[Any, Entry], key: tuple[Any, ...], what: str) -> Entry:
+        if key not in entries:
+            raise ProbeError(
+                f"probe {self.probe.name!r} has no captures {what} = {key} of this pass. There are: "
+                f"{list(entries) or 'none'}; captures() names them, and conditions says in which passes they are taken"
+            )
+        return entries[key]
 
     def result(
         self,
@@ -103,7 +112,10 @@ class Entries:
         dims: Sequence[str] = ("layer", "head"),
         **about: Any,
     ) -> ProbeResult:
-        """Average over inputs, with intervals; see `ProbeResult.from_examples`. Adds names and provenance."""
+        """Average numbers `(X, *dims)` over X inputs, with intervals, and add names and provenance.
+
+        The arguments are those of `ProbeResult.from_examples`; layers and inputs are named by themselves.
+        """
         coords = {"layer": self.layers(next(iter(self.probe.captures()))), **about.pop("coords", {})}
         coords.setdefault("example", [example.id for example in self.examples])
         return ProbeResult.from_examples(per_example, dims, coords, **(self.about() | about))

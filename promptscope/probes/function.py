@@ -1,4 +1,4 @@
-"""A probe from a function of a few lines."""
+"""Probes made from a function of a few lines."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Reduction = Callable[[Tensor, View], Tensor]
 
 @dataclass(frozen=True)
 class FunctionCapture(Capture):
-    """What a function keeps of a hook point; keyed by the function's code."""
+    """What a function returns at a hook point; the function's code is part of its key in the store."""
 
     function: Reduction
 
@@ -73,11 +73,11 @@ class FunctionProbe(Probe):
         return {"kept": FunctionCapture(self.site, self.function)}
 
     def parameters(self) -> dict[str, Any]:
-        """Return what the decorator was given."""
+        """Return the arguments of the decorator."""
         return {"site": self.site, "dims": list(self.dims), "conditions": self.conditions}
 
     def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
-        """Run on the plain model where there are no prompts."""
+        """Return the probe that runs on the model without a prompt if no prompts are given."""
         if prompts or self.conditions != "prompted":
             return self
         plain = copy.copy(self)
@@ -85,7 +85,7 @@ class FunctionProbe(Probe):
         return plain
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Average over inputs; under `both`, the change that the prompt makes to each input."""
+        """Average over inputs; with `both`, average the change that the prompt makes on each input."""
         values: Mapping[str, np.ndarray] | np.ndarray
         if self.conditions == "plain":
             values = self._join(entries.plain("kept"))
@@ -105,8 +105,9 @@ class FunctionProbe(Probe):
         values = part["values"]
         if values.ndim - 2 != len(self.dims):
             raise ProbeError(
-                f"{self.name} keeps {values.ndim - 2} numbers' dimensions for each input and layer, shape "
-                f"{values.shape[2:]}, and names {len(self.dims)} ({self.dims}): name each, such as dims=('head',)"
+                f"probe {self.name!r}: the function returns {values.ndim - 2} dimensions besides the "
+                f"inputs, of shape {values.shape[2:]}, and dims names {len(self.dims)} ({self.dims}): "
+                "name each one, such as dims=('head',)"
             )
         return values
 
@@ -122,27 +123,28 @@ def probe_function(
     direction: str = "as the function says",
     title: str = "",
 ) -> Callable[[Reduction], FunctionProbe]:
-    """Make a probe of a function `f(x, view)` that reduces the activation at *site* to one row for each input.
+    """Make a probe from a function `f(x, view)`, which reduces the activation at *site* to one row for each input.
 
-    `x (B, ...)` is laid out as `[k prompt slots | text | padding]`, and `view` says where these are (`ps.probes.View`).
-    The function returns `(B,)`, or `(B, ...)` with a name in *dims* for each further dimension. It runs inside the
-    hook, without gradients; nothing else of the activation is kept. Its code is part of the key in the store.
+    `x` (B, k + n, ...) holds the activation at k prompt positions, then at n text positions, right-padded; `view` says
+    which are which (`ps.probes.View`). The function returns a tensor (B,), or (B, ...) with one name in *dims* for each
+    further dimension. It runs inside the hook, without gradients, and only what it returns is kept. Its code is part of
+    the key in the store, so that a changed function is computed again.
 
     Args:
-        site: hook point; without its layer, `"hook_resid_post"` means all layers.
-        name: of the probe; the function's own by default.
-        dims: names of the dimensions after the first of what the function returns.
-        conditions: `prompted` (under each prompt; on the plain model where none is given), `plain` (without a prompt),
-            or `both`: the change that each prompt makes, `f(with) - f(without)`, input by input.
-        units, direction, title: what the result says of its numbers.
+        site: hook point; without a layer number, such as `"hook_resid_post"`, it means every layer.
+        name: name of the probe; by default the function's.
+        dims: names of the dimensions of what the function returns, without the first.
+        conditions: `"prompted"` (with each prompt, or without one if none is given), `"plain"` (without a prompt), or
+            `"both"`: the difference that each prompt makes, `f(with) - f(without)`, for each input.
+        units, direction, title: what the numbers are, which direction is more, and the title of figures.
 
     Raises:
-        ProbeError: what is decorated is no function, or conditions are unknown.
+        ProbeError: the decorated object is not a function, or *site* or *conditions* is unknown.
 
-    >>> @probe_function("hook_resid_post", units="norm", direction="higher = longer")
+    >>> import promptscope as ps
+    >>> @ps.probe_function("hook_resid_post", units="norm", direction="higher = longer")
     ... def norm_at_answer(x, view):
     ...     return view.at(x, view.answer).norm(dim=-1)
-    >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("capital_en")
     >>> result = ps.probe(model, ps.SoftPrompt(4), task, norm_at_answer, limit=3)["norm_at_answer"]
     >>> result.dims
@@ -150,14 +152,15 @@ def probe_function(
     """
     if not isinstance(site, str):
         raise ProbeError(
-            f"probe_function takes the hook point to read, @ps.probe_function('hook_resid_post'), not {site!r}"
+            "probe_function needs the name of a hook point, such as "
+            f"@ps.probe_function('hook_resid_post'), got {site!r}"
         )
     if conditions not in ("plain", "prompted", "both"):
-        raise ProbeError(f"conditions must be 'plain', 'prompted' or 'both', not {conditions!r}")
+        raise ProbeError(f"conditions must be 'plain', 'prompted' or 'both', got {conditions!r}")
 
     def decorate(function: Reduction) -> FunctionProbe:
         if not callable(function):
-            raise ProbeError(f"@ps.probe_function({site!r}) decorates a function f(x, view), not {function!r}")
+            raise ProbeError(f"@ps.probe_function({site!r}) must decorate a function f(x, view), got {function!r}")
         called = str(name or getattr(function, "__name__", ""))
         about = {"units": units, "direction": direction, "title": title or called.replace("_", " ")}
         return FunctionProbe(function, site, called, dims, conditions, about)

@@ -1,4 +1,4 @@
-"""Captures that need more than one hook point of a layer, or no more than a sum over inputs."""
+"""Captures that need several hook points of a layer, or only a sum over inputs."""
 
 from abc import abstractmethod
 from dataclasses import dataclass
@@ -11,10 +11,11 @@ from promptscope.store import Capture, PairedCapture, View
 
 @dataclass(frozen=True)
 class JointCapture(PairedCapture):
-    """A paired capture that needs, in the pass with the prompt, further hook points of the same layer.
+    """A paired capture that needs further hook points of the same layer in the pass with the prompt.
 
-    `take` reduces each hook point of `further` when it fires; what it returns is kept until `site`, which must fire
-    after them, does. Then `merge` replaces `reduce`, and `compare` gets what it returned here and in the plain pass.
+    `take` reduces the activation at each hook point of `further`; the result is kept until `site`, which must fire
+    after them. There `merge` is called instead of `reduce`, with the activation and what was taken; `compare` gets what
+    `merge` returned and what `reduce` returned in the pass without the prompt.
 
     >>> from promptscope.probes.attention_bias import HeadOutputParts
     >>> issubclass(HeadOutputParts, JointCapture), HeadOutputParts().site, HeadOutputParts.further
@@ -29,15 +30,15 @@ class JointCapture(PairedCapture):
 
     @abstractmethod
     def merge(self, x: Tensor, taken: dict[str, Tensor], layer: int, view: View) -> Tensor:
-        """Put the activation at `site` and what was taken together."""
+        """Combine the activation at `site` with what was taken."""
 
 
 @dataclass(frozen=True)
 class SummedCapture(Capture):
-    """A capture of which only the sum over inputs is kept: one row for each shard of the store, whatever the batches.
+    """A capture of which only the sum over inputs is kept, for activations with too many numbers per input.
 
-    For numbers of which every input has too many, such as all neurons. In a part, `values` has one row and `lengths`
-    still one entry for each input of the shard.
+    The store has one row for each shard of inputs, whatever the batch size: in a part, `values` has one row, and
+    `lengths` one entry for each input of the shard. An example is the activation of all FFN neurons.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""Label-space cosine: how close the decoding position is to the gold label word, and to another."""
+"""Label-space cosine: how close the residual stream is to the gold label word, compared with another label word."""
 
 import copy
 import random
@@ -29,7 +29,7 @@ WORDS = ("gold", "non-gold")
 
 @dataclass(frozen=True)
 class UnembeddingCosines(Capture):
-    """Cosines of the residual stream where the label is predicted with rows of W_U, plain and centred: (B, 2, C).
+    """Cosines of the residual stream at the predicting position with rows of W_U, plain and centred: (B, 2, C).
 
     >>> UnembeddingCosines(tokens=(17, 42)).spec()["tokens"]
     (17, 42)
@@ -46,34 +46,36 @@ class UnembeddingCosines(Capture):
         return torch.einsum("bd,scd->bsc", state, self.directions.to(x.device))
 
     def spec(self) -> dict[str, Any]:
-        """Name the tokens; their directions belong to the model."""
+        """Return the tokens; their vectors belong to the model."""
         return {"capture": type(self).__name__, "version": self.version, "site": self.site, "tokens": self.tokens}
 
 
 class LabelCosine(Probe):
-    """Cosine of the residual stream where the label is predicted with the gold and with a non-gold label word.
+    """Cosine of the residual stream with the gold label word and with another label word, in each layer.
 
-    `c_w = cos(h_l, v_w)`, where h_l is the residual stream leaving layer l at the position that predicts the label (the
-    paper's decoding token `</s>`; a masked model's `{mask}`; the first position of a decoder) and v_w the vector of the
-    first token of label word w.
+    `c_w = cos(h_l, v_w)`, where h_l (d_model) is the residual stream after layer l at the position that predicts the
+    label (the last source token; a masked model's `{mask}`; a decoder's first position), and v_w (d_model) a vector of
+    the first token of label word w. The paper does not say which vectors "label words" have; both readings are given:
 
-    `reference="unembedding"` (default): v_w is the token's row of W_U, the same in all layers; norms and biases between
-    h and the logits are left out. `"residual"` (causal models): v_w is the residual stream of the word itself at layer
-    l, measured after the prompt in `{prompt, last token of the input, word}`.
+    - `reference="unembedding"` (default): v_w is the token's row of W_U, the same in all layers; the final norm and
+      biases are left out;
+    - `reference="residual"` (causal models only): v_w is the residual stream after layer l at the word itself, in the
+      input `{prompt, last token of the input, word}`.
 
-    `non_gold="drawn"` takes one of the other words at random for each input (by *seed* and the input's id), as the
-    paper does; `"mean"` averages over all of them. `centred=True` corrects for anisotropy: it subtracts the mean of the
-    reference set from v_w, which is the mean row of W_U (unembedding), or the mean over the label words (residual).
+    It is in [-1, 1]; higher = closer to the word. The `gap` in `result.data`, gold minus non-gold with its interval
+    `gap_low`, `gap_high`, is above 0 where the layer favours the right label. Dimensions: prompt, word (`gold`,
+    `non-gold`), layer; without prompts: word, layer.
 
-    Classification tasks only. In [-1, 1]; gold above non-gold = the layer leans to the right label, which is `gap` in
-    `result.data` (with `gap_low`, `gap_high`). Dimensions: prompt, word, layer; without prompts: word, layer.
-
-    The text names the vectors "label words" and no reference: both readings are given.
+    Args:
+        non_gold: `"drawn"` takes one of the other words at random for each input, by *seed* and the input's id, as the
+            paper does; `"mean"` averages over all of them.
+        centred: subtract from v_w the mean row of W_U, or, for `"residual"`, the mean over label words. It removes the
+            component that all words share, which dominates where vectors are anisotropic.
 
     Raises:
-        ProbeError: no task, a generation task, one label only, label words that begin with the same token, a model
-            whose rows of W_U are shorter than its residual stream (OPT-350M, ELECTRA, ALBERT), or
-            `reference="residual"` on a model that is not causal.
+        ProbeError: no task, a generation task, a single label, label words that begin with the same token, a model
+            whose rows of W_U are shorter than its residual stream (OPT-350M, ELECTRA, ALBERT), or `"residual"` on a
+            model that is not causal.
 
     Reference: *attention and neurons* (S0), section 4.4 and Figure 8.
 
@@ -91,9 +93,9 @@ class LabelCosine(Probe):
         name: str | None = None,
     ) -> None:
         if reference not in ("unembedding", "residual"):
-            raise ProbeError(f"reference must be 'unembedding' or 'residual', not {reference!r}")
+            raise ProbeError(f"reference must be 'unembedding' or 'residual', got {reference!r}")
         if non_gold not in ("drawn", "mean"):
-            raise ProbeError(f"non_gold must be 'drawn' or 'mean', not {non_gold!r}")
+            raise ProbeError(f"non_gold must be 'drawn' or 'mean', got {non_gold!r}")
         self.reference = reference
         self.non_gold = non_gold
         self.centred = centred
@@ -106,13 +108,13 @@ class LabelCosine(Probe):
         self._kind = "causal"
 
     def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
-        """Look the label words up; run the plain model if there is no prompt."""
+        """Look up the label words; run without a prompt if none is given."""
         made = copy.copy(self)
         made._kind = model.family.kind
         if self.reference == "residual" and made._kind != "causal":
             raise ProbeError(
-                f"reference='residual' feeds label words after the prompt, which needs a causal model, and "
-                f"{model.name!r} is {made._kind}: use reference='unembedding'"
+                "reference='residual' needs a causal model, because it runs label words after the "
+                f"prompt, and {model.name!r} is {made._kind}: use reference='unembedding'"
             )
         made._words = label_words(model, task, "the label-space cosine")
         if self.reference == "unembedding":
@@ -121,20 +123,20 @@ class LabelCosine(Probe):
         return made
 
     def captures(self) -> dict[str, Capture]:
-        """A few cosines, or the residual stream at one position."""
+        """Keep a few cosines, or the residual stream at one position."""
         if self.reference == "residual":
             return {"state": ResidualAt()}
         assert self._words is not None
         site = "decoder_blocks.{i}.hook_resid_post" if self._kind == "seq2seq" else "hook_resid_post"
         return {"state": UnembeddingCosines(site, self._words.tokens, self._directions)}
 
-    def aside(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
+    def extra_inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
         """Feed the label words themselves, for the residual reference."""
         assert self._words is not None
         return self._words.inputs(examples) if self.reference == "residual" else ()
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Choose the gold and a non-gold word of each input."""
+        """Select the gold and a non-gold word of each input."""
         assert self._words is not None and entries.task is not None
         ids = [example.id for example in entries.examples]
         records = entries.task.split(entries.provenance["inputs"]["split"])
@@ -154,7 +156,7 @@ class LabelCosine(Probe):
             dims=("word", "layer"),
             coords={"word": list(WORDS), "example": ids},
             units="cosine",
-            direction="gold above non-gold = the layer leans to the right label",
+            direction="higher = closer to the word; gold above non-gold = the layer favours the right label",
             range=(-1.0, 1.0),
             provenance=entries.provenance | {"labels": dict(zip(self._words.labels, self._words.tokens, strict=True))},
         )
@@ -162,7 +164,7 @@ class LabelCosine(Probe):
         return result
 
     def _draw(self, id: str, gold: int) -> int:
-        """Draw a label other than *gold*: the same for an input wherever it is among the others."""
+        """Draw a label other than *gold*; for one input always the same, whichever other inputs there are."""
         assert self._words is not None
         other = random.Random(f"{self.seed} {id}").randrange(len(self._words.labels) - 1)
         return other + (other >= gold)
@@ -171,8 +173,8 @@ class LabelCosine(Probe):
         if self.reference == "unembedding":
             kept = [part["values"][:, :, int(self.centred)] for part in _states(entries, prompt)]
             return np.clip(np.concatenate(kept).astype(np.float64), -1.0, 1.0)
-        assert entries.aside is not None
-        words = np.concatenate([part["values"] for part in _states(entries.aside, prompt)])
+        assert entries.extra is not None
+        words = np.concatenate([part["values"] for part in _states(entries.extra, prompt)])
         cosines = [label_cosines(part["values"], words, self.centred) for part in _states(entries, prompt)]
         return np.clip(np.concatenate(cosines), -1.0, 1.0)
 
@@ -182,7 +184,7 @@ def _states(entries: Entries, prompt: str | None) -> Iterator[Shard]:
 
 
 def _add_gap(result: ProbeResult, numbers: Mapping[str, np.ndarray] | np.ndarray) -> None:
-    """Add gold less non-gold, with its own interval; the two words' mean, which averaging gave, says nothing."""
+    """Add gold minus non-gold with its own interval; drop the mean over the two words, which means nothing."""
     for name in ("curve", "curve_low", "curve_high"):
         del result.data[name]
     arrays = list(numbers.values()) if isinstance(numbers, Mapping) else [numbers]

@@ -12,10 +12,13 @@ from promptscope.statistics import peak_and_trough_groups, peaks_and_troughs
 
 @dataclass(frozen=True)
 class LayerGroups:
-    """Peaks and troughs of a layer curve; `peak_group` and `trough_group` are for `ps.DeepPrompt(layers=...)`.
+    """Peaks and troughs of a layer curve, and two groups of layers made from them for `ps.DeepPrompt(layers=...)`.
 
-    >>> groups = LayerGroups(peaks=(3,), troughs=(2,), peak_group=(0, 3, 5), trough_group=(0, 2, 5))
+    `peaks` and `troughs` are the layers of local maxima and minima; `peak_group` and `trough_group` also have the first
+    and the last layers.
+
     >>> import promptscope as ps
+    >>> groups = LayerGroups(peaks=(3,), troughs=(2,), peak_group=(0, 3, 5), trough_group=(0, 2, 5))
     >>> ps.DeepPrompt(length=4, layers=groups.peak_group).layers
     (0, 3, 5)
     """
@@ -30,13 +33,17 @@ class LayerGroups:
 def layer_groups(
     result: ProbeResult, first: int = 1, last: int = 4, tolerance: float = 0.0, **select: str
 ) -> LayerGroups:
-    """Return peak and trough layers of *result*'s layer curve, and the two groups of layers for deep prompts.
+    """Return the peaks and troughs of *result*'s layer curve, and two groups of layers for deep prompts.
 
-    Both groups have the *first* layer and the *last* four besides. *select* chooses one curve of several, such as
-    `prompt="v2"`; *tolerance* is the share of the curve's range below which a step counts as flat.
+    Both groups also have the *first* lowest layers and the *last* highest ones.
+
+    Args:
+        result: a result with a dimension `layer`; its mean over heads is used.
+        tolerance: share of the curve's range, in [0, 1], up to which a step counts as flat.
+        select: chooses one curve of several, such as `prompt="v2"`.
 
     Raises:
-        ProbeError: several curves and none chosen, too few layers, or groups that are the same.
+        ProbeError: several curves and none chosen, fewer than three layers, or two groups that are the same.
 
     Reference: *attention and neurons* (S0), section 5; see `ps.statistics.peaks_and_troughs`.
 
@@ -51,13 +58,13 @@ def layer_groups(
             raise ProbeError(f"the layer curve of {result.name!r} has no {dim} {label!r}: {_choices(values)}")
         values = values.sel({dim: label})
     if values.dims != ("layer",):
-        raise ProbeError(f"choose one of the curves of {result.name!r}: {_choices(values)}")
+        raise ProbeError(f"{result.name!r} has several layer curves, and one must be chosen: {_choices(values)}")
     layers, curve = values["layer"].values, np.asarray(values.values, dtype=np.float64)
     try:
         peaks, troughs = peaks_and_troughs(curve, tolerance)
         peak_group, trough_group = peak_and_trough_groups(curve, first, last, tolerance)
     except ValueError as error:
-        raise ProbeError(f"no peaks or troughs in {result.name!r}: {error}") from error
+        raise ProbeError(f"the layer curve of {result.name!r} has no peaks and troughs: {error}") from error
     if peak_group == trough_group:
         raise ProbeError(
             f"the peak and the trough group of {result.name!r} are the same layers {list(peak_group)}: with "

@@ -1,4 +1,4 @@
-"""FFN neurons under a prompt: the activation states that ON scores compare."""
+"""Activations of FFN neurons with a prompt, which ON scores compare."""
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -27,58 +27,59 @@ _SITES = {"pre": "mlp.hook_pre", "post": "mlp.hook_post", "binary": "mlp.hook_po
 
 @dataclass(frozen=True)
 class FirstTokenNeurons(Capture):
-    """Neurons at the first text token, (B, 1, F)."""
+    """Neurons at the first text token: (B, 1, F)."""
 
     site: str = "mlp.hook_post"
 
     def reduce(self, x: Float[Tensor, "B T F"], layer: int, view: View) -> Float[Tensor, "B 1 F"]:
-        """Pick the position after the prompt."""
+        """Select the position after the prompt."""
         return view.without_prompt(x)[:, :1]
 
 
 @dataclass(frozen=True)
 class PromptNeurons(Capture):
-    """Neurons at the k prompt positions, (B, k, F)."""
+    """Neurons at the k prompt positions: (B, k, F)."""
 
     site: str = "mlp.hook_post"
 
     def reduce(self, x: Float[Tensor, "B T F"], layer: int, view: View) -> Float[Tensor, "B k F"]:
-        """Cut the text off."""
+        """Drop the text."""
         return x[:, : view.k]
 
 
 @dataclass(frozen=True)
 class LastTokenNeurons(SummedCapture):
-    """Neurons at the last token of each input, summed over inputs; with `active`, how many inputs activate them."""
+    """Neurons at the last token, summed over inputs; with `active`, the number of inputs that activate them."""
 
     site: str = "mlp.hook_post"
     active: bool = False
     ragged_dim: ClassVar[int | None] = None
 
     def reduce(self, x: Float[Tensor, "B T F"], layer: int, view: View) -> Float[Tensor, "B 1 F"]:
-        """Pick the last real position."""
+        """Select the last real position."""
         picked = view.at(x, view.lengths - 1)[:, None]
         return (picked > 0).float() if self.active else picked.float()
 
 
 class NeuronStates(Probe):
-    """Activation state of the FFN neurons of each layer under a prompt; `on_scores` compares states of tasks.
+    """Activations of the FFN neurons of each layer with a prompt; `on_scores` compares those of several tasks.
 
-    `state`: `"post"` (default) is the FFN after its non-linearity, `a = f(W x)` (gated FFN: `f(gate) * up`); `"pre"`
-    before it, `W x` (gated FFN: the gate); `"binary"` the set of active neurons, `post > 0`.
+    Args:
+        state: `"post"` (default), after the non-linearity: `a = f(W x)`, in gated FFNs `f(gate) * up`; `"pre"`, before
+            it: `W x`, in gated FFNs the gate; `"binary"`, whether a neuron is active: `post > 0`. The paper does not
+            say which it compares; its figures suggest `"post"`.
+        at: `"separator"` (default), at the token `</s>` of the input `{prompt, </s>}`, so that a state belongs to a
+            task and not to an input; `"prompt"`, at the k prompt positions of that input, for input-level prompts only
+            (nothing attends to activations at a deep prompt's positions); `"last"`, at the last token of the task's
+            inputs, as a mean over inputs (for `"binary"`, the share of inputs that activate a neuron).
+        separator: token id to use instead of `</s>`, by default the special token that ends every input of the task.
 
-    `at`: `"separator"` (default) feeds the input `{prompt, </s>}` alone and takes the state at `</s>`, so that a state
-    belongs to a task and not to an input; `"prompt"` feeds the same and takes the states at the k prompt positions,
-    which only input-level prompts have (what is at a deep prompt's positions reaches nothing); `"last"` is the mean
-    over the task's inputs of the state at their last token (for `binary`, the share of inputs that activate a neuron).
-
-    `</s>` is the special token that ends every input of the task; *separator* gives another token id, for templates
-    without one. Dimensions: prompt, layer, position, neuron. Only the sum over inputs is stored.
-
-    The paper's text does not say which of the three states it compares: `"post"` is what its figures suggest.
+    Dimensions: prompt, layer, position, neuron. Units: the model's own, or a share in [0, 1] for `"binary"`; higher =
+    more active. Only sums over inputs are stored.
 
     Raises:
-        ProbeError: no prompt, a deep prompt with `at="prompt"`, or inputs that do not end with one special token.
+        ProbeError: no prompt, a deep prompt with `at="prompt"`, inputs that do not all end with the same special token,
+            or an unknown *state* or *at*.
 
     Reference: *attention and neurons* (S0), section 3.3 and eq. 7; Su et al. 2022.
 
@@ -93,9 +94,9 @@ class NeuronStates(Probe):
         self, state: State = "post", at: Place = "separator", separator: int | None = None, name: str | None = None
     ) -> None:
         if state not in _SITES:
-            raise ProbeError(f"state must be 'pre', 'post' or 'binary', not {state!r}")
+            raise ProbeError(f"state must be 'pre', 'post' or 'binary', got {state!r}")
         if at not in ("separator", "prompt", "last"):
-            raise ProbeError(f"at must be 'separator', 'prompt' or 'last', not {at!r}")
+            raise ProbeError(f"at must be 'separator', 'prompt' or 'last', got {at!r}")
         self.state = state
         self.at = at
         self.separator = separator
@@ -104,24 +105,24 @@ class NeuronStates(Probe):
         self.title = f"FFN neurons, {state}, at {at}"
 
     def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
-        """Only input-level prompts have neurons of their own."""
+        """Raise ProbeError for deep prompts with `at="prompt"`: they have no activations of their own."""
         deep = [name for name, prompt in prompts.items() if isinstance(prompt, DeepPrompt)]
         if self.at == "prompt" and deep:
             raise ProbeError(
-                f"prompt {deep[0]!r} is a deep prompt: keys and values, which pass through no FFN. "
-                "Use at='separator' or at='last' for it"
+                f"at='prompt' needs input-level prompts, and {deep[0]!r} is a deep prompt, whose keys "
+                "and values pass through no FFN: use at='separator' or at='last'"
             )
         return self
 
     def captures(self) -> dict[str, Capture]:
-        """One state per input; of many inputs, their sum."""
+        """Keep one state per input; of many inputs, their sum."""
         site = _SITES[self.state]
         if self.at == "last":
             return {"neurons": LastTokenNeurons(site, active=self.state == "binary")}
         return {"neurons": FirstTokenNeurons(site) if self.at == "separator" else PromptNeurons(site)}
 
     def inputs(self, examples: Sequence[Encoded]) -> Sequence[Encoded]:
-        """Feed the separator alone, or the task's inputs."""
+        """Return the separator alone, or the task's inputs."""
         if self.at == "last" or not examples:
             return examples
         token = separator_of(examples) if self.separator is None else self.separator
@@ -136,7 +137,10 @@ class NeuronStates(Probe):
         states = {prompt: self._mean(entries.prompted("neurons", prompt)) for prompt in entries.prompts}
         sizes = {state.shape[1] for state in states.values()}
         if len(sizes) > 1:
-            raise ProbeError(f"prompts of different lengths, {sorted(sizes)}, cannot be compared at='prompt'")
+            raise ProbeError(
+                f"at='prompt' compares prompts of one length, got lengths {sorted(sizes)}: "
+                "use at='separator' or at='last'"
+            )
         values = np.stack(list(states.values()))  # (prompt, layer, position, neuron)
         curve = values.mean(axis=(2, 3), dtype=np.float64)
         dims = ("prompt", "layer", "position", "neuron")
@@ -184,8 +188,8 @@ def separator_of(examples: Sequence[Encoded]) -> int:
     ends = {(example.input_ids[-1], example.special[-1]) for example in examples}
     if len(ends) > 1 or not next(iter(ends))[1]:
         raise ProbeError(
-            "the inputs do not all end with the same special token, which at='separator' and at='prompt' feed after "
-            "the prompt: end the template's source with {sep}, name a token, separator=tokenizer.eos_token_id, or use "
-            "at='last'"
+            "at='separator' and at='prompt' need inputs that all end with the same special token, "
+            "and these do not: end the template's source with {sep}, give "
+            "separator=tokenizer.eos_token_id, or use at='last'"
         )
     return next(iter(ends))[0]

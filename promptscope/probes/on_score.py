@@ -1,4 +1,4 @@
-"""ON scores: how far the prompts of different tasks activate the same FFN neurons."""
+"""ON scores: how much the prompts of different tasks activate the same FFN neurons."""
 
 from collections.abc import Mapping, Sequence
 
@@ -20,22 +20,24 @@ def on_scores(
 ) -> ProbeResult:
     """Return the ON score of every pair of tasks in each layer, and their means within and across languages.
 
-    `ON(t, u) = 1/P sum_p cos(AS_p(t), AS_p(u))`, where AS_p is the state of the FFN neurons at position p under the
-    prompt of a task (P = 1 but for `at="prompt"`). The diagonal is 1; higher = more neurons in common, lower = more
-    task-specific. In [-1, 1]; in [0, 1] for binary states.
+    `ON(t, u) = 1/P sum_p cos(AS_p(t), AS_p(u))`, where AS_p(t) is the vector of FFN activations at position p with the
+    prompt of task t, and P the number of positions (1, except for `at="prompt"`). It is in [-1, 1], for binary states
+    in [0, 1]; the diagonal is 1; higher = more neurons in common.
 
     Args:
-        states: task -> result of `NeuronStates`; or one result whose prompts belong to a task each, which with
-            `at="separator"` or `"prompt"` costs one short pass for every prompt.
-        languages: task -> language, if the results do not know it.
+        states: task -> result of `NeuronStates`; or one result whose prompts belong to one task each, which takes one
+            short pass for each prompt with `at="separator"` or `at="prompt"`.
+        languages: task -> language, where the results do not know it.
 
     Returns:
-        Dimensions: prompt, task, other, layer (without prompt for one result). `layer_curve()` has the dimension
-        `pairs`: the mean over pairs of tasks of each language, and `across` for pairs of two languages (`all` where no
-        language is known). Its intervals are the delete-one-task jackknife's, from 5 tasks on.
+        Dimensions prompt, task, other, layer (no `prompt` if *states* is one result). `layer_curve()` has the dimension
+        `pairs`: the mean over pairs of tasks within each language, and `across` languages (`all` where no language is
+        known), with delete-one-task jackknife intervals from 5 tasks on. NaN where a prompt activates no neuron of a
+        layer (`state="binary"`).
 
     Raises:
-        ProbeError: fewer than two tasks, results of different models, probes or prompts, prompts of different lengths.
+        ProbeError: fewer than two tasks, results of different models, probes or prompts, or prompts of different
+            lengths.
 
     Reference: *attention and neurons* (S0), eq. 7 and Figure 7.
 
@@ -53,7 +55,7 @@ def on_scores(
         stack, reference = _several(states), next(iter(states.values()))
     tasks = [str(task) for task in stack["task"].values]
     if len(tasks) < 2:
-        raise ProbeError(f"an ON score compares tasks, and there is one: {tasks}. Probe the prompts of two or more")
+        raise ProbeError(f"ON scores compare at least two tasks, got {tasks}: probe the prompts of two tasks or more")
     known = _languages(states, tasks, languages)
     groups = _pairs(tasks, known)
     settings = reference.provenance.get("probe", {})
@@ -98,7 +100,8 @@ def _several(states: Mapping[str, ProbeResult]) -> xr.DataArray:
 def _check_states(result: ProbeResult) -> None:
     if result.dims != ("prompt", "layer", "position", "neuron"):
         raise ProbeError(
-            f"an ON score needs results of NeuronStates, not {result.name!r} with {', '.join(result.dims)}"
+            f"ON scores need results of ps.probes.NeuronStates, got {result.name!r} with the "
+            f"dimensions {', '.join(result.dims)}"
         )
 
 
@@ -128,20 +131,24 @@ def _pairs(tasks: Sequence[str], languages: Mapping[str, str]) -> dict[str, list
 
 
 def _matrix(stack: xr.DataArray) -> np.ndarray:
-    """(prompt, task, layer, position, neuron) to (prompt, layer, task, other); a layer at a time."""
+    """From (prompt, task, layer, position, neuron) to (prompt, layer, task, other), one layer at a time."""
     values = stack.transpose("prompt", "layer", "task", "position", "neuron").values
     return np.array([[neuron_overlap_matrix(states) for states in layers] for layers in values])
 
 
 def _mean_over_pairs(matrix: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
-    """(prompt, layer, task, other) to mean, low and high: (3, prompt, layer)."""
+    """From (prompt, layer, task, other) to mean, low and high: (3, prompt, layer)."""
     tasks = sorted({task for pair in pairs for task in pair})
     mean = _mean(matrix, pairs)
     rests = [[pair for pair in pairs if task not in pair] for task in tasks]
     if not all(rests):  # a task without which there is no pair left: nothing to tell the spread from
         return np.stack([mean, np.full_like(mean, np.nan), np.full_like(mean, np.nan)])
-    low, high = jackknife_interval(mean, np.stack([_mean(matrix, rest) for rest in rests]))
-    return np.stack([mean, np.clip(low, -1.0, 1.0), np.clip(high, -1.0, 1.0)])
+    without = np.stack([_mean(matrix, rest) for rest in rests])
+    known = np.isfinite(mean) & np.isfinite(without).all(axis=0)  # a layer without an active neuron has no cosine
+    bounds = np.full((2, *mean.shape), np.nan)
+    if known.any():
+        bounds[:, known] = jackknife_interval(mean[known], without[:, known])
+    return np.stack([mean, *np.clip(bounds, -1.0, 1.0)])
 
 
 def _mean(matrix: np.ndarray, pairs: Sequence[tuple[int, int]]) -> np.ndarray:

@@ -1,4 +1,4 @@
-"""Running the passes: one forward per pass and batch serves every capture that is missing."""
+"""Run the forward passes: one for each pass and batch serves every capture that is missing."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def fill(
     batch_size: int = 8,
     progress: bool = True,
 ) -> None:
-    """Compute and store whatever the entries of *plan* lack; nothing runs if they lack nothing."""
+    """Compute and store the captures that the entries of *plan* lack; if they lack none, nothing runs."""
     if all(request.entry.complete for request in plan.requests):
         return
     incomplete = [request for request in plan.requests if not request.entry.complete]
@@ -97,7 +97,7 @@ def _fill_shard(
 
 
 def _passes(requests: Sequence[Request], edits: Mapping[str, Edit]) -> list[Pass]:
-    """The passes that *requests* need, each after those that it is compared with or takes activations from."""
+    """Return the passes that *requests* need, each after those that it is compared with or takes activations from."""
     needed = dict.fromkeys(one for request in requests for one in (request.beside, request.of) if one is not None)
     donors = [donor for one in needed if one.edit for donor in edits[one.edit].donors if donor is not None]
     needed |= dict.fromkeys(donors)
@@ -113,7 +113,7 @@ def _run(
     edits: Mapping[str, Edit],
     found: Found,
 ) -> None:
-    """Run one pass over one batch, with every hook that some request has in it."""
+    """Run one pass over one batch, with all hooks of the requests in it."""
     prompt = prompts[of.prompt] if of.prompt is not None else None
     watched = bool(model.active_hooks())  # somebody's hooks may look where no capture does: leave nothing out
     batch = batch if watched or edits else _within_reach(model, of, batch, wanted)
@@ -160,11 +160,14 @@ def _run(
             read(logits, None)
     silent = [name for key, (name, _) in hooks.items() if key not in found and key[0] != "take"]
     if silent:
-        raise ProbeError(f"hook points that did not fire in the forward pass: {', '.join(silent)}")
+        raise ProbeError(
+            "these hook points did not fire in the forward pass, so nothing could be "
+            f"captured there: {', '.join(silent)}"
+        )
 
 
 def _places(edit: Edit, chosen: Callable[[Pass | None], bool] = lambda donor: True) -> list[tuple[str, int, int]]:
-    """Return (hook point, which write, which of its hook points)."""
+    """Return (hook point, index of the write, index of its hook point)."""
     return [
         (name, j, i) for j, names in enumerate(edit.hooks) if chosen(edit.donors[j]) for i, name in enumerate(names)
     ]
@@ -196,11 +199,11 @@ def _write(edit: Edit, place: tuple[str, int, int], name: str, view: View, found
         if not isinstance(new, Tensor) or new.shape != x.shape:
             got = f"shape {tuple(new.shape)}" if isinstance(new, Tensor) else repr(new)
             raise ProbeError(
-                f"{type(write).__name__} must return the whole activation at {name}, of shape {tuple(x.shape)}; it "
-                f"returned {got}"
+                f"{type(write).__name__}.write must return the whole activation at {name}, of shape "
+                f"{tuple(x.shape)}; it returned {got}"
             )
         if not bool(torch.isfinite(new).all()) and bool(torch.isfinite(x).all()):
-            raise ProbeError(f"{type(write).__name__} wrote a number that is not finite at {name}")
+            raise ProbeError(f"{type(write).__name__} must write finite numbers, and wrote NaN or infinity at {name}")
         found["edit", key, j, i] = new.new_empty(0)  # it fired
         return new.to(x)
 
@@ -208,7 +211,7 @@ def _write(edit: Edit, place: tuple[str, int, int], name: str, view: View, found
 
 
 def _within_reach(model: HookedModel, of: Pass, batch: Batch, wanted: Sequence[Request]) -> Batch:
-    """Cut off what no capture of this pass reads: on a causal model, nothing before it depends on it."""
+    """Cut off the text that no capture of this pass reads; in a causal model earlier positions do not depend on it."""
     reaches = [request.capture.reach for request in wanted if of in (request.of, request.beside)]
     known = [reach for reach in reaches if reach is not None]
     if model.family.kind != "causal" or len(known) < len(reaches):
@@ -228,7 +231,7 @@ def _held(request: Request, i: int) -> tuple[Any, ...]:
 
 
 def _hold(request: Request, i: int, view: View, found: Found) -> Callable[..., None]:
-    """Return the hook function of a pass without prompt that is compared with: reduce, and wait."""
+    """Return the hook function of the pass without prompt of a comparison: reduce, and keep until the other pass."""
 
     def hook_function(x: Tensor, hook: object) -> None:
         _put(request.capture.reduce(x.detach(), request.layers[i], view), _held(request, i), request, found)
@@ -241,7 +244,7 @@ def _taken(request: Request, i: int, point: str) -> tuple[Any, ...]:
 
 
 def _take(request: Request, i: int, point: str, view: View, found: Found) -> Callable[..., None]:
-    """Return the hook function of a further hook point of a joint capture: reduce, and wait for its site."""
+    """Return the hook function of a further hook point of a joint capture: reduce, and keep until its site fires."""
     capture = request.capture
     assert isinstance(capture, JointCapture)
 
@@ -257,8 +260,9 @@ def _merge(request: Request, i: int, x: Tensor, view: View, found: Found) -> Ten
     late = [names[i] for point, names in request.further.items() if _taken(request, i, point) not in found]
     if late:
         raise ProbeError(
-            f"a joint capture takes {', '.join(late)} before {request.hooks[i]}, and they fire after it: make the "
-            "latest of them its `site`"
+            "a joint capture needs its further hook points to fire before its site "
+            f"{request.hooks[i]}, and {', '.join(late)} fire after it: make the last of them the "
+            "`site`"
         )
     taken = {point: found.pop(_taken(request, i, point)) for point in request.further}
     return capture.merge(x, taken, request.layers[i], view)
@@ -281,10 +285,11 @@ def _keep(request: Request, i: int, view: View, found: Found) -> Callable[..., N
 
 
 def _put(x: Tensor, key: tuple[Any, ...], request: Request, found: Found) -> None:
-    """Copy what was reduced at hook point i, the last part of *key*, into one tensor with that of the others.
+    """Copy what was reduced at hook point i (the last part of *key*) into one tensor with the others.
 
-    Left where it is, it would keep whole activations alive; copied one by one, it would lie between blocks that come
-    and go with every layer, and the allocator could not give these back (a third of a gigabyte with a large model).
+    Without a copy it would keep the whole activation in memory. Copied to tensors of its own, it would fragment memory
+    between blocks that are allocated and freed with every layer, and these could not be returned (a third of a gigabyte
+    with a large model).
     """
     all_layers, i = key[:-1], key[-1]
     block = found[all_layers] if all_layers in found else x.new_empty(len(request.hooks), *x.shape)
@@ -301,7 +306,7 @@ def _put(x: Tensor, key: tuple[Any, ...], request: Request, found: Found) -> Non
 
 
 def _alone(kept: Tensor) -> Tensor:
-    """Copy a view out: it would keep the whole activation alive until the end of the batch."""
+    """Copy a view, which would otherwise keep the whole activation in memory until the end of the batch."""
     whole = kept.untyped_storage().nbytes() <= kept.numel() * kept.element_size()
     return kept if whole else kept.clone()
 
@@ -309,7 +314,10 @@ def _alone(kept: Tensor) -> Tensor:
 def _view(batch: Batch, hook: str, slots: Mapping[str, int], model: HookedModel) -> View:
     answer = batch.label_start
     if answer is None:
-        raise ProbeError("the batch does not say where labels start: make it with promptscope.tasks.collate")
+        raise ProbeError(
+            "the batch does not say at which position labels start (label_starts): make "
+            "it with promptscope.tasks.collate"
+        )
     if hook.startswith("decoder"):
         assert batch.decoder_input_ids is not None and batch.decoder_attention_mask is not None
         tokens = batch.decoder_attention_mask.bool()
@@ -321,7 +329,7 @@ def _view(batch: Batch, hook: str, slots: Mapping[str, int], model: HookedModel)
 
 
 def _skip_unembedding(model: HookedModel, read: Sequence[str]) -> list[Hook]:
-    """Let logits be computed at one position only, where no capture reads them: nobody does."""
+    """Compute logits at one position only, if no capture reads them."""
     point = "unembed.hook_in"
     if model.family.kind == "seq2seq" or any(name.startswith("unembed") for name in read):
         return []
@@ -338,7 +346,7 @@ def _check_shape(reduced: Tensor, request: Request, view: View) -> None:
     if not fits:
         expected = f"{size} in dimension 0" + ("" if ragged is None else f" and {view.n} in dimension {ragged}")
         raise ProbeError(
-            f"{type(capture).__name__} must keep one row per input: expected {expected}, got shape "
+            f"{type(capture).__name__} must return one row per input: expected {expected}, got shape "
             f"{tuple(reduced.shape)} at {request.hooks[0]}"
         )
 
@@ -359,6 +367,7 @@ def _check_finite(values: Tensor, request: Request, ids: Sequence[str]) -> None:
     if values.is_floating_point() and not bool(torch.isfinite(values).all()):
         row, layer = (~torch.isfinite(values)).nonzero()[0, :2].tolist()
         raise ProbeError(
-            f"{type(request.capture).__name__} gave a number that is not finite at {request.hooks[layer]} for input "
-            f"{ids[row]!r}: the activations overflow (half precision?) or the capture divides by zero"
+            f"{type(request.capture).__name__} returned NaN or infinity at {request.hooks[layer]} for "
+            f"input {ids[row]!r}: either activations overflow (half precision?), or the capture "
+            "divides by zero"
         )

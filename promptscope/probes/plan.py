@@ -1,4 +1,4 @@
-"""Which forward passes the probes need, and which of their captures the store has already."""
+"""Which forward passes the probes need, and which of their captures the store already has."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,12 +15,12 @@ from promptscope.store import ActivationStore, Capture, Entry, PairedCapture
 from promptscope.tasks import IGNORED, Encoded
 
 OUTPUT = "logits"
-"""The site of a capture that reads what the model returns: its logits, after whatever follows the unembedding."""
+"""The site of a capture that reads the logits the model returns, after all steps that follow the unembedding."""
 
 
 @dataclass(frozen=True)
 class Pass:
-    """One forward pass over all inputs: under a prompt, or without one from a first position on; `edit` by its key."""
+    """One forward pass over all inputs: with a prompt, or without one and text from a first position on."""
 
     prompt: str | None
     offset: int = 0
@@ -29,7 +29,7 @@ class Pass:
 
 @dataclass(frozen=True, eq=False)
 class Request:
-    """One entry to fill: the capture, at which hook points, in which pass, compared with which other."""
+    """One entry to fill: the capture, its hook points, its pass, and the pass that it is compared with."""
 
     capture: Capture
     entry: Entry
@@ -42,7 +42,7 @@ class Request:
 
 @dataclass(frozen=True, eq=False)
 class Edit:
-    """Writes that a pass is run under, at which hook points, and the runs that some of them take activations from."""
+    """Writes that a pass is run with, their hook points, and the runs that some of them take activations from."""
 
     writes: tuple[Write, ...]
     hooks: tuple[tuple[str, ...], ...]
@@ -64,7 +64,7 @@ class Plan:
 def inputs_of(
     probes: Sequence[Probe], prompts: Mapping[str, Prompt], examples: Mapping[bool, Sequence[Encoded]]
 ) -> dict[str, Sequence[Encoded]]:
-    """Return what each probe runs on, by its name; *examples* with labels (True) and without (False).
+    """Return the inputs of each probe, by its name; *examples* with labels (True) and without (False).
 
     Raises:
         ProbeError: a probe has no inputs, or cannot use them.
@@ -87,9 +87,9 @@ def make_plans(
     inputs: Mapping[str, Sequence[Encoded]],
     store: ActivationStore,
 ) -> dict[str, Plan]:
-    """Plan the passes of those *probes* that have *inputs*; on the same inputs they share a plan. Probe name -> plan.
+    """Plan the passes of the *probes* that have *inputs*: probe name -> plan. Probes with the same inputs share a plan.
 
-    *identity*: `model.identity`, which reads all weights, so it is asked once.
+    *identity* is `model.identity`; it hashes all weights, so it is computed once.
     """
     probes = [probe for probe in probes if probe.name in inputs]
     groups: dict[str, list[Probe]] = {}
@@ -159,7 +159,9 @@ def _plan(
         for name, capture in probe.captures().items():
             condition = "both" if isinstance(capture, PairedCapture) else probe.condition(name)
             if condition not in ("plain", "prompted", "both"):
-                raise ProbeError(f"condition of capture {name!r} must be plain, prompted or both, not {condition!r}")
+                raise ProbeError(
+                    f"the condition of capture {name!r} must be 'plain', 'prompted' or 'both', got {condition!r}"
+                )
             if condition == "plain":
                 plain[probe.name, name, None] = request(capture, Pass(None))
                 for edit, key in named.items():
@@ -167,7 +169,7 @@ def _plan(
                 continue
             if not prompts:
                 raise ProbeError(
-                    f"probe {probe.name!r} compares with a prompt, and none is given: prompts={{'v2': prompt}}"
+                    f"probe {probe.name!r} needs a prompt, and none is given: pass prompts={{'v2': prompt}}"
                 )
             for prompt, module in prompts.items():
                 offset = _shared_offset(model, module) if probe.positions == "shared" else 0
@@ -185,15 +187,16 @@ def _plan(
 
 
 def _edit_key(writes: Sequence[Write], hashes: Mapping[str, str], probe: str) -> str:
-    """Return the hash of what the writes do, with the numbers of the prompts they take activations from."""
+    """Return the hash of the writes and of the prompts that they take activations from."""
     spec = []
     for write in writes:
         spec.append(write.spec())
         if isinstance(write, Transplant) and write.donor:
             if write.donor not in hashes:
                 raise ProbeError(
-                    f"probe {probe!r} takes activations from the run under the prompt {write.donor!r}, which is not "
-                    f"given.{nearest(write.donor, hashes)} Prompts: {', '.join(hashes) or 'none'}"
+                    f"probe {probe!r} takes activations from the run with the prompt {write.donor!r}, "
+                    f"which is not given.{nearest(write.donor, hashes)} Prompts: "
+                    f"{', '.join(hashes) or 'none'}"
                 )
             spec.append({"donor": hashes[write.donor]})
     return content_hash(spec)
@@ -205,10 +208,10 @@ def _edit(model: HookedModel, writes: Sequence[Write]) -> Edit:
 
 
 def _shared_offset(model: HookedModel, prompt: Prompt) -> int:
-    """Position of the first text token after the prompt; 0 where positions are relative, and it changes nothing."""
+    """Return the position of the first text token after the prompt; 0 where positions are relative."""
     return 0 if model.family.kind == "seq2seq" else prompt.slots(model).get("encoder", 0)
 
 
 def layer_of(hook: str) -> int:
-    """Return the layer in `blocks.3.attn.hook_pattern`, -1 for a hook point outside the layers."""
+    """Return the layer of `blocks.3.attn.hook_pattern` (3); -1 for a hook point outside the layers."""
     return next((int(part) for part in hook.split(".") if part.isdigit()), -1)

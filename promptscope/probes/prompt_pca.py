@@ -1,4 +1,4 @@
-"""PCA of prompts: do the vectors of one task, or of one language, lie together?"""
+"""PCA of prompts: are the vectors of one task, or of one language, close to each other?"""
 
 from collections.abc import Mapping, Sequence
 from typing import Literal
@@ -27,21 +27,25 @@ def prompt_pca(
     n_permutations: int = 200,
     seed: int = 0,
 ) -> ProbeResult:
-    """Fit the vectors of all prompts together, layer by layer, and score how far they cluster by task and language.
+    """Fit one PCA per layer to the vectors of all prompts, and score how far they cluster by task and by language.
 
-    Values are coordinates, dimensions (prompt, layer, position, component); input-level prompts have one layer, -1. In
-    `result.data` are `explained_variance` (layer, component), and for `task` and `language`, over the full vectors
-    with Euclidean distance, the mean `silhouette_*` (layer): 1 = tight clusters, 0 = none, below 0 = nearer to others;
-    with it `silhouette_*_null`, its mean when the labels are dealt to the prompts at random (a prompt's k vectors
-    stay together), and `silhouette_*_p`, how often that is as high: `(1 + #) / (1 + n_permutations)`.
-    `silhouette_*_of_prompt` (prompt, layer) is the mean over one prompt's own vectors.
+    Values are coordinates, dimensions (prompt, layer, position, component); input-level prompts have one layer, -1.
+    `result.data` also has `explained_variance` (layer, component), the components' shares of the variance, and these
+    scores for `*` = `task` and `language`, over the full vectors with Euclidean distance:
+
+    - `silhouette_*` (layer): mean silhouette, in [-1, 1]; 1 = tight clusters, 0 = none, below 0 = vectors are nearer to
+      another group;
+    - `silhouette_*_null`: its mean when labels are permuted among the prompts (the k vectors of a prompt keep one
+      label);
+    - `silhouette_*_p`: `(1 + #{permuted >= observed}) / (1 + n_permutations)`;
+    - `silhouette_*_of_prompt` (prompt, layer): mean over one prompt's own vectors.
 
     Args:
         prompts: name -> bound prompt, all of one kind, length and model.
-        tasks: prompt -> task; by default what the prompt was trained on, or else its name.
-        languages: prompt -> language; without it there is no score by language.
-        role: of untied deep prompts, keys and values side by side, or one of them.
-        part: of encoder-decoders, whose attention's keys and values.
+        tasks: prompt -> task; by default the task that the prompt was trained on, otherwise its name.
+        languages: prompt -> language; without it there are no scores by language.
+        role: for untied deep prompts: `"keys"`, `"values"`, or `"both"` concatenated.
+        part: for encoder-decoders: the attention module whose keys and values are used.
 
     Raises:
         ProbeError: fewer than two prompts, unbound ones, or prompts of different kinds, lengths, layers or models.
@@ -94,7 +98,7 @@ def prompt_pca(
         data=xr.Dataset(variables, coords=coords),
         title="Prompts, principal components",
         units="coordinate",
-        direction="near = alike",
+        direction="points close together = similar vectors",
         provenance={
             "model": {key: first.provenance.get(key) for key in ("model", "embedding_hash")},
             "prompts": {name: {"prompt": repr(p), "content_hash": p.content_hash()} for name, p in prompts.items()},
@@ -104,17 +108,22 @@ def prompt_pca(
 
 def _vectors(prompts: Mapping[str, Prompt], role: Role, part: str) -> tuple[np.ndarray, Sequence[int]]:
     if len(prompts) < 2:
-        raise ProbeError(f"a PCA of prompts compares several, at least two, got {list(prompts)}")
+        raise ProbeError(f"prompt_pca compares at least two prompts, got {list(prompts)}")
     unbound = [name for name, prompt in prompts.items() if not prompt.is_bound]
     if unbound:
-        raise ProbeError(f"prompt {unbound[0]!r} has no numbers yet: bind it to a model, load or train it first")
+        raise ProbeError(
+            f"prompt {unbound[0]!r} is unbound and has no vectors yet: bind it to a model, load or train it first"
+        )
     for what, read in _MUST_AGREE.items():
         found = {name: read(prompt) for name, prompt in prompts.items()}
         if len(set(found.values())) > 1:
-            raise ProbeError(f"prompts of different {what} cannot be compared: {found}")
+            raise ProbeError(f"prompt_pca needs prompts with the same {what}, got {found}")
     arrays = [_of_one(prompt, role, part) for prompt in prompts.values()]
     if len({array.shape for array in arrays}) > 1:
-        raise ProbeError(f"prompts of different layers or widths: {[array.shape for array in arrays]} (layer, k, d)")
+        raise ProbeError(
+            "prompt_pca needs prompts with the same layers and width, got shapes (layer, "
+            f"k, d): {[array.shape for array in arrays]}"
+        )
     first = next(iter(prompts.values()))
     layers = (first.layers or range(len(arrays[0]))) if isinstance(first, DeepPrompt) else (-1,)
     return np.stack(arrays), tuple(layers)
@@ -129,7 +138,7 @@ _MUST_AGREE = {
 
 
 def _of_one(prompt: Prompt, role: Role, part: str) -> np.ndarray:
-    """(layer, k, d) of one prompt."""
+    """Return the vectors of one prompt: (layer, k, d)."""
     if isinstance(prompt, SoftPrompt):
         return prompt.vectors().detach().float().cpu().numpy()[None]
     assert isinstance(prompt, DeepPrompt)
@@ -142,7 +151,7 @@ def _of_one(prompt: Prompt, role: Role, part: str) -> np.ndarray:
 def _clustering(
     vectors: np.ndarray, of_prompts: Sequence[str], n_permutations: int, seed: int
 ) -> tuple[float, float, float]:
-    """Silhouette of vectors (prompt, k, d) under the prompts' labels, its null's mean, and p."""
+    """Return the silhouette of vectors (prompt, k, d) by the prompts' labels, its mean under permutation, and p."""
     n, k, _ = vectors.shape
     if not 1 < len(set(of_prompts)) < n * k:
         return np.nan, np.nan, np.nan
@@ -160,7 +169,7 @@ def _clustering(
 
 
 def _of_each(vectors: np.ndarray, of_prompts: Sequence[str]) -> np.ndarray:
-    """Silhouette of the vectors of each prompt (prompt, k, d), their mean."""
+    """Return the mean silhouette of the vectors of each prompt, from vectors (prompt, k, d)."""
     n, k, _ = vectors.shape
     if not 1 < len(set(of_prompts)) < n * k:
         return np.full(n, np.nan)

@@ -1,4 +1,4 @@
-"""Probes by name: ours, those that a program registers, and those of installed packages."""
+"""Probes by name: promptscope's own, those that a program registers, and those of installed packages."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ P = TypeVar("P", bound=type[Probe] | Probe)
 
 
 class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
-    """Name -> what makes the probe with its default settings.
+    """Name -> class or function that makes the probe with its default settings.
 
     >>> PROBES["attention_kl"]().name
     'attention_kl'
@@ -37,14 +37,15 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
             self._add(probe().name, probe, "promptscope")
 
     def add(self, probe: P, name: str | None = None) -> P:
-        """Register a probe class (or object) under *name*, by default its own; returns it.
+        """Register a probe class (or object) under *name*, by default its own; return it.
 
         Raises:
-            ProbeError: no probe, no name, a class that needs arguments, or a name that is taken.
+            ProbeError: something else than a probe, no name, a class that needs arguments, or a name that is taken.
         """
         if not (isinstance(probe, Probe) or (isinstance(probe, type) and issubclass(probe, Probe))):
             raise ProbeError(
-                f"register_probe takes a subclass of ps.probes.Probe or what ps.probe_function makes, got {probe!r}"
+                "register_probe needs a subclass of ps.probes.Probe, or a probe made by "
+                f"ps.probe_function, got {probe!r}"
             )
         make: Callable[[], Probe] = probe if isinstance(probe, type) else lambda: probe
         kind = probe if isinstance(probe, type) else type(probe)
@@ -70,27 +71,30 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
         self._made[name], self._from[name] = make, where
 
     def remove(self, name: str) -> None:
-        """Forget a registered probe, for example to define it again in a notebook.
+        """Remove a registered probe, for example to define it again in a notebook.
 
         Raises:
-            ProbeError: nothing was registered under *name*, or it is promptscope's own.
+            ProbeError: nothing was registered under *name*, or it is one of promptscope's own.
         """
         if name not in self._made or self._from[name] == "promptscope":
-            raise ProbeError(f"no registered probe {name!r} to remove.{nearest(name, self._made)}")
+            raise ProbeError(f"no probe was registered as {name!r}, so none can be removed.{nearest(name, self._made)}")
         del self._made[name], self._from[name]
 
     def registered(self) -> list[str]:
-        """Return the names that were given in this process: ours, and those of `register_probe`."""
+        """Return the names that are registered in this process: promptscope's own, and those of `register_probe`."""
         return list(self._made)
 
     def origin(self, name: str) -> str:
-        """Return where a probe comes from: a class' full name, or an installed package."""
+        """Return where a probe comes from: the full name of its class, or an installed package."""
         return self._from.get(name) or " and ".join(map(_package, self._installed(name)))
 
     def __getitem__(self, name: str) -> Callable[[], Probe]:
         found = self._installed(name)
         if len(found) + (name in self._made) > 1:
-            raise ProbeError(f"several probes are called {name!r}: from {', '.join(self._origins(name))}. Remove one")
+            raise ProbeError(
+                f"the name {name!r} is used by several probes, from "
+                f"{', '.join(self._origins(name))}: uninstall or remove one of them"
+            )
         if name in self._made:
             return self._made[name]
         if not found:
@@ -111,7 +115,8 @@ class ProbeRegistry(Mapping[str, Callable[[], Probe]]):
         if isinstance(loaded, type) and issubclass(loaded, Probe):
             return loaded
         raise ProbeError(
-            f"the probe {entry.name!r} of {_package(entry)} is {loaded!r}, neither a Probe subclass nor a probe object"
+            f"the probe {entry.name!r} of {_package(entry)} must be a subclass of ps.probes.Probe or "
+            f"a probe object, and is {loaded!r}: correct its entry point"
         )
 
     def _origins(self, name: str) -> list[str]:
@@ -142,12 +147,16 @@ PROBES = ProbeRegistry(
 
 @checked()
 def register_probe(probe: P, name: str | None = None) -> P:
-    """Give a probe a name for `ps.probe`, the command line and recipes; as a decorator of a class, or called.
+    """Register a probe under a name, for `ps.probe`, the command line and recipes; as a class decorator or a call.
 
-    Packages that are installed need no call: they name theirs in the entry-point group `promptscope.probes`.
+    Installed packages need no call: they name their probes in the entry-point group `promptscope.probes`.
+
+    Args:
+        probe: a subclass of `ps.probes.Probe` that can be made without arguments, or a probe object.
+        name: by default the probe's own.
 
     Raises:
-        ProbeError: no probe, no name, a class that needs arguments, or a name that is taken.
+        ProbeError: something else than a probe, no name, a class that needs arguments, or a name that is taken.
 
     >>> import promptscope as ps
     >>> @ps.register_probe
@@ -163,10 +172,10 @@ def register_probe(probe: P, name: str | None = None) -> P:
 
 @checked()
 def get_probes(probes: Iterable[Any]) -> list[Probe]:
-    """Return probes given as objects or names.
+    """Return the probes that are given as objects or names.
 
     Raises:
-        ProbeError: unknown name, something that is no probe, two probes of one name, or none at all.
+        ProbeError: an unknown name, something that is not a probe, two probes of one name, or none at all.
 
     >>> [probe.name for probe in get_probes(["attention_kl", AttentionMass()])]
     ['attention_kl', 'attention_mass']
@@ -175,7 +184,7 @@ def get_probes(probes: Iterable[Any]) -> list[Probe]:
     for probe in probes:
         if isinstance(probe, str):
             if probe not in PROBES:
-                raise ProbeError(f"no probe {probe!r}.{nearest(probe, PROBES)} There are: {', '.join(PROBES)}")
+                raise ProbeError(f"there is no probe {probe!r}.{nearest(probe, PROBES)} There are: {', '.join(PROBES)}")
             probe = PROBES[probe]()
         if not isinstance(probe, Probe):
             raise ProbeError(
@@ -190,5 +199,5 @@ def get_probes(probes: Iterable[Any]) -> list[Probe]:
     if twice:
         raise ProbeError(f"two probes are called {twice[0]!r}: give one another name, such as name='{twice[0]}_2'")
     if not found:
-        raise ProbeError(f"no probe is given. There are: {', '.join(PROBES)}")
+        raise ProbeError(f"name at least one probe. There are: {', '.join(PROBES)}")
     return found

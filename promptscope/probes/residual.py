@@ -11,10 +11,10 @@ from promptscope.store import Capture, View
 
 @dataclass(frozen=True)
 class ResidualAt(Capture):
-    """The residual stream leaving each layer at one position, (B, d_model).
+    """The residual stream after each layer at one position of each input: (B, d_model).
 
-    `at`: `"answer"`, where the label is predicted; `"last"`, the last real token; or a text position, counted from 0
-    (negative: from the end). Inputs that are shorter give zeros.
+    *at*: `"answer"`, the position that predicts the label; `"last"`, the last real token; or a text position, counted
+    from 0 (negative: from the end). Inputs that are too short give zeros.
 
     >>> ResidualAt(at=4).reach, ResidualAt(at="answer").reach
     (5, None)
@@ -25,11 +25,11 @@ class ResidualAt(Capture):
 
     @property
     def reach(self) -> int | None:
-        """A position counted from the start needs nothing after it."""
+        """With a position counted from the start, later tokens need not be run."""
         return self.at + 1 if isinstance(self.at, int) and self.at >= 0 else None
 
     def reduce(self, x: Float[Tensor, "B T d_model"], layer: int, view: View) -> Float[Tensor, "B d_model"]:
-        """Pick the position."""
+        """Select the position."""
         if self.at == "answer":
             return view.at(x, view.answer)
         position = -1 if self.at == "last" else int(self.at)

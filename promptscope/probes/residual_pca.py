@@ -1,4 +1,4 @@
-"""PCA of the residual stream at one position, prompted against unprompted."""
+"""PCA of the residual stream at one position, with and without prompts."""
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,19 +25,26 @@ _SILHOUETTE_POINTS = 1000
 
 
 class ResidualPCA(Probe):
-    """Principal components of the residual stream leaving each layer at one position of each input.
+    """Principal components of the residual stream at one position of each input, with and without prompts.
 
-    The vectors of the plain pass and of all prompted ones are fitted together, layer by layer, so that what separates
-    them is in the picture. `at`: `"answer"` (default), where the label is predicted; `"last"`, the last token; or a
-    text position counted from 0 (negative: from the end); inputs that are shorter are skipped and counted.
+    In each layer, one PCA is fitted to the vectors of all passes, so that a difference between them is visible. Values
+    are coordinates, dimensions (prompt, layer, example, component); the first entry of `prompt` is `plain`, the pass
+    without one. `result.data` also has
 
-    Values are coordinates, dimensions (prompt, layer, example, component), where the first "prompt" is `plain`. In
-    `result.data` are `explained_variance` (layer, component) and `silhouette` (prompt, layer): how far the prompt's
-    vectors and the plain ones lie apart in the full space (1 = two tight clusters, 0 = one; of at most 1,000 vectors).
-    Probe a random prompt as well: it says how much of that any prompt does.
+    - `explained_variance` (layer, component): shares of the variance;
+    - `silhouette` (prompt, layer): how well the vectors with the prompt are separated from those without, in the full
+      space, in [-1, 1]: 1 = two tight clusters, 0 = no separation (of at most 1,000 vectors).
+
+    Probe a random prompt of the same norms as well (`ps.random_like(prompt)`): it shows how much any prompt separates
+    them.
+
+    Args:
+        at: `"answer"` (default), the position that predicts the label; `"last"`, the last token; or a text position
+            counted from 0 (negative: from the end). Inputs that are too short are skipped and counted.
+        n_components: number of components.
 
     Raises:
-        ProbeError: no prompt, a prompt that is called `plain`, or fewer inputs than components.
+        ProbeError: no prompt, a prompt that is called `plain`, fewer inputs than components, or an unknown *at*.
 
     >>> ResidualPCA().name, ResidualPCA(at="last").name
     ('residual_pca', 'residual_pca_last')
@@ -48,7 +55,7 @@ class ResidualPCA(Probe):
     @checked()
     def __init__(self, at: int | str = "answer", n_components: int = 2, name: str | None = None) -> None:
         if isinstance(at, str) and at not in ("answer", "last"):
-            raise ProbeError(f"at must be 'answer', 'last' or a position, not {at!r}")
+            raise ProbeError(f"at must be 'answer', 'last' or a text position (an integer), got {at!r}")
         if n_components < 1:
             raise ProbeError(f"n_components must be at least 1, got {n_components}")
         self.at = at
@@ -57,9 +64,11 @@ class ResidualPCA(Probe):
         self._site = "hook_resid_post"
 
     def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
-        """Read the decoder where it is the decoder that answers."""
+        """Read the decoder in models whose decoder predicts the answer."""
         if PLAIN in prompts:
-            raise ProbeError(f"the pass without a prompt is called {PLAIN!r} here: give that prompt another name")
+            raise ProbeError(
+                f"no prompt may be called {PLAIN!r}, which names the pass without a prompt: give it another name"
+            )
         made = copy.copy(self)
         if model.family.kind == "seq2seq" and self.at == "answer":
             made._site = "decoder_blocks.{i}.hook_resid_post"
@@ -70,7 +79,7 @@ class ResidualPCA(Probe):
         return {"residual": ResidualAt(self._site, self.at)}
 
     def check(self, examples: Sequence[Encoded], prompts: Sequence[str]) -> None:
-        """Enough inputs must have the position."""
+        """Raise ProbeError unless enough inputs have the position."""
         usable = int(self._usable(examples).sum())
         if usable < max(self.n_components, 2):
             raise ProbeError(
@@ -79,7 +88,7 @@ class ResidualPCA(Probe):
             )
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Read the layers in groups that fit into memory, fit each layer by itself."""
+        """Read layers in groups that fit into memory, and fit each layer by itself."""
         usable = self._usable(entries.examples)
         names = [PLAIN, *entries.prompts]
         layers = entries.layers("residual")
@@ -112,7 +121,7 @@ class ResidualPCA(Probe):
                 },
             ),
             units="coordinate",
-            direction="near = alike",
+            direction="points close together = similar activations",
             n_examples=int(usable.sum()),
             n_skipped=int((~usable).sum()),
             **entries.about(),
@@ -126,12 +135,12 @@ class ResidualPCA(Probe):
 
     def _parts(self, entries: Entries, name: str) -> Iterator[Shard]:
         if name == PLAIN:
-            return entries.plain("residual", beside=entries.prompts[0])
+            return entries.plain("residual", positions_of=entries.prompts[0])
         return entries.prompted("residual", name)
 
 
 def _gather(parts: Iterator[Shard], usable: np.ndarray, layers: slice) -> np.ndarray:
-    """(X, layer, d) of the usable inputs and some layers."""
+    """Return the vectors (X, layer, d) of the usable inputs and some layers."""
     kept, start = [], 0
     for part in parts:
         size = len(part["values"])

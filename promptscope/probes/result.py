@@ -1,4 +1,4 @@
-"""What a probe returns: labelled numbers with units, direction, uncertainty and provenance."""
+"""The result of a probe: labelled numbers with units, direction, intervals and provenance."""
 
 from __future__ import annotations
 
@@ -24,19 +24,22 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class ProbeResult:
-    """Labelled numbers: `data` is an `xarray.Dataset` with these variables.
+    """Labelled numbers, with units, direction, intervals and provenance.
 
-    - `values`, `low`, `high`: the number and its 95 % interval over inputs (bootstrap, unless the probe says
-      otherwise); dimensions such as `prompt`, `layer`, `head`;
-    - `per_example` (optional): the number for each input, with the dimension `example` after `prompt`;
-    - `curve`, `curve_low`, `curve_high` (optional): mean over heads, for `layer_curve()`;
+    `data` is an `xarray.Dataset` with these variables:
+
+    - `values`, `low`, `high`: the number and the ends of its 95 % interval over inputs (bootstrap, unless the probe
+      says otherwise), with dimensions such as `prompt`, `layer`, `head`;
+    - `per_example` (optional): the number for each input, with a dimension `example` after `prompt`;
+    - `curve`, `curve_low`, `curve_high` (optional): the mean over heads, for `layer_curve()`;
     - anything else that a probe adds.
 
-    `units` and `direction` say what the numbers are and which way is more; `range` is what they cannot leave
-    (None: open). `n_skipped` inputs were left out because the number is not defined for them.
+    `units` and `direction` say what the numbers are and which direction is more; `range` is the closed interval that
+    they must lie in (None: unbounded). `n_examples` inputs were used; `n_skipped` were left out, because the number is
+    undefined for them. `provenance` names model, task, prompts and versions.
 
     Raises:
-        ProbeError: on construction, if variables, dimensions or range do not fit together.
+        ProbeError: variables or dimensions do not fit together, or values are outside `range`.
 
     >>> result = ProbeResult.from_examples({"v1": np.ones((5, 2, 3)), "v2": np.zeros((5, 2, 3))}, name="demo")
     >>> result.dims, result.n_examples
@@ -60,19 +63,24 @@ class ProbeResult:
             raise ProbeError(f"result {self.name!r} needs a variable 'values', got {sorted(map(str, self.data))}")
         for dim in self.dims:
             if dim not in self.data.coords:
-                raise ProbeError(f"dimension {dim!r} of result {self.name!r} has no coordinate")
+                raise ProbeError(
+                    f"dimension {dim!r} of result {self.name!r} must have a coordinate that names "
+                    "its entries, and has none"
+                )
         for name in ("low", "high"):
             if name in self.data and self.data[name].dims != self.data["values"].dims:
                 raise ProbeError(
-                    f"{name!r} of result {self.name!r} has dimensions {self.data[name].dims}, 'values' has {self.dims}"
+                    f"{name!r} of result {self.name!r} must have the dimensions of 'values', "
+                    f"{self.dims}, and has {self.data[name].dims}"
                 )
         values = self.values.values
         low = -np.inf if self.range[0] is None else self.range[0]
         high = np.inf if self.range[1] is None else self.range[1]
         if np.any(values < low - 1e-9) or np.any(values > high + 1e-9):
             raise ProbeError(
-                f"result {self.name!r} lies in [{np.nanmin(values):g}, {np.nanmax(values):g}], outside its range "
-                f"[{low:g}, {high:g}]: the probe's formula or its declared range is wrong"
+                f"the values of result {self.name!r} are in [{np.nanmin(values):g}, "
+                f"{np.nanmax(values):g}], outside its range [{low:g}, {high:g}]: the probe's formula "
+                "or its declared range is wrong"
             )
 
     @classmethod
@@ -85,65 +93,68 @@ class ProbeResult:
         n_skipped: int = 0,
         **about: Any,
     ) -> ProbeResult:
-        """Average numbers `(X, *dims)` over X inputs, with bootstrap 95 % intervals.
+        """Make a result from numbers `(X, *dims)` of X inputs: their mean, with a bootstrap 95 % interval.
 
-        A dict gives a dimension `prompt`. An input with a NaN, for any prompt, is left out everywhere, and counted
-        in `n_skipped`. *coords* names the entries of a dimension (default 0, 1, ...), of `example` too. *about* takes
-        the other fields of the result.
+        Args:
+            per_example: an array `(X, *dims)`, or prompt -> array, which gives a dimension `prompt`. An input with a
+                NaN for any prompt is left out for all of them, and counted in `n_skipped`.
+            dims: names of the dimensions after the first.
+            coords: dimension -> names of its entries (by default 0, 1, ...), also of `example`.
+            about: the other fields of the result: `title`, `units`, `direction`, `range`, `provenance`.
 
         Raises:
-            ProbeError: no input is left, or prompts have different shapes.
+            ProbeError: no input is left, or the arrays of prompts have different shapes.
         """
         data, left_out = average(per_example, dims, coords or {}, name)
         return cls(name, data, n_examples=data.sizes["example"], n_skipped=n_skipped + left_out, **about)
 
     @property
     def dims(self) -> tuple[str, ...]:
-        """Dimensions of the values."""
+        """Names of the dimensions of the values."""
         return tuple(map(str, self.data["values"].dims))
 
     @property
     def values(self) -> xr.DataArray:
-        """The numbers: `result.values.sel(prompt="v2", layer=3)`."""
+        """The numbers, as a labelled array: `result.values.sel(prompt="v2", layer=3)`."""
         return self.data["values"]
 
     def layer_curve(self) -> ProbeResult:
         """Return the mean over heads for each layer, with its own interval over inputs.
 
         Raises:
-            ProbeError: the result has no layers, or no curve over them.
+            ProbeError: the result has no layers, or has no means over heads.
         """
         if "layer" not in self.dims:
             raise ProbeError(f"result {self.name!r} has no layers: its dimensions are {', '.join(self.dims)}")
         if "curve" not in self.data:
             if not set(self.dims) & set(_AVERAGED):  # a figure draws one line for each entry of the others
                 return self
-            raise ProbeError(f"result {self.name!r} holds no layer curve: take result.values.mean(...) yourself")
+            raise ProbeError(f"result {self.name!r} has no layer curve (means over heads): use result.values.mean(...)")
         averaged = next((plural for dim, plural in _AVERAGED.items() if dim in self.dims), "all else")
         names = {"curve": "values", "curve_low": "low", "curve_high": "high"}
         return replace(self, data=self.data[list(names)].rename(names), title=f"{self.title}, mean over {averaged}")
 
     def compare(self, first: str, second: str) -> ProbeResult:
-        """Return `first - second` of two prompts over the same inputs, with interval and `p_value`.
+        """Return `first - second` of two prompts over the same inputs, with its 95 % interval and `p_value`.
 
-        The p-value is of the paired permutation test over inputs, two-sided, not corrected for the number of heads.
-        With a random prompt of the same norm as *second*, this is the result against its null.
+        The p-value is two-sided, of the paired permutation test over inputs, and not corrected for the number of heads.
+        With a random prompt of the same norms as *second*, this compares a prompt with its null.
 
         Raises:
-            ProbeError: unknown prompt, prompts of different lengths, or a result without numbers per input.
+            ProbeError: an unknown prompt, prompts of different lengths, or a result without numbers for each input.
         """
         from promptscope.probes.comparison import compare_prompts
 
         return compare_prompts(self, first, second)
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return a tidy table: one row per cell, with its coordinates, `value`, `low`, `high` and the like."""
+        """Return a table with one row for each number: its coordinates, `value`, `low`, `high` and the like."""
         columns = [name for name, array in self.data.data_vars.items() if array.dims == self.values.dims]
         table = self.data[columns].to_dataframe(dim_order=list(self.dims)).reset_index()
         return table[[*self.dims, *columns]].rename(columns={"values": "value"})
 
     def to_xarray(self) -> xr.Dataset:
-        """Return a copy of `data`, with units, direction and the rest of what the result says in its attributes."""
+        """Return a copy of `data` that has units, direction and the other fields as attributes."""
         about = {
             name: getattr(self, name) for name in ("name", "title", "units", "direction", "n_examples", "n_skipped")
         }
@@ -156,11 +167,13 @@ class ProbeResult:
         write_text(Path(path), self.to_dataframe().to_csv(index=False))
 
     def to_parquet(self, path: str | os.PathLike[str]) -> None:
-        """Write the table of `to_dataframe` as Parquet; units and provenance go into its metadata.
+        """Write the table of `to_dataframe` as Parquet, with units and provenance in its metadata.
 
         Raises:
             ProbeError: pyarrow is not installed.
         """
+        from promptscope.files import replace_atomically
+
         try:
             import pyarrow
             import pyarrow.parquet
@@ -168,18 +181,19 @@ class ProbeResult:
             raise ProbeError("Parquet needs pyarrow: pip install pyarrow, or use result.to_csv(path)") from error
         table = pyarrow.Table.from_pandas(self.to_dataframe(), preserve_index=False)
         about = {"promptscope": json.dumps(self.to_xarray().attrs, default=str)}
-        Path(path).parent.mkdir(parents=True, exist_ok=True)
-        pyarrow.parquet.write_table(table.replace_schema_metadata({**(table.schema.metadata or {}), **about}), path)
+        described = table.replace_schema_metadata({**(table.schema.metadata or {}), **about})
+        with replace_atomically(path) as temporary:
+            pyarrow.parquet.write_table(described, temporary)
 
     def plot(self) -> go.Figure:
-        """Draw a heat map of layers and heads, or a curve along the layers; one facet or line per prompt."""
+        """Draw the figure that fits the result's dimensions, such as a heat map of layers by heads: `ps.plots.plot`."""
         from promptscope.plots import plot  # plots imports probes; this is the user's shortcut to them
 
         return plot(self)
 
     @checked()
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write `result.safetensors` and `result.json` to *folder*; `load_result` reads them back."""
+        """Write `result.safetensors` and `result.json` to *folder*; `ps.load_result(folder)` reads them back."""
         from promptscope.probes.saving import save_result
 
         save_result(self, folder)

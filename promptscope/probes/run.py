@@ -1,4 +1,4 @@
-"""`ps.probe`: from a model, prompts and a task to results, by way of the store."""
+"""`ps.probe`: run probes on a model, prompts and a task, by way of the activation store."""
 
 import os
 import tempfile
@@ -39,33 +39,34 @@ def probe(
 ) -> dict[str, ProbeResult]:
     """Run probes on a model with and without prompts, over the inputs of a task.
 
-    All probes share the forward passes: one for each prompt and one without, over each batch. What they keep lands
-    in *store*, from which a second call with the same model, prompts and inputs takes it without any pass, and
-    an interrupted one goes on. Results do not depend on the batch size.
+    All probes share the forward passes: one with each prompt and one without, over each batch. What they keep is
+    written to *store*: a second call with the same model, prompts and inputs reads it from there and runs no pass, and
+    an interrupted call goes on where it stopped.
 
     Args:
-        model: a hooked model.
-        prompts: name -> prompt, names of your own; they become the dimension `prompt` of results. Probes of the
-            plain model need none.
-        task: inputs are `[prompt] source`, without labels (with them, for a `labelled` probe); or a list of encoded
-            records.
-        probes: probes or their names (`ps.probes.PROBES`).
-        store: folder; None for one that is thrown away, as it is under hooks whose identity cannot be told
-            (`HookedModel.identity`; `provenance["store"]` of the results then says so).
-        split, limit: which records of the task: the first *limit* of *split*.
-        batch_size: inputs per forward pass; peak memory goes with it, results do not.
-        progress: show a bar when it takes more than a second.
-        hooks: attached during the call, in addition to those attached before; see `model.hooks`; captures see their
+        model: a hooked model, of `ps.load_model`.
+        prompts: name -> prompt; the names become the dimension `prompt` of results. Or a single prompt, or None for
+            probes of the model without a prompt.
+        task: a task, whose inputs are `[prompt] source`, without labels (with them for a `labelled` probe); or a list
+            of encoded records.
+        probes: probes, or their names (keys of `ps.probes.PROBES`); one or several.
+        store: folder of the activation store. None: a temporary one; so it is too under hooks whose identity cannot be
+            determined (see `HookedModel.identity`), which `provenance["store"]` of the results then says.
+        split, limit: the records: the first *limit* of this split (None: all).
+        batch_size: inputs per forward pass; it decides how much memory is needed, and does not change results.
+        progress: show a progress bar if it takes more than a second.
+        hooks: attached during the call, in addition to those attached before; see `model.hooks`. Captures see their
             edits.
 
     Returns:
-        Probe name -> result.
+        Probe name -> `ps.ProbeResult`.
 
     Raises:
-        ProbeError: unknown probe, nothing to probe, inputs that a probe cannot use.
+        ProbeError: an unknown probe, none at all, no inputs, or inputs that a probe cannot use.
         PromptError: a prompt that was made for another model, or is too long.
         ModelError: a capture names an unknown hook point.
-        StoreError: a damaged store; TaskError: unknown split.
+        StoreError: a damaged store.
+        TaskError: an unknown split.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -86,7 +87,10 @@ def probe(
             for labelled in {one.labelled for one in chosen}
         }
         if not all(examples.values()):
-            raise ProbeError(f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty: nothing to probe on")
+            raise ProbeError(
+                f"split {split!r} of {getattr(task, 'name', 'the task')!r} is empty, and a "
+                "probe needs at least one record: choose another split"
+            )
         longest_input = max(len(example.input_ids) for every in examples.values() for example in every)
         for slots in ({}, *(prompt.slots(model) for prompt in named.values())):
             model.rules.check_context(longest_input, slots.get("encoder", 0))  # now, rather than in some later batch
@@ -116,15 +120,15 @@ def _probe(
     inputs = inputs_of(probes, prompts, examples)
     identity = model.identity
     plans = make_plans(model, identity, probes, prompts, inputs, store)
-    inputs_aside = {one.name: more for one in probes if (more := one.aside(examples[one.labelled]))}
-    aside = make_plans(model, identity, probes, prompts, inputs_aside, store)
-    for plan in dict.fromkeys([*plans.values(), *aside.values()]):
+    extra_inputs = {one.name: more for one in probes if (more := one.extra_inputs(examples[one.labelled]))}
+    extra_plans = make_plans(model, identity, probes, prompts, extra_inputs, store)
+    for plan in dict.fromkeys([*plans.values(), *extra_plans.values()]):
         fill(model, prompts, plan, store, batch_size, progress)
     shared = {
         labelled: _provenance(model, identity, prompts, task, every, split) for labelled, every in examples.items()
     }
 
-    def entries(one: Probe, plan: Plan, further: Entries | None = None) -> Entries:
+    def entries(one: Probe, plan: Plan, extra: Entries | None = None) -> Entries:
         return Entries(
             one,
             model,
@@ -134,14 +138,14 @@ def _probe(
             {(name, prompt): entry for (probe, name, prompt), entry in plan.plain.items() if probe == one.name},
             {(name, prompt): entry for (probe, name, prompt), entry in plan.prompted.items() if probe == one.name},
             shared[one.labelled] | {"probe": {"type": type(one).__name__} | one.parameters()},
-            further,
+            extra,
             {(name, prompt, edit): e for (probe, name, prompt, edit), e in plan.written.items() if probe == one.name},
         )
 
     results = {}
     for one in probes:
-        further = entries(one, aside[one.name]) if one.name in aside else None
-        results[one.name] = one.compute(entries(one, plans[one.name], further))
+        extra = entries(one, extra_plans[one.name]) if one.name in extra_plans else None
+        results[one.name] = one.compute(entries(one, plans[one.name], extra))
     return results
 
 
@@ -167,7 +171,7 @@ def _named(prompts: Any) -> dict[str, Prompt]:
     for name, prompt in prompts.items():
         if not isinstance(name, str) or not name or not isinstance(prompt, Prompt):
             raise ProbeError(
-                f"prompts must be a dict name -> prompt, such as {{'v2': prompt}}; got {name!r}: {prompt!r}"
+                f"prompts must be a prompt or a dict name -> prompt, such as {{'v2': prompt}}; got {name!r}: {prompt!r}"
             )
     return dict(prompts)
 

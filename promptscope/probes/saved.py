@@ -1,4 +1,4 @@
-"""Results in folders: `save` writes any of them, `load_result` reads it back equal."""
+"""Results in folders: `save` writes any kind of result, `load_result` reads it back equal."""
 
 import csv
 import dataclasses
@@ -21,7 +21,7 @@ from safetensors.torch import load as load_safetensors
 
 from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError
-from promptscope.files import read_sealed, sha256_file, write_json, write_sealed, write_tensors, write_text
+from promptscope.files import long_cells, read_sealed, sha256_file, write_json, write_sealed, write_tensors, write_text
 from promptscope.probes.result import ProbeResult
 from promptscope.probes.saving import load_probe_result
 from promptscope.prompts import Prompt, load_prompt
@@ -38,11 +38,11 @@ _HOMES = {
     "promptscope.tasks": "Encoded",
 }
 KINDS = {name: home for home, names in _HOMES.items() for name in names.split()}
-"""Which module each kind comes from. A file names a kind, and no other module is ever imported for one."""
+"""The module of each kind of result. A file names a kind, and no other module is imported to load it."""
 
 
 class Saved:
-    """Base of results that can be saved: dataclasses of numbers, texts, arrays, tables, results and prompts.
+    """Base of results that can be saved: dataclasses of numbers, texts, arrays, tables, other results and prompts.
 
     >>> import tempfile, promptscope as ps
     >>> numbers = np.zeros((4, 2, 3))  # inputs, layers, heads
@@ -67,10 +67,10 @@ class Saved:
 
 @checked()
 def load_result(folder: str | os.PathLike[str]) -> Any:
-    """Read what `save(folder)` of any result wrote: a probe's, a reading's, an intervention's, an account, ...
+    """Read a result that `result.save(folder)` wrote: of a probe, a reading, an intervention, an account, ...
 
     Raises:
-        ProbeError: *folder* holds no result, or one that is incomplete or altered (naming the file).
+        ProbeError: *folder* holds no result, or one that is incomplete or was changed; the message names the file.
 
     >>> import tempfile, promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -92,7 +92,7 @@ def load_result(folder: str | os.PathLike[str]) -> Any:
     try:
         for name, expected in about["sha256"].items():
             if sha256_file(folder / name) != expected:
-                raise ProbeError(f"{folder / name} is truncated or altered: save the result again")
+                raise ProbeError(f"{folder / name} was truncated or changed since it was saved: save the result again")
         return _Reader(folder).object(about["kind"], about["fields"])
     except (KeyError, TypeError, ValueError, AttributeError, IndexError, OSError, SafetensorError) as error:
         raise ProbeError(f"the result in {folder} is damaged ({error!r}): save it again") from error
@@ -101,7 +101,7 @@ def load_result(folder: str | os.PathLike[str]) -> Any:
 
 
 class _Writer:
-    """Turns values into JSON, and puts aside what is written to files of its own."""
+    """Turns values into JSON, and collects what is written to files of its own."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -114,7 +114,7 @@ class _Writer:
         return {name: self.value(part, keys, name) for name, part in parts.items()}
 
     def value(self, value: Any, keys: tuple[str, ...], field: str) -> Any:
-        """Return the JSON of a value that lies at *keys* of the mapping in *field*."""
+        """Return the JSON of a value that is at *keys* of the mapping in *field*."""
         if value is None or isinstance(value, bool | int | float | str):
             return value
         if isinstance(value, np.generic):
@@ -131,11 +131,11 @@ class _Writer:
                             for key, one in value.items()]}  # fmt: skip
         if type(value).__name__ in KINDS and dataclasses.is_dataclass(value):
             return {"object": type(value).__name__, "fields": self.fields(value, keys)}
-        raise ProbeError(f"{field} holds a {type(value).__name__}, which cannot be saved: only numbers, texts, tables "
-                         "and results can")  # fmt: skip
+        raise ProbeError(f"{field} holds a {type(value).__name__}, which cannot be saved: use numbers, "
+                         "texts, arrays, tables or results")  # fmt: skip
 
     def _name(self, keys: tuple[str, ...]) -> str:
-        """Return a name for a file that no other has."""
+        """Return a file name that is not used yet."""
         plain = "-".join("".join(c if c.isalnum() or c in " ._()-" else "_" for c in key) for key in keys)
         name, n = plain, 1
         while name.lower() in self.names:  # some file systems do not tell cases apart
@@ -204,7 +204,7 @@ _WRITERS: dict[type, Callable[[_Writer, Any, str], dict[str, Any]]] = {
 
 
 class _Reader:
-    """Makes values of the JSON and the files of a folder."""
+    """Makes values from the JSON and the files of a folder."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -251,7 +251,7 @@ class _Reader:
         return self.arrays[given["array"]].numpy()
 
     def table(self, given: Mapping[str, Any]) -> pd.DataFrame:
-        with open(self.folder / given["table"], encoding="utf-8", newline="") as file:
+        with open(self.folder / given["table"], encoding="utf-8", newline="") as file, long_cells():
             header, *rows = csv.reader(file)
         names, kinds = [name for name, _ in given["columns"]], [kind for _, kind in given["columns"]]
         if header != list(map(str, names)):
@@ -281,7 +281,7 @@ def _column_kind(column: pd.Series) -> str:
 def _label(column: Any) -> str | int:
     if isinstance(column, str) or (isinstance(column, int | np.integer) and not isinstance(column, bool)):
         return column if isinstance(column, str) else int(column)
-    raise ProbeError(f"a table with the column {column!r} cannot be saved: name columns by texts or numbers")
+    raise ProbeError(f"columns of a table that is saved must be named by texts or numbers, got {column!r}")
 
 
 def _cells(column: pd.Series, kind: str) -> list[str]:

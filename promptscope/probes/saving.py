@@ -1,4 +1,4 @@
-"""Probe results on disk: numbers as safetensors, the rest as JSON."""
+"""Probe results on disk: numbers as safetensors, everything else as JSON."""
 
 import os
 from pathlib import Path
@@ -18,7 +18,7 @@ _FIELDS = ("name", "title", "units", "direction", "range", "n_examples", "n_skip
 
 
 def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
-    """Write *result* to *folder*; the JSON comes last, so a folder that has it is whole."""
+    """Write *result* to *folder*; the JSON is written last, so that a folder that has it is complete."""
     folder = Path(folder)
     data = result.data
     write_tensors(
@@ -42,7 +42,7 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
     """Read a result that `result.save(folder)` wrote.
 
     Raises:
-        ProbeError: *folder* holds no result, or one that is incomplete or altered (naming the file).
+        ProbeError: *folder* holds no result, or one that is incomplete or was changed; the message names the file.
     """
     folder = Path(folder)
     if not (folder / _ABOUT).is_file():
@@ -51,7 +51,7 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
         about = read_sealed(folder / _ABOUT, lambda found: set(_FIELDS) <= set(found))
         content = (folder / _TENSORS).read_bytes()
         if sha256_file(folder / _TENSORS) != about["sha256"]:
-            raise ProbeError(f"{folder / _TENSORS} is truncated or altered: save the result again")
+            raise ProbeError(f"{folder / _TENSORS} was truncated or changed since it was saved: save the result again")
         tensors = load_safetensors(content)
         variables = {name: (tuple(dims), tensors[name]) for name, dims in about["dims"].items()}
         fields = {name: about[name] for name in _FIELDS}
@@ -65,5 +65,5 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
 
 
 def _attributes(data: xr.Dataset) -> dict[str, dict[str, object]]:
-    """Name -> attributes of the variables and coordinates, "" for those of the whole."""
+    """Return name -> attributes of the variables and coordinates; "" stands for those of the whole."""
     return {"": dict(data.attrs), **{str(name): dict(array.attrs) for name, array in data.variables.items()}}

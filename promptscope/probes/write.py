@@ -1,4 +1,4 @@
-"""Edits of activations that a probe may ask for: each is keyed by what it does, so that the store can keep its runs."""
+"""Edits of activations that a probe may ask for; each is part of the key under which the store keeps its runs."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ from promptscope.store.capture import spec_of
 
 @dataclass(frozen=True)
 class Write(ABC):
-    """One edit at a hook point: `write` returns the whole activation as it shall be.
+    """One edit at a hook point: `write` returns the new activation, all of it.
 
-    Like a `Capture`, a frozen dataclass whose fields are plain JSON values: with the code, they are part of the key
-    under which captures of the edited pass are stored. `site` with its layer (`"blocks.1.attn.hook_z"`) edits that
-    layer, without (`"attn.hook_z"`) every layer. Edits come after the prompt's own, in the order given.
+    Like a `Capture`, it is a frozen dataclass whose fields are plain JSON values: with the class's code, they are part
+    of the key under which captures of the edited pass are stored. A `site` with a layer (`"blocks.1.attn.hook_z"`)
+    edits that layer, one without (`"attn.hook_z"`) every layer. Edits run after the prompt's own hooks, in the order
+    given.
 
     ```python
     @dataclass(frozen=True)
@@ -39,16 +40,17 @@ class Write(ABC):
         """Return the new activation, of the shape of `x (B, ...)`; *x* is a copy that may be changed in place."""
 
     def spec(self) -> dict[str, Any]:
-        """Return what decides what the edit does."""
+        """Return everything that decides what the edit does."""
         return spec_of(self, "write")
 
 
 @dataclass(frozen=True)
 class Transplant(Write):
-    """An edit that puts in what another run over the same inputs had at the same hook point (activation patching).
+    """An edit that writes activations of another run over the same inputs at the same hook point (activation patching).
 
-    `donor` names the prompt under which the other run is made, `""` the run without a prompt. `take` reduces the
-    activation there to what is put in; the layouts of the two runs differ, by their prompts' lengths.
+    `donor` names the prompt of that run; `""` is the run without a prompt. `take` reduces its activation to what `put`
+    writes. The two runs have different layouts if their prompts have different lengths, so each method gets the view of
+    its own run.
 
     >>> from dataclasses import dataclass
     >>> import torch
@@ -71,8 +73,8 @@ class Transplant(Write):
 
     @abstractmethod
     def put(self, x: Tensor, taken: Tensor, layer: int, view: View) -> Tensor:
-        """Return the new activation; *x* is a copy, *view* this run's."""
+        """Return the new activation; *x* is a copy that may be changed in place, *view* that of this run."""
 
     def write(self, x: Tensor, layer: int, view: View) -> Tensor:
-        """Never called: `put` is."""
-        raise NotImplementedError("a Transplant puts what it took from another run")
+        """Never called; `put` is called instead."""
+        raise NotImplementedError("a Transplant has no write(): its put() is called with what take() returned")

@@ -1,4 +1,4 @@
-"""Probes that write: how the loss changes when activations are edited."""
+"""Probes that edit activations, and measure how the loss changes."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ Edit = Write | Sequence[Write]
 
 @dataclass(frozen=True)
 class TargetLoss(Capture):
-    """Cross-entropy of an input's target tokens (label and end token), mean over them, in nats: (B,).
+    """Cross-entropy of an input's target tokens (label and end token), as their mean, in nats: (B,).
 
     >>> TargetLoss().site  # what the bridge returns, no hook point inside
     'logits'
@@ -39,7 +39,7 @@ class TargetLoss(Capture):
     site: str = OUTPUT
 
     def reduce(self, x: Float[Tensor, "B t V"], layer: int, view: View) -> Float[Tensor, B]:
-        """Sum over the targets of each input, by their number."""
+        """Sum over the targets of each input, divided by their number."""
         assert view.targets is not None
         asked = view.targets != IGNORED
         logits = x[:, x.shape[1] - asked.shape[1] :][asked]
@@ -50,23 +50,23 @@ class TargetLoss(Capture):
 
 
 class WritingProbe(Probe):
-    """A probe that edits activations and reports how the loss changes: `loss(edited) - loss`, in nats per target token.
+    """A probe that edits activations, and measures by how much the loss changes.
 
-    A subclass says what is edited, `writes()`, name -> one `Write` or several together; and, if it can, edits that
-    should not matter, `nulls()`, name -> draws: a random direction of the same norm, another head of the layer.
-    Every edit runs under every prompt (without prompts: on the plain model), over inputs with their labels.
+    The result is `loss(edited) - loss` in nats per target token. A subclass defines `writes()`: name -> one `Write`, or
+    several that are applied together. It can also define `nulls()`: name -> random edits that should matter less, such
+    as random directions of the same norm, or other heads of the layer. Every edit is run with every prompt (without
+    prompts: on the model alone), over inputs with their labels.
 
-    Dimensions: prompt (if there are), write. Positive = the edit makes the labels less likely. In `result.data` also
-    `loss`, the loss without an edit; and with nulls `null` (..., write, draw), the change under each draw, and
-    `p_value`, how often a draw changes the loss at least as much, in either direction:
-    `(1 + #{|draw| >= |change|}) / (1 + R)`.
+    Positive = the edit makes the labels less likely. Dimensions: prompt (if there are any), write. `result.data` also
+    has `loss`, without an edit; with nulls also `null` (..., write, draw), the change under each of R draws, and the
+    two-sided `p_value = (1 + #{|draw| >= |change|}) / (1 + R)`.
 
     Raises:
-        ProbeError: inputs without labels, or nothing to write.
+        ProbeError: inputs without labels, or `writes()` returns nothing.
 
     Reference: Phipson & Smyth 2010 for the p-value.
 
-    Complete; `ps.probe(model, [WithoutHead()], prompts=..., task=...)` runs it, with `ZeroHead` as in `Write`:
+    A complete example, with `ZeroHead` as in `Write`; `ps.probe(model, prompts, task, WithoutHead())` runs it:
 
     ```python
     class WithoutHead(WritingProbe):
@@ -82,10 +82,10 @@ class WritingProbe(Probe):
 
     @abstractmethod
     def writes(self) -> Mapping[str, Edit]:
-        """Return what is edited, by name."""
+        """Return the edits, by name."""
 
     def nulls(self) -> Mapping[str, Sequence[Edit]]:
-        """Return, for names of `writes`, edits drawn from the null. The same number for each name."""
+        """Return, for names of `writes`, edits drawn at random as a null: the same number for each name."""
         return {}
 
     def captures(self) -> dict[str, Capture]:
@@ -96,13 +96,15 @@ class WritingProbe(Probe):
         """Return the writes and the draws of their nulls."""
         found: dict[str, Sequence[Write]] = {name: _together(edit) for name, edit in self.writes().items()}
         if not found:
-            raise ProbeError(f"probe {self.name!r} has nothing to write: writes() returned an empty dict")
+            raise ProbeError(
+                f"writes() of probe {self.name!r} must return at least one edit, and returned an empty dict"
+            )
         for name, draws in self.nulls().items():
             found |= {f"{name} null {r}": _together(edit) for r, edit in enumerate(draws)}
         return found
 
     def ready(self, model: HookedModel, task: Task | None, prompts: Mapping[str, Prompt]) -> Probe:
-        """Run on the plain model where there are no prompts."""
+        """Return the probe that runs on the model without a prompt if no prompts are given."""
         if prompts:
             return self
         plain = copy.copy(self)
@@ -110,11 +112,11 @@ class WritingProbe(Probe):
         return plain
 
     def parameters(self) -> dict[str, object]:
-        """Return the settings, without in which passes it runs."""
+        """Return the settings, without the passes it runs in."""
         return {name: value for name, value in super().parameters().items() if name != "conditions"}
 
     def check(self, examples: Sequence[Encoded], prompts: Sequence[str]) -> None:
-        """Need labels."""
+        """Raise ProbeError unless all inputs have labels."""
         without = [example.id for example in examples if all(target == IGNORED for target in example.targets)]
         if without:
             raise ProbeError(
@@ -123,7 +125,7 @@ class WritingProbe(Probe):
             )
 
     def compute(self, entries: Entries) -> ProbeResult:
-        """Subtract the loss without the edit, input by input."""
+        """Subtract the loss without the edit, for each input."""
         names, nulls = list(self.writes()), self.nulls()
         prompts: Sequence[str | None] = entries.prompts or [None]
         base = {p: _read(entries.plain("loss") if p is None else entries.prompted("loss", p)) for p in prompts}
@@ -151,7 +153,7 @@ class WritingProbe(Probe):
 
 
 def _add_nulls(result: ProbeResult, names: list[str], drawn: Float[np.ndarray, "prompt null R"], lead: tuple) -> None:
-    """Put the draws, and how the changes compare with them, into the result; NaN for writes without nulls."""
+    """Add the draws and the p-values to the result; NaN for writes without nulls."""
     writes = result.data["write"].values.tolist()
     null = np.full((len(drawn), len(writes), drawn.shape[-1]), np.nan)
     p_values = np.full(null.shape[:2], np.nan)

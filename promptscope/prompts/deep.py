@@ -13,33 +13,40 @@ from promptscope.checks import checked
 from promptscope.errors import PromptError
 from promptscope.models import HookedModel, KeysValues, Placement
 from promptscope.models.samples import why_no_keys
-from promptscope.prompts.initialisation import FromPrompt, Initialisation, TokenInitialisation, Uniform
+from promptscope.prompts.initialisation import FromPrompt, Initialisation, Uniform
 from promptscope.prompts.inner import keys_and_values
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.reparameterisation import Reparameterisation, draw_weights
-from promptscope.prompts.soft import SoftPrompt
+from promptscope.prompts.soft import start_vectors
 
 
 class DeepPrompt(Prompt):
-    """Trainable keys and values at k positions before the text, in each chosen layer.
+    """Trainable keys and values at k positions before the text, in each chosen layer (prefix tuning, P-tuning v2).
 
-    *Untied*: separate keys and values, 2 x k x L x d_kv parameters (Li & Liang 2021; Liu et al. 2022). *Tied*: one
-    vector per position and layer serves as key and as value, k x L x d_kv parameters (the multilingual-GPT paper,
-    section 3.1). `d_kv` is kv_heads x d_head: `d_model`, or less with grouped-query attention.
+    In an attention head of a chosen layer, with queries q and the text's own keys K and values V `(n, d_head)`,
+    `head(q) = softmax(q [P_K; K]^T / sqrt(d_head)) [P_V; V]`, where `P_K` and `P_V (k, d_head)` are trained
+    (He et al. 2022, section 3.1).
 
-    Keys are those *before* the rotary embedding, at prompt positions 0..k-1; text starts at position k. Layers that
-    are not chosen do not see the prompt positions at all.
+    *Untied*: separate keys and values, 2 k L d_kv parameters for L layers (Li and Liang 2021; Liu et al. 2022). *Tied*:
+    one vector for each position and layer is both key and value, k L d_kv parameters (*Toward the explainable soft
+    prompts*, section 3.1). `d_kv` is n_kv_heads x d_head, which is less than d_model with grouped-query attention.
+
+    Keys are those *before* the rotary embedding, which the model applies at positions 0..k-1; the text starts at
+    position k. In layers that are not chosen, no query attends to the prompt positions.
 
     Args:
-        length: k.
-        tied: one vector for key and value.
-        layers: the chosen layers, counted from 0, the same in every attention of *parts*; all by default, also of
-            encoder and decoder of different depth.
-        parts: attentions to write to: `("self",)` on causal and masked models; on encoder-decoders any of `encoder`,
-            `decoder` and `cross`, all by default.
-        reparameterisation: a network that makes the vectors from the parameters (`ps.reparameterise`).
-        init, seed: see `ps.init`; token initialisations give the keys and values that those tokens have inside the
-            model (untied), or the token vectors themselves (tied).
+        length: the number of prompt positions k.
+        tied: whether one vector is both key and value.
+        layers: the chosen layers, counted from 0, the same in every attention of *parts*; by default all layers.
+        parts: the attentions with a prompt: `("self",)` on causal and masked models; on encoder-decoders some of
+            `encoder`, `decoder` and `cross`, by default all.
+        init: the values at the start of training, see `ps.init`. From tokens: the keys and values that these tokens
+            have inside the model (untied), or the token embeddings themselves (tied).
+        seed: of the random numbers of *init*.
+        reparameterisation: a network that computes the vectors from the parameters, see `ps.reparameterise`.
+
+    Raises:
+        PromptError: an argument has another type, or length is below 1.
 
     >>> prompt = DeepPrompt(length=20, tied=True, layers=[0, 1])
     >>> prompt.tied
@@ -68,7 +75,7 @@ class DeepPrompt(Prompt):
         self.keys_after_rotary = False
 
     def settings(self) -> dict[str, Any]:
-        """Length, layers, initialisation and the like: all that is not trained."""
+        """Return the arguments that build the prompt again, without its numbers and its initialisation."""
         settings: dict[str, Any] = {"length": self.length, "tied": self.tied}
         settings["layers"] = None if self.layers is None else list(self.layers)
         settings["parts"] = None if self.parts is None else list(self.parts)
@@ -79,10 +86,10 @@ class DeepPrompt(Prompt):
         return settings
 
     def chosen_layers(self, model: HookedModel, part: str | None = None) -> tuple[int, ...]:
-        """Return the layers that the prompt is written to, in the stack of *part* or (None) in any.
+        """Return the layers with a prompt, of the attention *part*, or (None) of any attention.
 
         Raises:
-            PromptError: the stack of a chosen part has no such layer.
+            PromptError: a chosen layer does not exist in the model.
         """
         if part is None:
             every = {layer for one in self.chosen_parts(model) for layer in self.chosen_layers(model, one)}
@@ -98,10 +105,10 @@ class DeepPrompt(Prompt):
         return layers
 
     def chosen_parts(self, model: HookedModel) -> tuple[str, ...]:
-        """Return the attentions that the prompt is written to.
+        """Return the attentions with a prompt.
 
         Raises:
-            PromptError: the model has no such attention, or none whose keys and values can be written.
+            PromptError: the model has no such attention, or keys and values cannot be written on it.
         """
         known = tuple(model.family.attentions)
         parts = known if self.parts is None else self.parts
@@ -111,13 +118,13 @@ class DeepPrompt(Prompt):
             )
         if (why := why_no_keys(model, parts)) is not None:
             raise PromptError(
-                f"a deep prompt writes keys and values, and {model.family.name} models have none that can be written "
-                f"({why}): use ps.SoftPrompt"
+                f"a deep prompt needs hook points where keys and values can be written, which {model.family.name} "
+                f"models do not have ({why}): use ps.SoftPrompt"
             )
         return parts
 
     def keys(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
-        """Return the keys of the chosen layers, before the rotary embedding (after it: `keys_after_rotary`)."""
+        """Return the keys of the chosen layers, before the rotary embedding (after it with `keys_after_rotary`)."""
         return self._vectors(f"{part}_both" if self.tied else f"{part}_keys")
 
     def values(self, part: str = "self") -> Float[Tensor, "L k d_kv"]:
@@ -129,7 +136,7 @@ class DeepPrompt(Prompt):
         return keys, keys if self.tied else self.values(part)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return keys and values by the names of their parameters."""
+        """Return keys and values by the names of their parameters, each `(L, k, d_kv)`, with gradient."""
         return {f"numbers.{name}": self._vectors(name) for name in self.numbers}
 
     def _vectors(self, name: str) -> Float[Tensor, "L k d_kv"]:
@@ -146,7 +153,7 @@ class DeepPrompt(Prompt):
                 self.networks[name] = self.reparameterisation.network(self.length, number.shape[-1])
 
     def place(self, model: HookedModel) -> Placement:
-        """Put keys and values before the text, in the chosen layers of the chosen attentions."""
+        """Return the keys and values of the chosen layers and attentions as a placement, with gradient."""
         self.bind(model)
         heads = (model.shape.n_kv_heads, model.shape.d_head)
         parts = {}
@@ -173,7 +180,7 @@ class DeepPrompt(Prompt):
                 start = torch.empty(len(layers[part]), self.n_rows, d_kv, dtype=torch.float32)
                 self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
             return
-        vectors = self._start_vectors(model, generator)
+        vectors = start_vectors(self, model, generator).float()
         if self.tied:
             if vectors.shape[1] != d_kv:
                 raise PromptError(
@@ -188,30 +195,20 @@ class DeepPrompt(Prompt):
             self.numbers[f"{part}_keys"] = nn.Parameter(keys[list(layers[part])].float())
             self.numbers[f"{part}_values"] = nn.Parameter(values[list(layers[part])].float())
 
-    def _start_vectors(self, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
-        if isinstance(self.init, TokenInitialisation):
-            return self.init.vectors(model, self.n_rows, generator).float()
-        assert isinstance(self.init, FromPrompt)
-        source = self.init.prompt.bind(model)
-        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
-            raise PromptError(
-                f"a deep prompt of {self.n_rows} parameter vectors cannot start from {source!r}: lengths differ"
-            )
-        return source.vectors().detach().float()
-
     def _copy_from(self, source: DeepPrompt, model: HookedModel) -> None:
         mine = (self.n_rows, self.tied, self.chosen_layers(model), self.chosen_parts(model))
         theirs = (source.length, source.tied, source.chosen_layers(model), source.chosen_parts(model))
         if mine != theirs:
             raise PromptError(
-                f"(length, tied, layers, parts) must agree to start from a deep prompt: {mine} != {theirs}"
+                f"to start from a deep prompt, (length, tied, layers, parts) must be equal: this prompt has {mine}, "
+                f"the other {theirs}"
             )
         self.keys_after_rotary = source.keys_after_rotary
         for name, number in source.tensors().items():
             self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number.detach().clone())
 
     def _names(self, parts: Sequence[str]) -> dict[str, str]:
-        """Return the names of the parameters, each with its part."""
+        """Return the names of the parameters, each with its attention."""
         roles = ("both",) if self.tied else ("keys", "values")
         return {f"{part}_{role}": part for part in parts for role in roles}
 
@@ -219,11 +216,14 @@ class DeepPrompt(Prompt):
         d_kv = model.shape.n_kv_heads * model.shape.d_head
         names = self._names(self.chosen_parts(model))
         if set(self.numbers) != set(names):
-            raise PromptError(f"the prompt holds {sorted(self.numbers)}, on {model.name!r} it needs {list(names)}")
+            raise PromptError(
+                f"the prompt holds {sorted(self.numbers)}, and {model.name!r} needs {list(names)}: it was made for "
+                "another kind of model"
+            )
         for name, number in self.numbers.items():
             expected = (len(self.chosen_layers(model, names[name])), self.n_rows, d_kv)
             if tuple(number.shape) != expected:
                 raise PromptError(
-                    f"{name} of the prompt has shape {tuple(number.shape)}, {model.name!r} needs {expected} "
-                    "(layers, k, kv_heads x d_head)"
+                    f"{name} of the prompt has shape {tuple(number.shape)}, and {model.name!r} needs {expected} "
+                    "(layers, k, n_kv_heads x d_head): a deep prompt fits models of equal sizes only"
                 )

@@ -1,4 +1,4 @@
-"""A prompt some of whose tokens are changed, whatever kind of prompt it is."""
+"""A prompt of any kind with some of its tokens edited."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from promptscope.prompts.prompt import Prompt
 
 
 class EditedPrompt(Prompt):
-    """A prompt with some of its *tokens* edited: `ps.interventions.zero`, `mean`, `remove`, `cut` and `mix` make it.
+    """A prompt with some of its tokens edited; `ps.interventions.zero`, `mean`, `remove`, `cut` and `mix` make it.
 
-    What it puts before a text is the edited placement of the whole prompt (`ps.interventions.edits`).
+    Its `place(model)` is the placement of the whole prompt, with the vectors or keys and values of these tokens edited.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -31,18 +31,16 @@ class EditedPrompt(Prompt):
 
     @classmethod
     def of(cls, prompt: Prompt, how: str, tokens: Sequence[int], other: Prompt | None = None) -> EditedPrompt:
-        """Edit a copy of a bound *prompt*; a mixture with *other* belongs to the models of neither alone."""
+        """Return an edited copy of a bound *prompt*; *how* names the edit, *other* is the prompt to mix it with."""
         made = cls(prompt.plain(), how, tokens, other.plain() if other is not None else None)
         made.strict = prompt.strict and other is None
-        same = ("model", "revision", "family", "embedding_hash", "weights_hash")
-        made.provenance = {name: prompt.provenance[name] for name in same if name in prompt.provenance}
-        made.provenance |= {how: list(tokens), "prompt": prompt.content_hash()}
+        made.provenance = prompt._made_for() | {how: list(tokens), "prompt": prompt.content_hash()}
         if other is not None:
             made.provenance["other"] = other.content_hash()
         return made
 
     def settings(self) -> dict[str, Any]:
-        """The edit, and kind and settings of the prompts that it is made of."""
+        """Return the edit, and the type and settings of the prompts from which it is made."""
         parts = {"prompt": self.prompt, "other": self.other}
         made_of = {
             name: {"type": type(part).__name__, "settings": part.settings()}
@@ -52,7 +50,7 @@ class EditedPrompt(Prompt):
         return {"how": self.how, "tokens": list(self.tokens), **made_of}
 
     def place(self, model: HookedModel) -> Placement:
-        """Edit what the whole prompt puts before the text."""
+        """Return the edited placement of the whole prompt."""
         self.bind(model)
         placement = self.prompt.place(model)
         gone = [position in self.tokens for position in range(placement.length)]

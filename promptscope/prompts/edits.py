@@ -11,7 +11,7 @@ from promptscope.models import HookedModel, Placement
 from promptscope.models.keys import turned_back
 
 Change = Callable[[Float[Tensor, "*layers k d"], Bool[Tensor, "k"]], Tensor]
-"""(vectors, which tokens are kept) -> the changed vectors."""
+"""A function of (vectors, which tokens are kept) that returns the edited vectors."""
 
 
 def _zero(vectors: Tensor, kept: Tensor) -> Tensor:
@@ -30,9 +30,9 @@ _CHANGES: dict[str, Change] = {"zero": _zero, "mean": _mean, "remove": _remove}
 
 
 def edited(placement: Placement, how: str, kept: Sequence[bool], model: HookedModel) -> Placement:
-    """Return *placement* with the tokens that are not *kept* zeroed, averaged, removed or cut, as *how* says.
+    """Return *placement* with the edit *how* (zero, mean, remove, cut) applied to the tokens that are not *kept*.
 
-    Keys change before the rotary embedding, so that they are turned to their new places.
+    Keys are edited before the rotary embedding, so that the embedding of their new positions is applied afterwards.
     """
     if how == "cut":
         return placement.cut([position for position, keep in enumerate(kept) if not keep])
@@ -45,7 +45,7 @@ def edited(placement: Placement, how: str, kept: Sequence[bool], model: HookedMo
 
 
 def mixed(placement: Placement, other: Placement, taken: Sequence[bool], model: HookedModel) -> Placement:
-    """Return *placement* with the tokens that are *taken* replaced by those of *other* at the same positions."""
+    """Return *placement* with the tokens marked in *taken* replaced by those of *other* at the same positions."""
     mask = torch.tensor(list(taken), dtype=torch.bool, device=model.device)[:, None]
     placement, other = turned_back(placement, model), turned_back(other, model)
     theirs = iter(other.tensors().values())  # the order is that of `map`

@@ -17,7 +17,7 @@ _FILES = ["*.json", "*.safetensors"]
 
 
 def is_repository(name: str) -> bool:
-    """Whether *name* may be a repository of the Hub: `user/name`, or `user/name@revision`.
+    """Return whether *name* has the form of a Hub repository: `user/name`, or `user/name@revision`.
 
     >>> is_repository("me/my-prompt"), is_repository("runs/a/prompt"), is_repository("./here")
     (True, False, False)
@@ -26,10 +26,10 @@ def is_repository(name: str) -> bool:
 
 
 def download_prompt(name: str) -> Path:
-    """Return the folder of a repository's prompt in the local cache, downloaded if need be.
+    """Download the prompt of a Hub repository, unless it is in the local cache, and return its folder.
 
     Raises:
-        PromptError: no such folder or repository, no right to read it, or no network.
+        PromptError: there is no such repository, it may not be read, or there is no network.
     """
     from huggingface_hub import snapshot_download
 
@@ -38,17 +38,17 @@ def download_prompt(name: str) -> Path:
         return Path(snapshot_download(repo_id, revision=revision or None, allow_patterns=_FILES))
     except Exception as error:  # whatever the network, the Hub or its client says
         raise PromptError(
-            f"there is no prompt folder {name!r} here, and it could not be downloaded from the Hugging Face Hub "
+            f"there is no prompt folder {name!r} here, and {name!r} could not be downloaded from the Hugging Face Hub "
             f"({_said(error)}). Check the name and the network; a private repository needs `hf auth login`"
         ) from error
 
 
 def push_prompt(prompt: Prompt, repo_id: str, private: bool, token: str | None) -> str:
-    """See `Prompt.push_to_hub`."""
+    """Implement `Prompt.push_to_hub`; the arguments are the same."""
     from huggingface_hub import HfApi
 
     if not is_repository(repo_id) or "@" in repo_id:
-        raise PromptError(f"a repository of the Hub is called 'user/name', not {repo_id!r}")
+        raise PromptError(f"repo_id must have the form 'user/name', got {repo_id!r}")
     with tempfile.TemporaryDirectory(prefix="promptscope-push-") as folder:
         prompt.save(folder)
         (Path(folder) / "README.md").write_text(_card(prompt, repo_id), encoding="utf-8")
@@ -59,7 +59,7 @@ def push_prompt(prompt: Prompt, repo_id: str, private: bool, token: str | None) 
         except Exception as error:
             raise PromptError(
                 f"the prompt could not be written to {repo_id!r} on the Hugging Face Hub ({_said(error)}). Check the "
-                "network, and that `hf auth login` has a token that may write there; prompt.save(folder) keeps it here"
+                "network, and that the token of `hf auth login` may write there; prompt.save(folder) saves it locally"
             ) from error
     return f"https://huggingface.co/{repo_id}"
 

@@ -1,4 +1,4 @@
-"""Where a prompt starts: numbers or token vectors, always drawn from a generator of its own."""
+"""Initialisations of prompts: random numbers or token vectors, drawn from the prompt's own random generator."""
 
 from __future__ import annotations
 
@@ -17,26 +17,54 @@ from promptscope.models import HookedModel
 if TYPE_CHECKING:
     from promptscope.prompts.prompt import Prompt
 
+__all__ = [
+    "FromPrompt",
+    "Initialisation",
+    "Labels",
+    "Text",
+    "TokenInitialisation",
+    "Uniform",
+    "Vocabulary",
+    "parse_init",
+]
+
 
 class Initialisation(ABC):  # noqa: B024 - says where a prompt starts; the prompt does the rest
-    """A starting point for a prompt."""
+    """Base class of initialisations: the values of a prompt's parameters before training.
+
+    >>> import promptscope as ps
+    >>> isinstance(ps.init.Uniform(), ps.init.Initialisation)
+    True
+    """
 
 
 class TokenInitialisation(Initialisation):
-    """A starting point made of token vectors, one for each prompt position.
+    """Base class of initialisations with one token vector for each prompt position.
 
-    A deep prompt takes the keys and values that these vectors have inside the model, so that it starts as
-    exactly the input-level prompt with the same vectors.
+    An untied deep prompt starts with the keys and values that these vectors have inside the model. On causal models it
+    then acts exactly as the input-level prompt of the same vectors.
+
+    >>> import torch, promptscope as ps
+    >>> class LastToken(ps.init.TokenInitialisation):
+    ...     def vectors(self, model, length, generator):
+    ...         return model.embed(torch.full((length,), model.shape.vocab_size - 1)).detach()
+    >>> ps.SoftPrompt(2, init=LastToken()).bind(ps.load_model("embedded-causal")).is_bound
+    True
     """
 
     @abstractmethod
     def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
-        """Return one vector for each of *length* positions."""
+        """Return one vector for each of *length* positions; random choices are made with *generator*."""
 
 
 @dataclass(frozen=True)
 class Uniform(Initialisation):
-    """Every number uniform in [low, high); Lester et al. 2021 and the multilingual-GPT paper use +-0.5."""
+    """Every number is drawn uniformly from [low, high); Lester et al. 2021, section 3.2, use -0.5 and 0.5.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(4, init=ps.init.Uniform(-0.1, 0.1)).init
+    Uniform(low=-0.1, high=0.1)
+    """
 
     low: float = -0.5
     high: float = 0.5
@@ -47,10 +75,16 @@ class Uniform(Initialisation):
 
 @dataclass(frozen=True)
 class Vocabulary(TokenInitialisation):
-    """Token vectors drawn without replacement from the *n* most frequent vocabulary entries.
+    """Vectors of tokens drawn without replacement from the *n* most frequent tokens of the vocabulary.
 
-    Vocabularies are ordered by merge or frequency, so the rank is the token id, special tokens left out;
-    a count per token id in *frequencies* replaces that.
+    Vocabularies are roughly ordered by frequency, so that the tokens with the n smallest ids are used, without special
+    tokens. With *frequencies* (a count for each token id), those with the n largest counts are used instead. Lester et
+    al. 2021, section 3.2, draw from the 5,000 most common tokens.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(4, init=ps.init.Vocabulary(5000)).bind(ps.load_model("embedded-causal")).length
+    4
+
     """
 
     n: int = 5000
@@ -60,17 +94,25 @@ class Vocabulary(TokenInitialisation):
         return f"vocabulary({self.n})"
 
     def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
-        """Draw *length* distinct tokens."""
+        """Return the vectors of *length* distinct tokens, drawn at random."""
         candidates = _frequent_ids(model, self.n, self.frequencies)
         if len(candidates) < length:
-            raise PromptError(f"init {self}: {length} positions need as many tokens, there are {len(candidates)}")
+            raise PromptError(
+                f"init {self}: {length} positions need {length} different tokens, got {len(candidates)} to draw from: "
+                "use a larger n"
+            )
         chosen = candidates[torch.randperm(len(candidates), generator=generator)[:length]]
         return model.embed(chosen).detach()
 
 
 @dataclass(frozen=True)
 class Text(TokenInitialisation):
-    """The tokens of a text or a single word, repeated until every position has one."""
+    """The vectors of the tokens of a text, repeated until every position has one.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(4, init="text:the capital of").init == ps.init.Text("the capital of")
+    True
+    """
 
     text: str
 
@@ -78,16 +120,20 @@ class Text(TokenInitialisation):
         return f"text({self.text!r})"
 
     def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
-        """Repeat the tokens of the text; a longer text is cut."""
+        """Return the vectors of the text's tokens, repeated or cut to *length*."""
         ids = _token_ids(model, self.text)
         return model.embed(torch.tensor([ids[i % len(ids)] for i in range(length)])).detach()
 
 
 @dataclass(frozen=True)
 class Labels(TokenInitialisation):
-    """One position for each class label, the mean of its token vectors; the rest as in `Vocabulary`.
+    """One position for each class label, with the mean of its word's token vectors; the rest as in `Vocabulary`.
 
-    Without *words*, training takes the label words of its task.
+    Without *words*, training uses the label words of its task. Lester et al. 2021, section 3.2 ("class label").
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(4, init="labels:good,bad").init == ps.init.Labels(("good", "bad"))
+    True
     """
 
     words: tuple[str, ...] | None = None
@@ -97,12 +143,16 @@ class Labels(TokenInitialisation):
         return f"labels({', '.join(self.words or ())})"
 
     def vectors(self, model: HookedModel, length: int, generator: torch.Generator) -> Float[Tensor, "k d_model"]:
-        """Average each label's tokens (Lester et al. 2021, section 3.2) and fill up from the vocabulary."""
+        """Return the mean vector of each label's tokens, and vectors drawn from the vocabulary for other positions."""
         if not self.words:
-            raise PromptError("init 'labels' needs words: use ps.init.Labels(('positive', 'negative'))")
+            raise PromptError(
+                "init 'labels' has no words, as the prompt is not trained on a task: use ps.init.Labels(('positive', "
+                "'negative'))"
+            )
         if len(self.words) > length:
             raise PromptError(
-                f"{len(self.words)} labels do not fit into {length} prompt positions: use a longer prompt"
+                f"init 'labels' needs a position for each of {len(self.words)} labels, got {length} prompt positions: "
+                "use a longer prompt"
             )
         rows = [model.embed(torch.tensor(_token_ids(model, word))).mean(dim=0) for word in self.words]
         missing = length - len(rows)
@@ -114,7 +164,14 @@ class Labels(TokenInitialisation):
 
 @dataclass(frozen=True)
 class FromPrompt(Initialisation):
-    """The parameters of another prompt; a deep prompt can start from an input-level one."""
+    """The vectors of another prompt of the same length; a deep prompt can also start from an input-level one.
+
+    >>> import promptscope as ps
+    >>> model = ps.load_model("embedded-causal")
+    >>> first = ps.SoftPrompt(4).bind(model)
+    >>> ps.DeepPrompt(4, init=ps.init.FromPrompt(first)).bind(model).is_bound
+    True
+    """
 
     prompt: Prompt
 
@@ -123,9 +180,12 @@ class FromPrompt(Initialisation):
 
 
 def parse_init(init: str | Initialisation) -> Initialisation:
-    """Read an initialisation from its short spelling.
+    """Return the initialisation for a name; an initialisation is returned unchanged.
 
-    `"uniform"`, `"vocab"`, `"vocab:5000"`, `"text:some words"`, `"labels"`, `"labels:good,bad"`.
+    Names: `"uniform"`, `"vocab"`, `"vocab:5000"`, `"text:some words"`, `"labels"`, `"labels:good,bad"`.
+
+    Raises:
+        PromptError: the name is unknown.
 
     >>> parse_init("vocab:100")
     Vocabulary(n=100, frequencies=None)
@@ -150,7 +210,7 @@ def parse_init(init: str | Initialisation) -> Initialisation:
 def _token_ids(model: HookedModel, text: str) -> Sequence[int]:
     ids = model.tokenizer(text, add_special_tokens=False)["input_ids"]
     if not ids:
-        raise PromptError(f"init text {text!r} has no tokens in the vocabulary of {model.name!r}")
+        raise PromptError(f"init text {text!r} gives no tokens with the tokenizer of {model.name!r}: use another text")
     return ids
 
 
@@ -162,7 +222,9 @@ def _frequent_ids(model: HookedModel, n: int, frequencies: tuple[float, ...] | N
         ranked = torch.arange(size)
     else:
         if len(frequencies) != size:
-            raise PromptError(f"frequencies must have one count for each of {size} token ids, got {len(frequencies)}")
+            raise PromptError(
+                f"frequencies must have one count for each of {size} token ids, got {len(frequencies)} counts"
+            )
         ranked = torch.tensor(frequencies).argsort(descending=True, stable=True)
     keep = [int(i) for i in ranked if int(i) not in special][:n]
     return torch.tensor(keep)

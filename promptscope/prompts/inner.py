@@ -1,4 +1,4 @@
-"""The keys and values that k vectors have inside a model."""
+"""The keys and values that k input vectors have inside a model."""
 
 import torch
 from jaxtyping import Float
@@ -11,10 +11,10 @@ from promptscope.models import Hook, HookedModel
 def keys_and_values(
     model: HookedModel, vectors: Float[Tensor, "k d_embed"], part: str
 ) -> tuple[Float[Tensor, "L k d_kv"], Float[Tensor, "L k d_kv"]]:
-    """Run *vectors* through the model alone and return every layer's keys (before rotary) and values.
+    """Run *vectors* through the model without a text and return every layer's keys (before rotary) and values.
 
-    On causal models a deep prompt of these equals the input-level prompt of *vectors*; on bidirectional models it is
-    what the vectors look like without a text.
+    On causal models, a deep prompt with these keys and values acts exactly as the input-level prompt of *vectors*. On
+    bidirectional models it does not, since there prompt positions also attend to the text.
     """
     k = len(vectors)
     attention = model.family.attentions[part]

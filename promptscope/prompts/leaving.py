@@ -1,4 +1,4 @@
-"""A prompt in a plain call of transformers: as embeddings, or as a cache of keys and values."""
+"""A prompt as arguments of a plain transformers model: embeddings, or a cache of keys and values."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from promptscope.models.placement import Placement
 def inputs_embeds(
     placement: Placement, model: HookedModel, ids: Int[Tensor, "B n"], mask: Int[Tensor, "B n"] | None
 ) -> dict[str, Tensor]:
-    """See `Prompt.inputs_embeds`."""
+    """Implement `Prompt.inputs_embeds` for a placement."""
     if placement.vectors is None or placement.parts:
         raise PromptError(
-            "a deep prompt is keys and values in every layer, not embeddings: use prompt.past_key_values(model, batch) "
-            "on a causal model"
+            "inputs_embeds needs an input-level prompt, got a deep prompt (keys and values in every layer): use "
+            "prompt.past_key_values(model, batch) on a causal model"
         )
     ids, mask = _checked(model, ids, mask, placement.length)
     vectors = placement.vectors.to(model.dtype).expand(len(ids), -1, -1)
@@ -39,27 +39,27 @@ def inputs_embeds(
 
 
 def past_key_values(placement: Placement, model: HookedModel, batch: Any, copies: int) -> dict[str, Any]:
-    """See `Prompt.past_key_values`."""
+    """Implement `Prompt.past_key_values` for a placement."""
     ids, mask = _ids_and_mask(batch)
     if model.family.kind != "causal":
         raise PromptError(
-            f"past_key_values before a text exist for causal models, and {model.name!r} is a {model.family.kind} "
-            "model, whose cache holds nothing that a text attends to: use prompt.inputs_embeds (input-level prompts), "
-            "or model.logits and ps.generate"
+            f"past_key_values can hold a prompt for causal models only, and {model.name!r} is a {model.family.kind} "
+            "model: use prompt.inputs_embeds (for input-level prompts), or model.logits and ps.generate"
         )
     ids, mask = _checked(model, ids, mask, placement.length)
     prefix = prefix_of(placement, model)
     if len(prefix.layers) < model.shape.n_layers or prefix.gaps:
         seen = sorted(prefix.layers)
         raise PromptError(
-            "a cache of transformers has the same positions in every layer, and this prompt is seen in layers "
-            f"{seen} of {model.shape.n_layers} only{' and has hidden positions' if prefix.gaps else ''}: use "
-            "model.logits and ps.generate"
+            "a cache of transformers has the same positions in every layer, and this prompt has keys in layers "
+            f"{seen} of {model.shape.n_layers} only{' and hidden positions' if prefix.gaps else ''}: use model.logits "
+            "and ps.generate"
         )
     if model.counts_columns and not bool(mask.all()):
         raise PromptError(
-            f"attention of {model.name!r} counts columns (a window, or a bias by distance), and padding between prompt "
-            "and text would be counted: give texts of one length, or use model.logits and ps.generate"
+            f"attention of {model.name!r} depends on the number of columns between tokens (a window, or a distance "
+            "bias), so that padding between prompt and text would change results: give texts of equal length, or use "
+            "model.logits and ps.generate"
         )
     order = torch.argsort(mask, dim=1, stable=True)
     ids, mask = ids.gather(1, order), mask.gather(1, order)
@@ -73,9 +73,9 @@ def past_key_values(placement: Placement, model: HookedModel, batch: Any, copies
 
 
 class OneUseCache(DynamicCache):
-    """A prompt as a cache of transformers, which says so where it does not fit the call that it is given to.
+    """A prompt as a transformers cache that raises an error if it is used with another batch size or a second time.
 
-    A call leaves its own keys in it: another would read them as if they were the prompt's.
+    A forward pass appends its own keys to the cache, which a second call would read as if they were the prompt's.
     """
 
     def __init__(self, made: DynamicCache, texts: int) -> None:
@@ -84,17 +84,17 @@ class OneUseCache(DynamicCache):
         self.length, self.texts, self.is_cropped = made.get_seq_length(), texts, False
 
     def crop(self, *arguments: Any, **options: Any) -> Any:
-        """Shorten it, as assisted generation does, which then appends several tokens."""
+        """Shorten the cache, as assisted generation does before it appends several tokens."""
         self.is_cropped = True
         return super().crop(*arguments, **options)
 
     def update(
         self, key_states: Tensor, value_states: Tensor, layer_idx: int, *args: Any, **options: Any
     ) -> tuple[Tensor, Tensor]:
-        """Append keys and values.
+        """Append keys and values, and return all of them.
 
         Raises:
-            PromptError: the cache has other rows than the call, or an earlier call has used it.
+            PromptError: the cache has another number of rows than the call, or an earlier call has used it.
         """
         if layer_idx == 0:
             first: Any = self.layers[0]
@@ -108,8 +108,8 @@ class OneUseCache(DynamicCache):
                 )
             if key_states.shape[2] > 1 and self.get_seq_length() > self.length and not self.is_cropped:
                 raise PromptError(
-                    "an earlier call has used this cache up and left its own keys in it: make new arguments for every "
-                    "call, hf_model.generate(**prompt.past_key_values(model, batch))"
+                    "an earlier call has used this cache up, as it has appended its own keys: make new arguments for "
+                    "every call, hf_model.generate(**prompt.past_key_values(model, batch))"
                 )
         return super().update(key_states, value_states, layer_idx, *args, **options)
 
@@ -129,7 +129,7 @@ def _positions(mask: Int[Tensor, "B t"]) -> Int[Tensor, "B t"]:
 
 
 def _ids_and_mask(batch: Any) -> tuple[Any, Any]:
-    """Take ids and mask of what a tokenizer returns, of a `Batch`, or of ids alone."""
+    """Return ids and mask of a tokenizer's output, a `Batch`, or ids alone."""
     if isinstance(batch, Tensor):
         return batch, None
     if isinstance(batch, Mapping) or hasattr(batch, "keys"):
@@ -138,6 +138,6 @@ def _ids_and_mask(batch: Any) -> tuple[Any, Any]:
     elif hasattr(batch, "input_ids"):
         return batch.input_ids, getattr(batch, "attention_mask", None)
     raise PromptError(
-        "a batch is what a tokenizer returns (input_ids and attention_mask), or input_ids alone, not "
-        f"{type(batch).__name__}: tokenizer(texts, return_tensors='pt', padding=True)"
+        "batch must be what a tokenizer returns (input_ids and attention_mask), or input_ids alone, got a "
+        f"{type(batch).__name__}: use tokenizer(texts, return_tensors='pt', padding=True)"
     )

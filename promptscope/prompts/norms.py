@@ -1,4 +1,4 @@
-"""How long a prompt's vectors are."""
+"""Norms of a prompt's vectors."""
 
 import pandas as pd
 import torch
@@ -10,13 +10,15 @@ from promptscope.prompts.prompt import Prompt
 
 @checked()
 def prompt_norms(prompt: Prompt) -> pd.DataFrame:
-    """Return the L2 norm of every vector of a bound prompt: columns `part`, `role`, `layer`, `position`, `norm`.
+    """Return a table with the L2 norm of every vector of a bound prompt.
 
-    An input-level prompt has the role `embedding` and no layer (-1); a deep prompt `keys` and `values`, or `both`
-    where they are tied. Without chosen layers, they count from 0.
+    Columns: `part` (the attention, empty for an input-level prompt), `role`, `layer`, `position` and `norm`. The role
+    is `embedding` for an input-level prompt, with layer -1; `keys` and `values`, or `both` if they are tied, for a deep
+    prompt. A norm is that of the whole vector over all heads (d_model or d_kv numbers), in units of the model's
+    activations.
 
     Raises:
-        PromptError: a kind of prompt that does not say what it makes of its parameters (one that was edited).
+        PromptError: the prompt's class does not define `tensors()`, which returns its vectors (edited prompts).
 
     >>> import promptscope as ps
     >>> prompt = ps.SoftPrompt(length=4).bind(ps.load_model("embedded-causal"))

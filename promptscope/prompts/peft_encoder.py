@@ -1,8 +1,8 @@
-"""P-tuning's encoder from an adapter's folder, where its weights are saved, so that training can go on.
+"""P-tuning's encoder in the folder of a PEFT adapter, if its weights are saved there, so that training can continue.
 
-PEFT's `save_pretrained` stores the encoder's output alone. Whoever wants to train on adds its state dict to
+PEFT's `save_pretrained` stores the encoder's output only. To train further, its state dict has to be added to
 `adapter_model.safetensors`, under PEFT's own names: `prompt_encoder.default.embedding.weight`, `...mlp_head.0.weight`
-and so on; the words before `embedding`, `mlp_head` and `lstm_head` are free.
+and so on; the words before `embedding`, `mlp_head` and `lstm_head` do not matter.
 """
 
 from pathlib import Path
@@ -22,7 +22,7 @@ _PARTS = ("embedding", "mlp_head", "lstm_head")
 
 
 def take_encoder(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    """Take the encoder's weights out of *tensors*; they get the names they have in the encoder."""
+    """Remove the encoder's weights from *tensors* and return them under their names in the encoder."""
     encoder = {}
     for name in list(tensors):
         words = name.split(".")
@@ -38,25 +38,30 @@ def encoded_prompt(
     """Return the reparameterised prompt of a P-tuning adapter.
 
     Raises:
-        PromptError: weights that are not those of the encoder that the configuration names, or that do not compute
-            the vectors that the adapter holds.
+        PromptError: the weights do not belong to the encoder that the configuration names, or do not compute the
+            vectors in the adapter.
     """
     hidden, k = config.get("encoder_hidden_size"), config["num_virtual_tokens"]
     kind = config.get("encoder_reparameterization_type", "MLP")
     if config["peft_type"] != "P_TUNING" or not isinstance(hidden, int) or kind not in ("MLP", "LSTM"):
         raise PromptError(
-            f"{str(path)!r} holds a prompt encoder, which only P_TUNING has, of type MLP or LSTM and a given "
-            f"encoder_hidden_size; got {config['peft_type']}, {kind!r}, {hidden!r}"
+            f"{str(path)!r} holds a prompt encoder, so that its configuration must have peft_type P_TUNING, encoder "
+            f"type MLP or LSTM and an encoder_hidden_size, got {config['peft_type']}, {kind!r}, {hidden!r}: the "
+            "adapter is damaged"
         )
     how = Mlp(hidden) if kind == "MLP" else Lstm(hidden, config.get("encoder_num_layers", 2))
     start = encoder.pop("embedding.weight", None)
     if start is None or start.shape != embeddings.shape:
-        raise PromptError(f"{str(path)!r} holds a prompt encoder without its embedding of {len(embeddings)} vectors")
+        raise PromptError(
+            f"{str(path)!r} holds a prompt encoder without its embedding of {len(embeddings)} vectors: add "
+            "embedding.weight"
+        )
     # An encoder-decoder's file has k more rows, which nothing reads. An LSTM reads them, though: they stay.
     if isinstance(how, Lstm) and len(start) != k:
         raise PromptError(
-            f"{str(path)!r}: the LSTM encoder of an encoder-decoder runs over {len(start)} vectors, of which the "
-            f"model sees {k}. Delete its weights from the file to read the {k} vectors as a plain prompt"
+            f"{str(path)!r}: the LSTM encoder of an encoder-decoder runs over {len(start)} vectors, of which the model "
+            f"uses {k}, and cannot be read. Delete the encoder's weights from the file to read the {k} vectors as a "
+            "plain prompt"
         )
     prompt = SoftPrompt(length=k, reparameterisation=how)
     prompt.embedding = nn.Parameter(start[:k].clone())
@@ -66,25 +71,27 @@ def encoded_prompt(
     try:
         prompt.network.load_state_dict(weights)
     except RuntimeError as error:
-        raise PromptError(f"{str(path)!r} does not hold the {kind} encoder of its configuration: {error}") from error
+        raise PromptError(
+            f"{str(path)!r} does not hold the {kind} encoder that its configuration describes: {error}"
+        ) from error
     with torch.no_grad():
         distance = (prompt.vectors() - embeddings[:k]).abs().max().item()
     if distance > 1e-4 * max(1.0, embeddings[:k].abs().max().item()):
         raise PromptError(
-            f"the encoder in {str(path)!r} computes other vectors than the adapter's, by up to {distance:.2g}: the two "
-            "are not of the same training step"
+            f"the encoder in {str(path)!r} computes vectors that differ from the adapter's by up to {distance:.2g}: "
+            "save both at the same training step"
         )
     return prompt
 
 
 def has_encoder(prompt: Prompt, model: HookedModel) -> bool:
-    """Whether the prompt's network is one that PEFT has as P-tuning's encoder."""
+    """Return whether the prompt's network is one that PEFT supports as P-tuning's encoder."""
     kinds = isinstance(prompt.reparameterisation, Mlp | Lstm)
     return kinds and isinstance(prompt, SoftPrompt) and prompt.is_bound and model.family.kind != "seq2seq"
 
 
 def written_encoder(prompt: SoftPrompt) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Return the weights of the prompt's network under PEFT's names, and its settings; nothing for a plain prompt."""
+    """Return weights (under PEFT's names) and settings of the prompt's network; both are empty for a plain prompt."""
     how = prompt.reparameterisation
     if not isinstance(how, Mlp | Lstm):
         return {}, {}

@@ -2,11 +2,11 @@
 
 An adapter is `adapter_config.json` and one tensor, `prompt_embeddings`:
 
-- PROMPT_TUNING, P_TUNING: `[k, d_model]`, the vectors before the text. Of P-tuning's encoder PEFT itself stores
-  only the output; its weights are read where somebody has added them, see `peft_encoder`. Encoder-decoders store
-  `[2k, d_model]`, of which PEFT uses the first k.
-- PREFIX_TUNING: `[k, L x 2 x d_kv]`, layer by layer, key then value, heads inside; the keys as they are in a cache,
-  that is after the rotary embedding.
+- PROMPT_TUNING, P_TUNING: `(k, d_model)`, the embeddings before the text. PEFT stores only the output of P-tuning's
+  encoder; the encoder's weights are read if they were added to the file, see `peft_encoder`. Adapters of
+  encoder-decoders hold `(2k, d_model)`, of which PEFT uses the first k.
+- PREFIX_TUNING: `(k, L x 2 x d_kv)`, by layer, then key and value, then head; keys are as in a cache, that is after the
+  rotary embedding.
 """
 
 from __future__ import annotations
@@ -21,14 +21,14 @@ from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
-from promptscope.files import read_json, write_json, write_tensors
+from promptscope.files import read_json, write_json
 from promptscope.models import HookedModel
 from promptscope.models.keys import cached
 from promptscope.prompts.deep import DeepPrompt
 from promptscope.prompts.peft_encoder import encoded_prompt, has_encoder, take_encoder, written_encoder
 from promptscope.prompts.prompt import Prompt
 from promptscope.prompts.soft import SoftPrompt
-from promptscope.prompts.tensors import read_tensors
+from promptscope.prompts.tensors import read_tensors, write_sealed_tensors
 
 _CONFIG = "adapter_config.json"
 _TENSORS = "adapter_model.safetensors"
@@ -39,18 +39,18 @@ _TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "masked": "FEATURE_E
 
 
 def is_peft_folder(folder: Path) -> bool:
-    """Whether *folder* looks like an adapter written by PEFT."""
+    """Return whether *folder* has the configuration file of a PEFT adapter."""
     return (folder / _CONFIG).is_file()
 
 
 def read_peft(folder: str | os.PathLike[str]) -> Prompt:
-    """Read a `prompt_tuning`, `p_tuning` or `prefix_tuning` adapter.
+    """Read a `prompt_tuning`, `p_tuning` or `prefix_tuning` adapter of PEFT.
 
-    The prompt has its parameters but no model yet: an adapter does not say which embeddings it was trained on, so it
-    is bound to the first model that it fits.
+    An adapter does not say on which embeddings it was trained, so that the prompt can be used with any model of its
+    sizes; it is then bound to the first one.
 
     Raises:
-        PromptError: another kind of adapter, a classifier head, a pickle, or a damaged file.
+        PromptError: it is another kind of adapter, has a classifier head, is a pickle, or is damaged.
     """
     folder = Path(folder)
     config = _read_config(folder)
@@ -82,16 +82,16 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
 
 @checked()
 def write_peft(model: HookedModel, prompt: Prompt, folder: str | os.PathLike[str]) -> None:
-    """Write *prompt* as an adapter that `peft.PeftModel.from_pretrained` loads on top of *model*.
+    """Write *prompt* as a PEFT adapter that `peft.PeftModel.from_pretrained` loads on *model*.
 
-    Input-level prompts become `prompt_tuning`, with an `Mlp` or `Lstm` network `p_tuning` (the network's weights are
-    in the file as well, under PEFT's names); deep prompts become `prefix_tuning`, a tied one with its vectors twice,
-    once as keys and once as values. On masked models an adapter is one for `FEATURE_EXTRACTION`: PEFT then runs the
-    model with its own head, and the first k logits are the prompt's.
+    Input-level prompts become `prompt_tuning`, or `p_tuning` if they have an `Mlp` or `Lstm` network (the network's
+    weights are in the file too, under PEFT's names). Deep prompts become `prefix_tuning`; the vectors of a tied prompt
+    are written twice, as keys and as values. Adapters of masked models have the task type `FEATURE_EXTRACTION`: PEFT
+    then runs the model with its own head, and the first k of its logits are those at prompt positions.
 
     Raises:
-        PromptError: PEFT cannot express the prompt (another network, keys and values of a masked model, some layers
-            only, T5's encoder or cross-attention), or the folder holds a prompt of promptscope.
+        PromptError: PEFT cannot express the prompt (another network, a deep prompt of a masked model, a prompt in some
+            layers only, T5's encoder or cross-attention), or the folder holds a prompt of promptscope.
 
     >>> import tempfile, promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -103,15 +103,15 @@ def write_peft(model: HookedModel, prompt: Prompt, folder: str | os.PathLike[str
     folder = Path(folder)
     if prompt.reparameterisation is not None and not has_encoder(prompt, model):
         raise PromptError(
-            f"PEFT cannot load {prompt.reparameterisation} with its weights: write prompt.fold(), the plain prompt "
-            "that it computes; prompt.save(folder) keeps the network"
+            f"PEFT does not support the network {prompt.reparameterisation}: write prompt.fold(), the plain prompt "
+            "that it computes, or save the prompt with its network by prompt.save(folder)"
         )
     if (folder / "prompt.json").exists():
         raise PromptError(f"{str(folder)!r} holds a prompt of promptscope: write the PEFT adapter to another folder")
     if model.family.kind == "masked" and not isinstance(prompt, SoftPrompt):
         raise PromptError(
             f"PEFT's prefix tuning needs a cache of keys and values, and masked models such as {model.name!r} have "
-            "none; prompt.save(folder) keeps it"
+            "none: save the prompt by prompt.save(folder)"
         )
     prompt.bind(model)
     seq2seq = model.family.kind == "seq2seq"
@@ -142,8 +142,8 @@ def write_peft(model: HookedModel, prompt: Prompt, folder: str | os.PathLike[str
         }
         embeddings = _prefix_rows(prompt, model)
     else:
-        raise PromptError(f"PEFT has no counterpart of {type(prompt).__name__}")
-    write_tensors(folder / _TENSORS, {_TENSOR: embeddings.float(), **encoder}, metadata={"format": "pt"})
+        raise PromptError(f"PEFT has no counterpart of {type(prompt).__name__}: save the prompt by prompt.save(folder)")
+    write_sealed_tensors(folder / _TENSORS, {_TENSOR: embeddings.float(), **encoder}, {"format": "pt"})
     write_json(folder / _CONFIG, config)  # last: a folder with one is whole
 
 
@@ -151,15 +151,15 @@ def _deep_prompt(
     embeddings: Float[Tensor, "k columns"], config: dict[str, Any], seq2seq: bool, folder: Path
 ) -> DeepPrompt:
     n_layers = config.get("num_layers")
-    if not isinstance(n_layers, int) or n_layers < 1 or embeddings.shape[1] % (2 * n_layers):
+    if type(n_layers) is not int or n_layers < 1 or embeddings.shape[1] % (2 * n_layers):
         raise PromptError(
-            f"{_TENSOR} in {str(folder / _TENSORS)!r} has {embeddings.shape[1]} columns, which are not keys and values "
-            f"of the num_layers={n_layers!r} of {_CONFIG}: the adapter is damaged"
+            f"{_TENSOR} in {str(folder / _TENSORS)!r} has {embeddings.shape[1]} columns, which is not a multiple of 2 "
+            f"x num_layers={n_layers!r} in {_CONFIG} (keys and values of each layer): the adapter is damaged"
         )
     if seq2seq and config.get("num_transformer_submodules") not in (None, 2):
         raise PromptError(
-            f"{str(folder)!r}: prefix tuning of an encoder-decoder with num_transformer_submodules="
-            f"{config['num_transformer_submodules']!r} does not run in PEFT itself; expected 2"
+            f"{str(folder)!r}: prefix tuning of an encoder-decoder needs num_transformer_submodules=2, got "
+            f"{config['num_transformer_submodules']!r}, with which PEFT itself fails"
         )
     part = "decoder" if seq2seq else "self"
     layers = embeddings.unflatten(1, (n_layers, 2, -1)).permute(2, 1, 0, 3)  # (key or value, L, k, d_kv)
@@ -176,14 +176,14 @@ def _prefix_rows(prompt: DeepPrompt, model: HookedModel) -> Float[Tensor, "k col
     n_layers = model.shape.n_layers
     if prompt.chosen_layers(model) != tuple(range(n_layers)):
         raise PromptError(
-            f"PEFT's prefix tuning reaches all {n_layers} layers, this prompt only {list(prompt.chosen_layers(model))}"
-            "; prompt.save(folder) keeps it"
+            f"PEFT's prefix tuning has a prefix in all {n_layers} layers, this prompt only in "
+            f"{list(prompt.chosen_layers(model))}: save the prompt by prompt.save(folder)"
         )
     part = "decoder" if model.family.kind == "seq2seq" else "self"
     if prompt.chosen_parts(model) != (part,):
         raise PromptError(
-            f"PEFT's prefix tuning of encoder-decoders reaches the decoder's self-attention only, this prompt "
-            f"{list(prompt.chosen_parts(model))}: use DeepPrompt(parts=('decoder',)), or keep it with "
+            "PEFT's prefix tuning of encoder-decoders has a prefix in the decoder's self-attention only, this prompt "
+            f"in {list(prompt.chosen_parts(model))}: use DeepPrompt(parts=('decoder',)), or save the prompt by "
             "prompt.save(folder)"
         )
     heads = (model.shape.n_kv_heads, model.shape.d_head)
@@ -198,10 +198,10 @@ def _prefix_rows(prompt: DeepPrompt, model: HookedModel) -> Float[Tensor, "k col
 
 
 def _seq2seq_rows(n_layers: int) -> list[int]:
-    """Return which layer of the file PEFT gives to each layer of a decoder.
+    """Return the layer in the file that PEFT uses in each layer of a decoder.
 
-    PEFT repeats the file's layers, for self- and cross-attention, and deals the 2L out in pairs; then it drops the
-    pairs' second halves. Decoder layer i thus gets layer 2i modulo L.
+    PEFT repeats the L layers of the file (for self- and cross-attention), takes the 2L in pairs, and then drops the
+    second of each pair, so that decoder layer i gets layer 2i modulo L of the file.
     """
     return [2 * layer % n_layers for layer in range(n_layers)]
 
@@ -213,8 +213,8 @@ def _spread(layers: Float[Tensor, "2 L k d_kv"], rows: list[int]) -> Float[Tenso
         if not torch.equal(spread[:, row], layers[:, layer]):
             raise PromptError(
                 f"PEFT gives decoder layers {layer} and {layer + len(rows) // 2} of an encoder-decoder with "
-                f"{len(rows)} layers the same prefix (layer {row} of its file), and this prompt's differ; "
-                "prompt.save(folder) keeps it"
+                f"{len(rows)} layers the same prefix (layer {row} of its file), but this prompt has different ones "
+                "there: save the prompt by prompt.save(folder)"
             )
     return spread
 
@@ -226,21 +226,24 @@ def _read_config(folder: Path) -> dict[str, Any]:
     except (OSError, ValueError) as error:
         raise PromptError(f"{str(path)!r} cannot be read as JSON ({error}): it is missing or damaged") from error
     if not isinstance(config, dict) or "peft_type" not in config:
-        raise PromptError(f"{str(path)!r} names no peft_type: it is not the configuration of a PEFT adapter")
+        raise PromptError(
+            f"{str(path)!r} has no entry 'peft_type', so it is not the configuration of a PEFT adapter: give another "
+            "folder"
+        )
     if config["peft_type"] not in (*_INPUT_LEVEL, _PREFIX):
         raise PromptError(
-            f"PEFT adapters of type {config['peft_type']!r} cannot be read as a prompt, only "
+            f"PEFT adapters of type {config['peft_type']!r} cannot be read as a prompt: expected one of "
             f"{', '.join((*_INPUT_LEVEL, _PREFIX))}"
         )
     if config.get("task_type") not in _TASKS.values():
         raise PromptError(
             f"the adapter in {str(folder)!r} has task_type {config.get('task_type')!r}: only CAUSAL_LM, "
-            "SEQ_2_SEQ_LM and FEATURE_EXTRACTION can be read. Others carry a classifier head; classification runs "
-            "through a verbalizer here"
+            "SEQ_2_SEQ_LM and FEATURE_EXTRACTION can be read. Other types have a classifier head, and promptscope "
+            "classifies with a language-model head and a verbalizer"
         )
     k = config.get("num_virtual_tokens")
-    if not isinstance(k, int) or k < 1:
-        raise PromptError(f"{str(path)!r} has num_virtual_tokens={k!r}: expected a positive number")
+    if type(k) is not int or k < 1:
+        raise PromptError(f"{str(path)!r} has num_virtual_tokens={k!r}: expected a whole number of at least 1")
     return config
 
 
@@ -248,14 +251,19 @@ def _read_embeddings(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:
     path = folder / _TENSORS
     if not path.is_file() and (folder / "adapter_model.bin").is_file():
         raise PromptError(
-            f"{str(folder)!r} holds adapter_model.bin, a pickle, which can run any code and is not opened: load it "
-            "with PEFT where you trust it and save it again with save_pretrained(folder, safe_serialization=True)"
+            f"{str(folder)!r} holds adapter_model.bin, a pickle, which is not opened since it could run any code: if "
+            "you trust it, load it with PEFT and save it again with save_pretrained(folder, safe_serialization=True)"
         )
     tensors = read_tensors(path)
     encoder = take_encoder(tensors)
     if set(tensors) != {_TENSOR}:
         raise PromptError(
-            f"{str(path)!r} must hold one tensor, {_TENSOR!r}, and holds {sorted(tensors)}: heads and other trained "
-            "weights (modules_to_save, saved embedding layers) are not part of a prompt"
+            f"{str(path)!r} must hold one tensor, {_TENSOR!r}, got {sorted(tensors)}: heads and other trained weights "
+            "(modules_to_save, saved embedding layers) are not part of a prompt and cannot be read"
+        )
+    if not tensors[_TENSOR].is_floating_point():
+        raise PromptError(
+            f"{_TENSOR} in {str(path)!r} must be floating-point numbers, and is of {tensors[_TENSOR].dtype}: the "
+            "adapter is damaged"
         )
     return tensors[_TENSOR].float(), encoder

@@ -1,4 +1,4 @@
-"""What every soft prompt is: parameters that become vectors, vectors that become hooks or a prefix cache."""
+"""The base class of soft prompts: parameters become vectors, and vectors become hooks or a prefix cache."""
 
 from __future__ import annotations
 
@@ -26,11 +26,14 @@ P = TypeVar("P", bound="Prompt")
 
 
 class Prompt(nn.Module, ABC):
-    """Trainable vectors at k positions before the text.
+    """Base class of soft prompts: trainable vectors at k positions before the text.
 
-    A prompt is made without a model and gets its parameters when it meets one: `prompt.bind(model)`; training,
-    `model.logits` and `ps.probe` bind by themselves. `place(model)` says what it puts before a text;
-    `hooks(model)` is what that does, on every family, `prefix(model)` the same as keys and values, on causal models.
+    A prompt is made without a model. `prompt.bind(model)` creates its parameters for a model; training, `model.logits`
+    and `ps.probe` call it. `place(model)` returns the vectors, or keys and values, at the prompt positions;
+    `hooks(model)` returns them as hooks (for every model) and `prefix(model)` as a prefix cache (for causal models),
+    which gives the same logits.
+
+    A class of your own defines `place`, `settings`, `_create` and `_check_fit`, see `ps.register_prompt`.
 
     >>> import promptscope as ps
     >>> prompt = ps.SoftPrompt(4)
@@ -47,7 +50,8 @@ class Prompt(nn.Module, ABC):
         if stated:
             raise PromptError(
                 f"{cls.__name__} defines {', '.join(sorted(stated))}(), which follow from place(model) and would never "
-                "be called: return from place what the prompt does. Other hooks go to model.hooks(...) or hooks=[...]"
+                "be called: let place(model) return the prompt's vectors; attach other hooks with model.hooks(...) or "
+                "hooks=[...]"
             )
 
     def __init__(
@@ -71,27 +75,37 @@ class Prompt(nn.Module, ABC):
 
     @property
     def is_bound(self) -> bool:
-        """Whether the parameters exist."""
+        """Whether the prompt has parameters, that is, was bound to a model, trained or loaded."""
         return any(True for _ in self.parameters())
 
     @property
     def n_parameters(self) -> int:
-        """Number of trainable numbers."""
+        """The number of trainable parameters."""
         return sum(parameter.numel() for parameter in self.parameters())
 
     @checked()
     @own_modes()
     def bind(self: P, model: HookedModel, strict: bool | None = None) -> P:
-        """Create the parameters for *model*, or check that they were made for it. Returns the prompt itself.
+        """Create the parameters for *model*, or check that they were made for it; return the prompt itself.
+
+        Args:
+            model: a hooked model.
+            strict: False allows a prompt that was made for another embedding matrix of the same width; by default, the
+                value that `load_prompt` was given, else True.
 
         Raises:
-            PromptError: the prompt is longer than the context, of another width, or was made for other embeddings;
-                the last is allowed with `strict=False`.
+            PromptError: the prompt is longer than the model's context, its vectors have another width, or (with strict)
+                it was made for another embedding matrix.
+
+        >>> import promptscope as ps
+        >>> model = ps.load_model("embedded-causal")
+        >>> ps.SoftPrompt(4).bind(model).vectors().shape == (4, model.shape.d_model)
+        True
         """
         strict = self.strict if strict is None else strict
         if any(parameter.is_meta for parameter in self.parameters()):
             raise PromptError(
-                "the prompt was moved to the device 'meta', where it has no numbers: make, load or copy it again"
+                "the prompt is on the device 'meta', where its tensors have no values: make or load it again"
             )
         if not self.is_bound:
             model.rules.check_context(1, self.length)
@@ -126,11 +140,23 @@ class Prompt(nn.Module, ABC):
             "weights_hash": model.weights_hash,
         }
 
+    def _made_for(self) -> dict[str, Any]:
+        """Return the part of the provenance that names the model."""
+        names = ("model", "revision", "family", "embedding_hash", "weights_hash")
+        return {name: self.provenance[name] for name in names if name in self.provenance}
+
     def content_hash(self) -> str:
-        """SHA-256 of everything that decides what the prompt does: its settings and its numbers, and code of your own.
+        """Return the SHA-256, as hex, of everything that determines what the prompt does.
+
+        It covers the prompt's settings and numbers and, for a class of your own, its code.
 
         Raises:
-            PromptError: the code of a kind of your own uses what has no content to hash.
+            PromptError: the code of the prompt's class refers to something that cannot be hashed.
+
+        >>> import promptscope as ps
+        >>> prompt = ps.SoftPrompt(4).bind(ps.load_model("embedded-causal"))
+        >>> prompt.content_hash() == prompt.copy().content_hash()
+        True
         """
         tensors = {name: tensor_hash(tensor) for name, tensor in (*self.named_parameters(), *self.named_buffers())}
         described = {"type": type(self).__name__, "settings": self.settings(), "tensors": tensors}
@@ -138,7 +164,7 @@ class Prompt(nn.Module, ABC):
         return content_hash(described | {"code": code} if code else described)
 
     def _own_code(self) -> dict[str, str]:
-        """Hash the code of what is no part of promptscope or PyTorch: the kind, a reparameterisation, its modules."""
+        """Return hashes of the classes of prompt, network and modules that are not promptscope's or PyTorch's."""
         kinds = dict.fromkeys(map(type, (*self.modules(), self.reparameterisation)))
         try:
             return {
@@ -148,23 +174,30 @@ class Prompt(nn.Module, ABC):
             }
         except UnknownIdentityError as error:
             raise PromptError(
-                f"the code of {type(self).__name__} uses something that cannot be part of its identity ({error}): make "
-                "it one of settings(), or compute it inside"
+                f"the code of {type(self).__name__} refers to something that cannot be hashed ({error}): return it "
+                "from settings(), or compute it inside of the class"
             ) from error
 
     @property
     def n_rows(self) -> int:
-        """Number of parameter vectors: the length, or 1 where one vector is broadcast."""
+        """The number of parameter vectors: the length, or 1 if one vector is broadcast to all positions."""
         return self.length if self.reparameterisation is None else self.reparameterisation.rows(self.length)
 
     def fold(self: P) -> P:
-        """Return the plain prompt that a trained, reparameterised one computes: same outputs, no network.
+        """Return the plain prompt with the vectors that a trained prompt's network computes; outputs are the same.
 
         Raises:
-            PromptError: the prompt is plain, or was never trained.
+            PromptError: the prompt has no network, or was never trained.
+
+        >>> import promptscope as ps
+        >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+        >>> prompt = ps.SoftPrompt(4, reparameterisation=ps.reparameterise.Mlp(hidden=8))
+        >>> _ = ps.train(model, prompt, task, ps.TrainConfig(steps=1, batch_size=2), progress=False)
+        >>> prompt.fold().n_parameters == 4 * model.shape.d_model
+        True
         """
         if self.reparameterisation is None:
-            raise PromptError(f"{self!r} has no network to fold: it is a plain prompt")
+            raise PromptError(f"{self!r} has no network to fold: it is a plain prompt already, use it as it is")
         if not self.is_bound or not self.provenance.keys() & {"train_seed", "peft"}:
             raise PromptError("this prompt was never trained: train it first, its network holds random numbers")
         plain = self.plain()
@@ -172,7 +205,7 @@ class Prompt(nn.Module, ABC):
         return plain
 
     def plain(self: P) -> P:
-        """Return a prompt whose parameters are this one's vectors, without provenance."""
+        """Return a prompt without a network whose parameters are this one's vectors; its provenance is empty."""
         if not self.is_bound:
             raise PromptError("an unbound prompt has no vectors: call prompt.bind(model), load or train it first")
         vectors = {name: number.detach().clone() for name, number in self.tensors().items()}
@@ -183,24 +216,46 @@ class Prompt(nn.Module, ABC):
         return plain
 
     def copy(self: P) -> P:
-        """Return an independent prompt with the same parameters and provenance."""
+        """Return an independent prompt with the same parameters and provenance.
+
+        >>> import promptscope as ps
+        >>> prompt = ps.SoftPrompt(4).bind(ps.load_model("embedded-causal"))
+        >>> prompt.copy().embedding is prompt.embedding
+        False
+        """
         return copy.deepcopy(self)
 
     @checked()
     def save(self, folder: str | os.PathLike[str]) -> None:
-        """Write `prompt.safetensors` and `prompt.json` (settings, provenance, checksum) to *folder*."""
+        """Write `prompt.safetensors` and `prompt.json` (settings, provenance, checksum) to *folder*.
+
+        `ps.load_prompt(folder)` reads it. A prompt with a network is also saved without it, in `folder/folded`.
+
+        Raises:
+            PromptError: the prompt is unbound or not finite, its class is not registered, or *folder* is a file.
+
+        >>> import tempfile, promptscope as ps
+        >>> prompt = ps.SoftPrompt(4).bind(ps.load_model("embedded-causal"))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     prompt.save(folder)
+        ...     sorted(os.listdir(folder))
+        ['prompt.json', 'prompt.safetensors']"""
         from promptscope.prompts.saving import save_prompt  # saving knows every kind of prompt, so not the other way
 
         save_prompt(self, folder)
 
     def push_to_hub(self, repo_id: str, private: bool = False, token: str | None = None) -> str:
-        """Save the prompt to a repository of the Hugging Face Hub, `user/name`; returns its address.
+        """Save the prompt to a repository of the Hugging Face Hub, and return its address.
 
-        `ps.load_prompt("user/name")` reads it back. The repository is made if it is not there; *token* is by default
-        the one that `hf auth login` stored.
+        `ps.load_prompt("user/name")` reads it. The repository is created if it does not exist.
+
+        Args:
+            repo_id: `user/name`.
+            private: whether a new repository is private.
+            token: by default the one that `hf auth login` stored.
 
         Raises:
-            PromptError: an unbound prompt, no network, or no right to write there.
+            PromptError: the prompt is unbound, there is no network connection, or the token may not write there.
         """
         from promptscope.prompts.hub import push_prompt
 
@@ -216,7 +271,9 @@ class Prompt(nn.Module, ABC):
         trained = f"{history['steps']} steps, loss {history['loss']:.4g}" if history.get("loss") is not None else "no"
         facts = {
             **self.settings(),
-            "parameters": f"{self.n_parameters:,}" if self.is_bound else "unbound: it gets them with its first model",
+            "parameters": f"{self.n_parameters:,}"
+            if self.is_bound
+            else "none yet: they are created for its first model",
             "made for": self.provenance.get("model"),
             "trained": trained,
         }
@@ -224,39 +281,53 @@ class Prompt(nn.Module, ABC):
 
     @abstractmethod
     def settings(self) -> dict[str, Any]:
-        """Return what is needed to build the prompt again, without its numbers."""
+        """Return the arguments of the class that build the prompt again; its numbers are saved separately."""
 
     @abstractmethod
     def place(self, model: HookedModel) -> Placement:
-        """Bind the prompt to *model* and return what it puts before a text, with gradient.
+        """Bind the prompt to *model* and return its vectors, or keys and values, at k positions, with gradient.
 
-        This is all that a kind of prompt has to say: hooks, prefix cache and packed pass read it.
+        Hooks, prefix cache and packed passes are all made from this placement.
         """
 
     def slots(self, model: HookedModel) -> dict[str, int]:
-        """Return how many positions the prompt takes before each stream (`encoder`, `decoder`)."""
+        """Return the number of prompt positions before each stream (`encoder`, `decoder`) of *model*."""
         return self.place(model).slots(model)
 
     def hooks(self, model: HookedModel) -> list[Hook]:
-        """Return the prompt as `(hook point, function)` pairs over the layout `[k slots | text]`."""
+        """Return the prompt as `(hook point, function)` pairs for the positions `[k prompt positions | text]`.
+
+        >>> import promptscope as ps
+        >>> (point, write), *_ = ps.SoftPrompt(4).hooks(ps.load_model("embedded-causal"))
+        >>> point
+        'embed.hook_out'"""
         return hooks_of(self.place(model), model)
 
     def prefix(self, model: HookedModel) -> Prefix:
-        """Return the prompt as keys and values in every layer (causal models)."""
+        """Return the prompt as keys and values in every layer of a causal model.
+
+        Raises:
+            PromptError: the model is not causal.
+            ModelError: hooks are attached to the model, which this pass would ignore.
+
+        >>> import promptscope as ps
+        >>> ps.SoftPrompt(4).prefix(ps.load_model("embedded-causal")).length
+        4"""
         return prefix_of(self.place(model), model)
 
     def inputs_embeds(
         self, model: HookedModel, ids: Int[Tensor, "B n"], mask: Int[Tensor, "B n"] | None = None
     ) -> dict[str, Tensor]:
-        """Return prompt and text for a plain transformers model: `hf_model.generate(**...)`, `hf_model(**...)`.
+        """Return prompt and texts as arguments of a plain transformers model: `hf_model.generate(**arguments)`.
 
-        `inputs_embeds [B, k + n, d_model]` and `attention_mask [B, k + n]`, on causal models also `position_ids`. The
-        texts may be padded on either side; rows come out as `[padding | prompt | text]` (causal models, so that new
-        tokens follow the text) or `[prompt | text | padding]`, and each gives what it gives alone. With gradients.
+        They are `inputs_embeds (B, k + n, d_embed)` and `attention_mask (B, k + n)`, on causal models also
+        `position_ids (B, k + n)`, with gradient to the prompt. *ids* may be padded on either side. Rows are `[padding |
+        prompt | text]` on causal models, so that new tokens come after the text, and `[prompt | text | padding]` on
+        others. Results for a row do not depend on the other rows.
 
         Raises:
-            PromptError: a deep prompt, or one that with the text exceeds the context.
-            ModelError: *ids* of the wrong kind or shape.
+            PromptError: it is a deep prompt, or prompt and text exceed the model's context.
+            ModelError: *ids* or *mask* have the wrong type or shape.
 
         >>> import promptscope as ps
         >>> model = ps.load_model("embedded-causal")
@@ -269,16 +340,27 @@ class Prompt(nn.Module, ABC):
         return inputs_embeds(self.place(model), model, ids, mask)
 
     def past_key_values(self, model: HookedModel, batch: Any, copies: int = 1) -> dict[str, Any]:
-        """Return a prompt of any kind as a cache before the text: `hf_model.generate(**...)`, `hf_model(**...)`.
+        """Return a prompt and texts as arguments of a plain causal model: `hf_model.generate(**arguments)`.
 
-        `past_key_values` (a `DynamicCache` of k positions; one call uses it up), `input_ids [B, n]` padded on the left,
-        `attention_mask [B, k + n]`, `position_ids [B, n]`. *batch* is what a tokenizer returns, padded on either side,
-        or input ids. `generate` gives every row *copies* caches of its own: beams (`num_beams=4`, `copies=4`) or
-        samples (`num_return_sequences`). Causal models only.
+        They are `past_key_values` (a `DynamicCache` with k positions, for a single call), `input_ids (B, n)` padded on
+        the left, `attention_mask (B, k + n)` and `position_ids (B, n)`. It works for input-level and deep prompts.
+
+        Args:
+            model: a causal hooked model, whose weights `hf_model` shares or equals.
+            batch: what a tokenizer returns, padded on either side, or token ids.
+            copies: the number of rows that `generate` makes of each text: that of `num_beams` or
+                `num_return_sequences`.
 
         Raises:
-            PromptError: another kind of model, a prompt that some layers do not see, or too long a text.
-            ModelError: ids of the wrong kind or shape.
+            PromptError: the model is not causal, some layers do not attend to the prompt, or prompt and text exceed the
+                context.
+            ModelError: ids have the wrong type or shape.
+
+        >>> import promptscope as ps
+        >>> model = ps.load_model("embedded-causal")
+        >>> arguments = ps.DeepPrompt(4).past_key_values(model, torch.tensor([[5, 6, 7]]))
+        >>> model.twin.generate(**arguments, max_new_tokens=2, do_sample=False, eos_token_id=None).shape
+        torch.Size([1, 5])
         """
         from promptscope.prompts.leaving import past_key_values
 
@@ -287,23 +369,25 @@ class Prompt(nn.Module, ABC):
         return past_key_values(self.place(model), model, batch, copies)
 
     def penalty(self, model: HookedModel) -> Float[Tensor, ""] | None:
-        """Return what training adds to the task's loss for this prompt, with gradient; None: nothing."""
+        """Return a term that training adds to the task's loss for this prompt, with gradient, or None."""
         return None
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return what the prompt puts into the model, by name, with gradient; of a plain prompt, its parameters."""
+        """Return the prompt's vectors, or keys and values, by name, with gradient.
+
+        They are the parameters of a plain prompt, and the output of a prompt's network."""
         return dict(self.named_parameters())
 
     def stated_tensors(self) -> dict[str, Tensor]:
-        """Return `tensors`, for what measures a prompt without a model.
+        """Return `tensors()`, for measurements of a prompt without a model.
 
         Raises:
-            PromptError: the kind of prompt does not say what it makes of its parameters.
+            PromptError: the prompt's class does not define `tensors()`.
         """
         if type(self).tensors is Prompt.tensors:
             raise PromptError(
-                f"the vectors of {self!r} are not its parameters, and only place(model) computes them: use that, or "
-                f"define tensors() on {type(self).__name__}, which returns its vectors by name"
+                f"the vectors of {self!r} are not its parameters, and only place(model) computes them: use "
+                f"place(model), or define tensors() on {type(self).__name__} to return its vectors by name"
             )
         return self.tensors()
 

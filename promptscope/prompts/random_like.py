@@ -1,4 +1,4 @@
-"""The null of a trained prompt: random vectors of the same norms."""
+"""Random prompts with the norms of a trained prompt, as its null."""
 
 from typing import TypeVar
 
@@ -15,14 +15,15 @@ P = TypeVar("P", bound=Prompt)
 
 @checked(seed=0)
 def random_like(prompt: P, seed: int = 0) -> P:
-    """Return a plain prompt of the same type and length whose vectors point in random directions.
+    """Return a plain prompt of the same type and length with the same norms and random directions.
 
-    Each vector v (last dimension; one per position, layer and role) becomes `|v| g / |g|` with g standard normal: the
-    norms of the trained prompt, none of what it learnt. What a score or a probe says of a prompt is a finding only
-    where it differs from this. Of an edited prompt the tokens are random, and edited in the same way.
+    Each vector v (along the last dimension: one for each position, and in deep prompts also each layer, keys and
+    values) is replaced by `|v| g / |g|`, where g is standard normal and `|.|` is the L2 norm. It is a null for scores
+    and probes: a result about a trained prompt is a finding only if it differs from the result for such random prompts.
+    For an edited prompt, its tokens are made random and then edited in the same way.
 
     Raises:
-        PromptError: the prompt has no numbers yet, or some that are NaN or infinite.
+        PromptError: the prompt has no parameters yet, or some are NaN or infinite.
 
     >>> import promptscope as ps
     >>> prompt = ps.SoftPrompt(length=4).bind(ps.load_model("embedded-causal"))
@@ -44,7 +45,5 @@ def random_like(prompt: P, seed: int = 0) -> P:
             direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter)
             norms = parameter.norm(dim=-1, keepdim=True)
             parameter.copy_(direction / direction.norm(dim=-1, keepdim=True) * norms)
-    kept = ("model", "revision", "family", "embedding_hash", "weights_hash")
-    other.provenance = {name: prompt.provenance[name] for name in kept if name in prompt.provenance}
-    other.provenance |= {"seed": seed, "random_like": prompt.content_hash()}
+    other.provenance = prompt._made_for() | {"seed": seed, "random_like": prompt.content_hash()}
     return other

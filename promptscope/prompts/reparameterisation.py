@@ -1,4 +1,4 @@
-"""Networks between a prompt's parameters and its vectors; after training they can be folded away."""
+"""Networks that compute a prompt's vectors from its parameters; `Prompt.fold` removes them after training."""
 
 from __future__ import annotations
 
@@ -12,30 +12,44 @@ from torch import Tensor, nn
 
 from promptscope.errors import PromptError, nearest
 
+__all__ = [
+    "Broadcast",
+    "Lstm",
+    "Mlp",
+    "Reparameterisation",
+    "Residual",
+    "UnderParameterised",
+    "parse_reparameterisation",
+]
+
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
 
 
 class Reparameterisation(ABC):
-    """A recipe for a network that turns parameters `[..., rows, width]` into vectors `[..., k, width]`.
+    """Base class of reparameterisations: networks from parameters `(..., rows, width)` to vectors `(..., k, width)`.
 
-    It is a description without numbers; a prompt builds the network when it meets its model. A deep prompt has one
-    network for each attention and role (keys, values), which its layers share.
+    An object is a description without numbers; the prompt builds the network when it is bound to a model. A deep prompt
+    has one network for each attention, and each of keys and values, which all its layers share.
+
+    >>> import promptscope as ps
+    >>> ps.SoftPrompt(4, reparameterisation=ps.reparameterise.Mlp(hidden=8)).reparameterisation
+    Mlp(hidden=8)
     """
 
     def rows(self, length: int) -> int:
-        """Return how many parameter vectors a prompt of *length* positions has."""
+        """Return the number of parameter vectors of a prompt of *length* positions."""
         return length
 
     @abstractmethod
     def network(self, length: int, width: int) -> nn.Module:
-        """Return the network for a prompt of *length* positions of *width* numbers."""
+        """Return the network for a prompt of *length* positions with vectors of *width* numbers."""
 
     def settings(self) -> dict[str, Any]:
-        """Return what `parse_reparameterisation` builds it from again."""
+        """Return the settings from which `parse_reparameterisation` builds it again."""
         return {"type": type(self).__name__} | asdict(self)  # type: ignore[call-overload]  # every kind is a dataclass
 
     def n_parameters(self, length: int, width: int) -> int:
-        """Return how many numbers an input-level prompt of *length* positions trains, network included."""
+        """Return the number of trainable parameters of an input-level prompt, its network included."""
         with torch.device("meta"):
             network = self.network(length, width)
         return self.rows(length) * width + sum(number.numel() for number in network.parameters())
@@ -43,9 +57,10 @@ class Reparameterisation(ABC):
 
 @dataclass(frozen=True)
 class Mlp(Reparameterisation):
-    """Three linear layers, width -> hidden -> hidden -> width, with ReLU between them (P-Tuning; PEFT's MLP).
+    """`W3 relu(W2 relu(W1 p + b1) + b2) + b3`, applied to each parameter vector p (P-tuning with PEFT's MLP encoder).
 
-    *hidden* is the width unless it is given. Liu et al. 2021; the P-Tuning of the EPT paper.
+    W1 is `(hidden, width)`, W2 `(hidden, hidden)` and W3 `(width, hidden)`; *hidden* is by default the width. Liu et
+    al. 2021 (P-tuning); *EPT: Explosive Prompt Tuning* calls it P-Tuning.
 
     >>> Mlp().n_parameters(length=10, width=768)
     1779456
@@ -57,7 +72,7 @@ class Mlp(Reparameterisation):
         _check_hidden(self.hidden)
 
     def network(self, length: int, width: int) -> nn.Module:
-        """Build the three layers."""
+        """Return the three linear layers with ReLU between them."""
         hidden = self.hidden or width
         first, last = nn.Linear(width, hidden), nn.Linear(hidden, width)
         return nn.Sequential(first, nn.ReLU(), nn.Linear(hidden, hidden), nn.ReLU(), last)
@@ -65,9 +80,12 @@ class Mlp(Reparameterisation):
 
 @dataclass(frozen=True)
 class Lstm(Reparameterisation):
-    """A bidirectional LSTM over the positions and two linear layers, 2 hidden -> 2 hidden -> width (P-Tuning).
+    """A bidirectional LSTM over the positions, then two linear layers 2 hidden -> 2 hidden -> width (P-tuning).
 
-    That of PEFT's prompt encoder, without its dropout between the LSTM's layers.
+    Liu et al. 2021. It is PEFT's LSTM prompt encoder without the dropout between the LSTM's layers.
+
+    >>> Lstm(hidden=8, layers=1).n_parameters(length=10, width=16)
+    2368
     """
 
     hidden: int | None = None
@@ -79,15 +97,16 @@ class Lstm(Reparameterisation):
             raise PromptError(f"an LSTM needs at least one layer, got layers={self.layers}")
 
     def network(self, length: int, width: int) -> nn.Module:
-        """Build the LSTM and its head."""
+        """Return the LSTM with its linear layers."""
         return _LstmNetwork(width, self.hidden or width, self.layers)
 
 
 @dataclass(frozen=True)
 class Residual(Reparameterisation):
-    """`p + LayerNorm(U relu(D p))` with D [hidden, width], U [width, hidden] (ResPrompt).
+    """`p + LayerNorm(U relu(D p))` for each parameter vector p, with D `(hidden, width)` and U `(width, hidden)`.
 
-    One network for all positions, or one for each (`shared=False`). Razdaibiedina et al. 2023.
+    One network serves all positions, or each position has its own (`shared=False`). Razdaibiedina et al. 2023 (Residual
+    Prompt Tuning).
 
     >>> Residual().n_parameters(length=10, width=768)
     624784
@@ -100,7 +119,7 @@ class Residual(Reparameterisation):
         _check_hidden(self.hidden)
 
     def network(self, length: int, width: int) -> nn.Module:
-        """Build the network, or one for each of *length* positions."""
+        """Return the network, or one network for each of *length* positions."""
 
         def one() -> nn.Module:
             down, up = nn.Linear(width, self.hidden), nn.Linear(self.hidden, width)
@@ -111,11 +130,12 @@ class Residual(Reparameterisation):
 
 @dataclass(frozen=True)
 class UnderParameterised(Reparameterisation):
-    """`U D p` with D [hidden, width], U [width, hidden], no bias: the network of explosive prompt tuning (EPT).
+    """`U D p` for each parameter vector p, with D `(hidden, width)`, U `(width, hidden)` and no bias.
 
-    With one hidden unit every vector is a multiple of the one column of U, and the gradient of U grows with |D p| and
-    that of D with |U|: the norm grows the faster the larger it is. The rest is what the paper's Figure 9 adds:
-    *activation* (`relu`, `gelu`, `tanh`) after D, an *extra_layer* [hidden, hidden], *layer_norm* after U, *residual*.
+    This is the network of *EPT: Explosive Prompt Tuning*. With one hidden unit, every vector is a multiple of the
+    single column of U. The gradient of U is proportional to D p, and that of D to U, so that the norms grow faster the
+    larger they are. The options are the variants of the paper's Figure 9: *activation* (`relu`, `gelu`, `tanh`) after
+    D, *extra_layer* (a linear layer `(hidden, hidden)`), *layer_norm* after U, and *residual* (p is added).
 
     >>> UnderParameterised().n_parameters(length=1, width=768)
     2304
@@ -136,7 +156,7 @@ class UnderParameterised(Reparameterisation):
             )
 
     def network(self, length: int, width: int) -> nn.Module:
-        """Build the two linear layers and what was asked for with them."""
+        """Return the two linear layers with the chosen options."""
         sizes = [(width, self.hidden)] + [(self.hidden, self.hidden)] * self.extra_layer
         layers: list[nn.Module] = []
         for source, target in sizes:
@@ -152,7 +172,9 @@ class UnderParameterised(Reparameterisation):
 
 @dataclass(frozen=True)
 class Broadcast(Reparameterisation):
-    """One trained vector at all k positions, after another network (EPT*: after `UnderParameterised()`).
+    """One trained vector, passed through the network *of* and repeated at all k positions.
+
+    `Broadcast(UnderParameterised())` is EPT* of *EPT: Explosive Prompt Tuning*.
 
     >>> Broadcast(UnderParameterised()).n_parameters(length=10, width=768)
     2304
@@ -162,18 +184,20 @@ class Broadcast(Reparameterisation):
 
     def __post_init__(self) -> None:
         if isinstance(self.of, Broadcast):
-            raise PromptError("a broadcast vector cannot be broadcast again: use Broadcast(of) once")
+            raise PromptError(
+                "Broadcast takes another network than Broadcast, got Broadcast(Broadcast(...)): use it once"
+            )
 
     def rows(self, length: int) -> int:
-        """One vector, whatever the length."""
+        """Return 1: there is one parameter vector, whatever the length."""
         return 1
 
     def network(self, length: int, width: int) -> nn.Module:
-        """Build the other network for one position, and repeat what it gives."""
+        """Return the other network for one position, followed by the repetition of its output."""
         return _Repeated(nn.Identity() if self.of is None else self.of.network(1, width), length)
 
     def settings(self) -> dict[str, Any]:
-        """Return the settings of the other network with its kind."""
+        """Return the settings of the other network with its class."""
         return {"type": "Broadcast", "of": None if self.of is None else self.of.settings()}
 
 
@@ -183,7 +207,11 @@ _KINDS: dict[str, type[Reparameterisation]] = {
 
 
 def parse_reparameterisation(value: Reparameterisation | dict[str, Any] | None) -> Reparameterisation | None:
-    """Read a reparameterisation from the settings of a saved prompt; None is a plain prompt."""
+    """Return a reparameterisation from the settings of a saved prompt; None for a plain prompt.
+
+    >>> parse_reparameterisation({"type": "Mlp", "hidden": 64})
+    Mlp(hidden=64)
+    """
     if value is None or isinstance(value, Reparameterisation):
         return value
     settings = dict(value)
@@ -195,12 +223,14 @@ def parse_reparameterisation(value: Reparameterisation | dict[str, Any] | None) 
     try:
         return _KINDS[kind](**settings)
     except TypeError as error:
-        raise PromptError(f"{settings} are not the settings of {kind}: the file is damaged") from error
+        raise PromptError(
+            f"{settings} are not settings of the reparameterisation {kind}: the file is damaged"
+        ) from error
 
 
 @torch.no_grad()
 def draw_weights(network: nn.Module, generator: torch.Generator) -> nn.Module:
-    """Draw weights as PyTorch does, but from *generator*: linear layers U(+-1/sqrt(inputs)), LSTMs by hidden size."""
+    """Draw weights from *generator* with PyTorch's defaults: uniform in +-1/sqrt(inputs), LSTMs in +-1/sqrt(hidden)."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.LSTM):
             fan = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
@@ -210,7 +240,7 @@ def draw_weights(network: nn.Module, generator: torch.Generator) -> nn.Module:
 
 
 class _LstmNetwork(nn.Module):
-    """The names are those of PEFT, whose weights it takes."""
+    """The LSTM encoder; its modules have PEFT's names, so that PEFT's weights can be loaded."""
 
     def __init__(self, width: int, hidden: int, layers: int) -> None:
         super().__init__()
@@ -247,7 +277,7 @@ class _Repeated(nn.Module):
 
     def forward(self, x: Float[Tensor, "*layers one width"]) -> Float[Tensor, "*layers k width"]:
         if x.shape[-2] != 1:
-            raise PromptError(f"broadcasting takes a prompt with one parameter vector, got {x.shape[-2]}")
+            raise PromptError(f"broadcasting needs a prompt with one parameter vector, got {x.shape[-2]}")
         return self.network(x).expand(*x.shape[:-2], self.length, x.shape[-1])
 
 

@@ -1,4 +1,4 @@
-"""Prompts on disk: safetensors for the numbers, JSON for everything that says what they are."""
+"""Prompts on disk: numbers in safetensors, settings and provenance in JSON."""
 
 from __future__ import annotations
 
@@ -8,12 +8,19 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, TypeVar
 
-import torch
 from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError, shortened
-from promptscope.files import is_there, nearest_file, read_sealed, sha256_file, write_sealed, write_tensors
+from promptscope.files import (
+    content_hash,
+    is_there,
+    nearest_file,
+    read_sealed,
+    sha256_file,
+    write_sealed,
+    write_tensors,
+)
 from promptscope.models import HookedModel
 from promptscope.models.modes import own_modes
 from promptscope.prompts.deep import DeepPrompt
@@ -36,13 +43,13 @@ K = TypeVar("K", bound=type[Prompt])
 
 @checked()
 def register_prompt(kind: K) -> K:
-    """Let prompts of a class of your own be saved, loaded and thereby trained; it may decorate the class.
+    """Register a prompt class of your own, so that its prompts can be saved, loaded and trained; usable as a decorator.
 
-    A prompt is saved as its `settings()` and its parameters. It is loaded as `kind(**settings)`, which then gets the
-    parameters under their names: nothing else may decide what it does.
+    A prompt is saved as its `settings()` and its parameters. It is loaded as `kind(**settings)`, and then gets the
+    saved parameters by their names, so that these two must determine everything that the prompt does.
 
     Raises:
-        PromptError: another class has this name already.
+        PromptError: another registered class has the same name.
 
     >>> import torch, promptscope as ps
     >>> @ps.register_prompt
@@ -61,23 +68,25 @@ def register_prompt(kind: K) -> K:
     known = _KINDS.setdefault(kind.__name__, kind)
     if (known.__module__, known.__qualname__) != (kind.__module__, kind.__qualname__):
         raise PromptError(
-            f"a kind of prompt with the name {kind.__name__!r} exists in {known.__module__}: choose another name"
+            f"a prompt class with the name {kind.__name__!r} exists in {known.__module__}: choose another name"
         )
     _KINDS[kind.__name__] = kind  # a module that is loaded again defines its class again
     return kind
 
 
 def need_saver(prompt: Prompt) -> None:
-    """Raise PromptError for a prompt of a kind that cannot be saved: before it is trained, not after."""
+    """Raise PromptError if the prompt's class is not registered and could not be saved; called before training."""
     if _KINDS.get(type(prompt).__name__) is not type(prompt):
         raise PromptError(
-            f"a {type(prompt).__name__} cannot be saved: save the prompt it was made from, or register the class with "
-            f"ps.register_prompt (known: {', '.join(_KINDS)})"
+            f"a {type(prompt).__name__} cannot be saved, as its class is not registered: save the prompt from which it "
+            f"was made, or register the class with ps.register_prompt (registered: {', '.join(_KINDS)})"
         )
 
 
 class OtherWeightsWarning(UserWarning):
-    """A prompt is loaded on a model with the embeddings, but not all of the weights, of the one it was made on.
+    """A prompt is loaded with a model that has the embeddings of the prompt's model, but other weights elsewhere.
+
+    The prompt can be used; scores that were measured on the other model do not hold for this one.
 
     >>> import promptscope as ps
     >>> with warnings.catch_warnings():
@@ -87,7 +96,7 @@ class OtherWeightsWarning(UserWarning):
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of what decides a prompt's numbers.
+    """Return the versions of the packages that determine a prompt's numbers, by name.
 
     >>> list(versions())
     ['promptscope', 'torch', 'transformers', 'transformer-lens']
@@ -96,14 +105,14 @@ def versions() -> dict[str, str]:
 
 
 def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
-    """Write *prompt* to *folder*. `prompt.json` is written last: a folder that has it is complete."""
+    """Write *prompt* to *folder*; `prompt.json` is written last, so that a folder with this file is complete."""
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
     need_saver(prompt)
     check_finite_prompt(prompt)
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
-        raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: name another place")
+        raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: give another path")
     tensors = folder / "prompt.safetensors"
     write_tensors(tensors, dict(prompt.named_parameters()))
     if prompt.reparameterisation is not None:  # for those who only want to use it
@@ -125,16 +134,18 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
 def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None, strict: bool = True) -> Prompt:
     """Load a prompt from a folder, a file or the Hugging Face Hub.
 
-    A folder is ours or PEFT's (`prompt_tuning`, `p_tuning`, `prefix_tuning`). A file (`.pt`, `.npy`, `.safetensors`)
-    holds the k x d_model embeddings of an input-level prompt. `"user/name"`, where no such folder exists, is a
-    repository of the Hub. Nothing is unpickled but tensors (`weights_only`).
+    Args:
+        folder: a folder written by `Prompt.save` or by PEFT (`prompt_tuning`, `p_tuning`, `prefix_tuning`); or a file
+            (`.pt`, `.npy`, `.safetensors`) with the embeddings `(k, d_model)` of an input-level prompt; or
+            `"user/name"`, a repository of the Hub. Files are read without running code from them.
+        model: the model to bind the prompt to; without it, the prompt is bound to the first model it is used with.
+        strict: whether the model must have the embedding matrix for which the prompt was made.
 
-    The prompt is checked against *model*, or against the first model it meets: one with another
-    embedding matrix is refused unless `strict=False`; one with the same and other weights elsewhere warns
-    (`OtherWeightsWarning`).
+    With equal embeddings and other weights elsewhere, there is an OtherWeightsWarning.
 
     Raises:
-        PromptError: no prompt there, a damaged or foreign file, another model's prompt, or no network for the Hub.
+        PromptError: there is no prompt, a file is damaged or of another kind, the prompt was made for another model, or
+            the Hub cannot be reached.
 
     >>> import tempfile, promptscope as ps
     >>> prompt = ps.SoftPrompt(4).bind(ps.load_model("embedded-causal"))
@@ -152,7 +163,7 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
         if not is_there(folder) or not folder.is_dir():
             raise PromptError(
                 f"no prompt folder {shortened(str(folder))!r}.{nearest_file(folder)} "
-                "A prompt of the Hub is named 'user/name'"
+                "A prompt on the Hugging Face Hub is named 'user/name'"
             )
         # A prompt saved into the adapter's folder it came from is the newer one.
         ours = (folder / "prompt.json").is_file() or not is_peft_folder(folder)
@@ -166,11 +177,17 @@ def load_prompt(folder: str | os.PathLike[str], model: HookedModel | None = None
     if same_embedding and made.get("weights_hash", model.weights_hash) != model.weights_hash:
         warnings.warn(
             f"the prompt in {str(folder)!r} was made on other weights than {model.name!r} has now (only the embeddings "
-            "are the same): its scores of then do not hold here",
+            "are equal): scores measured with those weights do not hold here, so evaluate the prompt again",
             OtherWeightsWarning,
             stacklevel=4,
         )
     return prompt
+
+
+def saved_hash(folder: Path) -> str:
+    """Return what tells the prompt in *folder* from others: its kind, settings and numbers, as they were saved."""
+    description = _read_description(folder)
+    return content_hash({name: description[name] for name in ("type", "settings", "sha256")})
 
 
 def _read(folder: Path) -> Prompt:
@@ -180,7 +197,9 @@ def _read(folder: Path) -> Prompt:
     # there: copies begin where the allocator lets all tensors begin.
     tensors = {name: tensor.clone() for name, tensor in read_tensors(tensors_path).items()}
     if sha256_file(tensors_path) != description["sha256"]:
-        raise PromptError(f"{str(tensors_path)!r} was altered after it was saved: its checksum does not agree")
+        raise PromptError(
+            f"{str(tensors_path)!r} was altered after it was saved (its checksum does not agree): restore the folder"
+        )
     try:
         prompt = _unbound(description["type"], description["settings"])
     except (TypeError, KeyError, PromptError) as error:
@@ -194,7 +213,7 @@ def _read(folder: Path) -> Prompt:
 
 
 def _unbound(kind: str, settings: dict[str, Any]) -> Prompt:
-    """Return a prompt without its numbers; settings may hold those of the prompts that it is made of."""
+    """Return a prompt without its numbers; the settings may contain those of prompts from which it is made."""
     arguments: dict[str, Any] = {name: value for name, value in settings.items() if name != "keys_after_rotary"}
     for name in ("prompt", "other"):
         if isinstance(settings.get(name), dict):
@@ -206,7 +225,7 @@ def _unbound(kind: str, settings: dict[str, Any]) -> Prompt:
 
 
 def _fill(prompt: Prompt, tensors: dict[str, Tensor], path: Path) -> None:
-    """Give a prompt, and the prompts that it is made of, their numbers."""
+    """Set the parameters of a prompt and of the prompts from which it is made."""
     for name, part in prompt.named_children():
         if isinstance(part, Prompt):
             mine = [one for one in tensors if one.startswith(f"{name}.")]
@@ -231,7 +250,10 @@ def _fill_known(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], pat
             prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
     else:
         if set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
-            raise PromptError(f"{str(path)!r} must hold one tensor 'embedding' of {prompt.n_rows} rows")
+            raise PromptError(
+                f"{str(path)!r} must hold one tensor 'embedding' with {prompt.n_rows} rows, got {sorted(tensors)}: the "
+                "folder is damaged"
+            )
         prompt.embedding = nn.Parameter(tensors["embedding"])
     _load_networks(prompt, networks, path)
 
@@ -240,25 +262,29 @@ def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor],
     prompt._build_network()
     mine = {name: number for name, number in prompt.named_parameters() if name.startswith(("network.", "networks."))}
     if {name: x.shape for name, x in mine.items()} != {name: x.shape for name, x in networks.items()}:
-        raise PromptError(f"{str(path)!r} does not hold the network of {prompt.reparameterisation}: it is damaged")
-    with torch.no_grad():
-        for name, number in mine.items():
-            number.copy_(networks[name])
-            number.data = number.data.to(networks[name].dtype)
+        raise PromptError(
+            f"{str(path)!r} does not hold the network of {prompt.reparameterisation}: the folder is damaged"
+        )
+    for name, number in mine.items():
+        number.data = networks[name]
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / "prompt.json"
     if not path.is_file():
-        raise PromptError(f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT)")
+        run = (folder / "prompts").is_dir()
+        hint = f": it is a run, give {str(folder / 'prompts' / 'last')!r} or use ps.load_run" if run else ""
+        raise PromptError(f"{str(folder)!r} holds neither prompt.json (ours) nor adapter_config.json (PEFT){hint}")
     try:
         description = read_sealed(path, lambda found: found.get("format") == _FORMAT)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise PromptError(f"{str(path)!r} cannot be read ({error}): the folder is damaged") from error
-    needed = {"format", "type", "settings", "sha256", "provenance"}
-    if not isinstance(description, dict) or not needed <= set(description) or description["format"] != _FORMAT:
-        raise PromptError(f"{str(path)!r} is not a prompt of promptscope (expected format {_FORMAT!r})")
-    kinds = {"type": str, "settings": dict, "sha256": str, "provenance": dict}
+    kinds = {"format": str, "type": str, "settings": dict, "sha256": str, "provenance": dict}
+    if not isinstance(description, dict) or not set(kinds) <= set(description) or description["format"] != _FORMAT:
+        raise PromptError(
+            f"{str(path)!r} does not describe a prompt of promptscope (expected format {_FORMAT!r}): give another "
+            "folder"
+        )
     wrong = [name for name, kind in kinds.items() if not isinstance(description[name], kind)]
     if wrong:
         raise PromptError(f"{wrong[0]} in {str(path)!r} is {description[wrong[0]]!r}: the folder is damaged")

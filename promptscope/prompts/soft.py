@@ -17,17 +17,25 @@ from promptscope.prompts.reparameterisation import Reparameterisation, draw_weig
 
 
 class SoftPrompt(Prompt):
-    """k trainable embeddings `P [k, d_model]` before the text; k x d parameters (Lester et al. 2021).
+    """k trainable embeddings `P (k, d_embed)` before the text (prompt tuning; Lester et al. 2021, section 2).
 
-    On encoder-decoders they come before the encoder's text. Position and type embeddings, where the model
-    adds some, are added to the prompt as to any token.
+    The input of the first layer is `[p_1, ..., p_k, E x_1, ..., E x_n]` for a text of tokens x_i with embedding matrix
+    E; there are k d_embed parameters. On encoder-decoders the prompt comes before the encoder's text. If the model adds
+    position or token type embeddings, it adds them to the prompt as to any token.
+
+    Args:
+        length: the number of prompt positions k.
+        init: the values at the start of training, see `ps.init`.
+        seed: of the random numbers of *init*.
+        reparameterisation: a network that computes the embeddings from the parameters, see `ps.reparameterise`;
+            `fold()` removes it after training.
+
+    Raises:
+        PromptError: an argument has another type, or length is below 1.
 
     >>> prompt = SoftPrompt(length=20, init="uniform", seed=0)
     >>> prompt.length
     20
-
-    With a *reparameterisation* (`ps.reparameterise`), a network makes the embeddings from the parameters; `fold()`
-    takes it away after training.
     """
 
     embedding: nn.Parameter
@@ -44,7 +52,7 @@ class SoftPrompt(Prompt):
         self.network: nn.Module | None = None
 
     def settings(self) -> dict[str, Any]:
-        """Length and, where there is one, the reparameterisation: the rest is in the numbers."""
+        """Return the length and the reparameterisation, if there is one; everything else is in the numbers."""
         settings: dict[str, Any] = {"length": self.length}
         return (
             settings
@@ -53,27 +61,24 @@ class SoftPrompt(Prompt):
         )
 
     def vectors(self) -> Float[Tensor, "k d_model"]:
-        """Return the k embeddings that the model sees."""
+        """Return the k embeddings, after the reparameterisation if there is one, with gradient."""
         return self.embedding if self.network is None else self.network(self.embedding)
 
     def tensors(self) -> dict[str, Tensor]:
-        """Return the k embeddings."""
+        """Return the k embeddings by the name of their parameter, with gradient."""
         return {"embedding": self.vectors()}
 
     def place(self, model: HookedModel) -> Placement:
-        """Put the k embeddings before the (encoder's) text."""
+        """Return the k embeddings, before the (encoder's) text, as a placement, with gradient."""
         self.bind(model)
         return Placement(self.length, self.vectors())
 
     def _create(self, model: HookedModel, generator: torch.Generator) -> None:
-        shape = (self.n_rows, model.shape.d_embed)
-        if isinstance(self.init, TokenInitialisation):
-            start = self.init.vectors(model, self.n_rows, generator).float().clone()
-        elif isinstance(self.init, FromPrompt):
-            start = self._from_prompt(self.init.prompt.bind(model))
+        if isinstance(self.init, Uniform):
+            start = torch.empty(self.n_rows, model.shape.d_embed, dtype=torch.float32)
+            start.uniform_(self.init.low, self.init.high, generator=generator)
         else:
-            assert isinstance(self.init, Uniform)
-            start = torch.empty(shape, dtype=torch.float32).uniform_(self.init.low, self.init.high, generator=generator)
+            start = start_vectors(self, model, generator).clone()
         self.embedding = nn.Parameter(start)
         self._build_network()
         if self.network is not None:
@@ -87,18 +92,28 @@ class SoftPrompt(Prompt):
         self.network = None
         self.embedding = nn.Parameter(tensors["embedding"])
 
-    def _from_prompt(self, source: Prompt) -> Tensor:
-        if not isinstance(source, SoftPrompt) or source.length != self.n_rows:
-            raise PromptError(
-                f"an input-level prompt with {self.n_rows} parameter vectors can start from an input-level prompt of "
-                f"as many, not from {source!r}"
-            )
-        return source.vectors().detach().clone()
-
     def _check_fit(self, model: HookedModel) -> None:
         width = self.embedding.shape[1]
         if width != model.shape.d_embed:
             raise PromptError(
-                f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} {model.shape.d_embed}"
-                ": a prompt fits models of its own width only"
+                f"the prompt's vectors have {width} dimensions, the embeddings of {model.name!r} "
+                f"{model.shape.d_embed}: an input-level prompt fits models of the same width only"
             )
+
+
+def start_vectors(prompt: Prompt, model: HookedModel, generator: torch.Generator) -> Float[Tensor, "rows d_embed"]:
+    """Return the vectors of tokens or of an input-level prompt from which *prompt* starts, one for each parameter row.
+
+    Raises:
+        PromptError: the other prompt is a deep one, or of another length.
+    """
+    if isinstance(prompt.init, TokenInitialisation):
+        return prompt.init.vectors(model, prompt.n_rows, generator).float()
+    assert isinstance(prompt.init, FromPrompt)
+    source = prompt.init.prompt.bind(model)
+    if not isinstance(source, SoftPrompt) or source.length != prompt.n_rows:
+        raise PromptError(
+            f"a {type(prompt).__name__} with {prompt.n_rows} parameter vectors must start from an input-level prompt "
+            f"of the same length, got {source!r}"
+        )
+    return source.vectors().detach()

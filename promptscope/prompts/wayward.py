@@ -1,4 +1,4 @@
-"""A soft prompt that solves its task near a text that has nothing to do with it: a null for readings."""
+"""Wayward prompts: soft prompts that solve a task close to the tokens of an unrelated text, as a null for readings."""
 
 from __future__ import annotations
 
@@ -16,18 +16,20 @@ from promptscope.prompts.soft import SoftPrompt
 
 
 class WaywardPrompt(SoftPrompt):
-    """k trainable embeddings that are held near the tokens of *text* while they learn a task.
+    """A soft prompt that learns a task while its embeddings stay close to the tokens of *text*.
 
-    Training minimises `loss(P) + strength / k * sum_i |p_i - e_i|^2`, with p_i row i of `P [k, d_model]` and e_i the
-    vector of the text's token i, which is repeated until every position has one (Khashabi et al. 2022; the mean over
-    positions is that of their code). More *strength* (>= 0) = nearer to the text, worse at the task. It starts at the
-    text, where the second term is zero, unless *init* says otherwise. The loss that runs report is the first term.
+    Training minimises `loss(P) + strength / k * sum_i |p_i - e_i|^2`, where p_i is row i of `P (k, d_embed)`, e_i is
+    the embedding of the text's token i (the text is repeated until every position has a token), and `|.|` is the L2
+    norm (Khashabi et al. 2022; the mean over positions is that of their code). A larger *strength* (>= 0) keeps the
+    prompt closer to the text, at the cost of the task. Training starts at the text, where the second term is zero,
+    unless *init* is given. The loss in a run's history is the first term.
 
-    What nearest tokens say of such a prompt is the text, whatever the task: a reading that says the same reads the
-    place in embedding space (`ps.readings.Nulls(wayward=...)`).
+    The nearest tokens of such a prompt are those of the text, whatever the task. A reading of another prompt that finds
+    no more than the same kind of tokens therefore shows where the prompt is in embedding space, not what its task is
+    (`ps.readings.Nulls(wayward=...)`).
 
     Raises:
-        PromptError: a negative strength; a text longer than the prompt, of which only the beginning would count.
+        PromptError: the strength is negative, or the text has more tokens than the prompt has positions.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -47,11 +49,11 @@ class WaywardPrompt(SoftPrompt):
     ) -> None:
         super().__init__(length, Text(text) if init is None else init, seed)
         if not 0 <= strength < float("inf"):
-            raise PromptError(f"the strength that holds a wayward prompt must not be negative, got {strength}")
+            raise PromptError(f"strength must be at least 0, got {strength}")
         self.text, self.strength = text, strength
 
     def settings(self) -> dict[str, Any]:
-        """Length, text and strength."""
+        """Return length, text and strength."""
         return {**super().settings(), "text": self.text, "strength": self.strength}
 
     def penalty(self, model: HookedModel) -> Float[Tensor, ""]:
@@ -64,7 +66,7 @@ class WaywardPrompt(SoftPrompt):
         n = len(model.tokenizer(self.text, add_special_tokens=False)["input_ids"])
         if n > self.length:
             raise PromptError(
-                f"the text {self.text!r} has {n} tokens, the prompt {self.length} positions: use a shorter text or a "
-                "longer prompt"
+                f"the text {self.text!r} has {n} tokens, and the prompt has {self.length} positions: use a shorter "
+                "text or a longer prompt"
             )
         super()._create(model, generator)

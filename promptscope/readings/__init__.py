@@ -1,4 +1,4 @@
-"""Readings: a prompt put into words, with a null for every word."""
+"""Readings: decode a prompt into words (nearest tokens, logit lens, Patchscopes), and compare with random prompts."""
 
 from promptscope.readings.comparison import compare_with_nulls
 from promptscope.readings.describe import DescribePrompt

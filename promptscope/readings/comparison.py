@@ -1,4 +1,4 @@
-"""A reading's numbers compared with what its nulls give for them."""
+"""The numbers of a reading compared with those of its nulls."""
 
 from collections.abc import Mapping
 
@@ -11,17 +11,18 @@ from promptscope.statistics import mean_interval, p_value_of_draws
 
 @checked()
 def compare_with_nulls(rows: pd.DataFrame, quantities: Mapping[str, bool]) -> pd.DataFrame:
-    """Return one line for each quantity: the prompt's mean, its interval, and the same of each null.
+    """Return one row for each quantity: its mean for the prompt, with an interval, and the same for each null.
 
-    *rows* has the columns `of`, `kind` and the quantities, one row for each position (or other unit) of each prompt
-    that was read; *quantities* maps a column to True where higher values count as better (the test is one-sided).
+    *rows* has one row for each position (or other unit) of each prompt that was read, with the columns `of` (its name),
+    `kind` (`prompt`, `random`, `untrained` or `wayward`) and the quantities. *quantities* maps a column to True if
+    higher is better, and to False if lower is; the test is one-sided in this direction.
 
     Columns:
         - `value`: mean over the prompt's positions; `low`, `high`: its 95 % bootstrap interval over positions (rough
-          for few of them; NaN for one).
-        - `random`: mean over the random prompts; `random_low`, `random_high`: the 2.5 % and 97.5 % quantiles of their
-          means; `p_value`: one-sided, how often a random prompt does as well.
-        - `untrained`, `wayward`: their means; NaN where there is none.
+          with few of them; NaN with one).
+        - `random`: mean over the random prompts; `random_low`, `random_high`: 2.5 % and 97.5 % quantiles of their
+          means; `p_value = (1 + #{random prompts at least as good}) / (1 + #{random prompts})`.
+        - `untrained`, `wayward`: means of these prompts; NaN if there is none.
 
     >>> rows = pd.DataFrame({"of": ["prompt", "random 0"], "kind": ["prompt", "random"], "score": [0.9, 0.2]})
     >>> compare_with_nulls(rows, {"score": True})[["value", "random", "p_value"]].values.tolist()

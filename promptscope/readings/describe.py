@@ -1,4 +1,4 @@
-"""A few-shot text that asks for a description, with placeholders where a prompt's tokens are to be written."""
+"""The few-shot text of Patchscopes: it asks for a description, with placeholders for a prompt's tokens."""
 
 from dataclasses import dataclass
 
@@ -14,10 +14,13 @@ from promptscope.models import HookedModel
 @checked()
 @dataclass(frozen=True)
 class DescribePrompt:
-    """Demonstrations `name: description`, one a line, and a last line whose name is k placeholders.
+    """A few-shot text for Patchscopes: lines `name: description`, then a line whose name is k placeholders.
 
-    `placeholder` is a word of one token; it is repeated, one for each prompt token. What the model writes after the
-    last `separator`, up to the end of the line, is its description.
+    - `demonstrations`: the (name, description) pairs;
+    - `placeholder`: a word that is one token, repeated for each of the k prompt tokens, whose residual streams are
+      written over it;
+    - `separator`: what follows a name; what the model writes after the last one, up to the end of the line, is the
+      description.
 
     Raises:
         ProbeError: no demonstration.
@@ -37,7 +40,7 @@ class DescribePrompt:
 
     def __post_init__(self) -> None:
         if not self.demonstrations:
-            raise ProbeError("a describe prompt needs at least one demonstration (name, description)")
+            raise ProbeError("DescribePrompt needs at least one demonstration (name, description), and got none")
 
     @property
     def head(self) -> str:
@@ -49,10 +52,10 @@ class DescribePrompt:
         return f"{self.head}{self.placeholder * k}{self.separator}"
 
     def encode(self, model: HookedModel, k: int) -> tuple[Int[Tensor, "n"], Int[Tensor, "m"]]:
-        """Return the tokens before the placeholders (with the model's own start token), and from them on.
+        """Return two arrays of token ids: before the placeholders (with the model's start token), and from them on.
 
         Raises:
-            ProbeError: the placeholder is not one token, which is what makes its position known.
+            ProbeError: the placeholder is not a single known token, so that its positions are not known.
         """
         tokenizer = model.tokenizer
         placeholder = tokenizer(self.placeholder, add_special_tokens=False)["input_ids"]

@@ -1,4 +1,4 @@
-"""Reading by the logit lens: what the model would say at a prompt position, layer by layer."""
+"""The logit lens: what the model would predict from the residual stream at a prompt position, layer by layer."""
 
 from __future__ import annotations
 
@@ -36,19 +36,21 @@ _HIGHER_IS_MORE = {"entropy": False, "kl_to_last": False, "label_mass": True}
 
 @dataclass(frozen=True, eq=False, repr=False)
 class LogitLens(Saved):
-    """Next-token distributions `q = softmax(W_U norm(h))` read off the residual stream h of prompt positions.
+    """Next-token distributions read from the residual stream at a prompt's positions, layer by layer.
 
-    `data` has the dimensions `of` (the prompt and its nulls; coordinate `kind`), `layer` (-1 = what enters layer 0,
-    then after each layer) and `position`:
+    `q = softmax(W_U norm(h))`, where h (d_model) is the residual stream, norm the model's final norm and W_U (V,
+    d_model) the unembedding. `data` (an `xarray.Dataset`) has the dimensions `of` (the prompt and its nulls, with the
+    coordinate `kind`), `layer` (-1 = what enters layer 0, otherwise after that layer) and `position`:
 
-    - `entropy` of q, in nats, in [0, ln V]; lower = more decided;
-    - `kl_to_last`: `KL(q || q_last)` to the last layer's distribution, in nats, >= 0; 0 at the last layer;
-    - `label_mass`: probability of the label words' tokens, in [0, 1]; where label words were given.
+    - `entropy` of q in nats, in [0, ln V]; lower = more certain;
+    - `kl_to_last`: `KL(q || q_last)` in nats, >= 0, where q_last is read after the last layer; 0 = the same prediction;
+    - `label_mass`: summed probability of the label words' tokens, in [0, 1]; only if label words were given.
 
-    `top` has one row for each of the likeliest tokens: `of`, `kind`, `layer`, `position`, `rank`, `token`,
-    `token_id`, `probability`.
+    `top` is a table of the most likely tokens: `of`, `kind`, `layer`, `position`, `rank`, `token`, `token_id`,
+    `probability`.
 
-    Where input and output embeddings are not tied (`provenance["tied_embeddings"]`), early layers read as nonsense.
+    If the model does not tie its input and output embeddings (`provenance["tied_embeddings"]`), the tokens read in
+    early layers mean little.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -64,14 +66,14 @@ class LogitLens(Saved):
 
     @property
     def quantities(self) -> tuple[str, ...]:
-        """The quantities that were read."""
+        """Names of the quantities in `data`."""
         return tuple(map(str, self.data.data_vars))
 
     def against_null(self) -> pd.DataFrame:
-        """Return each quantity's mean over positions, by layer, and the same of the nulls; see `compare_with_nulls`.
+        """Return each quantity's mean over positions, by layer, compared with the nulls.
 
-        p-values are one-sided: lower entropy, lower KL, more mass on the labels than random prompts. They are not
-        corrected for the number of layers.
+        Columns are those of `compare_with_nulls`. p-values are one-sided: lower entropy, lower KL, higher probability
+        of the labels than random prompts. They are not corrected for the number of layers.
         """
         directions = {name: _HIGHER_IS_MORE[name] for name in self.quantities}
         table = self.to_dataframe()
@@ -83,11 +85,11 @@ class LogitLens(Saved):
         return both[["layer", *(name for name in both.columns if name != "layer")]]
 
     def to_dataframe(self) -> pd.DataFrame:
-        """Return one row for each prompt read, layer and position."""
+        """Return one row for each prompt that was read, layer and position."""
         return self.data.to_dataframe().reset_index()
 
     def plot(self, quantity: str = "entropy") -> go.Figure:
-        """Draw a quantity along the layers, mean over positions, against the nulls.
+        """Draw a quantity by layer, as a mean over positions, with the nulls.
 
         Raises:
             ProbeError: a quantity that was not read.
@@ -97,7 +99,7 @@ class LogitLens(Saved):
         return logit_lens_figure(self, quantity)
 
     def plot_tokens(self) -> go.Figure:
-        """Draw layers by positions, with the likeliest token in each cell."""
+        """Draw layers by positions, with the most likely token in each cell."""
         from promptscope.plots.lens_tokens import lens_tokens_figure
 
         return lens_tokens_figure(self)
@@ -121,24 +123,25 @@ def read_logit_lens(
     layers: Sequence[int] | None = None,
     hooks: Sequence[Hook] = (),
 ) -> LogitLens:
-    """Decode the residual stream at the prompt's positions after every layer, with the final norm and unembedding.
+    """Decode the residual stream at the prompt's positions after every layer, by the final norm and the unembedding.
 
-    After the last layer this is what the model itself predicts at that position. No text is needed: a prompt position
-    of a causal model sees only the prompt. A random prompt's positions decode to *something* as well, so read
-    `against_null()` before the words.
+    After the last layer, this is the model's own prediction at that position. No text is needed: in a causal model a
+    prompt position attends to the prompt only. The positions of random prompts decode to words as well: look at
+    `against_null()` before you interpret them.
 
     Args:
         model: a causal model.
         prompt: an input-level prompt.
-        n: likeliest tokens to keep for each layer and position.
-        label_words: words of the task's classes, whose probability is followed.
-        nulls: see `Nulls`.
-        layers: after which layers; -1 is the embeddings. All by default.
+        n: how many of the most likely tokens are kept for each layer and position.
+        label_words: words of the task's classes, whose probability is measured.
+        nulls: random and other prompts that are read for comparison, see `ps.readings.Nulls`.
+        layers: the layers after which to read; -1 = the embeddings. All by default.
         hooks: attached during the call, in addition to those attached before; see `model.hooks`. Hooks at the final
-            norm and the unembedding act on every layer's reading.
+            norm and the unembedding act on the reading of every layer.
 
     Raises:
-        ProbeError: not a causal model, a label word without tokens, or a layer that there is not.
+        ProbeError: a model that is not causal or has no final norm, a label word without tokens, or a layer that the
+            model does not have.
         PromptError: a deep prompt.
 
     Reference: nostalgebraist 2020, *interpreting GPT: the logit lens*.
@@ -155,7 +158,7 @@ def read_logit_lens(
     every = list(range(-1, model.shape.n_layers))
     wanted = every if layers is None else sorted(set(layers))
     if not wanted or not set(wanted) <= set(every):
-        raise ProbeError(f"layers must name some of -1..{every[-1]} of {model.name!r}, got {list(layers or [])}")
+        raise ProbeError(f"layers must be one or more of -1..{every[-1]} for {model.name!r}, got {list(layers or [])}")
     with model.turn(hooks):
         return _read(model, prompt, n, label_words, nulls or Nulls(), wanted)
 
@@ -188,11 +191,12 @@ def _read(
 
 
 def lens_log_probabilities(residual: Float[Tensor, "*rows d_model"], model: HookedModel) -> Float[Tensor, "*rows V"]:
-    """Return `log softmax(W_U norm(h))`, in float32 at least."""
+    """Return `log softmax(W_U norm(h))` (rows, V) in float32 or more precise."""
     if not model.family.has("ln_final.hook_out"):
         raise ProbeError(
-            f"the logit lens reads through the final norm, and {model.family.name} model {model.name!r} has none: its "
-            "layers end with a norm of their own, or its head is more than a norm and a matrix"
+            "the logit lens needs a model whose logits are a final norm and a matrix, and "
+            f"{model.name!r} ({model.family.name}) is none: it has no final norm, or a head with more "
+            "layers. Use read_nearest_tokens"
         )
     # Hooks may be attached to the bridge's final norm and unembedding; without any, the plain one does the same.
     unembed = model.hooked_unembed if model.active_hooks() else model.unembed

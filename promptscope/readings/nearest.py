@@ -1,4 +1,4 @@
-"""Reading by nearest tokens: which words a prompt's vectors lie near, and whether that is near at all."""
+"""Nearest tokens: which tokens' embeddings a prompt's vectors are close to, and whether that is close at all."""
 
 from __future__ import annotations
 
@@ -26,13 +26,17 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False, repr=False)
 class NearestTokens(Saved):
-    """The nearest tokens of a prompt's vectors and of its nulls'.
+    """The nearest tokens of a prompt's vectors, and of those of its nulls.
 
-    `table` has one row for each prompt read (`of`, `kind`), `position` and `rank` (from 1): `token`, `token_id`,
-    `distance` (lower = nearer, for every metric), `percentile` (where the distance of the nearest token lies among
-    the vocabulary's own: 0 = nearer than any token is to its neighbour, 100 = further), `is_label`, `norm` (L2 norm of
-    the prompt's vector) and `norm_percentile` (among the norms of the vocabulary). `reference` (R,) holds the
-    vocabulary's own nearest-neighbour distances.
+    `table` has one row for each prompt that was read (`of`, `kind`), `position` and `rank` (from 1):
+
+    - `token`, `token_id`: the token; `is_label`: whether it is one of a label word;
+    - `distance`: in the `metric`; lower = nearer for every metric;
+    - `percentile`: where the distance to the nearest token lies among the distances from tokens to their own nearest
+      neighbours: 0 = nearer than any of these, 100 = further;
+    - `norm`: L2 norm of the prompt's vector; `norm_percentile`: where it lies among the norms of all token embeddings.
+
+    `reference` (R,) holds the distances from R tokens to their own nearest neighbours.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -48,9 +52,9 @@ class NearestTokens(Saved):
     provenance: dict[str, Any] = field(default_factory=dict)
 
     def per_position(self) -> pd.DataFrame:
-        """Return one row for each position: distance and percentile of the nearest token, and whether a label is near.
+        """Return one row for each position: distance and percentile of the nearest token, norm, and `label_rate`.
 
-        `label_rate` is 1 where any of the tokens listed for the position is a label's.
+        `label_rate` is 1 if any of the tokens listed for the position is one of a label word, else 0.
         """
         by = ["of", "kind", "position"]
         first = self.table[self.table["rank"] == 1].set_index(by)
@@ -59,9 +63,10 @@ class NearestTokens(Saved):
         return rows.reset_index()
 
     def against_null(self) -> pd.DataFrame:
-        """Return mean distance and percentile of the nearest token (and the label rate) and the same of the nulls.
+        """Return mean distance, percentile and label rate over positions, compared with the nulls.
 
-        Nearer than random is the finding; the norm is that of the random prompts by construction, so it has no p.
+        Columns are those of `compare_with_nulls`. The question is whether the prompt's vectors are nearer to tokens
+        than random ones. Random prompts have the prompt's norms, so the norm has no p-value.
         """
         labels = {"label_rate": True} if self.label_words else {}
         return compare_with_nulls(self.per_position(), {"distance": False, "percentile": False, **labels})
@@ -71,7 +76,7 @@ class NearestTokens(Saved):
         return self.table
 
     def plot(self) -> go.Figure:
-        """Draw the distance to the nearest token, for each position, against the nulls' and the vocabulary's own."""
+        """Draw the distance to the nearest token at each position, with the nulls and the distances among tokens."""
         from promptscope.plots.nearest_tokens import nearest_tokens_figure
 
         return nearest_tokens_figure(self)
@@ -96,17 +101,19 @@ def read_nearest_tokens(
     n_reference: int | None = 1000,
     seed: int = 0,
 ) -> NearestTokens:
-    """Return the *n* vocabulary entries nearest to each vector of an input-level prompt, and to those of its nulls.
+    """Return the *n* token embeddings nearest to each vector of an input-level prompt, and of its nulls.
 
     Args:
         model: of any family.
         prompt: an input-level prompt.
         n: tokens for each position.
-        metric: `cosine`, `l2` or `dot` (which favours long token vectors), see `ps.statistics.nearest_vectors`.
-        label_words: words of the task's classes, to count among the neighbours (Lester et al. 2021, section 7: class
-            labels appear among the nearest neighbours).
-        nulls: see `Nulls`.
-        n_reference, seed: how many vocabulary entries, drawn at random, say how far tokens are from each other.
+        metric: `"cosine"`, `"l2"` or `"dot"` (which favours tokens with long embeddings), see
+            `ps.statistics.nearest_vectors`.
+        label_words: words of the task's classes, which are counted among the neighbours: Lester et al. 2021, section 7,
+            find class labels among them.
+        nulls: random and other prompts that are read for comparison, see `ps.readings.Nulls`.
+        n_reference, seed: how many tokens are drawn to measure how far tokens are from their own nearest neighbours;
+            None: all.
 
     Raises:
         PromptError: a deep prompt.

@@ -1,4 +1,4 @@
-"""What a reading says of prompts in which there is nothing to read."""
+"""Prompts in which there is nothing to read, with which every reading is compared."""
 
 from __future__ import annotations
 
@@ -20,16 +20,19 @@ Kind = Literal["prompt", "random", "untrained", "wayward"]
 @checked(random=0, seed=0)
 @dataclass(frozen=True)
 class Nulls:
-    """The prompts that every reading reads besides the prompt itself.
+    """The prompts that a reading reads for comparison, besides the prompt itself.
 
-    - `random`: how many draws of `random_like(prompt)`: the same norms, random directions. A p-value over R draws
-      cannot be less than 1/(R + 1).
-    - `untrained`: the prompt as it was before training, such as `run.snapshots[0]`. Without one it is made again from
-      the prompt's own initialisation and seed, if the prompt's provenance proves that this is where it started.
-    - `wayward`: a prompt that solves the task but was made to lie near an unrelated text, such as a trained
-      `ps.WaywardPrompt` (Khashabi et al. 2022). A reading that finds that text reads the place in embedding space, not
-      the task.
-    - `seed`: draw r is `random_like(prompt, seed + r)`.
+    - `random`: number of draws of `ps.random_like(prompt)`: the same norms, random directions. With R draws, p-values
+      are at least `1 / (R + 1)`.
+    - `untrained`: the prompt before training, such as `run.snapshots[0]`. If it is not given, it is made again from the
+      prompt's initialisation and seed, provided that the prompt's provenance proves that it started from there.
+    - `wayward`: a prompt that solves the task but was trained to be close to an unrelated text, such as a trained
+      `ps.WaywardPrompt` (Khashabi et al. 2022). If a reading finds that text, it reads where the vectors are in
+      embedding space, not what they do.
+    - `seed`: draw r is `ps.random_like(prompt, seed + r)`.
+
+    Raises:
+        PromptError: a negative number of random prompts.
 
     >>> Nulls(random=99).random  # p-values of 0.01 and more
     99
@@ -42,12 +45,12 @@ class Nulls:
 
     def __post_init__(self) -> None:
         if self.random < 0:
-            raise PromptError(f"the number of random prompts must not be negative, got random={self.random}")
+            raise PromptError(f"the number of random prompts must be at least 0, got random={self.random}")
 
 
 @dataclass(frozen=True)
 class Subject:
-    """A prompt to read: `of` is its name in results (`random 3`), `kind` what it is.
+    """One prompt that is read: `of` is its name in results (`random 3`), `kind` what it is (`prompt`, `random`, ...).
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -62,7 +65,7 @@ class Subject:
 
     @property
     def vectors(self) -> Float[np.ndarray, "k d_model"]:
-        """The k embeddings."""
+        """The prompt's k embeddings."""
         return self.prompt.vectors().detach().float().cpu().numpy()
 
 
@@ -71,7 +74,7 @@ def subjects(model: HookedModel, prompt: Prompt, nulls: Nulls) -> list[Subject]:
     """Return the prompt and its nulls, bound to *model*.
 
     Raises:
-        PromptError: a deep prompt, or a null of another length.
+        PromptError: a deep prompt, or a null of another length than the prompt.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -89,7 +92,10 @@ def subjects(model: HookedModel, prompt: Prompt, nulls: Nulls) -> list[Subject]:
             continue
         other = _input_level(other).bind(model)
         if other.length != prompt.length:
-            raise PromptError(f"the {kind} prompt has {other.length} positions, the prompt to read {prompt.length}")
+            raise PromptError(
+                f"the {kind} prompt must have as many positions as the prompt that is read, "
+                f"{prompt.length}, and has {other.length}"
+            )
         found.append(Subject(kind, kind, other))
     return found
 
@@ -97,8 +103,9 @@ def subjects(model: HookedModel, prompt: Prompt, nulls: Nulls) -> list[Subject]:
 def _input_level(prompt: Prompt) -> SoftPrompt:
     if not isinstance(prompt, SoftPrompt):
         raise PromptError(
-            f"only an input-level prompt (ps.SoftPrompt) can be read in language, not {prompt!r}: a deep prompt is "
-            "keys and values, with neither embeddings nor a residual stream at its positions"
+            f"only an input-level prompt (ps.SoftPrompt) can be decoded into words, got {prompt!r}: a "
+            "deep prompt consists of keys and values, without embeddings or a residual stream at its "
+            "positions"
         )
     return prompt
 

@@ -1,4 +1,4 @@
-"""Greedy continuations of a text whose placeholders carry somebody else's residual stream."""
+"""Greedy continuations of a text with vectors written over the residual stream of its placeholders."""
 
 from typing import Any
 
@@ -22,12 +22,13 @@ def patched_continuations(
     max_new_tokens: int,
     batch_size: int = 32,
 ) -> list[list[int]]:
-    """Return, for each of B rows, the greedy continuation of `head + tail` with a patch at the start of *tail*.
+    """Return, for each of B rows, the greedy continuation of `head + tail` with vectors written at the start of *tail*.
 
-    Row b writes its k vectors over the residual stream of the first k tokens of *tail* after layer `layers[b]` (-1:
-    before the first). Text before the placeholders cannot see them, so its keys and values are computed once; new
-    tokens see the patch through the keys and values of the placeholders. Under attached hooks every step reads all of
-    the text anew, so that they always see the same layout; so it does where the hooked model has a cache of its own.
+    Row b writes its k vectors (of *vectors*, (B, k, d_model)) over the residual stream of the first k tokens of *tail*,
+    after layer `layers[b]` (-1: before the first layer). Text before the placeholders does not attend to them, so its
+    keys and values are computed once; later tokens read the written vectors through the keys and values of the
+    placeholders. While hooks are attached, or where the model has a cache of its own, every step computes the whole
+    text again, so that hooks always get the same layout.
     """
     model.rules.check_context(len(head) + len(tail) + max_new_tokens)
     if model.active_hooks() or not model.facts.shares_cache:

@@ -1,4 +1,4 @@
-"""Reading by Patchscopes: let the model describe what a prompt's tokens carry."""
+"""Patchscopes: let the model itself describe what the residual stream of a prompt's tokens holds."""
 
 from __future__ import annotations
 
@@ -33,12 +33,14 @@ _LAYERS_BY_DEFAULT = 6
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Patchscope(Saved):
-    """Descriptions of a prompt and of its nulls over a grid of source and target layers.
+    """Descriptions of a prompt and of its nulls, for pairs of source and target layers.
 
-    `data` has the dimensions `of` (coordinate `kind`), `source`, `target` and one variable for each score; `texts`
-    has a row for each description: `of`, `kind`, `source`, `target`, `text`. Layer l is the residual stream after
-    layer l, -1 what enters layer 0. `unpatched` is what the model writes after bare placeholders, and
-    `unpatched_scores` its scores: a description that the describe prompt alone suggests is no reading.
+    - `data` (an `xarray.Dataset`): one variable for each score, with the dimensions `of` (the prompt and its nulls,
+      with the coordinate `kind`), `source` and `target`; layer l is the residual stream after layer l, -1 what enters
+      layer 0;
+    - `texts`: one row for each description: `of`, `kind`, `source`, `target`, `text`;
+    - `unpatched`: what the model writes after placeholders that nothing was written over, and `unpatched_scores` its
+      scores. A description that scores no higher comes from the few-shot text, not from the prompt.
 
     >>> grid = xr.Dataset({"class_rate": (("of", "source", "target"), np.zeros((1, 2, 3)))})
     >>> Patchscope(grid, texts=pd.DataFrame(), unpatched="a").scores
@@ -57,10 +59,11 @@ class Patchscope(Saved):
         return tuple(map(str, self.data.data_vars))
 
     def against_null(self) -> pd.DataFrame:
-        """Return each score's mean over the grid and its best cell, compared with the same of the nulls.
+        """Return each score's mean over layer pairs and its best value, each compared with the same of the nulls.
 
-        The best of many cells is high for a random prompt as well, so it is compared with the *best* of each null's
-        grid. `unpatched` is the score of bare placeholders. No interval: the cells of a grid are not independent.
+        The best of many pairs is high for a random prompt as well, so it is compared with the *best* of each null.
+        `unpatched` is the score without any vectors written. There is no interval: the pairs of layers are not
+        independent.
         """
         names = {f"{name}, {of}": (name, of) for name in self.scores for of in ("mean over the grid", "best cell")}
         rows = pd.DataFrame({"of": self.data["of"].values, "kind": self.data["kind"].values})
@@ -74,9 +77,13 @@ class Patchscope(Saved):
         return table
 
     def best(self, score: str) -> pd.Series:
-        """Return the prompt's description with the highest *score* (the first of equals), with its layers."""
+        """Return the prompt's description with the highest *score* (the first of equal ones), with its layers.
+
+        Raises:
+            ProbeError: a score that was not computed.
+        """
         if score not in self.scores:
-            raise ProbeError(f"no score {score!r} here: there are {list(self.scores)}")
+            raise ProbeError(f"there is no score {score!r}, only {list(self.scores)}: pass scores= to read_patchscope")
         own = self.to_dataframe().query("kind == 'prompt'")
         return own.loc[own[score].idxmax()]
 
@@ -86,7 +93,7 @@ class Patchscope(Saved):
         return self.texts if scores is None else self.texts.merge(scores, on=["of", "source", "target"])
 
     def plot(self, score: str | None = None) -> go.Figure:
-        """Draw the grid of a score, source by target layers: the prompt compared with the mean of each kind of null."""
+        """Draw a score by source and target layer: of the prompt, and the mean of each kind of null."""
         from promptscope.plots.patchscope import patchscope_figure
 
         return patchscope_figure(self, score)
@@ -114,34 +121,37 @@ def read_patchscope(
     batch_size: int = 32,
     hooks: Sequence[Hook] = (),
 ) -> Patchscope:
-    """Write the residual stream of prompt tokens over the placeholders of a "describe" text, and let the model go on.
+    """Write the residual stream of prompt tokens over placeholders in a few-shot text; the model describes them.
 
-    For each source layer s and target layer t: the residual stream of the prompt's tokens after layer s replaces that
-    of the placeholders after layer t; the continuation (greedy, up to the end of the line) is the description.
+    For each source layer s and target layer t, the residual stream of the prompt's tokens after layer s replaces that
+    of the placeholders after layer t. The model's greedy continuation, up to the end of the line, is the description.
 
     Args:
         model: a causal model with a tokenizer.
         prompt: an input-level prompt.
-        scores: name -> function of a description, such as `class_rate(words)` or `word_f1(reference)`.
-        describe: the text; by default three demonstrations and ` x` for each prompt token.
-        source_layers, target_layers: from -1 (what enters layer 0) on; by default about six of each, evenly. Targets
-            end before the last layer, after which nothing is read from the placeholders.
-        positions: the prompt tokens to read together, all by default; `[2]` reads token 2 alone. Token 0 is at the
-            first position, which many models use as an attention sink: after the first layers its residual is large
-            (SmolLM2-135M: 24,000 compared with 200) and the same for every prompt, so that it says nothing of its own.
-        entry: `"embeddings"`, where the prompt was trained; `"first_layer"` runs the prompt from the output of layer 0,
+        scores: name -> function of a description that returns a number, such as `class_rate(words)` or
+            `word_f1(reference)`.
+        describe: the few-shot text; by default three demonstrations and ` x` for each prompt token.
+        source_layers, target_layers: from -1 (what enters layer 0) on; by default about six of each, in equal steps.
+            The last layer cannot be a target: nothing reads the placeholders after it.
+        positions: the prompt tokens that are read together; by default all. `[2]` reads token 2 alone. Token 0 is at
+            the first position, which many models use as an attention sink: after the first layers its residual stream
+            is large (SmolLM2-135M: a norm of 24,000, other tokens 200) and the same for every prompt, so that reading
+            it alone tells nothing.
+        entry: `"embeddings"`, as the prompt was trained; `"first_layer"` writes the prompt over the output of layer 0,
             as the code of InSPEcT does, and needs source layers from 0 on.
-        max_new_tokens: longest description.
-        nulls: see `Nulls`; 19 random prompts by default, each as costly as the prompt.
+        max_new_tokens: longest description in tokens.
+        nulls: see `ps.readings.Nulls`; by default 19 random prompts, each of which takes as long as the prompt.
         batch_size: descriptions written at once.
         hooks: attached during the call, in addition to those attached before; see `model.hooks`.
 
     Raises:
-        ProbeError: not a causal model, a layer or position that there is not, a placeholder of several tokens.
-        PromptError: a deep prompt; describe text and description exceed the context.
+        ProbeError: a model that is not causal, a layer or position that does not exist, or a placeholder of several
+            tokens.
+        PromptError: a deep prompt, or few-shot text and description do not fit into the context.
 
     Reference: Ghandeharioun et al. 2024 (Patchscopes); Ramati, Gottesman & Geva 2025 (InSPEcT), who report the best
-    cell of the grid only.
+    pair of layers only.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -160,7 +170,10 @@ def read_patchscope(
     check_layers(model, sources, last, "source layers")
     check_layers(model, targets, last - 1, "target layers")
     if entry == "first_layer" and -1 in sources:
-        raise ProbeError("a prompt that enters at the output of layer 0 has no residual stream before it: leave out -1")
+        raise ProbeError(
+            "with entry='first_layer' source layers must be 0 or more, got -1: the "
+            "prompt is written at the output of layer 0"
+        )
     with model.turn(hooks):
         read = subjects(model, prompt, nulls=nulls or Nulls())
         chosen = _chosen_positions(positions, prompt.length)
@@ -213,7 +226,7 @@ def _evenly(first: int, last: int) -> list[int]:
 def _chosen_positions(positions: Sequence[int] | None, k: int) -> list[int]:
     chosen = list(range(k)) if positions is None else list(positions)
     if not chosen or not all(0 <= position < k for position in chosen):
-        raise ProbeError(f"positions must name some of 0..{k - 1}, got {chosen}")
+        raise ProbeError(f"positions must be one or more of 0..{k - 1}, got {chosen}")
     return chosen
 
 

@@ -9,7 +9,7 @@ from promptscope.readings.nulls import Subject
 
 
 def provenance(model: HookedModel, prompt: Prompt, read: Sequence[Subject]) -> dict[str, Any]:
-    """Return the model, the prompt's hash and the nulls that were there."""
+    """Return the model, the hash of the prompt, and which nulls were read."""
     kinds = [subject.kind for subject in read]
     return {
         "model": model.name,

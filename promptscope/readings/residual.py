@@ -1,4 +1,4 @@
-"""The residual stream of a prompt's tokens, and writing it somewhere else."""
+"""The residual stream at a prompt's positions, and writing vectors over a residual stream."""
 
 from typing import Literal
 
@@ -15,16 +15,16 @@ Entry = Literal["embeddings", "first_layer"]
 
 
 def need_causal(model: HookedModel, what: str) -> None:
-    """Raise ProbeError unless *model* is causal: elsewhere the residual at a prompt position depends on the text."""
+    """Raise ProbeError unless *model* is causal; otherwise the residual stream of a prompt depends on the text."""
     if model.family.kind != "causal":
         raise ProbeError(
-            f"{what} needs a causal model, and {model.name!r} is a {model.family.kind} model, in which prompt "
-            "positions see the text: read_nearest_tokens serves every family"
+            f"{what} needs a causal model, and {model.name!r} is a {model.family.kind} model, in "
+            "which prompt positions attend to the text. read_nearest_tokens works with every family"
         )
 
 
 def residual_point(layer: int) -> str:
-    """Return where the residual stream after *layer* is read and written; -1 = what enters the first layer."""
+    """Return the hook point of the residual stream after *layer*; -1 = what enters the first layer."""
     return f"blocks.{layer}.hook_resid_post" if layer >= 0 else "blocks.0.hook_resid_pre"
 
 
@@ -33,20 +33,20 @@ def check_layers(model: HookedModel, layers: list[int], last: int, what: str) ->
     wrong = [layer for layer in layers if not -1 <= layer <= last]
     if wrong or not layers:
         raise ProbeError(
-            f"{what} must lie in -1..{last} for {model.name!r} with {model.shape.n_layers} layers (-1 = what enters "
-            f"layer 0), got {wrong or 'none'}"
+            f"{what} must be in -1..{last} for {model.name!r} with {model.shape.n_layers} layers (-1 "
+            f"= what enters layer 0), got {wrong or 'none'}"
         )
 
 
 @checked()
 @torch.no_grad()
 def prompt_residual(model: HookedModel, prompt: SoftPrompt, entry: Entry = "embeddings") -> Float[Tensor, "layer k d"]:
-    """Return the residual stream at the prompt's positions: before the first layer, then after each of L layers.
+    """Return the residual stream at a prompt's positions, before the first layer and after each layer.
 
-    No text is needed: in a causal model a prompt position sees only the prompt. What enters the first layer includes
-    learned position embeddings, where a model adds them. `entry="first_layer"` writes the
-    prompt over the output of layer 0 instead of the embeddings, as the code of InSPEcT does for prompts that were
-    trained at the embeddings; what enters layer 0 is then not used.
+    Its shape is (L + 1, k, d_model) for L layers and k positions. No text is needed: in a causal model a prompt
+    position attends to the prompt only. What enters the first layer includes learned position embeddings, where the
+    model adds them. `entry="first_layer"` writes the prompt over the output of layer 0 instead of the embeddings, as
+    the code of InSPEcT does for prompts that were trained as embeddings; the first entry is then not used.
 
     Raises:
         ProbeError: the model is not causal.
@@ -74,11 +74,11 @@ def prompt_residual(model: HookedModel, prompt: SoftPrompt, entry: Entry = "embe
 
 @checked(layer=-1, start=0)
 def patch(vectors: Float[Tensor, "B k d"], layer: int, start: int, rows: Tensor | None = None) -> Hook:
-    """Return the hook that writes *vectors* over positions start, start + 1, ... of the residual after *layer*.
+    """Return the hook that writes *vectors* over positions start, start + 1, ... of the residual stream after *layer*.
 
-    *rows* are the rows of the batch to write to, one for each of the vectors' first dimension; by default all, and a
-    first dimension of one serves them all. A later decoding step, which reads a cache, is left alone: what was written
-    is in the cache.
+    *vectors* is (B, k, d_model), or (1, k, d_model) for the same vectors in all rows. *rows* are the rows of the batch
+    to write to, one for each of the B; by default all. Later decoding steps, which read keys and values from a cache,
+    are not changed: the cache holds what was written.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

@@ -1,4 +1,4 @@
-"""How much of a description is about the task."""
+"""Scores of how much a description says about the task."""
 
 import re
 from collections.abc import Callable, Sequence
@@ -6,14 +6,16 @@ from collections.abc import Callable, Sequence
 from promptscope.checks import checked
 
 Score = Callable[[str], float]
-"""A text -> a number; higher = more of what was looked for."""
+"""A function from a text to a number; higher = more of what is scored."""
 
 
 @checked()
 def class_rate(words: Sequence[str]) -> Score:
-    """Return the score `|{class words that occur in the text}| / |class words|`, in [0, 1].
+    """Return a score of a text: the share of class words that occur in it, in [0, 1]; higher = more of them.
 
-    Whole words, in any case. Reference: Ramati, Gottesman & Geva 2025 (InSPEcT).
+    `|{class words in the text}| / |class words|`; whole words, upper and lower case are the same.
+
+    Reference: Ramati, Gottesman & Geva 2025 (InSPEcT).
 
     >>> class_rate(["positive", "negative"])("A Positive review")
     0.5
@@ -24,10 +26,10 @@ def class_rate(words: Sequence[str]) -> Score:
 
 @checked()
 def word_f1(reference: str) -> Score:
-    """Return the score F1 of a text's words with those of a *reference* description (ROUGE-1), in [0, 1].
+    """Return a score of a text: F1 of its words with those of a *reference* description (ROUGE-1), in [0, 1].
 
-    `F1 = 2 c / (n + m)` with n and m words and c of them in common, counted as often as both have them; lower-cased,
-    without punctuation.
+    `F1 = 2 c / (n + m)` for texts of n and m words with c in common (a word that occurs twice in both counts twice); in
+    lower case and without punctuation. Higher = more words in common.
 
     >>> word_f1("capital of a country")("The capital: a city")
     0.5

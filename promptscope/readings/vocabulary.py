@@ -1,4 +1,4 @@
-"""The vocabulary as a table of vectors and of names."""
+"""The vocabulary as a table of embeddings and of token texts."""
 
 from collections.abc import Iterable, Sequence
 
@@ -12,7 +12,7 @@ from promptscope.models import HookedModel
 
 @torch.no_grad()
 def embedding_table(model: HookedModel) -> Float[np.ndarray, "V d_model"]:
-    """Return all token vectors, as the first layer gets them.
+    """Return all token embeddings (V, d_model), as they enter the first layer.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -23,7 +23,7 @@ def embedding_table(model: HookedModel) -> Float[np.ndarray, "V d_model"]:
 
 
 def token_names(model: HookedModel, ids: Iterable[int]) -> list[str]:
-    """Return the text of each token; its id where there is no tokenizer.
+    """Return the text of each token, or its id if the model has no tokenizer.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -34,21 +34,21 @@ def token_names(model: HookedModel, ids: Iterable[int]) -> list[str]:
 
 
 def label_token_ids(model: HookedModel, words: Sequence[str]) -> list[int]:
-    """Return the tokens that stand for any of the label *words*.
+    """Return the ids of the tokens that count as one of the label *words*.
 
-    Of each word: the spellings with and without a space before, as given, lower-cased and capitalised, that are one
-    token; a word without such a spelling is represented by its first piece.
+    For each word: all its spellings that are a single token, with and without a space before it, as given, in lower
+    case, and capitalised. A word with no such spelling is represented by its first token.
 
     Raises:
-        ProbeError: a word that the tokenizer does not know.
+        ProbeError: an empty word, or one without tokens in this vocabulary.
     """
     found: dict[int, None] = {}
     for word in words:
         if not word.strip():
-            raise ProbeError(f"a label word is a word, got {word!r}")
+            raise ProbeError(f"label_words must be words, got {word!r}")
         ids = _one_token_spellings(model, word) or _first_piece(model, word)
         if not ids:
-            raise ProbeError(f"the label word {word!r} has no tokens in the vocabulary of {model.name!r}")
+            raise ProbeError(f"the label word {word!r} has no tokens in the vocabulary of {model.name!r}: leave it out")
         found |= dict.fromkeys(ids)
     return list(found)
 

@@ -1,4 +1,4 @@
-"""Reports: results as one self-contained HTML page."""
+"""Reports: results as one HTML page that needs no network."""
 
 from promptscope.report.report import Report
 from promptscope.report.run_figures import learning_curves

@@ -1,4 +1,4 @@
-"""What a run's history looks like."""
+"""Figures of a run's history."""
 
 from collections.abc import Mapping
 
@@ -9,9 +9,10 @@ from promptscope.plots import CATEGORICAL, TEMPLATE
 
 
 def learning_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
-    """Draw each run's loss by step: single steps pale, their running mean (a twentieth of the run) on top.
+    """Draw each run's training loss by step: single steps in a pale colour, and their running mean.
 
-    *histories*: name -> `run.history`.
+    The running mean is over a twentieth of the run. *histories*: name -> `run.history`, a table with the columns `step`
+    and `loss` (nats per token).
 
     >>> figure = learning_curves({"mine": pd.DataFrame({"step": [1, 2], "loss": [1.0, 0.5]})})
     >>> figure.layout.title.text
@@ -32,7 +33,7 @@ def learning_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
 
 def norm_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Draw the mean L2 norm of each prompt's vectors by step."""
-    figure = _figure("How long the prompts' vectors become", "step", "mean L2 norm")
+    figure = _figure("Norms of the prompts' vectors during training", "step", "mean L2 norm")
     for name, colour, history in _coloured(histories):
         figure.add_scatter(x=history["step"], y=history["prompt_norm"], name=name, line={"color": colour, "width": 2})
     figure.update_yaxes(rangemode="tozero")
@@ -40,8 +41,8 @@ def norm_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
 
 
 def validation_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure | None:
-    """Draw the first validation metric by step, for the runs that were evaluated on the way."""
-    figure = _figure("Validation on the way", "step", "metric")
+    """Draw the first validation metric by step, for the runs that were evaluated during training; None if none was."""
+    figure = _figure("Validation during training", "step", "metric")
     for name, colour, history in _coloured(histories):
         metrics = [column for column in history if column.startswith("validation_")]
         if metrics:

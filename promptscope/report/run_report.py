@@ -1,4 +1,4 @@
-"""`promptscope report`: what became of training runs."""
+"""`promptscope report`: the course of training runs, and the scores of their prompts."""
 
 import os
 from collections.abc import Sequence
@@ -24,12 +24,18 @@ def run_report(
     split: str | None = "test",
     limit: int | None = None,
 ) -> Report:
-    """Make a page about runs: settings, learning curves, scores compared with the frozen model's, prompt norms.
+    """Make a page about training runs: settings, learning curves, scores with and without the prompt, norms.
 
-    *split* None leaves the scores out; a run whose model or task is not there any more is named in the text.
+    Args:
+        runs: finished runs, or their folders.
+        title: of the page.
+        split, limit: scores are over the first *limit* records of this split (None: all); *split* None leaves scores
+            out.
+
+    A run whose model or task cannot be loaded is named in the text and not scored.
 
     Raises:
-        RunError: a folder is no finished run.
+        RunError: a folder is not a finished run.
 
     >>> import tempfile, promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -49,7 +55,8 @@ def run_report(
     if validation is not None:
         page.figure(validation)
     page.section("Norms").text(
-        "The mean length of the prompt's vectors over positions, layers and roles, after each step."
+        "Mean L2 norm of the prompt's vectors over positions and layers (of deep prompts, over keys "
+        "and values), after each step."
     ).figure(norm_curves(histories))
     page.section("Settings").table(_settings(named))
     for name, run in named.items():
@@ -69,7 +76,7 @@ def run_report(
 
 
 def _named(runs: Sequence[Run]) -> dict[str, Run]:
-    """Name runs by their folders, with as many parents as it takes to tell them apart."""
+    """Name runs by their folders, with as many parent folders as are needed to make names unique."""
     paths = [run.folder.resolve() for run in runs]
     depth = 1
     while len({path.parts[-depth:] for path in paths}) < len(set(paths)):

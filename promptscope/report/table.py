@@ -1,4 +1,4 @@
-"""Data frames as rows of text, numbers to the right."""
+"""Data frames as rows of text."""
 
 import re
 from collections.abc import Mapping
@@ -14,22 +14,25 @@ _NUMBER = re.compile(r"^[-+−]?[\d.,]")
 
 @dataclass(frozen=True)
 class Table:
-    """What the template needs of a table."""
+    """What the template needs to show a table."""
 
     columns: tuple[str, ...]
     numeric: tuple[bool, ...]
     rows: tuple[tuple[str, ...], ...]
     caption: str
     notes: tuple[str, ...] = ()
-    """One for each row of a wide table: its longest text, which is written across the page below the row."""
+    """For each row of a wide table, its longest text, which is written below the row in the full width."""
     long: tuple[bool, ...] = ()
-    """Of each column, whether it has texts that are wrapped."""
+    """For each column, whether its texts are wrapped."""
     size: str = ""
-    """`wide`: many columns, in small letters; `broad`: small letters where the window is narrow; else nothing."""
+    """`wide`: many columns, small letters; `broad`: small letters in a narrow window; otherwise empty."""
 
 
 def make_table(table: pd.DataFrame, caption: str = "", formats: Mapping[str, str] | None = None) -> Table:
-    """Write every cell as text; a column is numeric if all its filled cells look like numbers (`0.81 (0.75–0.86)`).
+    """Write every cell of a data frame as text.
+
+    A column is right-aligned if all its filled cells are numbers, such as `0.81 (0.75–0.86)`. *formats*: format
+    specifications by column.
 
     >>> make_table(pd.DataFrame({"n": [1200], "share": [0.5], "name": ["x"]})).rows
     (('1,200', '0.500', 'x'),)
@@ -56,7 +59,7 @@ def make_table(table: pd.DataFrame, caption: str = "", formats: Mapping[str, str
 
 
 def cell_text(value: Any, spec: str | None = None) -> str:
-    """Write one value: floats with three decimals, tiny and huge ones with three digits, nothing for NaN and None."""
+    """Write one value: floats with three decimals, tiny and huge ones with three digits; NaN and None as nothing."""
     if value is None or (isinstance(value, float) and value != value):
         return ""
     if spec is not None and not isinstance(value, str):

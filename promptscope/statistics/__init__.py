@@ -1,4 +1,4 @@
-"""Pure functions on arrays; nothing here knows of models, prompts or files."""
+"""Pure functions on arrays; they know nothing of models, prompts or files."""
 
 from promptscope.statistics.alignment import Alignment, agreement_null, alignment_test, mcnemar_test
 from promptscope.statistics.attention_kl import (

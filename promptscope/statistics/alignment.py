@@ -1,8 +1,8 @@
-"""Do prompt tokens lie in the embedding space of the model that needs them? Alignment, its null and exact tests.
+"""Do prompt tokens lie near the embeddings of the model that needs them? Alignment, with its null and exact tests.
 
-R prompts ("runs") of k tokens. `assignment[r, i]` is the model to which token i of prompt r is most important,
-`vote[r, i]` the model whose embeddings it lies among. Models are compared within a run only, so that a number may stand
-for another model in another run.
+There are R prompts ("runs") of k tokens. `assignment[r, i]` is the number of the model to which token i of prompt r is
+most important, and `vote[r, i]` that of the model whose embeddings it is nearest to. Models are only compared within a
+run: the same number may be another model in another run.
 """
 
 from dataclasses import dataclass
@@ -18,7 +18,7 @@ from promptscope.errors import ArgumentError
 
 @dataclass(frozen=True)
 class Alignment:
-    """How often assignment and vote agree, compared with what chance gives.
+    """How often assignment and vote agree, compared with chance.
 
     >>> result = alignment_test(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 1]]), n_models=2)
     >>> isinstance(result, Alignment), result.kappa
@@ -28,22 +28,26 @@ class Alignment:
     observed: float
     """Share of tokens where they agree, in [0, 1]; higher = more aligned (the paper's Table 13)."""
     null_mean: float
-    """Its mean were the assignment shuffled among the tokens of each prompt."""
+    """Mean of `observed` if the assignment is shuffled among the tokens of each prompt."""
     p_value: float
-    """Exact, one-sided: the probability of at least `observed` under that shuffling."""
+    """Exact, one-sided: the probability of at least `observed` if it is shuffled."""
     kappa: float
-    """`(observed - null_mean) / (1 - null_mean)`: 0 = chance, 1 = all agree; NaN where chance agrees always."""
+    """`(observed - null_mean) / (1 - null_mean)`: 0 = chance, 1 = all agree; NaN if a shuffled one always agrees."""
     binomial_p: float
     """Exact one-sided binomial test against 1/M, the paper's "random"; too kind where models have unequal shares."""
 
 
 @checked(n_models=1)
 def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R k"], n_models: int) -> Alignment:
-    """Test the agreement of *assignment* and *vote* against its exact permutation distribution.
+    """Test the agreement of *assignment* and *vote* (R, k) against its exact permutation distribution.
 
-    Null: which tokens a model gets is chance; how many it gets (by assignment, and by vote) is not. Each prompt's
-    assignment is permuted among its k tokens; the distribution of the number of agreements is computed exactly for
-    every prompt and convolved over prompts. Tokens of one prompt count as exchangeable, not as independent.
+    Null hypothesis: which tokens a model gets is random, but how many it gets (by assignment, and by vote) is fixed.
+    The assignment of each prompt is permuted among its k tokens. The distribution of the number of agreements is
+    computed exactly for each prompt, and convolved over prompts. Tokens of one prompt are treated as exchangeable, not
+    as independent.
+
+    Raises:
+        ArgumentError: models of more than *n_models* numbers in one run.
 
     Reference: *token splitting* (S2), Table 13, which compares with 1/M and names no test.
 
@@ -54,7 +58,8 @@ def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
     for models in np.concatenate([assignment, vote], axis=1):  # numbers are names: they need not begin at 0
         if len(np.unique(models)) > n_models:
             raise ArgumentError(
-                f"assignment and vote name {len(np.unique(models))} models in one run, and n_models is {n_models}"
+                f"assignment and vote name {len(np.unique(models))} models in one run, more than "
+                f"n_models={n_models}: correct n_models"
             )
     hits = int((assignment == vote).sum())
     null = agreement_null(assignment, vote)
@@ -69,11 +74,12 @@ def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
 
 @checked()
 def agreement_null(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R k"]) -> Float[np.ndarray, "hits"]:
-    """Return P(h agreements), h = 0..R k, when each prompt's assignment is permuted at random.
+    """Return the probabilities of h = 0..R k agreements if each prompt's assignment is permuted at random.
 
-    For one prompt with `a_c` tokens assigned to and `v_c` voted for model c, the ways to place i agreements are the
-    coefficients of the rook polynomial `prod_c sum_i C(a_c, i) C(v_c, i) i! x^i`; inclusion and exclusion make of
-    them the number of permutations with exactly h agreements. Integers throughout, so nothing is rounded.
+    For one prompt with a_c tokens assigned to model c and v_c voted for it, the number of ways to place i agreements is
+    the coefficient of x^i in the rook polynomial `prod_c sum_i C(a_c, i) C(v_c, i) i! x^i`; the number of permutations
+    with exactly h agreements follows by inclusion and exclusion. All computations are in integers, so nothing is
+    rounded.
 
     Reference: Riordan 1958, *An Introduction to Combinatorial Analysis*, chapter 7.
 
@@ -88,9 +94,10 @@ def agreement_null(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
 
 @checked()
 def mcnemar_test(before: Bool[np.ndarray, "n"], after: Bool[np.ndarray, "n"]) -> tuple[int, int, float]:
-    """Return (how many became true, how many became false, two-sided exact p) of paired yes/no results.
+    """Return (n that became true, n that became false, two-sided exact p-value) for paired yes/no results.
 
-    Null: a change goes either way with probability 1/2 (binomial test over the changes; p = 1 without one).
+    Null hypothesis: a change goes either way with probability 1/2 (binomial test over the changes; p = 1 if there is
+    none). *before* and *after* have shape (n,).
 
     >>> mcnemar_test(np.array([False] * 8 + [True] * 2), np.array([True] * 8 + [False] * 2))
     (8, 2, 0.109375)

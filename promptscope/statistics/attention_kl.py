@@ -1,6 +1,6 @@
-"""How far a prompt moves a head's attention: KL divergence of eq. 4, in two readings.
+"""How far a prompt changes a head's attention: the KL divergence of eq. 4, in two readings.
 
-Axes: B inputs, H heads, T queries, S keys. All results are in nats and not negative; 0 = nothing moved.
+Axes: B inputs, H heads, T queries, S keys. All results are in nats and >= 0; 0 = no change.
 """
 
 import numpy as np
@@ -9,17 +9,17 @@ from jaxtyping import Bool, Float
 from promptscope.checks import check_not_negative, checked
 
 ZERO = 1e-20
-"""What replaces an exact zero before the logarithm, as the paper does."""
+"""Replaces an exact zero before the logarithm, as in the paper."""
 
 
 @checked()
 def received_attention(
     pattern: Float[np.ndarray, "B H T S"], queries: Bool[np.ndarray, "B T"]
 ) -> Float[np.ndarray, "B H S"]:
-    """Return what each key receives: `r_j = sum over the marked queries i of a_ij`.
+    """Return the attention that each key receives, `r_j = sum over the marked queries i of a_ij`.
 
-    *queries* marks real tokens; prompt slots and padding are False. The sum over all keys of one head is
-    the number of marked queries.
+    *pattern* (B, H, T, S) holds a_ij. *queries* (B, T) is True on real tokens, False on prompt positions and padding.
+    The sum of r_j over all keys is the number of marked queries.
 
     >>> pattern = np.array([[[[1.0, 0.0], [0.25, 0.75]]]])
     >>> received_attention(pattern, np.array([[True, True]])).tolist()
@@ -35,14 +35,14 @@ def kl_of_received(
     plain: Float[np.ndarray, "B *heads n"],
     keys: Bool[np.ndarray, "B n"],
 ) -> Float[np.ndarray, "B *heads"]:
-    """Return `KL(P||M) = sum_j p_j log(p_j / m_j)` of the received attention, the paper's reading.
+    """Return `KL(P||M) = sum_j p_j log(p_j / m_j)` of the received attention, the paper's reading of eq. 4.
 
-    `p = softmax(prompted)`, `m = softmax(plain)`, both over the marked *keys* of an input (neither special
-    tokens nor padding); an exact zero becomes `1e-20`. Note that the softmax is over *sums* of attention,
-    as the paper says, so that equal shares of attention in a longer input weigh more.
+    `p = softmax(prompted)` and `m = softmax(plain)`, each over the marked *keys* of an input (neither special tokens
+    nor padding); an exact zero becomes 1e-20. As the paper says, the softmax is over *sums* of attention, so that the
+    same shares of attention weigh more in a longer input.
 
     Returns:
-        Nats, >= 0, higher = attention moved more; NaN for an input without a marked key.
+        Nats, >= 0; higher = attention changes more; NaN for an input without a marked key.
 
     Reference: *attention and neurons* (S0), eq. 4 and the paragraph after it.
 
@@ -65,19 +65,18 @@ def per_query_kl(
     queries: Bool[np.ndarray, "B T"],
     keys: Bool[np.ndarray, "B S"],
 ) -> Float[np.ndarray, "B H"]:
-    """Return the mean over queries of the KL between a query's two rows of attention.
+    """Return the mean over queries of the KL divergence between a query's two rows of attention.
 
-    For each marked query *i* both rows are cut to the marked *keys* (text tokens that both passes have; in
-    a causal model those with j <= i, the others being zero) and renormalised to sum to one:
-    `KL_i = sum_j p_ij log(p_ij / m_ij)`. A query that gives nothing to any such key in one of the two
-    passes (the first token of a causal model, which sees only itself) has no distribution and is left out
-    of the mean. An exact zero becomes `1e-20`.
+    For each marked query i, both rows are restricted to the marked *keys* (text tokens that both passes have; in a
+    causal model those with j <= i have attention above 0) and renormalised: `KL_i = sum_j p_ij log(p_ij / m_ij)`. A
+    query without attention to such keys in one of the passes (in a causal model the first token, which attends only to
+    itself) is left out of the mean. An exact zero becomes 1e-20.
 
-    Unlike the paper's reading it does not grow with the length of the input, and it sees changes that
-    cancel in the sum over queries.
+    Unlike the paper's reading, it does not grow with the length of the input, and it finds changes that cancel in the
+    sum over queries.
 
     Returns:
-        Nats, >= 0, higher = attention moved more; NaN for an input whose queries are all left out.
+        Nats, >= 0; higher = attention changes more; NaN for an input whose queries are all left out.
 
     >>> a = np.array([[[[1.0, 0.0], [0.5, 0.5]]]])
     >>> b = np.array([[[[1.0, 0.0], [0.9, 0.1]]]])

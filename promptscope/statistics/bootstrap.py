@@ -1,4 +1,4 @@
-"""Intervals over examples: what would the number be had we drawn other inputs?"""
+"""Bootstrap intervals over examples."""
 
 from collections.abc import Callable
 
@@ -19,18 +19,18 @@ def bootstrap_interval(
     n_resamples: int = 1000,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """Return the percentile bootstrap interval of a number that is computed from *n_examples* examples.
+    """Return the percentile bootstrap interval of a quantity that is computed from *n_examples* examples.
 
-    A resample of X examples with replacement is a row of weights `w_x >= 0`, `sum_x w_x = 1` (how often
-    each example was drawn, over X). *estimate* maps R such rows to R values of the number, so that a mean
-    is `lambda w: w @ values` and a ratio of sums `lambda w: (w @ a) / (w @ b)`.
+    A resample of X examples with replacement is a row of weights `w_x >= 0`, `sum_x w_x = 1`: how often each example
+    was drawn, divided by X. *estimate* maps R such rows (R, X) to R values of the quantity `(R, *shape)`: a mean is
+    `lambda w: w @ values`, a ratio of sums `lambda w: (w @ a) / (w @ b)`.
 
     Returns:
-        (low, high): the (1 - level)/2 and (1 + level)/2 quantiles over resamples; NaN for one example,
-        which says nothing about others.
+        (low, high): the (1 - level)/2 and (1 + level)/2 quantiles over *n_resamples* resamples; NaN for a single
+        example, which says nothing about others.
 
     Raises:
-        ValueError: *estimate* gives another number of values than it gets rows.
+        ArgumentError: *estimate* returns another number of values than it gets rows.
 
     Reference: Efron & Tibshirani 1993, chapter 13.
 
@@ -48,7 +48,10 @@ def bootstrap_interval(
         counts = generator.multinomial(n_examples, np.full(n_examples, 1 / n_examples), size=size)
         values = np.asarray(estimate(counts / n_examples))
         if values.shape[:1] != (size,):
-            raise ArgumentError(f"estimate must give a value for each of {size} resamples, and gave {values.shape}")
+            raise ArgumentError(
+                f"estimate must return one value for each of {size} rows of weights, shape "
+                f"({size}, ...), and returned shape {values.shape}"
+            )
         samples.append(values)
     interval = np.quantile(np.concatenate(samples), [(1 - level) / 2, (1 + level) / 2], axis=0)
     if n_examples < 2:
@@ -60,7 +63,7 @@ def bootstrap_interval(
 def mean_interval(
     values: Float[np.ndarray, "X *shape"], level: float = 0.95, n_resamples: int = 1000, seed: int = 0
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """Return the percentile bootstrap interval of the mean over the first axis.
+    """Return the percentile bootstrap interval (low, high) of the mean over the first axis, see `bootstrap_interval`.
 
     >>> low, high = mean_interval(np.arange(100.0))
     >>> bool(43 < low < 45 and 54 < high < 56)  # 49.5 +- 1.96 * 28.9 / 10

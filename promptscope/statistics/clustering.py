@@ -1,4 +1,4 @@
-"""Do labels name clusters? The silhouette, and what it would be for labels dealt at random."""
+"""Do labels name clusters? The silhouette, compared with that of shuffled labels."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,7 +15,7 @@ from promptscope.statistics.labels import coded
 
 @dataclass(frozen=True)
 class SilhouetteTest:
-    """Mean silhouette, its mean under shuffled labels, and the one-sided permutation p-value.
+    """Mean silhouette (`score`), its mean under shuffled labels (`null_mean`), and the one-sided permutation p-value.
 
     >>> line = np.abs(np.subtract.outer(np.arange(20.0), np.arange(20.0)))
     >>> found = silhouette_test(line, ["low"] * 10 + ["high"] * 10)
@@ -30,16 +30,17 @@ class SilhouetteTest:
 
 @checked()
 def silhouette(distances: Float[np.ndarray, "N N"], labels: Sequence[Any]) -> float:
-    """Return the mean silhouette of N labelled things: `mean_i (b_i - a_i) / max(a_i, b_i)`.
+    """Return the mean silhouette of N labelled items: `mean_i (b_i - a_i) / max(a_i, b_i)`.
 
-    `a_i` is the mean distance of i to the others of its label, `b_i` the least mean distance to another label; a
-    thing alone in its label counts 0.
+    *distances* (N, N): a_i is the mean distance of item i to the other items with its label, b_i the smallest mean
+    distance to the items of another label. An item that is alone in its label counts 0.
 
     Returns:
-        In [-1, 1]: 1 = tight clusters far apart, 0 = none, below 0 = nearer to another label than to its own.
+        In [-1, 1]: 1 = tight clusters far apart, 0 = none, below 0 = items are nearer to another label than to their
+        own.
 
     Raises:
-        ValueError: fewer than two labels, or as many labels as things.
+        ArgumentError: fewer than two labels, as many labels as items, or *distances* is no distance matrix.
 
     Reference: Rousseeuw 1987; the same number as scikit-learn's `silhouette_score(metric="precomputed")`.
 
@@ -54,9 +55,10 @@ def silhouette(distances: Float[np.ndarray, "N N"], labels: Sequence[Any]) -> fl
 def silhouette_test(
     distances: Float[np.ndarray, "N N"], labels: Sequence[Any], n_permutations: int = 999, seed: int = 0
 ) -> SilhouetteTest:
-    """Return the silhouette with its null: the labels permuted at random.
+    """Return the silhouette, compared with that of randomly permuted labels.
 
-    `p = (1 + #{shuffled >= observed}) / (1 + n_permutations)`, one-sided (more clustered than chance).
+    `p = (1 + #{shuffled >= observed}) / (1 + n_permutations)`, one-sided (more clustered than chance). Errors are those
+    of `silhouette`.
 
     >>> line = np.abs(np.subtract.outer(np.arange(20.0), np.arange(20.0)))
     >>> silhouette_test(line, ["low"] * 10 + ["high"] * 10).p_value < 0.01
@@ -75,7 +77,7 @@ def _codes(distances: np.ndarray, labels: Sequence[Any]) -> Int[np.ndarray, "N"]
     names, codes = coded(labels, len(distances))
     if not 2 <= len(names) < len(codes):
         raise ArgumentError(
-            f"a silhouette needs 2 to {len(codes) - 1} different labels for {len(codes)} items, got {len(names)}"
+            f"a silhouette of {len(codes)} items needs 2 to {len(codes) - 1} different labels, got {len(names)}"
         )
     return codes
 

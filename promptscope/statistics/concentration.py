@@ -1,4 +1,4 @@
-"""Is each prompt token important to one model only? How concentrated importance is, and whether more than by chance."""
+"""Is each prompt token important to one model only? How concentrated importance is, compared with chance."""
 
 from dataclasses import dataclass
 
@@ -10,7 +10,7 @@ from promptscope.checks import checked
 
 @dataclass(frozen=True)
 class Concentration:
-    """How concentrated importance is on one model per token, compared with what chance gives.
+    """How far the importance of each token is concentrated on one model, compared with chance.
 
     >>> own = np.repeat(np.eye(4), 2, axis=1)[None]  # four models, two tokens each
     >>> found = concentration_test(own)
@@ -19,19 +19,20 @@ class Concentration:
     """
 
     observed: float
-    """Mean over prompts of `importance_concentration`, in [1/M, 1]; 1 = every token matters to one model."""
+    """Mean over prompts of `importance_concentration`, in [1/M, 1]; 1 = every token matters to one model only."""
     null_mean: float
-    """Its mean were each model's importances shuffled among the tokens."""
+    """Its mean if each model's importances are shuffled among the tokens."""
     p_value: float
-    """One-sided: the share of shuffles that are at least as concentrated (the observed one among them)."""
+    """One-sided: the share of shuffles that are at least as concentrated, counting the observed order as one."""
 
 
 @checked()
 def importance_concentration(difference: Float[np.ndarray, "*R M k"]) -> Float[np.ndarray, "*R"]:
     """Return `sum_i max_m d_mi / sum_i sum_m d_mi` for each prompt, with `d = max(difference, 0)`.
 
-    The share of all importance (loss without token i minus loss with all, of model m) that falls to each token's main
-    model. In [1/M, 1]: 1/M = every token matters to all models alike, 1 = to one; NaN where no token matters.
+    *difference* (..., M, k): loss of model m without token i minus its loss with all tokens. The result is the share of
+    all importance that belongs to each token's most dependent model. It is in [1/M, 1]: 1/M = every token matters
+    equally to all models, 1 = to one model only; NaN if no token matters.
 
     >>> float(importance_concentration(np.array([[3.0, 0.0], [0.0, 1.0]])))
     1.0
@@ -48,13 +49,13 @@ def importance_concentration(difference: Float[np.ndarray, "*R M k"]) -> Float[n
 def concentration_test(
     difference: Float[np.ndarray, "R M k"], n_permutations: int = 1000, seed: int = 0
 ) -> Concentration:
-    """Test whether models avoid each other's tokens in R prompts.
+    """Test whether models depend on different tokens in R prompts; *difference* is (R, M, k).
 
-    Null: each model has tokens that matter as much as its own do, but which ones has nothing to do with the other
-    models' (every model's k importances are shuffled on their own). Where each model needs few tokens that null is
-    high as well: concentration alone does not say that models split the tokens.
+    Null hypothesis: each model has the importances that it has, but which tokens they belong to is independent of the
+    other models; the k importances of each model are shuffled. If each model needs few tokens, concentration is high
+    under the null as well: a high value alone does not show that models divide the tokens among themselves.
 
-    A prompt in which no token matters is left out; with none left all is NaN.
+    A prompt in which no token matters is left out; if none is left, all results are NaN.
 
     >>> own = np.repeat(np.eye(4), 2, axis=1)[None]  # four models, two tokens each
     >>> test = concentration_test(own)

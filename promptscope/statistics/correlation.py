@@ -12,7 +12,9 @@ from promptscope.errors import ArgumentError
 
 @checked(n_layers=1, n_groups=1)
 def layer_quarters(n_layers: int, n_groups: int = 4) -> list[list[int]]:
-    """Cut the layers into groups by depth, as equal as can be, the larger ones first; 24 layers: 0-5, 6-11, ...
+    """Divide the layers into *n_groups* groups by depth, as equal as possible, larger ones first.
+
+    24 layers in 4 groups: 0-5, 6-11, 12-17, 18-23.
 
     >>> layer_quarters(6)
     [[0, 1], [2, 3], [4], [5]]
@@ -25,10 +27,14 @@ def layer_quarters(n_layers: int, n_groups: int = 4) -> list[list[int]]:
 def grouped_pearson(
     x: Float[np.ndarray, "L H"], y: Float[np.ndarray, "L H"], groups: Sequence[Sequence[int]]
 ) -> Float[np.ndarray, "4 G"]:
-    """Return r, two-sided p-value and the 95 % interval (low, high) of r over the heads of each group of rows.
+    """Return r, two-sided p-value and 95 % interval (low, high) over the heads of each group of layers: (4, G).
 
-    SciPy's `pearsonr` (p-value by the t-test, interval by Fisher's z), which take heads as independent. NaN for fewer
-    than three heads, or where x or y is the same for all.
+    *x* and *y* (L, H) hold one number for each head; *groups* lists the layers of each of G groups. r is in [-1, 1]; p
+    is by the t-test and the interval by Fisher's z (SciPy's `pearsonr`), which treat heads as independent. NaN for
+    fewer than three heads, or if x or y is constant.
+
+    Raises:
+        ArgumentError: a group without layers, or with a layer twice.
 
     >>> x = np.arange(8.0).reshape(2, 4)
     >>> r, p, low, high = grouped_pearson(x, x**2, [[0, 1]])
@@ -38,7 +44,7 @@ def grouped_pearson(
     for rows in groups:
         check_indices("rows of groups", np.array(rows, dtype=np.int64), len(x))
         if len(set(rows)) < len(rows) or not rows:
-            raise ArgumentError(f"a group must list at least one row, and each row once, got {list(rows)}")
+            raise ArgumentError(f"each group must list at least one layer, and no layer twice, got {list(rows)}")
     return np.array([_pearson(x[list(rows)].ravel(), y[list(rows)].ravel()) for rows in groups]).T
 
 

@@ -10,19 +10,20 @@ from promptscope.checks import checked
 from promptscope.errors import ArgumentError
 
 Metric = Literal["cosine", "l2"]
+"""How far apart two vectors are: 1 - cosine, or the L2 norm of their difference."""
 
 
 @checked()
 def distance_matrix(
     x: Float[np.ndarray, "N d"], y: Float[np.ndarray, "M d"] | None = None, metric: Metric = "cosine"
 ) -> Float[np.ndarray, "N M"]:
-    """Return the distances of all rows of *x* to all rows of *y* (default: *x* itself), in fp64.
+    """Return the distances (N, M) of all rows of *x* (N, d) to all rows of *y* (M, d; default: *x*), in float64.
 
-    - `cosine`: `1 - <x, y> / (|x| |y|)`, in [0, 2]; 0 = same direction, 1 = orthogonal, 2 = opposite. NaN for a
-      vector of zeros, which has no direction. (S1, section 3.1)
+    - `cosine`: `1 - <x, y> / (|x| |y|)`, in [0, 2]; 0 = same direction, 1 = orthogonal, 2 = opposite. NaN for a vector
+      of zeros, which has no direction. (S1, section 3.1)
     - `l2`: `|x - y|`, >= 0.
 
-    The diagonal is exactly 0 where *y* is left out.
+    Without *y*, the diagonal is exactly 0.
 
     >>> distance_matrix(np.array([[1.0, 0.0], [0.0, 2.0], [-3.0, 0.0]])).tolist()
     [[0.0, 1.0, 2.0], [1.0, 0.0, 1.0], [2.0, 1.0, 0.0]]
@@ -39,21 +40,26 @@ def distance_matrix(
 
 
 def check_distances(name: str, distances: Float[np.ndarray, "N N"]) -> None:
-    """Refuse what cannot be the distances of N things among themselves, up to rounding.
+    """Refuse a matrix that cannot hold the distances of N items to each other, up to rounding.
 
     Raises:
-        ValueError: a negative distance, one of a thing to itself, or one that depends on the direction.
+        ArgumentError: a negative distance, a diagonal that is not 0, or a matrix that is not symmetric.
     """
     rounding = 1e-5 * float(np.abs(distances).max())
     if distances.min() < -rounding:
-        raise ArgumentError(f"{name} must not be negative, got {distances.min():.4g}: are these similarities?")
+        raise ArgumentError(
+            f"{name} must not be negative, got {distances.min():.4g}: if these are similarities, give 1 - similarity"
+        )
     if np.abs(np.diagonal(distances)).max() > rounding:
-        raise ArgumentError(f"{name} of things to themselves must be 0, got {np.abs(np.diagonal(distances)).max():.4g}")
+        raise ArgumentError(
+            f"{name} must have zeros on the diagonal (each item to itself), got "
+            f"{np.abs(np.diagonal(distances)).max():.4g}"
+        )
     if np.abs(distances - distances.T).max() > rounding:
-        raise ArgumentError(f"{name} must be symmetric: from vector i to j as from j to i")
+        raise ArgumentError(f"{name} must be symmetric, and an entry (i, j) differs from (j, i)")
 
 
 def unit(x: Float[np.ndarray, "N d"]) -> Float[np.ndarray, "N d"]:
-    """Return the rows of *x* at length one; NaN for rows of zeros."""
+    """Return the rows of *x* scaled to length 1; NaN for rows of zeros."""
     norms = np.linalg.norm(x, axis=1, keepdims=True)
     return x / np.where(norms > 0, norms, np.nan).astype(x.dtype)

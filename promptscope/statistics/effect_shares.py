@@ -1,4 +1,4 @@
-"""How much of an effect something carries: shares of a mean, with intervals; undefined where it is small."""
+"""Which share of an effect something carries: ratios of means with intervals, undefined where the effect is small."""
 
 from dataclasses import dataclass
 
@@ -10,12 +10,12 @@ from promptscope.errors import ArgumentError
 from promptscope.statistics.bootstrap import bootstrap_interval, mean_interval
 
 MIN_EFFECT = 0.05
-"""Nats below which an effect is too small to be divided by, however sure it is."""
+"""An effect below this many nats is too small to be divided by, even if its interval excludes 0."""
 
 
 @dataclass(frozen=True)
 class Effect:
-    """A mean difference over X inputs with its 95 % interval; `is_clear` says whether shares of it mean anything.
+    """A mean difference over n inputs with its 95 % interval; `is_clear` says whether shares of it are defined.
 
     >>> Effect(mean=0.8, low=0.5, high=1.1, n=64).is_clear, Effect(mean=0.2, low=-0.1, high=0.5, n=64).is_clear
     (True, False)
@@ -29,13 +29,16 @@ class Effect:
 
     @property
     def is_clear(self) -> bool:
-        """Whether the interval leaves zero out and the mean is at least `min_effect` from it."""
+        """True if the interval excludes 0, and the mean is at least `min_effect` away from 0."""
         return bool((self.low > 0 or self.high < 0) and abs(self.mean) >= self.min_effect)
 
 
 @checked(min_effect=0)
 def effect_of(differences: Float[np.ndarray, "X"], min_effect: float = MIN_EFFECT) -> Effect:
-    """Return the mean of *differences* with its bootstrap interval; one input gives no interval and is never clear.
+    """Return the mean of *differences* (X,) with its bootstrap 95 % interval.
+
+    A single input has no interval, and its effect is never clear. *min_effect*: size below which an effect does not
+    count as clear, in the units of the differences.
 
     >>> effect_of(np.array([1.0, 1.1, 0.9, 1.0])).is_clear, effect_of(np.array([1.0, -1.0, 0.5, -0.5])).is_clear
     (True, False)
@@ -50,9 +53,10 @@ def effect_share(
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Return (share, low, high): `mean_x(moved) / mean_x(differences)`, a ratio of means over X inputs.
 
-    *differences* is the whole effect on each input and *moved* the part that an intervention brings back. The
-    interval resamples inputs, numerator and denominator together. 1 = all of the effect, 0 = nothing; below 0 and
-    above 1 happen. NaN where the effect is not clear (`Effect.is_clear`): a ratio to noise says nothing.
+    *differences* (X,) is the whole effect on each input, *moved* (X, ...) the part of it that an intervention brings
+    back. 1 = all of the effect, 0 = none; values below 0 and above 1 are possible. The 95 % interval resamples inputs,
+    in numerator and denominator together. NaN where the effect is not clear (`Effect.is_clear`): a ratio with noise in
+    the denominator means nothing.
 
     >>> effect = np.array([1.0, 1.2, 0.8, 1.1])
     >>> effect_share(effect / 2, effect)[0].item()
@@ -77,9 +81,13 @@ def effect_share(
 
 @checked(n=1)
 def hypergeometric_overlap(n: int, first: int, second: int, common: int) -> tuple[float, float]:
-    """Return (expected overlap, one-sided p-value) of two sets drawn at random from *n* items.
+    """Return (expected overlap, one-sided p-value) of two random sets of *n* items.
 
-    Expected `first * second / n`; p is the chance of at least *common* items in both (hypergeometric).
+    The sets have *first* and *second* items; `expected = first * second / n`, and p is the probability of at least
+    *common* items in both (hypergeometric).
+
+    Raises:
+        ArgumentError: sizes that are not possible.
 
     >>> expected, p = hypergeometric_overlap(100, 10, 10, 5)
     >>> expected, p < 0.001
@@ -89,8 +97,8 @@ def hypergeometric_overlap(n: int, first: int, second: int, common: int) -> tupl
 
     if not 0 <= max(first, second) <= n or not 0 <= common <= min(first, second):
         raise ArgumentError(
-            f"sets of {first} and {second} of {n} things cannot have {common} in common: expected 0 <= common <= "
-            "first, second <= n"
+            f"expected 0 <= common <= first, second <= n, got sets of {first} and {second} of {n} "
+            f"items with {common} in common"
         )
 
     return first * second / n, float(hypergeom.sf(common - 1, n, first, second))
@@ -98,10 +106,10 @@ def hypergeometric_overlap(n: int, first: int, second: int, common: int) -> tupl
 
 @checked()
 def smallest_count(shares: Float[np.ndarray, "m"], wanted: float) -> int | None:
-    """Return how many things it takes until the share is at least *wanted*, None if it never is.
+    """Return how many items are needed until the share is at least *wanted*; None if it never is.
 
-    `shares[i]` is the share of the first i + 1 things; the count is the first one that reaches it and all that follow
-    may do as they like.
+    `shares[i]` is the share of the first i + 1 items. The first count that reaches *wanted* is returned, even if later
+    shares are lower again.
 
     >>> smallest_count(np.array([0.3, 0.7, 0.85, 0.6]), 0.8)
     3

@@ -1,4 +1,4 @@
-"""Are vectors of one group nearer to each other than vectors at large?"""
+"""Are vectors of one group nearer to each other than vectors of different groups?"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -13,10 +13,10 @@ from promptscope.statistics.labels import members
 
 @checked()
 def mean_distance(distances: Float[np.ndarray, "N N"], self_pairs: bool = False) -> float:
-    """Return the mean distance over all pairs of N vectors; NaN where there is no pair.
+    """Return the mean distance over all pairs of N vectors; NaN if there is no pair.
 
-    Without *self_pairs* the N zeros on the diagonal, a vector's distance to itself, are left out. With them (as the
-    authors of S1 compute it) the mean is lower by the factor `(N - 1)/N`.
+    By default the N zeros on the diagonal, a vector's distance to itself, are left out. With *self_pairs* they are
+    included, as the authors of S1 do, which lowers the mean by the factor `(N - 1)/N`.
 
     >>> mean_distance(np.array([[0.0, 1.0], [1.0, 0.0]])), mean_distance(np.array([[0.0, 1.0], [1.0, 0.0]]), True)
     (1.0, 0.5)
@@ -34,10 +34,10 @@ def _mean(distances: np.ndarray, self_pairs: bool = False) -> float:
 def group_mean_distances(
     distances: Float[np.ndarray, "N N"], labels: Sequence[Any], self_pairs: bool = False
 ) -> dict[Any, float]:
-    """Return label -> mean distance between the vectors of that label, in the order in which labels first appear.
+    """Return label -> mean distance between the vectors of that label, in the order of first appearance.
 
-    Lower = the group lies closer together. Compare with `between_groups`, or with `mean_distance` of random
-    vectors; a group of one vector has no pair and gives NaN (with *self_pairs*: 0).
+    Lower = the vectors of the group are closer together. Compare with `between_groups`, or with `mean_distance` of
+    random vectors. A group of one vector has no pair and gives NaN (with *self_pairs*: 0).
 
     Reference: S1 (prompt geometry), Tables 1 and 2, Figures 3 and 5, which are the means with *self_pairs*.
 
@@ -54,7 +54,7 @@ def group_mean_distances(
 def between_groups(
     distances: Float[np.ndarray, "N N"], labels: Sequence[Any]
 ) -> tuple[list[Any], Float[np.ndarray, "G G"]]:
-    """Return (groups, mean distance between the vectors of any two groups); the diagonal is without self-pairs.
+    """Return (groups, mean distances (G, G) between the vectors of any two groups), without self-pairs on the diagonal.
 
     >>> line = np.abs(np.subtract.outer(np.array([0.0, 1.0, 5.0, 8.0]), np.array([0.0, 1.0, 5.0, 8.0])))
     >>> between_groups(line, ["a", "a", "b", "b"])[1].tolist()

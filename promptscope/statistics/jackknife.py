@@ -1,4 +1,4 @@
-"""Intervals over examples for numbers that are no mean of per-example numbers: leave a group out, compute again."""
+"""Intervals over examples for quantities that are not means: leave out a group of examples, and compute again."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -12,7 +12,7 @@ N_GROUPS = 20
 
 @checked(n_examples=1, n_groups=1, seed=0)
 def random_groups(n_examples: int, n_groups: int = N_GROUPS, seed: int = 0) -> Int[np.ndarray, "X"]:
-    """Deal examples into groups of equal size (up to one) at random; at most as many groups as examples.
+    """Divide examples at random into groups of equal size (up to one); there are at most as many groups as examples.
 
     >>> sorted(random_groups(5, n_groups=2).tolist())
     [0, 0, 0, 1, 1]
@@ -27,9 +27,9 @@ def jackknife_interval(
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
     """Return (low, high) of the delete-a-group jackknife: `estimate -+ t * se`.
 
-    `se^2 = (G - 1)/G sum_g (without_g - mean_g without_g)^2`, where *without* holds the estimate recomputed with
-    each of G random groups of examples left out, and t is Student's quantile for G - 1 degrees of freedom. NaN for
-    G < 5, where the spread itself is hardly known.
+    `se^2 = (G - 1)/G sum_g (without_g - mean_g without_g)^2`, where *without* (G, ...) holds the estimate computed
+    again without each of G random groups of examples, and t is Student's quantile with G - 1 degrees of freedom. NaN
+    for G < 5, where the standard error is too uncertain.
 
     Reference: Kott 2001, *The delete-a-group jackknife*.
 
@@ -49,7 +49,7 @@ def jackknife_interval(
 
 
 class GroupedMean:
-    """Mean over examples that arrive in parts, of all of them and without each group; accumulated in fp64.
+    """Mean over examples that arrive in parts: of all, and without each group; accumulated in float64.
 
     >>> mean = GroupedMean(n_groups=2)
     >>> mean.add(np.array([[1.0], [2.0]]), np.array([0, 1]))
@@ -70,15 +70,17 @@ class GroupedMean:
 
     @checked(empty=("values", "groups"))
     def add(self, values: Float[np.ndarray, "X *shape"], groups: Int[np.ndarray, "X"]) -> None:
-        """Take in *X* more examples, each of a group.
+        """Add *X* more examples, with the group of each.
 
         Raises:
-            ValueError: a group that is not there, or values of another shape than those before.
+            ArgumentError: an unknown group, or values of another shape than those before.
         """
         check_indices("groups", groups, len(self._counts))
         shapes = {np.shape(total) for total, n in zip(self._sums, self._counts, strict=True) if n}
         if shapes - {values.shape[1:]}:
-            raise ArgumentError(f"values must be of shape {shapes.pop()} as those before, got {values.shape[1:]}")
+            raise ArgumentError(
+                f"values must have shape {shapes.pop()} after the first axis, as those before, got {values.shape[1:]}"
+            )
         for group in np.unique(groups).tolist():
             members = values[groups == group]
             self._sums[group] = self._sums[group] + members.sum(axis=0, dtype=np.float64)
@@ -88,19 +90,19 @@ class GroupedMean:
         """Return the mean over all examples.
 
         Raises:
-            ValueError: there are none.
+            ArgumentError: no examples were added.
         """
         if not self.n:
-            raise ArgumentError("no examples were added yet: there is no mean")
+            raise ArgumentError("no examples were added yet, so there is no mean: call add() first")
         return np.asarray(sum(self._sums) / self.n)
 
     def without(self, group: int) -> Float[np.ndarray, "*shape"]:
-        """Return the mean over all examples but one group's.
+        """Return the mean over all examples except those of *group*.
 
         Raises:
-            ValueError: no such group, or no examples in any other.
+            ArgumentError: an unknown group, or no examples in other groups.
         """
         check_indices("group", np.array(group), len(self._counts))
         if self.n == self._counts[group]:
-            raise ArgumentError(f"all {self.n} examples are of group {group}: without it there is no mean")
+            raise ArgumentError(f"all {self.n} examples are in group {group}: there is no mean without it")
         return np.asarray((sum(self._sums) - self._sums[group]) / (self.n - self._counts[group]))

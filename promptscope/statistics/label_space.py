@@ -1,4 +1,4 @@
-"""How close a hidden state is to label words."""
+"""How close hidden states are to label words."""
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -11,13 +11,16 @@ from promptscope.errors import ArgumentError
 def label_cosines(
     hidden: Float[np.ndarray, "X L d"], labels: Float[np.ndarray, "C L d"], centred: bool = False
 ) -> Float[np.ndarray, "X L C"]:
-    """Return `cos(h_xl, w_cl)` of X hidden states with C label words in each of L layers.
+    """Return `cos(h_xl, w_cl)` (X, L, C) of X hidden states and C label words, in each of L layers.
 
-    With *centred*, the cosine is taken with `w_cl - mean_c w_cl`: without the component that all words share, which is
-    the largest in an anisotropic space.
+    With *centred*, it is the cosine with `w_cl - mean_c w_cl`. This removes the component that all words share, which
+    is the largest one in an anisotropic space.
 
     Returns:
-        In [-1, 1], higher = closer to the word; 0 for a vector of length zero.
+        In [-1, 1]; higher = closer to the word; 0 for a vector of length zero.
+
+    Raises:
+        ArgumentError: *centred* with a single label word.
 
     >>> words = np.array([[[1.0, 0.1]], [[1.0, -0.1]]])
     >>> label_cosines(np.array([[[1.0, 0.5]]]), words).round(2).tolist()
@@ -26,7 +29,7 @@ def label_cosines(
     [[[0.45, -0.45]]]
     """
     if centred and len(labels) < 2:
-        raise ArgumentError("centred label words need at least two words, got one: what is left of it is zero")
+        raise ArgumentError("centred=True needs at least two label words, got one, which minus its mean is zero")
     hidden, labels = hidden.astype(np.float64), labels.astype(np.float64)
     if centred:
         labels = labels - labels.mean(axis=0)
@@ -37,24 +40,28 @@ def label_cosines(
 def gold_and_other(
     cosines: Float[np.ndarray, "X L C"], gold: Int[np.ndarray, "X"], drawn: Int[np.ndarray, "X"] | None = None
 ) -> Float[np.ndarray, "X 2 L"]:
-    """Return the cosine with the gold label word, and with a non-gold one: *drawn*, or the mean over all of them.
+    """Return the cosine with the gold label word and with a non-gold one: (X, 2, L).
 
-    *gold* and *drawn* are indices of labels; a drawn index is never the gold one.
+    The non-gold cosine is that with label *drawn*, or, without *drawn*, the mean over all non-gold labels. *gold* and
+    *drawn* (X,) are indices of labels.
 
     Raises:
-        ValueError: an index that is no label's, a drawn one that is the gold one, or a single label.
+        ArgumentError: an index out of range, a drawn index that is the gold one, or a single label.
 
     >>> gold_and_other(np.array([[[0.5, 0.1, 0.3]]]), np.array([0])).round(2).tolist()
     [[[0.5], [0.2]]]
     """
     n_labels = cosines.shape[-1]
     if n_labels < 2:
-        raise ArgumentError("another label than the gold one needs at least two labels, got one")
+        raise ArgumentError("a non-gold label needs at least two labels, got one")
     check_indices("gold", gold, n_labels)
     if drawn is not None:
         check_indices("drawn", drawn, n_labels)
         if (drawn == gold).any():
-            raise ArgumentError(f"drawn is gold for input {int(np.flatnonzero(drawn == gold)[0])}: draw another label")
+            raise ArgumentError(
+                "drawn must be a label other than gold, and is the same for input "
+                f"{int(np.flatnonzero(drawn == gold)[0])}"
+            )
     rows = np.arange(len(cosines))
     right = cosines[rows, :, gold]  # (X, L)
     if drawn is not None:

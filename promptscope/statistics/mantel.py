@@ -1,4 +1,4 @@
-"""Do two sets of distances agree? Pearson's correlation with a p-value that knows what the distances share."""
+"""Do two sets of distances agree? Pearson's correlation, with a permutation p-value for distances."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -16,10 +16,10 @@ from promptscope.statistics.labels import members
 
 @dataclass(frozen=True)
 class MantelTest:
-    """Correlation of two distance matrices over the same n things, and two p-values.
+    """Pearson correlation of two distance matrices over the same n vectors, with two p-values.
 
-    `p_value` is the permutation's; `naive_p_value` treats all distances as independent observations, which they are
-    not: n vectors give n(n - 1)/2 distances, and moving one vector moves n - 1 of them.
+    `p_value` is the permutation test's. `naive_p_value` treats all distances as independent observations, which they
+    are not: n vectors have n(n - 1)/2 distances, and moving one vector changes n - 1 of them.
 
     >>> points = np.random.default_rng(0).normal(size=(12, 3))
     >>> d = np.linalg.norm(points[:, None] - points[None], axis=-1)
@@ -45,18 +45,22 @@ def mantel_test(
     pairs: Literal["once", "all"] = "once",
     strata: Sequence[Any] | None = None,
 ) -> MantelTest:
-    """Return Pearson's r of two distance matrices with the Mantel permutation p-value, two-sided.
+    """Return Pearson's r of two distance matrices, with the two-sided p-value of the Mantel permutation test.
 
-    Null: which vector of *y* goes with which of *x* is chance. Rows and columns of *y* are reordered together:
-    `p = (1 + #{|r_permuted| >= |r|}) / (1 + n_permutations)`, never 0. r lies in [-1, 1]; higher = same geometry.
+    Null hypothesis: which vector of *y* corresponds to which of *x* is random. Rows and columns of *y* are permuted
+    together: `p = (1 + #{|r_permuted| >= |r|}) / (1 + n_permutations)`, never 0. r is in [-1, 1]; higher = more similar
+    geometry.
 
     Args:
-        x, y: symmetric distances between vector i and vector j of one set, and of the other, in the same order.
-        n_permutations, seed: random reorderings.
-        pairs: `"once"` takes each pair once, i < j; `"all"` takes all n^2 entries, the zeros of the diagonal too, as
-            the authors of S1 did: it counts each distance twice, and the shared zeros alone push r up.
-        strata: one label for each vector; vectors change places only within a label. With the position as label and
-            tasks as vectors, agreement due to the position alone is part of the null.
+        x, y: symmetric (n, n) distances between vectors i and j of one set and of another, in the same order.
+        n_permutations, seed: number and seed of the random permutations.
+        pairs: `"once"` uses each pair once, i < j. `"all"` uses all n^2 entries, with the zeros of the diagonal, as the
+            authors of S1 did: every distance counts twice, and the shared zeros alone increase r.
+        strata: one label for each vector; vectors are permuted only within a label. With positions as labels and tasks
+            as vectors, an agreement that comes from the position alone is part of the null.
+
+    Raises:
+        ArgumentError: no distance matrices, fewer than three vectors, or distances that are all equal.
 
     Reference: Mantel 1967; S1 (prompt geometry), section 3.1, which gives the naive p-value.
 
@@ -68,7 +72,9 @@ def mantel_test(
     """
     n = len(x)
     if n < 3:
-        raise ArgumentError(f"two matrices over the same n >= 3 vectors are needed, got {x.shape} and {y.shape}")
+        raise ArgumentError(
+            f"x and y must be (n, n) matrices over the same n >= 3 vectors, got {x.shape} and {y.shape}"
+        )
     check_distances("x", x)
     check_distances("y", y)
     rows, columns = np.triu_indices(n, 1) if pairs == "once" else np.indices((n, n)).reshape(2, -1)
@@ -91,7 +97,7 @@ def mantel_test(
 def _standardise(values: Float[np.ndarray, "*shape"], by: Float[np.ndarray, "m"]) -> Float[np.ndarray, "*shape"]:
     length = np.linalg.norm(by - by.mean())
     if length <= 1e-12 * max(1.0, float(np.abs(by).max())):
-        raise ArgumentError("all distances are equal: a correlation is not defined")
+        raise ArgumentError("all distances of x or of y are equal, so their correlation is undefined")
     return (values.astype(np.float64) - by.mean()) / length
 
 

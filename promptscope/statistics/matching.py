@@ -1,4 +1,4 @@
-"""Does each thing fit its own counterpart better than the others'?"""
+"""Does each item fit its own counterpart better than the others?"""
 
 import numpy as np
 from jaxtyping import Float
@@ -11,12 +11,15 @@ from promptscope.errors import ArgumentError
 def matching_test(
     scores: Float[np.ndarray, "T T"], n_permutations: int = 999, seed: int = 0
 ) -> tuple[float, float, float]:
-    """Return (mean over matched pairs, mean over mismatched pairs, one-sided p-value).
+    """Return (mean over matching pairs, mean over other pairs, one-sided p-value).
 
-    `scores[i, j]` says how well thing i (what was read in the prompt of task i) fits thing j (the words of task j);
-    higher = better. Null: which i goes with which j is chance, so the columns may be reordered:
-    `p = (1 + #{mean diagonal of reordered >= observed}) / (1 + n_permutations)`. T tasks have T! orders, so p cannot
-    fall much below 1/T!.
+    `scores[i, j]` (T, T) says how well item i (such as the description decoded from the prompt of task i) fits item j
+    (the words of task j); higher = better. Null hypothesis: which i belongs to which j is random, so columns are
+    permuted: `p = (1 + #{mean of the permuted diagonal >= observed}) / (1 + n_permutations)`. T items have T!
+    permutations, so p cannot be much below 1/T!.
+
+    Raises:
+        ArgumentError: fewer than two items.
 
     >>> matched, mismatched, p = matching_test(np.eye(8))
     >>> matched, mismatched, p
@@ -24,7 +27,7 @@ def matching_test(
     """
     n = len(scores)
     if n < 2:
-        raise ArgumentError("a matching needs at least two items")
+        raise ArgumentError(f"scores must be of at least two items, got a matrix of shape {scores.shape}")
     everyone = np.arange(n)
     matched = float(np.diag(scores).mean())
     mismatched = float(scores[~np.eye(n, dtype=bool)].mean())

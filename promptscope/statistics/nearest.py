@@ -1,4 +1,4 @@
-"""Nearest rows of a large table (a vocabulary), found block by block, and how unusual such a distance is."""
+"""Nearest rows of a large table (such as a vocabulary), and how unusual such a distance is."""
 
 from collections.abc import Iterator
 from typing import Literal
@@ -27,20 +27,19 @@ def nearest_vectors(
     metric: NearMetric = "cosine",
     exclude: Int[np.ndarray, "Q"] | None = None,
 ) -> tuple[Int[np.ndarray, "Q n"], Float[np.ndarray, "Q n"]]:
-    """Return (rows, distances) of the *n* rows of *table* nearest to each query, nearest first.
+    """Return (rows, distances), both (Q, n): the *n* rows of *table* (V, d) nearest to each query, nearest first.
 
     - `cosine`: cosine distance, in [0, 2];
     - `l2`: `|x - y|`, >= 0;
-    - `dot`: `-<x, y>`, unbounded, so that lower is nearer for all three. It favours long rows: a row need not be
-      the nearest to itself.
+    - `dot`: `-<x, y>`, unbounded; it favours long rows, so that a row may not be the nearest to itself.
 
-    *exclude* names one row for each query that does not count: the query's own (-1: none). A row of zeros has no
-    direction and is nobody's neighbour by cosine. *table* is read in blocks: for 50,000 x 2,048 numbers and 1,000
-    queries the extra memory is below 0.5 GB.
+    Lower = nearer for all three. *exclude* (Q,) names one row for each query that is not considered, such as the
+    query's own (-1: none). Rows of zeros have no direction and are never neighbours by cosine. *table* is read in
+    blocks: with 50,000 x 2,048 numbers and 1,000 queries, less than 0.5 GB of additional memory is used.
 
     Raises:
-        ValueError: fewer rows than asked for, a query of zeros with `cosine`, or a row to exclude
-            that the table does not have.
+        ArgumentError: fewer usable rows than *n*, a query of zeros with `cosine`, or a row in *exclude* that the table
+            does not have.
 
     >>> table = np.array([[1.0, 0.0], [0.0, 1.0], [0.0, 3.0]])
     >>> rows, distances = nearest_vectors(np.array([[0.0, 2.9]]), table, n=2, metric="l2")
@@ -49,7 +48,7 @@ def nearest_vectors(
     """
     n_usable = len(table) - (exclude is not None)
     if not 1 <= n <= n_usable:
-        raise ArgumentError(f"n must lie in 1..{n_usable} for a table of {len(table)} rows, got {n}")
+        raise ArgumentError(f"n must be in 1..{n_usable} for a table of {len(table)} rows, got {n}")
     if metric == "cosine" and not queries.any(axis=1).all():
         raise ArgumentError("a query of zeros has no direction and no nearest row by cosine: use metric='l2'")
     if exclude is not None:
@@ -80,10 +79,10 @@ def own_nearest_distances(
     n_sample: int | None = 1000,
     seed: int = 0,
 ) -> Float[np.ndarray, "S"]:
-    """Return how far rows of *table* are from the nearest other row: the yardstick for anybody else's distance.
+    """Return the distances from rows of *table* to their nearest other row, to compare other distances with.
 
-    Of *n_sample* rows drawn without replacement (None: all V, which takes V^2 d operations), each compared with all
-    of the table. Rows of zeros are not drawn.
+    *n_sample* rows are drawn without replacement (None: all V, which takes V^2 d operations), and each is compared with
+    the whole table. Rows of zeros are not drawn.
 
     >>> own_nearest_distances(np.array([[0.0, 0.5], [1.0, 0.5], [5.0, 0.5]]), "l2").tolist()
     [1.0, 1.0, 4.0]
@@ -104,10 +103,11 @@ def own_nearest_distances(
 def percentile_of(
     values: Float[np.ndarray, "*shape"], reference: Float[np.ndarray, "R"]
 ) -> Float[np.ndarray, "*shape"]:
-    """Return where each value lies among *reference*: the share below it plus half of the share equal to it.
+    """Return where each value lies in *reference* (R,), as a percentile in [0, 100].
 
-    In [0, 100]; 50 = the median. Of a distance to the nearest token among `own_nearest_distances`: 100 = further from
-    every token than any token is from its neighbour.
+    It is the percentage of the reference below the value plus half of that equal to it; 50 = the median. For the
+    distance to the nearest token, with `own_nearest_distances` as reference: 100 = further from every token than any
+    token is from its own nearest neighbour.
 
     >>> percentile_of(np.array([0.0, 2.0, 9.0]), np.array([1.0, 2.0, 3.0, 4.0])).tolist()
     [0.0, 37.5, 100.0]
@@ -128,13 +128,13 @@ def _size(values: np.ndarray) -> float:
 
 
 def _scaled(values: np.ndarray, metric: NearMetric, size: float) -> Float[np.ndarray, "N d"]:
-    """Return rows in fp32, of sizes whose squares are neither zero nor infinite: a cosine knows no length."""
+    """Return rows in float32, scaled so that their squares neither underflow nor overflow; cosines do not change."""
     by = np.abs(values).max(axis=1, keepdims=True) if metric == "cosine" else np.array(size)
     return (values / np.where(by > 0, by, 1)).astype(np.float32)
 
 
 def _distances(queries: np.ndarray, block: np.ndarray, metric: NearMetric) -> Float[np.ndarray, "Q B"]:
-    """Return distances up to what does not change a query's order of rows, in fp32."""
+    """Return distances in float32, up to terms that do not change the order of rows for a query."""
     products = queries @ block.T
     squares = np.einsum("ij,ij->i", block, block)
     if metric == "dot":
@@ -152,7 +152,7 @@ def _forget(distances: Float[np.ndarray, "Q B"], columns: Int[np.ndarray, "Q"]) 
 def _best(
     rows: np.ndarray, scores: np.ndarray, new: np.ndarray, start: int, keep: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Merge the best so far with a block's, at most *keep* of them."""
+    """Merge the best rows so far with those of a block; at most *keep* are kept."""
     if new.shape[1] > keep:
         columns = np.argpartition(new, keep - 1, axis=1)[:, :keep]
         new = np.take_along_axis(new, columns, axis=1)

@@ -1,4 +1,4 @@
-"""What lies around a vector: epsilon-neighbourhoods, how many, and of which kind."""
+"""Epsilon-neighbourhoods: which vectors are within a distance of a vector, how many, and with which labels."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -23,10 +23,10 @@ def epsilon_neighbours(
 ) -> list[Int[np.ndarray, "_"]]:
     """Return for each query the rows of *table* at a distance below *epsilon*, nearest first.
 
-    Without *table* the queries are looked for among themselves, and a query counts as its own neighbour only with
+    Without *table*, neighbours are searched among the queries themselves; a query counts as its own neighbour only with
     *self_pairs* (as in the counts that the authors of S1 print). *table* is read in blocks of 64 MB.
 
-    Reference: S1 (prompt geometry), section 3.2.1; epsilon is 0.7 in the text and 0.5 in what was run for Table 3.
+    Reference: S1 (prompt geometry), section 3.2.1. Epsilon is 0.7 in the text, and 0.5 in the code that gave Table 3.
 
     >>> points = np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0]])
     >>> [rows.tolist() for rows in epsilon_neighbours(points, epsilon=0.5)]
@@ -56,9 +56,9 @@ def epsilon_neighbours(
 def neighbours_alike(
     neighbours: Sequence[Int[np.ndarray, "_"]], labels: Sequence[Any], table_labels: Sequence[Any] | None = None
 ) -> Int[np.ndarray, "Q"]:
-    """Return for each query how many of its neighbours have its label (word, task, position, ...).
+    """Return for each query the number of its neighbours that have its label (word, task, position, ...): (Q,).
 
-    *table_labels* are those of the rows that the neighbours were looked for in; by default the queries' own.
+    *table_labels* are the labels of the rows in which neighbours were searched; by default those of the queries.
 
     >>> neighbours_alike([np.array([1, 2]), np.array([0]), np.array([0])], ["a", "a", "b"]).tolist()
     [1, 1, 0]
@@ -71,9 +71,11 @@ def neighbours_alike(
 def neighbour_counts_by_group(
     neighbours: Sequence[Int[np.ndarray, "_"]], labels: Sequence[Any], table_labels: Sequence[Any] | None = None
 ) -> tuple[list[Any], list[Any], Int[np.ndarray, "G H"]]:
-    """Return (groups of queries, groups of rows, counts): how often rows of group h lie around queries of group g.
+    """Return (groups of queries, groups of rows, counts (G, H)): how often rows of group h are neighbours of group g.
 
-    Reference: S1 (prompt geometry), Table 3, whose diagonal holds one self-match for each vector.
+    *labels* are those of the queries, *table_labels* those of the rows (by default the same).
+
+    Reference: S1 (prompt geometry), Table 3, whose diagonal includes one self-match for each vector.
 
     >>> neighbour_counts_by_group([np.array([1, 2]), np.array([0]), np.array([0])], ["a", "a", "b"])[2].tolist()
     [[2, 1], [1, 0]]
@@ -91,7 +93,7 @@ def neighbour_counts_by_group(
 def _coded(
     neighbours: Sequence[np.ndarray], labels: Sequence[Any], table_labels: Sequence[Any] | None
 ) -> tuple[Int[np.ndarray, "Q"], Int[np.ndarray, "V"]]:
-    """Return the labels of queries and of rows as numbers, those of equal labels being equal."""
+    """Return the labels of queries and of rows as numbers, the same for equal labels."""
     coded(labels, len(neighbours))
     both = [*labels, *(labels if table_labels is None else table_labels)]
     codes = coded(both, len(both), "labels and table_labels")[1]

@@ -1,4 +1,4 @@
-"""How far two tasks use the same FFN neurons: the ON score of eq. 7."""
+"""How much two tasks use the same FFN neurons: the ON score of eq. 7."""
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -10,13 +10,13 @@ from promptscope.checks import checked
 def neuron_overlap(
     first: Shaped[np.ndarray, "*batch P F"], second: Shaped[np.ndarray, "*batch P F"]
 ) -> Float[np.ndarray, "*batch"]:
-    """Return the ON score of two activation states of F neurons at P positions.
+    """Return the ON score of two states of F neurons at P positions: the mean cosine of their activations.
 
-    `ON = 1/P sum_p <a_p, b_p> / (|a_p| |b_p|)`; for sets of active neurons (booleans) the cosine is
-    `|A n B| / sqrt(|A| |B|)`. Symmetric, and 1 for a state with itself.
+    `ON = 1/P sum_p <a_p, b_p> / (|a_p| |b_p|)` for *first* a and *second* b, (..., P, F). For sets of active neurons A,
+    B (booleans) the cosine is `|A n B| / sqrt(|A| |B|)`. Symmetric, and 1 for a state with itself.
 
     Returns:
-        In [-1, 1], for states that are not negative in [0, 1]; higher = more neurons in common. NaN where no neuron is
+        In [-1, 1], for states without negative numbers in [0, 1]; higher = more neurons in common. NaN if no neuron is
         active at some position.
 
     Reference: *attention and neurons* (S0), eq. 7; Su et al. 2022, *On transferability of prompt tuning*.
@@ -30,7 +30,7 @@ def neuron_overlap(
 
 @checked()
 def neuron_overlap_matrix(states: Shaped[np.ndarray, "T P F"]) -> Float[np.ndarray, "T T"]:
-    """Return the ON score of every pair of T tasks, from the states of F neurons at P positions; see `neuron_overlap`.
+    """Return the ON score (T, T) of every pair of T tasks, from states (T, P, F); see `neuron_overlap`.
 
     >>> neuron_overlap_matrix(np.array([[[1.0, 0.0]], [[1.0, 1.0]]])).round(3).tolist()
     [[1.0, 0.707], [0.707, 1.0]]

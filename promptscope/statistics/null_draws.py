@@ -1,4 +1,4 @@
-"""A number compared with what random draws give for it."""
+"""A quantity compared with random draws from its null."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,10 +8,10 @@ from promptscope.checks import checked
 
 @checked(nan=("observed",))
 def p_value_of_draws(observed: float, draws: Float[np.ndarray, "R"], higher_is_more: bool = True) -> float:
-    """Return how often a draw from the null is as extreme as the number: `(1 + #{draws >= observed}) / (1 + R)`.
+    """Return the p-value of a quantity among draws from its null: `(1 + #{draws >= observed}) / (1 + R)`.
 
-    One-sided; with *higher_is_more* False it counts `draws <= observed`. R draws cannot give less than 1/(1 + R), and
-    the p-value of a number that is not defined is NaN.
+    One-sided; with `higher_is_more=False` it counts `draws <= observed`. With R draws it is at least 1/(1 + R). NaN if
+    *observed* is NaN.
 
     Reference: Phipson & Smyth 2010.
 

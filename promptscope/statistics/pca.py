@@ -1,4 +1,4 @@
-"""Principal components of many vectors."""
+"""Principal components."""
 
 import numpy as np
 from jaxtyping import Float
@@ -14,19 +14,23 @@ _LARGE = 500
 def principal_components(
     vectors: Float[np.ndarray, "N d"], n_components: int = 2
 ) -> tuple[Float[np.ndarray, "N c"], Float[np.ndarray, "c"]]:
-    """Return the vectors' coordinates along the directions of largest variance, and each one's share of the variance.
+    """Return coordinates (N, c) along the c directions of largest variance, and each one's share of the variance (c,).
 
-    scikit-learn's PCA in float64, whose signs are the same on every run. Shares are 0 for vectors that are all alike.
+    scikit-learn's PCA in float64, with signs that are the same in every run. Shares are in [0, 1], and 0 if all vectors
+    are equal.
 
     Raises:
-        ValueError: fewer vectors or dimensions than components.
+        ArgumentError: fewer vectors or dimensions than components.
 
     >>> points, shares = principal_components(np.array([[0.0, 0.0, 1.0], [2.0, 0.0, 1.0], [4.0, 0.1, 1.0]]))
     >>> points.round(2).tolist()[0], shares.round(3).tolist()
     ([-2.0, 0.02], [1.0, 0.0])
     """
     if min(vectors.shape) < n_components:
-        raise ArgumentError(f"{n_components} components need as many vectors and dimensions, got {vectors.shape}")
+        raise ArgumentError(
+            f"{n_components} components need at least as many vectors and dimensions, got "
+            f"vectors of shape {vectors.shape}"
+        )
     exact = vectors.astype(np.float64)
     if not np.ptp(exact, axis=0).any():
         return np.zeros((len(exact), n_components)), np.zeros(n_components)

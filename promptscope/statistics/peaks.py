@@ -1,4 +1,4 @@
-"""Where a curve along the layers turns: the layers that a change is large in, and those between them."""
+"""Local maxima and minima of a curve along the layers."""
 
 from collections.abc import Sequence
 
@@ -13,15 +13,15 @@ from promptscope.errors import ArgumentError
 def peaks_and_troughs(
     curve: Float[np.ndarray, "L"] | Sequence[float | int], tolerance: float = 0.0
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return the local maxima and the local minima of a layer curve, as layers counted from 0.
+    """Return the local maxima and the local minima of a layer curve (L,), as layers counted from 0.
 
-    A peak is higher than both its neighbours, a trough lower; the first and the last layer have one neighbour and are
-    neither. Steps of at most *tolerance* times the curve's range count as flat. A flat top or bottom counts with its
-    first and its last layer, as one reads a plateau off a figure (the paper lists troughs at 18 and 20 and no peak at
-    19, which no curve with a rise between them can have).
+    A peak is higher than both its neighbours, a trough is lower; the first and the last layer are neither. Steps of at
+    most *tolerance* times the curve's range count as flat. Of a flat maximum or minimum, the first and the last layer
+    are returned, as one would read them from a figure. (The paper lists troughs at 18 and 20 but no peak at 19, which
+    is only possible if the curve is flat there.)
 
     Raises:
-        ValueError: fewer than three layers, a number that is not finite, or a tolerance outside 0..1.
+        ArgumentError: fewer than three layers, a number that is not finite, or a tolerance outside [0, 1].
 
     Reference: *attention and neurons* (S0), sections 4.3 and 5, Figure 5.
 
@@ -30,9 +30,11 @@ def peaks_and_troughs(
     """
     values = np.asarray(curve, dtype=np.float64)
     if values.ndim != 1 or len(values) < 3 or not np.isfinite(values).all():
-        raise ArgumentError(f"a layer curve needs at least three finite numbers to turn, got {curve!r}")
+        raise ArgumentError(
+            f"a layer curve needs at least three numbers, all finite, to have peaks or troughs, got {curve!r}"
+        )
     if not 0.0 <= tolerance < 1.0:
-        raise ArgumentError(f"tolerance is a share of the curve's range, 0 to 1, got {tolerance}")
+        raise ArgumentError(f"tolerance is a share of the curve's range and must be in [0, 1], got {tolerance}")
     steps = np.diff(values)
     signs = np.where(np.abs(steps) <= tolerance * np.ptp(values), 0, np.sign(steps)).astype(int)
     found: dict[int, set[int]] = {1: set(), -1: set()}
@@ -47,9 +49,10 @@ def peaks_and_troughs(
 def peak_and_trough_groups(
     curve: Float[np.ndarray, "L"] | Sequence[float | int], first: int = 1, last: int = 4, tolerance: float = 0.0
 ) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """Return two groups of layers to write deep prompts to: peaks, and troughs, each with the first and last layers.
+    """Return two groups of layers for deep prompts: the peaks, and the troughs, each with the first and last layers.
 
-    The *first* layers (the input's) and the *last* (specific to the task) are in both groups, as in the paper.
+    Both groups have the *first* lowest layers (near the input) and the *last* highest ones (specific to the task), as
+    in the paper.
 
     Reference: *attention and neurons* (S0), section 5.
 

@@ -1,4 +1,4 @@
-"""Nulls by permutation: what would the number be were there nothing to find?"""
+"""Permutation tests: what a quantity would be if there were no difference or no relation."""
 
 from collections.abc import Callable
 from typing import Any
@@ -19,13 +19,13 @@ def paired_permutation_test(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> tuple[Float[np.ndarray, "*shape"], Float[np.ndarray, "*shape"]]:
-    """Return (mean difference `mean_x(a - b)`, two-sided p-value) of two measurements of the same inputs.
+    """Return (mean difference `mean_x(a - b)`, two-sided p-value) of two measurements of the same X inputs.
 
-    Null: for each input it is chance which of the two numbers is *a*'s, so the sign of each difference may
-    be flipped. `p = (1 + #{|flipped mean| >= |mean|}) / (1 + n_permutations)`, never 0. An input keeps one
-    sign for all of *shape*; p-values are not corrected for the number of heads or layers.
+    Null hypothesis: for each input it is random which of its two numbers belongs to *a*, so the sign of each difference
+    can be flipped. `p = (1 + #{|flipped mean| >= |mean|}) / (1 + n_permutations)`, never 0. All numbers of an input get
+    the same sign; p-values are not corrected for the number of heads or layers.
 
-    Reference: Phipson & Smyth 2010 (the 1 + in numerator and denominator).
+    Reference: Phipson & Smyth 2010 (the 1 in numerator and denominator).
 
     >>> noise = np.random.default_rng(0).normal(size=(2, 50))
     >>> difference, p = paired_permutation_test(noise[0] + 2, noise[1])
@@ -55,13 +55,13 @@ def permutation_null(
     n_permutations: int = 1000,
     seed: int = 0,
 ) -> tuple[float, float, Float[np.ndarray, "R"]]:
-    """Return (observed, two-sided p-value, null values) of a statistic of two samples of equal length.
+    """Return (observed, two-sided p-value, null values (R,)) of a statistic of two samples of equal length.
 
-    Null: the pairing of *x* with *y* is arbitrary; each null value is `statistic(x, y[order])` for a
-    random order along the first axis. `p = (1 + #{|null| >= |observed|}) / (1 + n_permutations)`.
+    Null hypothesis: the pairing of *x* with *y* is random; each null value is `statistic(x, y[order])` for a random
+    order along the first axis. `p = (1 + #{|null| >= |observed|}) / (1 + n_permutations)`.
 
     Raises:
-        ValueError: samples of different lengths, or a statistic that is not a finite number.
+        ArgumentError: samples of different lengths, or a statistic that is not one finite number.
 
     >>> x = np.arange(20.0)
     >>> observed, p, null = permutation_null(lambda a, b: float(np.corrcoef(a, b)[0, 1]), x, 3 * x)
@@ -69,7 +69,9 @@ def permutation_null(
     (1.0, True, 1000)
     """
     if not x.ndim or x.shape[:1] != y.shape[:1]:
-        raise ArgumentError(f"x and y are paired along their first axis, and are of shape {x.shape} and {y.shape}")
+        raise ArgumentError(
+            f"x and y must have the same length along their first axis, got shapes {x.shape} and {y.shape}"
+        )
     generator = np.random.default_rng(seed)
     observed = _number(statistic(x, y))
     null = np.array([_number(statistic(x, y[generator.permutation(len(y))])) for _ in range(n_permutations)])
@@ -79,5 +81,5 @@ def permutation_null(
 
 def _number(value: Any) -> float:
     if np.ndim(value) or not np.isfinite(value):
-        raise ArgumentError(f"a statistic must be one finite number, and is {value!r} for these samples")
+        raise ArgumentError(f"statistic must return one finite number, and returned {value!r} for these samples")
     return float(value)

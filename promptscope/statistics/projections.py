@@ -1,4 +1,4 @@
-"""Pictures of vectors in two dimensions, each with a number that says how far it can be trusted."""
+"""Projections of vectors to two dimensions, each with a number that says how well it represents the full space."""
 
 from dataclasses import dataclass, field
 from typing import Any, Literal
@@ -17,11 +17,13 @@ _QUALITY_POINTS = 2000
 
 @dataclass(frozen=True)
 class Projection:
-    """Points of N vectors in two dimensions.
+    """N vectors projected to two dimensions: `points` (N, 2).
 
-    `trustworthiness` (Venna & Kaski 2001) in [0, 1]: how far the neighbours in the picture are neighbours in the full
-    space; 1 = all, about 0.5 = a random picture. It is computed over `n_neighbours` nearest points; above 2,000
-    vectors over a random 2,000 of them. `explained_variance` (PCA only) is the share of variance of each dimension.
+    - `trustworthiness` (Venna & Kaski 2001), in [0, 1]: how far neighbours in the picture are neighbours in the full
+      space; 1 = all of them, about 0.5 = a random picture. It is computed from the `n_neighbours` nearest points; with
+      more than 2,000 vectors, from 2,000 random ones.
+    - `explained_variance` (PCA only): share of the variance of each of the two dimensions.
+    - `method`: `"pca"`, `"t-SNE"` or `"UMAP"`; `settings`: its settings.
 
     >>> projection = pca_projection(np.random.default_rng(0).normal(size=(40, 8)))
     >>> projection.method, projection.points.shape, 0.0 <= projection.trustworthiness <= 1.0
@@ -38,16 +40,24 @@ class Projection:
 
 def _check_vectors(x: Float[np.ndarray, "N d"], metric: Metric) -> None:
     if len(x) < 3 or x.shape[1] < 2:
-        raise ArgumentError(f"a picture in two dimensions needs three vectors of two dimensions or more, got {x.shape}")
+        raise ArgumentError(
+            "a projection to two dimensions needs at least three vectors of at least two "
+            f"dimensions, got shape {x.shape}"
+        )
     if not np.ptp(x, axis=0).any():
-        raise ArgumentError(f"all {len(x)} vectors are equal: there is nothing to see in a picture of them")
+        raise ArgumentError(f"all {len(x)} vectors are equal, so they cannot be projected: check where they come from")
     if metric == "cosine" and not x.any(axis=1).all():
-        raise ArgumentError("a vector of zeros has no cosine distance to others: leave it out, or use metric='l2'")
+        raise ArgumentError(
+            "cosine distances need vectors that are not zero, and one is: leave it out, or use metric='l2'"
+        )
 
 
 @checked(n_neighbours=1)
 def pca_projection(x: Float[np.ndarray, "N d"], n_neighbours: int = 10) -> Projection:
-    """Project on the two directions of largest variance. Linear: distances in the picture are never too long.
+    """Project to the two directions of largest variance; distances in the picture are never larger than in full space.
+
+    Raises:
+        ArgumentError: fewer than three vectors or two dimensions, or vectors that are all equal.
 
     >>> projection = pca_projection(np.random.default_rng(0).normal(size=(40, 8)))
     >>> projection.points.shape, len(projection.explained_variance)
@@ -68,12 +78,16 @@ def tsne_projection(
     n_neighbours: int = 10,
     seed: int = 0,
 ) -> Projection:
-    """Project by t-SNE: neighbourhoods mean something, distances between far points and sizes of clusters do not.
+    """Project by t-SNE: neighbours are meaningful; distances between far points and sizes of clusters are not.
 
-    *pca_dims* reduces the vectors by PCA first (None: not at all), which is faster and changes the cosine slightly,
-    since PCA centres them. A perplexity above (N - 1)/3 is lowered to that.
+    *pca_dims* reduces the vectors by PCA first (None: not), which is faster, and changes cosines slightly because PCA
+    centres the vectors. A *perplexity* above (N - 1)/3 is lowered to that.
 
-    Reference: van der Maaten & Hinton 2008; scikit-learn's, started from PCA.
+    Raises:
+        ArgumentError: a perplexity that is not above 0, a vector of zeros with the cosine metric, or as in
+            `pca_projection`.
+
+    Reference: van der Maaten & Hinton 2008; scikit-learn's implementation, initialised by PCA.
 
     >>> x = np.random.default_rng(0).normal(size=(20, 4))
     >>> tsne_projection(x, perplexity=5.0, n_neighbours=3).points.shape
@@ -105,10 +119,11 @@ def umap_projection(
     n_neighbours: int = 10,
     seed: int = 0,
 ) -> Projection:
-    """Project by UMAP (McInnes et al. 2018), from the optional package umap-learn.
+    """Project by UMAP (McInnes et al. 2018), with the optional package umap-learn.
 
     Raises:
         ImportError: umap-learn is not installed.
+        ArgumentError: as in `tsne_projection`.
 
     >>> x = np.random.default_rng(0).normal(size=(20, 4))
     >>> umap_projection(x, n_neighbours=3).points.shape  # doctest: +SKIP
@@ -118,7 +133,7 @@ def umap_projection(
         from umap import UMAP
     except ImportError as error:
         raise ImportError(
-            "UMAP needs the package umap-learn, which promptscope does not install by default: "
+            "UMAP needs the package umap-learn, which is not installed: "
             'pip install "promptscope[umap]", or use tsne_projection'
         ) from error
     _check_vectors(x, metric)

@@ -1,4 +1,4 @@
-"""The six ways in which the paper compares two soft prompts."""
+"""Six similarities of two soft prompts, as in *token splitting* (S2)."""
 
 from dataclasses import dataclass
 
@@ -11,7 +11,7 @@ from promptscope.statistics.distances import distance_matrix
 
 @dataclass(frozen=True)
 class PromptSimilarities:
-    """Cosines are in [-1, 1], higher = more alike; distances are L2, >= 0, lower = more alike.
+    """Cosines, in [-1, 1], higher = more similar; and L2 distances, >= 0, lower = more similar.
 
     >>> p = np.array([[1.0, 0.0], [0.0, 1.0]])
     >>> same = prompt_similarities(p, p)
@@ -29,19 +29,19 @@ class PromptSimilarities:
 
 @checked()
 def prompt_similarities(p: Float[np.ndarray, "k d"], q: Float[np.ndarray, "k d"]) -> PromptSimilarities:
-    """Compare two prompts with k tokens `p_i`, `q_i` of width d.
+    """Compare two prompts *p* and *q* of k vectors p_i, q_i of width d, in three ways, by cosine and by L2 distance.
 
-    With `s` the cosine or the L2 distance of two vectors:
+    With s the cosine, or the L2 distance, of two vectors:
 
     - average: `s(mean_i p_i, mean_i q_i)`;
-    - pairwise: `mean_i s(p_i, q_i)`, which sees the order of the tokens;
-    - per token: `mean_ij s(p_i, q_j)`, which does not; compared with itself a prompt gives its "inner complexity",
-      in which the k pairs i = j count too (cosine 1, distance 0).
+    - pairwise: `mean_i s(p_i, q_i)`, which depends on the order of the tokens;
+    - per token: `mean_ij s(p_i, q_j)`, which does not. Of a prompt with itself it is the paper's "inner complexity",
+      which includes the k pairs i = j (cosine 1, distance 0).
 
-    A zero vector (a masked token) has no direction: a cosine it takes part in is NaN.
+    A zero vector (a masked token) has no direction: its cosines are NaN.
 
     Reference: *token splitting* (S2), section 3.1; Vu et al. 2022. Their code adds 1e-6 to every difference, so that
-    its distance of a prompt to itself is 2.8e-5 (d = 768), and its docstring has pairwise and per token exchanged.
+    the distance of a prompt to itself is 2.8e-5 (d = 768), and its docstring confuses pairwise and per token.
 
     >>> p = np.array([[1.0, 0.0], [0.0, 1.0]])
     >>> prompt_similarities(p, p[::-1]).pairwise_cosine, prompt_similarities(p, p[::-1]).per_token_cosine

@@ -1,7 +1,7 @@
-"""Shapley values of prompt tokens: what each contributes, averaged over all orders in which tokens can be added.
+"""Shapley values of prompt tokens: the contribution of each, averaged over all orders in which tokens can be added.
 
-A value function takes subsets as rows of a boolean matrix (n, k) and returns one value for each, (n, ...): a score, or
-minus a loss, of the prompt with only those tokens, for one model or for several.
+A value function takes n subsets as rows of a boolean matrix (n, k), and returns one value for each, (n, ...): a score,
+or minus a loss, of the prompt with only these tokens, for one model or several.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from promptscope.errors import ArgumentError
 ValueFunction = Callable[[Bool[np.ndarray, "n k"]], Float[np.ndarray, "n *shape"]]
 
 MAX_EXACT = 12
-"""The longest prompt whose Shapley values are computed exactly: 4,096 subsets."""
+"""The largest number of tokens whose Shapley values are computed exactly, from 4,096 subsets."""
 
 
 @dataclass(frozen=True)
@@ -31,21 +31,22 @@ class ShapleyValues:
 
     values: Float[np.ndarray, "k *shape"]
     standard_error: Float[np.ndarray, "k *shape"]
-    """Of sampling orders: 0 where all subsets were evaluated; NaN for a single sample."""
+    """Standard error of sampling orders: 0 if all subsets were evaluated, NaN for a single pair."""
     efficiency_residual: Float[np.ndarray, "*shape"]
-    """`sum_i values_i - (v(all) - v(none))`: 0 up to rounding in a right computation."""
+    """`sum_i values_i - (v(all) - v(none))`: 0 up to rounding."""
     n_evaluated: int
-    """How many subsets the value function was asked for."""
+    """Number of subsets that the value function was called with."""
 
 
 @checked(k=1)
 def exact_shapley(value: ValueFunction, k: int) -> ShapleyValues:
-    """Return the Shapley values of *k* <= 12 tokens from all 2^k subsets, asked for in one call.
+    """Return the Shapley values of *k* <= 12 tokens from all 2^k subsets, which are evaluated in one call.
 
-    `phi_i = sum over S without i of |S|! (k - |S| - 1)! / k! * (v(S + i) - v(S))`
+    `phi_i = sum over S without i of |S|! (k - |S| - 1)! / k! * (v(S + i) - v(S))`, for the value function v.
 
     Raises:
-        ValueError: k is above 12, use `sampled_shapley`; or the value function gives no finite value for each subset.
+        ArgumentError: k is above 12 (use `sampled_shapley`), or the value function does not return a finite value for
+            each subset.
 
     Reference: Shapley 1953; Lundberg & Lee 2017.
 
@@ -72,12 +73,13 @@ def exact_shapley(value: ValueFunction, k: int) -> ShapleyValues:
 def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int = 0) -> ShapleyValues:
     """Estimate the Shapley values of *k* tokens from *n_pairs* random orders and their reverses.
 
-    Each order adds the tokens one by one; a token's sample is what it adds, averaged over the order and its reverse.
-    The value is the mean over pairs, the standard error their standard deviation (ddof 1) over `sqrt(n_pairs)`. The
-    value function is called once, with every subset that occurs, once each.
+    Each order adds the tokens one by one; a sample for a token is the value it adds, averaged over the order and its
+    reverse. The estimate is the mean over pairs, its standard error their standard deviation (ddof 1) divided by
+    `sqrt(n_pairs)`. The value function is called once, with every subset that occurs, once each.
 
     Raises:
-        ValueError: fewer than one token or pair, or the value function gives no finite value for each subset.
+        ArgumentError: fewer than one token or pair, or the value function does not return a finite value for each
+            subset.
 
     Reference: Castro et al. 2009; Mitchell et al. 2022 (the reverses).
 
@@ -86,7 +88,7 @@ def sampled_shapley(value: ValueFunction, k: int, n_pairs: int = 100, seed: int 
     [3.0, 1.0]
     """
     if k < 1 or n_pairs < 1:
-        raise ArgumentError(f"expected at least 1 token and 1 pair of orders, got {k} and {n_pairs}")
+        raise ArgumentError(f"k and n_pairs must be at least 1, got {k} tokens and {n_pairs} pairs of orders")
     generator = np.random.default_rng(seed)
     orders = generator.permuted(np.tile(np.arange(k), (n_pairs, 1)), axis=1)
     orders = np.stack([orders, orders[:, ::-1]], axis=1).reshape(-1, k)  # (2 n_pairs, k)
@@ -107,8 +109,9 @@ def _values(value: ValueFunction, subsets: Bool[np.ndarray, "n k"]) -> Float[np.
     v = np.asarray(value(subsets), dtype=np.float64)
     if v.shape[:1] != (len(subsets),) or not np.isfinite(v).all():
         raise ArgumentError(
-            f"the value function must give a finite value for each of {len(subsets)} subsets, and gave an array of "
-            f"shape {v.shape} with {np.count_nonzero(~np.isfinite(v))} NaN or infinite"
+            f"the value function must return a finite value for each of {len(subsets)} subsets, and "
+            f"returned an array of shape {v.shape} with {np.count_nonzero(~np.isfinite(v))} NaN or "
+            "infinite"
         )
     return v
 

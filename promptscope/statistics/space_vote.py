@@ -1,4 +1,4 @@
-"""In whose embedding space does a prompt token lie? Exact nearest neighbours over several matrices, and their vote."""
+"""Among which model's embeddings does a prompt token lie? Nearest neighbours over several matrices, and their vote."""
 
 from collections.abc import Iterable
 
@@ -18,16 +18,17 @@ def nearest_in_spaces(
     n: int = 7,
     metric: Metric = "cosine",
 ) -> tuple[Int[np.ndarray, "Q n"], Int[np.ndarray, "Q n"], Float[np.ndarray, "Q n"]]:
-    """Return (spaces, rows, distances) of the *n* vectors of all *spaces* together that are nearest to each query.
+    """Return the *n* vectors of all *spaces* together that are nearest to each query, nearest first.
 
-    Nearest first; of equal distances the earlier space and row first. *spaces* are embedding matrices of one width and
-    any lengths, the whole of each (with entries that are never used). They may come from a generator that loads one
-    after the other: only one is held at a time. 25 vocabularies of 30,522 x 768 are 2.3 GB in fp32.
+    They are returned as (spaces, rows, distances), each (Q, n). *spaces* are embedding matrices of one width and any
+    number of rows; all rows are used. Of equal distances, the earlier space and row come first. *spaces* may be a
+    generator that loads one matrix after the other, so that only one is in memory: 25 vocabularies of 30,522 x 768
+    would be 2.3 GB in float32.
 
     Raises:
-        ValueError: a space of another width, fewer than *n* vectors in all, or what `nearest_vectors` refuses.
+        ArgumentError: a space of another width, fewer than *n* vectors in all, or as in `nearest_vectors`.
 
-    Reference: *token splitting* (S2), section 3.1, "prompt token model mapping"; n = 7.
+    Reference: *token splitting* (S2), section 3.1, "prompt token model mapping", with n = 7.
 
     >>> spaces = [np.array([[0.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 3.0]])]
     >>> found, rows, distances = nearest_in_spaces(np.array([[0.0, 1.5]]), spaces, n=2, metric="l2")
@@ -38,12 +39,14 @@ def nearest_in_spaces(
     parts, total = [], 0
     for s, table in enumerate(spaces):
         if table.shape[1] != width:
-            raise ArgumentError(f"space {s} has width {table.shape[1]}, the queries have width {width}")
+            raise ArgumentError(
+                f"all spaces must have the width of the queries, {width}, and space {s} has width {table.shape[1]}"
+            )
         rows, distances = nearest_vectors(queries, table, min(n, len(table)), metric)
         parts.append((np.full_like(rows, s), rows, distances))
         total += len(table)
     if total < n:
-        raise ArgumentError(f"expected at least {n} vectors in all spaces together, got {total}")
+        raise ArgumentError(f"the spaces must have at least n={n} vectors together, got {total}")
     found, rows, distances = (np.concatenate(columns, axis=1) for columns in zip(*parts, strict=True))
     order = np.lexsort((rows, found, distances), axis=1)[:, :n]
     nearest = [np.take_along_axis(values, order, axis=1) for values in (found, rows, distances)]
@@ -52,10 +55,10 @@ def nearest_in_spaces(
 
 @checked()
 def neighbour_vote(neighbours: Int[np.ndarray, "Q n"]) -> tuple[Int[np.ndarray, "Q"], Float[np.ndarray, "Q"]]:
-    """Return the space that most of a query's neighbours lie in, and its share of them, in (0, 1].
+    """Return for each query the space of most of its neighbours, and that space's share of them, in (0, 1].
 
-    *neighbours* names the space of each neighbour, nearest first. Of spaces with as many votes that of the nearest
-    neighbour wins, as in the code of *token splitting* (S2); its text names no rule.
+    *neighbours* (Q, n) is the space of each neighbour, nearest first. If several spaces have the most votes, that of
+    the nearest neighbour among them wins, as in the code of *token splitting* (S2); its text names no rule.
 
     >>> winner, share = neighbour_vote(np.array([[2, 0, 0, 2, 1]]))
     >>> winner.tolist(), share.tolist()

@@ -1,4 +1,4 @@
-"""How many directions a set of vectors really uses."""
+"""How many directions a set of vectors uses."""
 
 import numpy as np
 from jaxtyping import Float
@@ -8,13 +8,14 @@ from promptscope.checks import checked
 
 @checked()
 def effective_rank(x: Float[np.ndarray, "N d"], centre: bool = False) -> float:
-    """Return `exp(-sum_i p_i ln p_i)` with `p_i = s_i / sum s`, s the singular values of *x*.
+    """Return the effective rank of vectors *x* (N, d): `exp(-sum_i p_i ln p_i)` with `p_i = s_i / sum_j s_j`.
 
-    *centre* takes the mean vector away first, so that a shared offset is not counted as a direction.
+    s are the singular values of *x*. With *centre*, the mean vector is subtracted first, so that a shared offset does
+    not count as a direction.
 
     Returns:
-        In [1, min(N, d)]: 1 = all on one line through the origin, min(N, d) = every direction as much as any other;
-        NaN for vectors that are all zero (all equal, if centred).
+        In [1, min(N, d)]: 1 = all vectors on one line through the origin, min(N, d) = all directions are used equally;
+        NaN if all vectors are zero (with *centre*: equal).
 
     Reference: Roy & Vetterli 2007, *The effective rank*.
 

@@ -1,7 +1,7 @@
 """How well prompts work on models that they were not trained on.
 
-P prompts, M models. `trained[p, m]` is the loss of prompt p on model m after training, `initial[p, m]` before;
-`trained_on[p, m]` says that prompt p was trained on model m.
+There are P prompts and M models. `trained[p, m]` is the loss of prompt p on model m after training, `initial[p, m]`
+before it; `trained_on[p, m]` is True if prompt p was trained on model m.
 """
 
 from dataclasses import dataclass
@@ -14,7 +14,7 @@ from promptscope.checks import checked
 
 @dataclass(frozen=True)
 class Transfer:
-    """Means for each prompt, in units of the loss (NaN over no model), and one share without a unit.
+    """Means for each prompt, (P,), in units of the loss (NaN where there is no model), and a share without unit.
 
     >>> losses = transfer_summary(np.array([[1.0, 9.0]]), np.array([[9.0, 10.0]]), np.array([[True, False]]))
     >>> losses.own_loss.tolist(), losses.other_loss.tolist()
@@ -26,18 +26,18 @@ class Transfer:
     other_loss: Float[np.ndarray, "P"]
     """Mean loss on all other models."""
     own_gain: Float[np.ndarray, "P"]
-    """Mean of `initial - trained` on its own models; higher = training helped more."""
+    """Mean of `initial - trained` on the prompt's own models; higher = training helped more."""
     other_gain: Float[np.ndarray, "P"]
-    """The same on the others; around 0 = nothing is transferred."""
+    """The same on all other models; around 0 = nothing is transferred."""
     transferred: Float[np.ndarray, "P"]
-    """`other_gain / own_gain`: 1 = other models gain as much as its own; NaN where its own gain nothing."""
+    """`other_gain / own_gain`: 1 = other models gain as much as the prompt's own; NaN if its own gain nothing."""
 
 
 @checked()
 def transfer_summary(
     trained: Float[np.ndarray, "P M"], initial: Float[np.ndarray, "P M"], trained_on: Bool[np.ndarray, "P M"]
 ) -> Transfer:
-    """Summarise the losses of P prompts on M models, such as Table 8 of *token splitting* (S2), a prompt on 25 models.
+    """Summarise the losses (P, M) of P prompts on M models, as in Table 8 of *token splitting* (S2).
 
     >>> losses = transfer_summary(np.array([[1.0, 9.0]]), np.array([[9.0, 10.0]]), np.array([[True, False]]))
     >>> losses.own_gain.tolist(), losses.other_gain.tolist(), losses.transferred.tolist()

@@ -1,4 +1,4 @@
-"""How much a head's attention depends on what the input says rather than where the token is."""
+"""How much a head's attention depends on the content of the input rather than on positions."""
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -14,13 +14,13 @@ def attention_variability(
 
     `V = sum_x sum_i sum_j |a_ij(x) - mean_x a_ij| / (2 sum_x sum_i sum_j a_ij(x))`
 
-    *blocks* holds `a_ij(x)`, query i to key j, of the first N tokens. Key j = 0 and query i = 0 are left out
-    (the first token draws attention whatever it is); the sum runs over j <= i in a causal model and over
-    all j of the block in a bidirectional one.
+    *blocks* (X, heads, N, N) holds a_ij(x), the attention of query i to key j, among the first N tokens. Key j = 0 and
+    query i = 0 are left out, because the first token receives attention whatever it is. The sum is over j <= i in a
+    causal model, and over all j of the block in a bidirectional one.
 
     Returns:
-        In [0, 1]: 0 = the pattern depends on position alone, higher = on content. A head that gives
-        nothing to the keys of the block is 0/0, read as 0.
+        In [0, 1]: 0 = attention depends on positions alone, higher = more on content. A head without attention to the
+        keys of the block gives 0/0, which is returned as 0.
 
     Reference: *attention and neurons* (S0), eq. 3; Vig & Belinkov 2019.
 
@@ -35,9 +35,9 @@ def attention_variability(
 def variability_sums(
     blocks: Float[np.ndarray, "X *heads N N"], mean: Float[np.ndarray, "*heads N N"], causal: bool = True
 ) -> tuple[Float[np.ndarray, "*heads"], Float[np.ndarray, "*heads"]]:
-    """Return numerator and denominator of V over these inputs: summed deviation from *mean*, summed attention.
+    """Return numerator and half the denominator of V over these inputs: summed deviation from *mean*, summed attention.
 
-    Inputs may come in parts, as long as *mean* is the mean over all of them: add up the parts' sums, then take
+    Inputs may come in parts, as long as *mean* is the mean over all of them: add the sums of the parts, then call
     `variability_ratio`.
 
     >>> blocks = np.array([[[1.0, 0.0], [0.4, 0.6]], [[1.0, 0.0], [0.6, 0.4]]])  # the attention of two inputs
@@ -55,7 +55,7 @@ def variability_sums(
 def variability_ratio(
     deviation: Float[np.ndarray, "*shape"], mass: Float[np.ndarray, "*shape"]
 ) -> Float[np.ndarray, "*shape"]:
-    """Return `deviation / (2 mass)`, and 0 where there is no mass.
+    """Return `deviation / (2 mass)`, and 0 where the mass is 0.
 
     >>> variability_ratio(np.array([0.2, 0.0]), np.array([1.0, 0.0])).tolist()
     [0.1, 0.0]

@@ -1,4 +1,4 @@
-"""Captures on disk: reduced activations, keyed by what they were made from."""
+"""Captures on disk: reduced activations, stored by a key of what they were made from."""
 
 from promptscope.store.capture import Capture, PairedCapture
 from promptscope.store.entry import Entry

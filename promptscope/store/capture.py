@@ -1,4 +1,4 @@
-"""What is kept of a hook point for every input: the activation, already reduced."""
+"""What is kept of a hook point for every input: the activation, reduced inside the hook."""
 
 from abc import ABC, abstractmethod
 from dataclasses import asdict, dataclass
@@ -14,16 +14,17 @@ from promptscope.store.view import View
 
 @dataclass(frozen=True)
 class Capture(ABC):
-    """One hook point and the reduction that runs inside the hook, so that no full activation is kept.
+    """One hook point, and the reduction that runs inside the hook, so that no whole activation is kept.
 
-    Subclasses are frozen dataclasses whose fields are the reduction's parameters: plain JSON values, because
-    they are part of the key under which the result is stored. A class written outside promptscope is keyed
-    by its code as well, so that editing `reduce` in a notebook never serves the old numbers (functions that
-    it calls are not looked into).
+    A subclass is a frozen dataclass with a method `reduce`. Its fields are the parameters of the reduction and must be
+    plain JSON values, because they are part of the key under which results are stored. So is the code of a class that
+    is defined outside promptscope: after an edit of `reduce` in a notebook, old numbers are not used again (the code of
+    functions that it calls is not part of the key).
 
-    `site` is a hook point with or without its layer (`"attn.hook_pattern"` is every layer). `ragged_dim`
-    names the dimension of what `reduce` returns that counts text tokens, if there is one: it is padded to
-    n there, and stored without padding. `version` is raised when `reduce` comes to keep something else.
+    - `site`: a hook point, with or without its layer (`"attn.hook_pattern"` is every layer);
+    - `ragged_dim`: the dimension of what `reduce` returns that counts text tokens, if there is one. `reduce` returns it
+      padded to n; it is stored without padding;
+    - `version`: raise it when `reduce` changes in promptscope's own captures.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -43,28 +44,29 @@ class Capture(ABC):
     def reach(self) -> int | None:
         """How many leading tokens of an input the capture reads; None: all.
 
-        Causal models do not run what comes after, if no other capture of the pass reads it.
+        In a causal model later tokens are not run, unless another capture of the pass reads them.
         """
         return None
 
     @abstractmethod
     def reduce(self, x: Tensor, layer: int, view: View) -> Tensor:
-        """Reduce the activation `x (B, ...)` of one layer to what is kept, `(B, ...)`; no gradients here.
+        """Reduce the activation `x (B, ...)` of one layer to what is kept, `(B, ...)`; it runs without gradients.
 
-        What is kept has one shape and type in all layers (of a `PairedCapture`, what `compare` returns).
+        It must have the same shape and dtype in all layers (for a `PairedCapture`, this holds for what `compare`
+        returns).
         """
 
     def spec(self) -> dict[str, Any]:
-        """Return what the stored result depends on besides model, prompt and inputs."""
+        """Return everything that the stored result depends on besides model, prompt and inputs."""
         return spec_of(self, "capture")
 
 
 @dataclass(frozen=True)
 class PairedCapture(Capture):
-    """A capture that needs the pass with and the pass without the prompt at the same time.
+    """A capture computed from the pass with the prompt and the pass without it, both at once.
 
-    `reduce` runs in both passes and what it returns is kept for one batch only (for all layers at once, in the
-    pass without the prompt); `compare` makes of the two what is kept.
+    `reduce` runs in both passes, and what it returns is kept for one batch only (in the pass without the prompt, for
+    all layers at once). `compare` turns the two into what is kept.
 
     >>> from dataclasses import dataclass
     >>> @dataclass(frozen=True)
@@ -80,14 +82,14 @@ class PairedCapture(Capture):
 
     @abstractmethod
     def compare(self, prompted: Tensor, plain: Tensor, layer: int, view: View) -> Tensor:
-        """Reduce the two passes' tensors to what is kept, `(B, ...)`. *view* is the prompted pass'."""
+        """Reduce the tensors of both passes to what is kept, `(B, ...)`; *view* is that of the pass with the prompt."""
 
 
 def spec_of(thing: Any, kind: str) -> dict[str, Any]:
-    """Return what decides what a capture or a write does: its class, its fields, and code from outside promptscope.
+    """Return what decides what a capture or a write does: its class, its fields, and its code if not promptscope's own.
 
     Raises:
-        StoreError: a field is not a JSON value, or the code uses what has no content to hash.
+        StoreError: a field is not a JSON value, or the code uses an object whose content cannot be hashed.
     """
     spec: dict[str, Any] = {kind: type(thing).__name__, "version": thing.version, **asdict(thing)}
     if type(thing).__module__.partition(".")[0] != "promptscope":
@@ -103,15 +105,15 @@ def spec_of(thing: Any, kind: str) -> dict[str, Any]:
 
 
 def identity_of(code: Any, name: str) -> str:
-    """Return the hash of a function's or a class' code; *name* is what an error calls it.
+    """Return the hash of the code of a function or class; errors call it *name*.
 
     Raises:
-        StoreError: the code uses what has no content to hash.
+        StoreError: the code uses an object whose content cannot be hashed.
     """
     try:
         return code_identity(code)
     except UnknownIdentityError as error:
         raise StoreError(
-            f"the code of {name} uses something that cannot be part of its key in the store ({error}): make it a "
-            "field with a plain value, or compute it inside the function"
+            f"the code of {name} uses an object that cannot be part of its key in the store "
+            f"({error}): make it a field with a plain value, or compute it inside the function"
         ) from error

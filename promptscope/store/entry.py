@@ -1,4 +1,4 @@
-"""One entry of the store: one capture under one condition over one list of inputs, in shards."""
+"""One entry of the store: one capture in one pass over one list of inputs, divided into shards."""
 
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -17,10 +17,10 @@ FORMAT = 2
 
 
 def read_index(path: Path) -> dict[str, Any]:
-    """Read an entry's `index.json`, which must be what was written.
+    """Read an entry's `index.json`, and check that it was not changed.
 
     Raises:
-        StoreError: it is damaged, altered, or of another format.
+        StoreError: it is damaged, was changed, or has another format.
     """
     try:
         index = read_json(path)
@@ -28,10 +28,12 @@ def read_index(path: Path) -> dict[str, Any]:
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise _damaged(path, repr(error)) from error
     if found != FORMAT:
-        raise StoreError(f"{path} has format {found}, this promptscope reads {FORMAT}: use another store folder")
+        raise StoreError(
+            f"{path} has format {found}, and this version of promptscope reads {FORMAT}: use another store folder"
+        )
     checksum = index.pop("checksum", None)
     if checksum != content_hash(index):
-        raise _damaged(path, "it is not what its own checksum says")
+        raise _damaged(path, "its checksum does not match: it was changed or is truncated")
     return index
 
 
@@ -40,10 +42,11 @@ def _damaged(path: Path, why: str) -> StoreError:
 
 
 class Entry:
-    """Captures of *n_examples* inputs in a folder: `index.json` and one safetensors file per shard.
+    """Captures of *n_examples* inputs in a folder: `index.json`, and one safetensors file for each shard.
 
-    Shard s holds the examples `s * shard_size` up to `(s+1) * shard_size`, in the order of the inputs. The index is
-    rewritten, atomically, after each shard; what it lists is whole. An entry without an index is empty.
+    Shard s holds the examples `s * shard_size` up to `(s + 1) * shard_size` (exclusive), in the order of the inputs.
+    The index is rewritten atomically after each shard, and every shard that it lists is complete. An entry without an
+    index is empty.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
@@ -67,12 +70,12 @@ class Entry:
 
     @property
     def n_shards(self) -> int:
-        """Number of shards when complete."""
+        """Number of shards of the complete entry."""
         return -(-self.n_examples // self.shard_size)
 
     @property
     def complete(self) -> bool:
-        """Whether all shards are there."""
+        """True if all shards are stored."""
         return len(self._shards) == self.n_shards
 
     def __contains__(self, shard: int) -> bool:
@@ -83,10 +86,10 @@ class Entry:
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n_examples))
 
     def refresh(self) -> None:
-        """Read the index again: another process may have gone on. Shards whose file is gone do not count.
+        """Read the index again, since another process may have added shards. Shards without a file do not count.
 
         Raises:
-            StoreError: the index is damaged, of another format, or of other content under the same name.
+            StoreError: the index is damaged, has another format, or has another key than the folder's name says.
         """
         path = self.folder / "index.json"
         if not path.exists():
@@ -101,16 +104,16 @@ class Entry:
             raise _damaged(path, repr(error)) from error
         if key != self.key:
             raise StoreError(
-                f"{self.folder} holds captures of something else than its name says (the key in index.json was "
-                "altered). Delete the folder and run the same probe again"
+                f"{self.folder} has another key in index.json than its name says: the index was "
+                "changed. Delete the folder and run the same probe again"
             )
         self.layers = layers
         self._shards = {s: record for s, record in shards.items() if (self.folder / record.file).exists()}
 
     def write(self, shard: int, values: Tensor, lengths: Tensor, special: Tensor, layers: tuple[int, ...]) -> None:
-        """Add one shard: `values (X, layer, ...)`. The caller holds the lock."""
+        """Add one shard: `values (X, layer, ...)`. The caller must hold the lock."""
         if self._lock is None or not self._lock.is_locked:
-            raise StoreError(f"entry {self.folder} must be locked while it is written")
+            raise StoreError(f"entry {self.folder} must be locked before it is written: use store.writing([entry])")
         file = self.folder / f"shard-{shard:05d}.safetensors"
         try:
             self._shards[shard] = write_shard(file, values, lengths, special, self.ragged_dim)
@@ -118,8 +121,8 @@ class Entry:
             self._write_index()
         except OSError as error:
             raise StoreError(
-                f"cannot write {file} ({error}): free some space or name another store folder. What was written before "
-                "is whole, and the same probe goes on from there"
+                f"cannot write {file} ({error}): free some space or name another store folder. What "
+                "was written before is complete, and the same probe continues from there"
             ) from error
 
     def _write_index(self) -> None:
@@ -134,10 +137,10 @@ class Entry:
         write_sealed(self.folder / "index.json", index)
 
     def read(self) -> Iterator[dict[str, np.ndarray]]:
-        """Give shard after shard: `values (X, layer, ...)`, `lengths (X,)`, `special (X, n)`.
+        """Yield the shards one by one, as dicts: `values (X, layer, ...)`, `lengths (X,)`, `special (X, n)`.
 
         Raises:
-            StoreError: the entry is not complete, or a file is missing, truncated or altered (naming it).
+            StoreError: the entry is not complete, or a file is missing, truncated or was changed; the message names it.
         """
         if not self.complete:
             raise StoreError(
@@ -147,9 +150,9 @@ class Entry:
             yield read_shard(self.folder, self._shards[shard], self.ragged_dim)
 
     def lock(self, timeout: float = -1.0) -> None:
-        """Take the entry for writing; wait for another process that has it, up to *timeout* seconds.
+        """Lock the entry for writing; wait for another process that holds the lock.
 
-        Afterwards the entry is up to date with what the other process wrote.
+        It waits up to *timeout* seconds (-1: without limit). Afterwards the entry knows what the other process wrote.
 
         Raises:
             TimeoutError: the other process did not finish in time.
@@ -160,7 +163,9 @@ class Entry:
             self._lock.acquire(timeout=timeout)
         except Timeout as error:
             self._lock = None
-            raise TimeoutError(f"another process is writing {self.folder}") from error
+            raise TimeoutError(
+                f"another process is still writing {self.folder}: wait for it, or use another store folder"
+            ) from error
         except OSError as error:
             self._lock = None
             raise StoreError(
@@ -172,7 +177,7 @@ class Entry:
         self.refresh()
 
     def unlock(self) -> None:
-        """Let others write."""
+        """Release the lock, so that other processes can write."""
         if self._lock is not None:
             self._lock.release()
             self._lock = None

@@ -1,4 +1,4 @@
-"""One file of an entry: some examples' captures, packed without padding and checked when read."""
+"""One file of an entry: the captures of some examples, stored without padding and checked when they are read."""
 
 import hashlib
 from dataclasses import dataclass
@@ -16,7 +16,7 @@ from promptscope.files import sha256_file, write_tensors
 
 @dataclass(frozen=True)
 class ShardRecord:
-    """What the index knows of a shard file."""
+    """What the index knows about a shard file."""
 
     file: str
     sha256: str
@@ -24,10 +24,10 @@ class ShardRecord:
 
 
 def write_shard(path: Path, values: Tensor, lengths: Tensor, special: Tensor, ragged_dim: int | None) -> ShardRecord:
-    """Write captures of some examples and where their tokens are; return what the index must know.
+    """Write captures of some examples, and where their tokens are; return what the index must know.
 
-    *values* is `(X, ...)`, *lengths* `(X,)`, *special* `(X, n)`. With *ragged_dim*, that dimension of
-    *values* counts tokens; only real ones are written.
+    *values* is `(X, ...)`, *lengths* `(X,)`, *special* `(X, n)`. With *ragged_dim*, that dimension of *values* counts
+    tokens, and padding is not written.
     """
     real = torch.arange(special.shape[1]) < lengths[:, None]
     if ragged_dim is not None:
@@ -37,10 +37,12 @@ def write_shard(path: Path, values: Tensor, lengths: Tensor, special: Tensor, ra
 
 
 def read_shard(folder: Path, record: ShardRecord, ragged_dim: int | None) -> dict[str, np.ndarray]:
-    """Read a shard back: `values`, `lengths` and `special`, padded to the longest example (with 0 and True).
+    """Read a shard: a dict with `values`, `lengths` and `special`.
+
+    They are padded to the longest example: values with 0, special with True.
 
     Raises:
-        StoreError: the file is missing, truncated or altered.
+        StoreError: the file is missing, truncated or was changed.
     """
     path = folder / record.file
     try:
@@ -49,8 +51,9 @@ def read_shard(folder: Path, record: ShardRecord, ragged_dim: int | None) -> dic
         raise StoreError(f"cannot read {path}: {error}. Run the same probe again to compute it anew") from error
     if hashlib.sha256(content).hexdigest() != record.sha256:
         raise StoreError(
-            f"{path} is truncated or altered: it has {len(content)} bytes (written: {record.size}) and not the "
-            "checksum in index.json. Delete this file and run the same probe again: only its examples are computed anew"
+            f"{path} was truncated or changed: its checksum is not that in index.json (it has "
+            f"{len(content)} bytes, {record.size} were written). Delete this file and run the same "
+            "probe again: only its examples are computed anew"
         )
     try:
         tensors = load_safetensors(content)

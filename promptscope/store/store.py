@@ -19,15 +19,19 @@ from promptscope.store.entry import Entry, read_index
 
 
 class ActivationStore:
-    """A folder of entries, one for each (model, prompt, inputs, capture), named by the SHA-256 of these four.
+    """A folder of captures: one entry for each (model, prompt, inputs, capture), named by the SHA-256 of these four.
 
     ::
 
         folder/<first 16 digits of the key>/index.json
                                             shard-00000.safetensors, ...
 
-    Safe to kill at any time (what is listed in an index is whole, the rest is computed again) and to use from
-    several processes at once (one writes an entry, the others wait and read it).
+    A process that uses it can be stopped at any time: what an index lists is complete, and the rest is computed again.
+    Several processes can use it at once: one writes an entry, the others wait and read it.
+
+    Args:
+        folder: it is made if it does not exist.
+        shard_size: inputs in one file.
 
     Raises:
         StoreError: *folder* is a file.
@@ -44,7 +48,8 @@ class ActivationStore:
         self.shard_size = shard_size
         if self.folder.exists() and not self.folder.is_dir():
             raise StoreError(
-                f"the activation store {str(folder)!r} is a file: expected a folder, or a name not taken yet"
+                f"the activation store {str(folder)!r} must be a folder, or a path that does not "
+                "exist yet, and it is a file"
             )
 
     def entry(
@@ -56,15 +61,15 @@ class ActivationStore:
         n_examples: int,
         positions: int = 0,
     ) -> Entry:
-        """Find (or plan) the entry of one capture.
+        """Return the entry of one capture, which may be empty or incomplete.
 
         Args:
             capture: what is kept.
-            model: identity of the model, JSON values.
-            prompt: content hash of the prompt, None for the pass without one.
+            model: identity of the model (`HookedModel.identity`), JSON values.
+            prompt: content hash of the prompt; None for the pass without one.
             data: hash of the encoded inputs.
             n_examples: number of inputs.
-            positions: the position of the first text token in the pass without a prompt.
+            positions: position of the first text token in the pass without a prompt.
         """
         key = {
             "model": model,
@@ -80,19 +85,21 @@ class ActivationStore:
 
     @contextmanager
     def writing(self, entries: Iterable[Entry]) -> Iterator[None]:
-        """Hold several entries for writing; waits for other processes that write one of them."""
+        """Lock several entries for writing in a `with` block; wait for other processes that write one of them."""
         with ExitStack() as held:
             for entry in sorted(entries, key=lambda entry: entry.folder.name):  # one order for all: no deadlock
                 held.callback(entry.unlock)  # first: an interrupt may come as soon as the lock is taken
                 try:
                     entry.lock(timeout=0.0)
                 except TimeoutError:
-                    tqdm.write(f"waiting for another process that fills {entry.folder}", file=sys.stderr)
+                    tqdm.write(f"waiting for another process that is writing {entry.folder}", file=sys.stderr)
                     entry.lock()
             yield
 
     def entries(self) -> pd.DataFrame:
-        """List what is stored: one row per entry, with its capture, model, prompt, size and whether it is complete.
+        """List what is stored: one row for each entry.
+
+        Columns: its capture, model, prompt, size in bytes, and whether it is complete.
 
         Raises:
             StoreError: an index is damaged.

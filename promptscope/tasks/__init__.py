@@ -1,4 +1,4 @@
-"""Tasks: data, templates, verbalizers, metrics."""
+"""Tasks: records, templates, verbalizers and metrics, independent of models."""
 
 from promptscope.tasks.encoded import IGNORED, concatenate
 from promptscope.tasks.encoding import Batch, Encoded, EncodedSplit, collate

@@ -1,4 +1,4 @@
-"""Rows of a known data set, in the columns of its source, to rows with our fields and labels."""
+"""Conversion of rows of a known data set, with its source's columns, to rows with a task's fields and labels."""
 
 import re
 from collections.abc import Mapping, Sequence
@@ -14,9 +14,10 @@ _ABSENT = object()
 
 
 def adapt(name: str, known: Known, rows: Sequence[Row], split: str, ties: Ties = "drop") -> tuple[list[Row], int]:
-    """Return rows for `to_records`, and how many were left out (no label, or a score at the boundary).
+    """Return rows for `to_records`, and the number of rows left out (without a label, or with a score at the boundary).
 
-    Raises TaskError where the source lacks a column that the data set should have.
+    Raises:
+        TaskError: the source lacks a column of the data set.
     """
     kept: list[Row] = []
     rows = _chosen(name, known, rows)
@@ -45,14 +46,15 @@ def adapt(name: str, known: Known, rows: Sequence[Row], split: str, ties: Ties =
 
 
 def _chosen(name: str, known: Known, rows: Sequence[Row]) -> Sequence[Row]:
-    """Return the rows of the one set that is wanted, a row for each answer."""
+    """Return the rows of the chosen set in a source of several sets, one row for each answer."""
     if known.only is not None:
         column, value = known.only
         there = {row.get(column, value) for row in rows}
         rows = [row for row in rows if row.get(column, value) == value]
         if not rows:
             raise TaskError(
-                f"Data set {name!r} has {column} {value!r}; the rows have {', '.join(sorted(map(str, there)))}."
+                f"Data set {name!r} needs rows with {column} {value!r}, but the rows have "
+                f"{', '.join(sorted(map(str, there)))}. Check that the path is this data set's."
             )
     if not known.nested:
         return rows
@@ -98,7 +100,7 @@ def _column(name: str, row: Row, spec: str) -> Any:
     value = _lookup(row, spec)
     if value is _ABSENT:
         raise TaskError(
-            f"Data set {name!r} should have a column {' or '.join(map(repr, spec.split('|')))}; the rows have "
+            f"Data set {name!r} needs a column {' or '.join(map(repr, spec.split('|')))}, but the rows have "
             f"{', '.join(map(repr, row))}. Check that the path is this data set's, or load your own columns "
             "with Task.from_records."
         )

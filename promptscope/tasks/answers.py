@@ -1,4 +1,4 @@
-"""Comparing answers as the question-answering benchmarks do: SQuAD by words, KorQuAD by characters."""
+"""Comparison of answers as in question-answering benchmarks: by words (SQuAD) or characters (KorQuAD)."""
 
 import re
 import string
@@ -12,7 +12,7 @@ _KORQUAD_MARKS = str.maketrans(dict.fromkeys("'\"《》<>〈〉()‘’", " "))
 
 
 def squad_normalise(text: str) -> str:
-    """Lower case, no ASCII punctuation, no English articles, single spaces (SQuAD 2.0's official script).
+    """Return text in lower case without ASCII punctuation, English articles and extra spaces (SQuAD 2.0's script).
 
     >>> squad_normalise("The  cat's 'hat'.")
     'cats hat'
@@ -21,7 +21,7 @@ def squad_normalise(text: str) -> str:
 
 
 def korquad_normalise(text: str) -> str:
-    """Quotes and brackets to spaces, lower case, no ASCII punctuation (KorQuAD 1.0's official script).
+    """Return text in lower case without quotes, brackets and ASCII punctuation (KorQuAD 1.0's script).
 
     >>> korquad_normalise("《임을 위한 행진곡》(노래).")
     '임을 위한 행진곡 노래'
@@ -30,7 +30,10 @@ def korquad_normalise(text: str) -> str:
 
 
 def squad_f1(prediction: str, answer: str) -> float:
-    """Return the F1 of the bags of words; an empty side scores 1 if both are empty, else 0."""
+    """Return the F1 of two answers' bags of words, in [0, 1], after `squad_normalise` (SQuAD 2.0's official script).
+
+    If one answer is empty, it is 1 if both are, and 0 otherwise.
+    """
     predicted, gold = squad_normalise(prediction).split(), squad_normalise(answer).split()
     if not predicted or not gold:
         return float(predicted == gold)
@@ -38,21 +41,21 @@ def squad_f1(prediction: str, answer: str) -> float:
 
 
 def mrqa_f1(prediction: str, answer: str) -> float:
-    """Return the F1 of the bags of words; 0 where nothing is shared, two empty sides included (MRQA 2019's script).
+    """Return the F1 of two answers' bags of words, in [0, 1], after `squad_normalise` (MRQA 2019's official script).
 
-    Every question of MRQA has an answer: an empty prediction is never right by it, as it is in SQuAD 2.0.
+    It is 0 if no word is shared, also for two empty answers: every question of MRQA has an answer.
     """
     return _bag_f1(squad_normalise(prediction).split(), squad_normalise(answer).split())
 
 
 def korquad_f1(prediction: str, answer: str) -> float:
-    """Return the F1 of the bags of characters, spaces left out; 0 where nothing is shared."""
+    """Return the F1 of two answers' bags of characters without spaces, in [0, 1] (KorQuAD 1.0's official script)."""
     predicted, gold = (korquad_normalise(text).replace(" ", "") for text in (prediction, answer))
     return _bag_f1(predicted, gold)
 
 
 def best(score: Callable[[str, str], float], prediction: str, answers: Sequence[str]) -> float:
-    """Return the best score over all accepted answers."""
+    """Return the highest score of a prediction over all accepted answers."""
     return max(float(score(prediction, answer)) for answer in answers)
 
 

@@ -1,4 +1,4 @@
-"""Chat templates: what a tokenizer writes around the user's words and the assistant's, as a template of ours."""
+"""Chat templates: conversion of a tokenizer's chat template to a `Template`."""
 
 import re
 from dataclasses import replace
@@ -22,9 +22,10 @@ _CLOCK = (
 
 
 def template_for(template: Template, kind: Kind, specials: Specials) -> Template:
-    """Return the template for a kind of model, with the chat template of its tokenizer written out.
+    """Return the template for a kind of model, with the tokenizer's chat template written out.
 
-    Raises TaskError where it does not fit the kind of model, or the tokenizer has no chat template.
+    Raises:
+        TaskError: the template does not fit the kind of model, or the tokenizer has no chat template.
     """
     template = template.for_kind(kind)
     return _written_out(template, specials) if template.chat else template
@@ -42,9 +43,9 @@ def _written_out(template: Template, specials: Specials) -> Template:
     begun, end = answered.split(_ASSISTANT)
     if not begun.startswith(asked):
         raise TaskError(
-            f"The tokenizer's chat template writes {begun.split(_USER)[-1]!r} before an answer that is there, and "
-            f"{after!r} before one that is to come: which is meant cannot be told. Write the template out, with "
-            "{token:...} for its special tokens."
+            f"The tokenizer's chat template writes {begun.split(_USER)[-1]!r} before an answer that is given, but "
+            f"{after!r} before an answer to be generated, so that it is not clear which one to use. Write the template "
+            "out, with {token:...} for its special tokens."
         )
     rest = begun.removeprefix(asked)  # Qwen3: an empty <think> block; Llama 2: the space that is part of the first word
     space = rest[len(rest.rstrip(" ")) :]
@@ -53,8 +54,8 @@ def _written_out(template: Template, specials: Specials) -> Template:
     found = next((token for token in known if end.lstrip().startswith(token)), None)
     if found is None:
         raise TaskError(
-            f"The tokenizer's chat template ends the assistant's turn with {end!r}, which is no special token. Write "
-            "the template out, and end its target with {eos} or {token:...}."
+            f"The tokenizer's chat template ends the assistant's turn with {end!r}, which is not a special token. "
+            "Write the template out, and end its target with {eos} or {token:...}."
         )
     target = template.target
     if not template.before_label:
@@ -80,14 +81,14 @@ def _render(tokenizer: Any, turns: list[tuple[str, str]], generation: bool) -> s
         )
     except Exception as error:  # a chat template is a program of somebody else's, and may raise anything
         raise TaskError(
-            f"The tokenizer {tokenizer.name_or_path!r} has no chat template that writes a user's and an assistant's "
+            f"The tokenizer {tokenizer.name_or_path!r} has no chat template for a user's and an assistant's "
             f"turn ({str(error).splitlines()[0] if str(error) else type(error).__name__}). Use the template 'single', "
             "or set tokenizer.chat_template."
         ) from error
 
 
 def _spelt_out(text: str, known: list[str]) -> str:
-    """Write special tokens as `{token:...}`, and everything else as plain text."""
+    """Return text with its special tokens written as `{token:...}`, and everything else as plain text."""
     pieces = re.split("(" + "|".join(map(re.escape, known)) + ")", text) if known else [text]
     return "".join(
         f"{{token:{piece}}}" if piece in known else piece.replace("{", "{{").replace("}", "}}") for piece in pieces

@@ -1,4 +1,4 @@
-"""Encoded records and batches: what a model is given, and what it must predict."""
+"""Encoded records and batches: the input tokens of a model, and the target tokens it must predict."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -14,20 +14,25 @@ from promptscope.errors import TaskError
 
 Side = Literal["right", "left"]
 
-IGNORED = -100  # torch's cross-entropy leaves such targets out
+IGNORED = -100
+"""The target at positions that are not scored: PyTorch's cross-entropy leaves it out."""
 
 
 @dataclass(frozen=True)
 class Encoded:
     """One record as tokens.
 
-    `segments` names the origin of each token of `input_ids`: a field, "literal", "special", "label" or
-    "end"; `special` is True on special tokens, the end token included. `targets[t]` is the token that the
-    logits at position t must predict, or -100; it is aligned with `input_ids` (causal, masked) or with
-    `decoder_input_ids` (seq2seq). `label_start` is the index of the first label token in `input_ids`
-    (causal; the length of `input_ids` where the label was left out), of `{mask}` (masked), or 0 (seq2seq).
-    `mask_attended`: see `Template`. `token_types` (masked models) is 1 on the second text of a pair and what follows
-    it, as BERT's `token_type_ids`; None where there is one text.
+    - `input_ids`: the token ids that the model reads;
+    - `segments`: the origin of each token of `input_ids`: the name of a field, "literal", "special", "label" or "end";
+    - `special`: True on special tokens, the end token included;
+    - `targets`: `targets[t]` is the token that the logits at position t must predict, or -100 for none; it is aligned
+      with `input_ids` (causal and masked models) or with `decoder_input_ids` (encoder-decoders);
+    - `label_start`: the index in `input_ids` of the first label token (causal; the length of `input_ids` if the label
+      is left out) or of `{mask}` (masked), or 0 (encoder-decoders);
+    - `truncated`: whether text was cut;
+    - `mask_attended`: see `Template`;
+    - `token_types`: BERT's `token_type_ids` (masked models): 1 on the second text of a pair and everything after it;
+      None if there is one text.
 
     >>> one = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
     >>> one.targets[1] == one.input_ids[one.label_start]  # predicted at the position before it
@@ -47,7 +52,7 @@ class Encoded:
 
 
 class EncodedSplit(Sequence[Encoded]):
-    """The encoded records of one split, and how many of them lost text to `max_length`.
+    """The encoded records of one split; `n_truncated` is the number of records whose text was cut to `max_length`.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -78,12 +83,17 @@ class EncodedSplit(Sequence[Encoded]):
 
 @dataclass(frozen=True)
 class Batch:
-    """Encoded records side by side, padded.
+    """A padded batch of B encoded records.
 
-    `attention_mask` is 1 on real tokens (never derived from ids: the padding id is often the end token);
-    `special` is True on special tokens and on padding; `targets` is -100 wherever nothing is predicted and
-    has the decoder's length for seq2seq. `label_start` is each record's `Encoded.label_start`. `unseen` is True on
-    tokens that nothing attends to, `token_types` 1 on second texts; None where there are none.
+    - `ids`: the records' ids; `input_ids (B, n)`: token ids;
+    - `attention_mask (B, n)`: 1 on tokens and 0 on padding (padding cannot be told from ids, as it often has the id of
+      the end token);
+    - `special (B, n)`: True on special tokens and on padding;
+    - `targets`: -100 where nothing is predicted; aligned with `input_ids`, for encoder-decoders with
+      `decoder_input_ids`;
+    - `label_start (B,)`: `Encoded.label_start` of each record;
+    - `unseen (B, n)`: True on tokens to which no token attends, or None;
+    - `token_types (B, n)`: 1 on second texts of pairs, or None.
 
     >>> one = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
     >>> batch = collate([one], pad_id=0)
@@ -106,7 +116,7 @@ class Batch:
         return len(self.ids)
 
     def to(self, device: torch.device | str) -> "Batch":
-        """Return the batch on another device."""
+        """Return the batch with its tensors on another device."""
         moved: dict[str, Any] = {
             name: value.to(device) for name, value in vars(self).items() if isinstance(value, Tensor)
         }
@@ -115,12 +125,13 @@ class Batch:
 
 @checked(pad_id=0)
 def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> Batch:
-    """Pad encoded records to the longest one. `pad_id` is `tokenizer.pad_token_id or 0`.
+    """Return a batch of encoded records, padded to the longest one with *pad_id* (`tokenizer.pad_token_id or 0`).
 
-    Padding on the left (causal models) moves a record's tokens away from the prompt: they take the positions that they
-    have in the padded row, and what the model says of them then depends on the longest record of the batch.
+    With left padding (*side*, for causal models), tokens have their positions in the padded row, so that the text is
+    moved away from the prompt, and results depend on the longest record of the batch.
 
-    Raises TaskError for no records, or for seq2seq records mixed with others.
+    Raises:
+        TaskError: there are no records, or records of encoder-decoders are mixed with others.
 
     >>> long = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
     >>> short = Encoded("b", [5, 9], ["text", "label"], [False] * 2, [9, -100], None, 1, False)
@@ -128,10 +139,12 @@ def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> B
     [[1, 1, 1], [1, 1, 0]]
     """
     if not examples:
-        raise TaskError("collate got no records; give it at least one.")
+        raise TaskError("collate needs at least one record, got none.")
     decoders = [example.decoder_input_ids for example in examples if example.decoder_input_ids is not None]
     if len(decoders) not in (0, len(examples)):
-        raise TaskError("collate got seq2seq records mixed with others; encode all for one kind of model.")
+        raise TaskError(
+            "collate got records of encoder-decoders mixed with others. Encode all records for one kind of model."
+        )
     inputs = [example.input_ids for example in examples]
     moved = [max(map(len, inputs)) - len(ids) if side == "left" else 0 for ids in inputs]
     return Batch(
@@ -150,7 +163,7 @@ def collate(examples: Sequence[Encoded], pad_id: int, side: Side = "right") -> B
 
 @checked()
 def concatenate(batches: Sequence[Batch]) -> Batch:
-    """Return one batch with the records of several of one kind, padded on the right to the widest.
+    """Return one batch with the records of several batches of one kind, padded on the right to the longest.
 
     >>> long = Encoded("a", [5, 7, 9], ["text", "text", "label"], [False] * 3, [-100, 9, -100], None, 2, False)
     >>> short = Encoded("b", [5, 9], ["text", "label"], [False] * 2, [9, -100], None, 1, False)

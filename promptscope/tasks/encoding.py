@@ -1,4 +1,4 @@
-"""Records to tokens, for one tokenizer and one kind of model."""
+"""Encoding of records as tokens, for one tokenizer and one kind of model."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -27,14 +27,15 @@ def encode_records(
     max_length: int | None = None,
     decoder_start_id: int | None = None,
 ) -> EncodedSplit:
-    """Tokenise records for a kind of model; see `Encoded` for what comes out.
+    """Tokenise records for a kind of model, and return one `Encoded` for each.
 
-    `max_length` bounds source and target together (causal), the encoder's input (seq2seq) or the input
-    (masked). With a verbalizer, room is kept for its longest word whatever the record's label, so that
-    how much text is left says nothing about the label, and is the same with and without it.
+    `max_length` is the largest number of tokens of source and target together (causal), of the encoder's input
+    (encoder-decoders) or of the input (masked). With a verbalizer, room is left for its longest word, whatever the
+    record's label, so that the remaining text does not depend on the label or on *with_label*.
 
-    Raises TaskError for a template that does not fit the kind of model, a label word that is not one token
-    (masked), a record that does not fit `max_length` even without text, or a missing `decoder_start_id`.
+    Raises:
+        TaskError: the template does not fit the kind of model, a label word is not one token (masked), a record does
+            not fit `max_length` even without text, or `decoder_start_id` is missing.
     """
     if kind not in KINDS:
         raise TaskError(f"Expected a kind of model among {', '.join(KINDS)}, got {kind!r}.")
@@ -69,7 +70,7 @@ def encode_records(
 def answer_length(
     records: Sequence[Record], template: Template, verbalizer: Verbalizer | None, tokenizer: Any, kind: Kind
 ) -> int:
-    """Return how many tokens the longest answer to one of *records* has, the template's end included."""
+    """Return the number of tokens of the longest answer of *records*, with the template's end token."""
     specials = Specials(tokenizer)
     template = template_for(template, kind, specials)
     return max(map(len, _targets(records, template, verbalizer, specials, kind).values()))
@@ -82,14 +83,14 @@ def _targets(
     specials: Specials,
     kind: Kind,
 ) -> dict[str, Tokens]:
-    """Return label -> target tokens, for the labels of a verbalizer or, without one, of the records."""
+    """Return the target tokens of each label of the verbalizer or, without one, of the records."""
     parts = [part for part in template.target_parts if part.kind != "literal"]
     before = template.before_label
     if kind == "masked":
         if verbalizer is None:
             raise TaskError(
-                "A masked language model predicts one token and this task has no verbalizer. Give one, "
-                "Verbalizer({label: word, ...}), or use a causal or encoder-decoder model."
+                "A masked language model predicts one token, so that it needs a verbalizer, and this task has none. "
+                "Give Verbalizer({label: word, ...}), or use a causal model or an encoder-decoder."
             )
         one = verbalizer.token_ids(specials.tokenizer, kind, before)
         return {label: Tokens(ids, ["label"], [False], [(0, 0)]) for label, ids in one.items()}
@@ -102,8 +103,8 @@ def _targets(
     targets = dict(zip(words, tokenise(parts, values, specials, template.specials), strict=True))
     if any(len(target) == 0 for target in targets.values()):
         raise TaskError(
-            "A record's label is empty and the template has no end token, so there is nothing to learn. "
-            "End the template's target with {eos}."
+            "A record's label is empty and the template has no end token, so that there is no target token. End the "
+            "template's target with {eos}."
         )
     return targets
 
@@ -128,8 +129,8 @@ def _causal(
 ) -> Encoded:
     if not source.ids:
         raise TaskError(
-            f"Record {id!r} gives no source token, and a causal model predicts the label from the last "
-            "one. Begin the template with {bos} or a word."
+            f"Record {id!r} has no source token, but a causal model predicts the label at the last source token. Begin "
+            "the template with {bos} or a word."
         )
     tail = target if with_label else Tokens()
     targets = [IGNORED] * (len(source) - 1) + tail.ids + [IGNORED]
@@ -165,7 +166,10 @@ def _seq2seq(
     id: str, source: Tokens, target: Tokens, with_label: bool, cut: bool, mask: list[int], start: int | None
 ) -> Encoded:
     if not source.ids:
-        raise TaskError(f"Record {id!r} gives the encoder no token. End the template's source with {{eos}}.")
+        raise TaskError(
+            f"Record {id!r} has no token for the encoder, which needs at least one. End the template's source with "
+            "{eos}."
+        )
     assert start is not None
     decoder = [start, *target.ids[:-1]] if with_label else [start]
     targets = list(target.ids) if with_label else [IGNORED]

@@ -1,4 +1,4 @@
-"""Does a text mention a concept? English by its inflected forms, anything else by its spelling."""
+"""Detection of concepts in a text: English words by their inflected forms, other languages by spelling."""
 
 import re
 
@@ -147,11 +147,11 @@ _WORDS = re.compile(r"[a-z]+")
 
 
 def mentions(text: str, concept: str) -> bool:
-    """Is a concept in a text, whatever its inflection?
+    """Return whether a text contains a concept, in any inflection.
 
-    English: some word of the text is the concept or an inflected form of it (all words of a concept of
-    several). Other scripts: the concept's letters occur in the text, spaces aside; Korean particles follow
-    their noun, so 바나나 is found in 바나나를. The CommonGen authors compare spaCy's lemmas instead.
+    In English, a word of the text must be the concept or one of its inflected forms; of a concept of several words, all
+    must occur. In other scripts, the concept's letters must occur in the text without its spaces: Korean particles come
+    after their noun, so that 바나나 is found in 바나나를. (The authors of CommonGen compare spaCy's lemmas.)
 
     >>> mentions("Two dogs were running.", "run"), mentions("바나나 두개가 얼었다.", "바나나")
     (True, True)

@@ -1,7 +1,7 @@
-"""The data sets that are known by name, as one table: where they lie and how their columns read.
+"""A table of the data sets that are known by name, with their sources and the meaning of their columns.
 
-Columns: a name is a column of the source; "a|b" takes the first that is there (the Hub's and the local
-files' columns often differ), "a.b" looks inside, and text with {braces} is filled from columns.
+A column is given by its name in the source; "a|b" means the first of them that exists (columns on the Hub and in local
+files often differ), "a.b" is an entry of a column with dicts, and text with {braces} is filled from columns.
 """
 
 from collections.abc import Mapping
@@ -10,15 +10,19 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Known:
-    """One data set: `fields` for the template, label words in `words` (None: text is generated).
+    """One known data set.
 
-    `rename` maps the source's labels to ours. `boundary` makes classes of a score: the first label of
-    `words` above it, the second below it, rows at it dropped (see `ties` of `load_task`). `splits` maps
-    our split to the Hub's, as "split" or "config:split"; `held_out` is the share of a source without
-    splits that becomes the test split. `only` = (column, value) keeps the rows of one of several sets in a source.
-    `step`: the answer to write is a score rounded to it ("3.8" for 3.75 and a step of 0.2, as T5 writes STS-B), and
-    the score itself is what metrics compare with. `nested` rows hold a passage, its questions and their answers, each
-    of which becomes a row (MultiRC's own files; the Hub's are flat).
+    - `fields`: the template's fields, by their columns in the source;
+    - `words`: the word of each label; None if text is generated;
+    - `rename`: from the source's labels to those of the task;
+    - `boundary`: a score that divides two classes: rows above it get the first label of `words`, rows below it the
+      second, and rows with this score are dropped (see `ties` of `load_task`);
+    - `splits`: from the task's splits to the Hub's, as "split" or "config:split";
+    - `held_out`: the share of a source without splits that becomes the test split;
+    - `only`: (column, value) of the rows to keep in a source of several data sets;
+    - `step`: the answer is a score rounded to a multiple of it ("3.8" for 3.75 and a step of 0.2, as T5 writes STS-B),
+      while metrics compare with the exact score;
+    - `nested`: rows hold a passage, its questions and their answers, each of which becomes a row (MultiRC's own files).
     """
 
     language: str
@@ -40,6 +44,7 @@ class Known:
 
     @property
     def kind(self) -> str:
+        """`"classification"` if there are label words, otherwise `"generation"`."""
         return "generation" if self.words is None else "classification"
 
 
@@ -71,7 +76,7 @@ _DUPLICATE = {"not_duplicate": "not_duplicate", "duplicate": "duplicate"}
 
 
 def _mrqa(subset: str) -> Known:
-    """One of the six training sets of MRQA 2019; every question has an answer in its context."""
+    """Return one of the six training sets of MRQA 2019, in which every question has an answer in its context."""
     return Known(
         "en",
         "pair",

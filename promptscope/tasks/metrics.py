@@ -1,4 +1,4 @@
-"""Metrics by name; for every one higher is better, and all but the correlations lie in [0, 1]."""
+"""Metrics by name. For all of them higher is better; correlations are in [-1, 1], all others in [0, 1]."""
 
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
@@ -19,11 +19,13 @@ References = Sequence[Sequence[str]]
 
 @dataclass(frozen=True)
 class Metric:
-    """A named measure of predictions against references.
+    """A named metric that compares predictions with references; higher is better.
 
-    `needs` says what a prediction is: "labels" (the label that scored best), "text" (generated text) or
-    "score" (a number). `fn(predictions, references)` takes one prediction and one sequence of accepted
-    answers for each record. `field` names the record field that holds them, if not `Record.references`.
+    - `needs`: the kind of a prediction: "labels" (the label with the best score), "text" (generated text) or "score" (a
+      number);
+    - `fn(predictions, references)`: takes one prediction and one sequence of accepted answers for each record, and
+      returns scores by name;
+    - `field`: the record's field with the accepted answers; None for `Record.references`.
 
     >>> records = [Record("a", {}, "good", ("good",)), Record("b", {}, "bad", ("bad",))]
     >>> METRICS["accuracy"].score(["good", "good"], records)
@@ -36,9 +38,11 @@ class Metric:
     field: str | None = None
 
     def score(self, predictions: Sequence[Any], records: Sequence[Record]) -> Scores:
-        """Score predictions of records, picking what they are compared with.
+        """Return the metric's scores, by name, for one prediction of each record.
 
-        Raises TaskError for no records, a different number of predictions, or a missing reference field.
+        Raises:
+            TaskError: there are no records or another number of predictions, or a record lacks the field with
+                references.
         """
         if len(predictions) != len(records) or not records:
             raise TaskError(
@@ -47,8 +51,8 @@ class Metric:
             )
         if self.needs != "score" and (others := [one for one in predictions if not isinstance(one, str)]):
             raise TaskError(
-                f"Metric {self.name!r} compares texts, and a prediction is {shortened(repr(others[0]))} "
-                f"({type(others[0]).__name__}): give the label, or what was generated, as a string."
+                f"Metric {self.name!r} needs predictions that are texts, got {shortened(repr(others[0]))} "
+                f"({type(others[0]).__name__}): give the label or the generated text as a string."
             )
         return self.fn(predictions, [self._references(record) for record in records])
 
@@ -57,20 +61,23 @@ class Metric:
             return record.references
         if self.field not in record.fields:
             raise TaskError(
-                f"Metric {self.name!r} compares with the field {self.field!r}, which record {record.id!r} "
-                f"lacks; its fields are {', '.join(map(repr, record.fields))}."
+                f"Metric {self.name!r} needs the field {self.field!r}, which record {record.id!r} does not have; its "
+                f"fields are {', '.join(map(repr, record.fields))}. Rename the column, or choose another metric."
             )
         values = record.fields[self.field]
         if not isinstance(values, list):  # of a text, the letters would be taken
             raise TaskError(
-                f"Metric {self.name!r} compares with a list in the field {self.field!r}, and that of record "
-                f"{record.id!r} is {shortened(repr(values))}. Give a list of strings."
+                f"Metric {self.name!r} needs a list of strings in the field {self.field!r}, got "
+                f"{shortened(repr(values))} in record {record.id!r}."
             )
         return [str(value) for value in values]
 
 
 def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
-    """Return metrics by name. Raises TaskError with the nearest name for an unknown one.
+    """Return metrics by their names.
+
+    Raises:
+        TaskError: a name is unknown.
 
     >>> [metric.name for metric in get_metrics(["accuracy", "macro_f1"])]
     ['accuracy', 'macro_f1']
@@ -78,7 +85,9 @@ def get_metrics(names: str | Iterable[str]) -> tuple[Metric, ...]:
     wanted = (names,) if isinstance(names, str) or not isinstance(names, Iterable) else tuple(names)
     for name in wanted:
         if not isinstance(name, str):
-            raise TaskError(f"A metric is named, such as 'accuracy'; got {name!r}. There are {', '.join(METRICS)}.")
+            raise TaskError(
+                f"A metric must be a name such as 'accuracy', got {name!r}. The metrics are {', '.join(METRICS)}."
+            )
         if name not in METRICS:
             raise TaskError(f"No metric is called {name!r}; there are {', '.join(METRICS)}." + nearest(name, METRICS))
     return tuple(METRICS[name] for name in wanted)
@@ -101,8 +110,8 @@ def _binary_f1(predictions: Sequence[Any], references: References) -> Scores:
     gold = _first(references)
     if others := sorted({*gold, *predictions} - {"True", "False"}):  # none of them would count as true
         raise TaskError(
-            f"Metric 'binary_f1' is of the labels 'True' and 'False', and {others[0]!r} is neither: rename the labels, "
-            "or use 'macro_f1'."
+            f"Metric 'binary_f1' needs the labels 'True' and 'False', got {others[0]!r}: rename the labels, or use "
+            "'macro_f1'."
         )
     true = [label == "True" for label in gold]
     return {"binary_f1": float(f1_score(true, [label == "True" for label in predictions], zero_division=0))}
@@ -119,7 +128,7 @@ def _pearson(predictions: Sequence[Any], references: References) -> Scores:
     x, y = _numbers(predictions), _numbers(_first(references))
     if not np.isfinite(y).all():
         wrong = _first(references)[int(np.flatnonzero(~np.isfinite(y))[0])]
-        raise TaskError(f"Metric 'pearson' compares with numbers, and a label is {wrong!r}: give numbers as labels.")
+        raise TaskError(f"Metric 'pearson' needs labels that are numbers, got {wrong!r}.")
     # A generated text may be no number: how many were is part of the result.
     read = np.isfinite(x)
     x, y = x[read], y[read]
@@ -131,7 +140,7 @@ def _pearson(predictions: Sequence[Any], references: References) -> Scores:
 
 
 def _numbers(predictions: Sequence[Any]) -> np.ndarray:
-    """Read predictions as numbers, NaN for what is none."""
+    """Return predictions as numbers; those that are not numbers are NaN."""
     return np.asarray(pd.to_numeric(pd.Series(list(predictions)), errors="coerce"), dtype=float)
 
 
@@ -220,3 +229,4 @@ METRICS: dict[str, Metric] = {
         Metric("coverage", "text", _coverage, field="concepts"),
     )
 }
+"""The metrics by name; all are higher = better."""

@@ -1,4 +1,4 @@
-"""Tasks by name: embedded ones, known data sets, and whatever lies at a path or on the Hub."""
+"""Tasks by name: embedded tasks, known data sets, files, folders, and data sets of the Hub."""
 
 import os
 import re
@@ -23,11 +23,14 @@ from promptscope.tasks.template import as_template
 from promptscope.tasks.verbalizer import Verbalizer, as_verbalizer
 
 EMBEDDED = Path(__file__).parent / "data"
+_OURS = ("train", "validation", "test", "all")
 _HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 @checked(
-    hints={"name_or_path": "Records in memory (a DataFrame, a data set, a list) go to ps.Task.from_records(records)."},
+    hints={
+        "name_or_path": "For records in memory (a DataFrame, a data set, a list), use ps.Task.from_records(records)."
+    },
     max_length=1,
 )
 def load_task(
@@ -40,22 +43,29 @@ def load_task(
     max_length: int | None = None,
     ties: Ties = "drop",
 ) -> Task:
-    """Load a task by registry name, from a file or folder, or by a Hub id.
+    """Load a task by its name, from a file or folder, or from the Hugging Face Hub.
 
-    * an embedded task ("…" of `list_tasks()`): from the package;
-    * a known data set ("sst2"): from `path`, a folder with train/validation/test files (or one file), else
-      from the Hugging Face Hub; a folder whose META.json names a known data set is read as that one;
-    * any other file, folder or Hub id: `Task.from_records`.
+    Args:
+        name_or_path: the name of an embedded task or of a known data set such as `sst2` (`ps.list_tasks()` lists both),
+            or any other file, folder or Hub id, which is read as by `Task.from_records`. A folder whose META.json names
+            a known data set is read as that data set.
+        path: for a known data set, a folder with train, validation and test files, or with what `save_to_disk` wrote of
+            the Hub's, or one file; without it, the data set is loaded from the Hub. A split without any label is left
+            out, as the hidden test splits of GLUE.
+        template: a template, or the name of one, in place of the task's own.
+        verbalizer: a verbalizer in place of the task's own.
+        metric: one name or several names of metrics, in place of the task's own.
+        max_length: the largest number of tokens of a record, in place of the task's own.
+        ties: for the STS data sets, what to do with sentence pairs whose score is exactly 3: `"drop"` leaves them out,
+            as the text of *Toward the explainable soft prompts* says; `"above"` and `"below"` count them to a class
+            (the paper's counts in Tables 4 and 5 agree with `"above"`).
 
-    `template`, `verbalizer`, `metric` and `max_length` override the task's own. `ties` says what happens
-    to sentence pairs scored exactly 3 in the STS sets: the multilingual-GPT paper's text drops them; the
-    counts of its Table 4 and 5 need "above".
+    Raises:
+        TaskError: the name is unknown, a file is missing or damaged, or the Hub cannot be reached.
 
-    Raises TaskError with the nearest name for an unknown one, with a hint to `path=` without a network.
-
-    >>> load_task("no_such_task")
-    Traceback (most recent call last):
-    promptscope.errors.TaskError: There is no task, file or folder called 'no_such_task'. ...
+    >>> task = load_task("continent_en")
+    >>> task.kind, list(task.splits)
+    ('classification', ['train', 'validation', 'test'])
     """
     overrides = {"template": template, "verbalizer": verbalizer, "metric": metric, "max_length": max_length}
     task = _load(str(name_or_path), path, ties, overrides)
@@ -64,7 +74,8 @@ def load_task(
 
 def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides: Mapping[str, Any]) -> Task:
     if path is not None:
-        return _with(_known(name, _known_entry(name), read_source(path), ties), overrides)
+        known = _known_entry(name)
+        return _with(_known(name, known, _as_ours(known, read_source(path)), ties), overrides)
     if name in _embedded():
         return _with(_load_embedded(_embedded()[name]), overrides)
     if name in KNOWN:
@@ -81,7 +92,10 @@ def _load(name: str, path: str | os.PathLike[str] | None, ties: Ties, overrides:
 
 @checked()
 def list_tasks() -> pd.DataFrame:
-    """Return a table of the tasks that have a name: language, kind, input template, where they come from.
+    """Return a table of the tasks with a name, one in each row.
+
+    Columns: `language`, `kind` (classification or generation), `template`, and `source` (embedded, a Hub id, or local
+    files only); the index is the name.
 
     >>> list_tasks().loc["continent_en", ["language", "kind"]].tolist()
     ['en', 'classification']
@@ -98,7 +112,7 @@ def list_tasks() -> pd.DataFrame:
 
 
 def _source(name: str, path: str | os.PathLike[str] | None, ties: Ties) -> dict[str, Any]:
-    """Note where a task came from, so that it is found again from another working directory."""
+    """Return the arguments that load a task again from any working directory."""
     named = path is not None or name in _embedded() or name in KNOWN
     return {
         "name_or_path": name if named or not is_there(name) else str(Path(name).resolve()),
@@ -129,19 +143,35 @@ def _load_embedded(folder: Path) -> Task:
 def _known_entry(name: str) -> Known:
     if name not in KNOWN:
         raise TaskError(
-            f"path= goes with the name of a known data set, and {name!r} is none."
+            f"path= needs the name of a known data set, got {name!r}."
             + (nearest(name, KNOWN) or " To load a file or folder of your own, give it as the first argument.")
         )
     return KNOWN[name]
+
+
+def _as_ours(known: Known, source: Mapping[str, list[Row]]) -> dict[str, list[Row]]:
+    """Return a copy of the Hub's data set with our names of its splits: MNLI's `validation_matched` is its test."""
+    theirs = {place.rpartition(":")[2]: ours for ours, place in known.splits.items()}
+
+    def ours(split: str) -> str:
+        wanted = theirs.get(split, split)
+        return split if split in _OURS or wanted in source else wanted
+
+    return {ours(split): rows for split, rows in source.items()}
 
 
 def _known(name: str, known: Known, source: Mapping[str, list[Row]], ties: Ties) -> Task:
     splits, dropped = {}, {}
     for split, rows in source.items():
         kept, left_out = adapt(name, known, rows, split, ties)
+        if _hidden(known, kept) and len(source) > 1:
+            dropped[split] = len(rows)
+            continue
         splits[split] = to_records(kept, split)
         if left_out:
             dropped[split] = left_out
+    if not splits:
+        raise TaskError(f"Data set {name!r}: no record of {', '.join(source)} has a label. Give a split with labels.")
     task = Task(
         name,
         as_template(known.template),
@@ -155,6 +185,11 @@ def _known(name: str, known: Known, source: Mapping[str, list[Row]], ties: Ties)
     if known.held_out is not None and len(splits) == 1:
         task = task.with_splits(test=known.held_out, source=next(iter(splits)))
     return task
+
+
+def _hidden(known: Known, rows: list[Row]) -> bool:
+    """Whether a split has no answers, as test splits of benchmarks on the Hub; in SQuAD, none is an answer."""
+    return not rows or ("squad" not in known.metrics and not any(row["label"] for row in rows))
 
 
 def _with(task: Task, overrides: Mapping[str, Any]) -> Task:
@@ -180,7 +215,7 @@ def _from_path(path: Path, ties: Ties, overrides: Mapping[str, Any]) -> Task:
             return _with(_load_embedded(path), overrides)
         if meta.get("name") in KNOWN:
             name = meta["name"]
-            return _with(_known(name, KNOWN[name], read_source(path), ties), overrides)
+            return _with(_known(name, KNOWN[name], _as_ours(KNOWN[name], read_source(path)), ties), overrides)
     return _custom(read_source(path), path.stem, overrides)
 
 
@@ -194,8 +229,8 @@ def _custom(rows: Mapping[str, list[Row]], name: str, overrides: Mapping[str, An
 def _from_hub(name: str, known: Known) -> dict[str, list[Row]]:
     if known.hub is None:
         raise TaskError(
-            f"Data set {name!r} is not on the Hub. Pass path= a folder with its train.jsonl, test.jsonl ... "
-            "files (or all.jsonl)."
+            f"Data set {name!r} is not on the Hub. Pass path=, a folder with its files train.jsonl, test.jsonl ... (or "
+            "all.jsonl)."
         )
     repo, _, revision = known.hub.partition("@")
     parts: dict[str, Any] = {}
@@ -213,6 +248,6 @@ def _load_dataset(name: str, *args: Any, **kwargs: Any) -> Any:
     except Exception as error:  # the library raises many kinds: no network, gated, not found, format
         reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
         raise TaskError(
-            f"Cannot load {name!r} from the Hugging Face Hub ({reason}). Without a network pass path= a folder "
+            f"Cannot load {name!r} from the Hugging Face Hub ({reason}). Without a network, pass path=, a folder "
             "with train.jsonl, validation.jsonl and test.jsonl."
         ) from error

@@ -1,4 +1,4 @@
-"""Showing a task as a model sees it: exact tokens, their segments, where the label is predicted."""
+"""Printing of encoded records: exact tokens, their segments, and the positions where labels are predicted."""
 
 from itertools import groupby
 from typing import Any
@@ -16,12 +16,12 @@ _BYTE_OF = {character: byte for byte, character in bytes_to_unicode().items()}
 _VISIBLE = {" ": "·", "▁": "·", "\n": "⏎", "\t": "⇥"}
 
 
-def show(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> str:
-    """Print and return the tokens of the first `n` records of a split; see `Task.show`.
+def tokens_as_text(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> str:
+    """Return what `Task.show` prints: the tokens of the first `n` records of a split.
 
-    One line for each run of tokens of the same segment, tokens between bars, a space shown as `·`; `판×3`
-    is text that three tokens share because they split a character. `>` marks tokens with a loss and `<-`
-    says at which position each is predicted.
+    Each line has consecutive tokens of one segment, with bars between tokens and `·` for a space; `판×3` is one
+    character that is split into three tokens. `>` marks tokens with a loss, and `<-` the position at which each is
+    predicted.
     """
     if n < 1:
         raise TaskError(f"n must be at least 1, got {n}.")
@@ -38,13 +38,11 @@ def show(task: Task, model: Any, n: int = 3, split: str = "train", kind: Kind | 
         lines += _input_lines(tokenizer, example, kind)
         if example.decoder_input_ids is not None:
             lines += _decoder_lines(tokenizer, example)
-    text = "\n".join(lines)
-    print(text)
-    return text
+    return "\n".join(lines)
 
 
 def _special_lines(task: Task, tokenizer: Any, kind: Kind) -> list[str]:
-    """Say which token each special token of the template is."""
+    """Return lines with the tokenizer's token for each special token of the template."""
     specials = Specials(tokenizer)
     template = template_for(task.template, kind, specials)
     parts = [*template.source_parts, *template.target_parts]
@@ -57,7 +55,8 @@ def _target(model: Any, kind: Kind | None) -> tuple[Any, Kind, int | None]:
     if not hasattr(model, "family"):
         if kind == "seq2seq":
             raise TaskError(
-                "For an encoder-decoder give the model, not its tokenizer: its config names the start token."
+                "For an encoder-decoder, show needs the model, got a tokenizer: the start token is in the model's "
+                "config."
             )
         return model, kind or "causal", None
     start = getattr(model.twin.config, "decoder_start_token_id", None)

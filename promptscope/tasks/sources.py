@@ -1,4 +1,4 @@
-"""Reading rows from where they lie: files, folders, data frames, Hugging Face data sets, plain lists."""
+"""Reading of rows from files, folders, data frames, Hugging Face data sets and lists."""
 
 import csv
 import io
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from promptscope.errors import TaskError, shortened
-from promptscope.files import is_there, nearest_file
+from promptscope.files import is_there, long_cells, nearest_file
 
 Row = Any  # a mapping column -> value; `to_records` refuses anything else with a clear message
 
@@ -21,13 +21,14 @@ _SPLIT_NAMES = {
 
 
 def read_source(source: Any, split: str = "train") -> dict[str, list[Row]]:
-    """Return split -> rows. A source without splits becomes one split, named by `split`.
+    """Return the rows of each split; a source without splits becomes one split with the name *split*.
 
-    Takes a path (JSONL, JSON or CSV file; a folder of `train`, `validation`, `test` files; a saved Hugging
-    Face data set), a Hugging Face Dataset or DatasetDict, a pandas DataFrame, a dict split -> any of
-    these, or a sequence of dicts.
+    *source* is a path (a JSONL, JSON or CSV file, a folder with train, validation and test files, or a saved Hugging
+    Face data set), a Hugging Face Dataset or DatasetDict, a pandas DataFrame, a dict from splits to any of these, or a
+    sequence of dicts.
 
-    Raises TaskError for a missing, empty or unreadable file, a folder without splits, or another type.
+    Raises:
+        TaskError: a file is missing, empty or unreadable, a folder has no splits, or the source has another type.
     """
     if isinstance(source, str | os.PathLike):
         path = Path(source)
@@ -36,13 +37,13 @@ def read_source(source: Any, split: str = "train") -> dict[str, list[Row]]:
         return {split: read_file(path)}
     if isinstance(source, Mapping):
         if not source:
-            raise TaskError("Got an empty dict of splits. Give {'train': records, 'test': records}.")
+            raise TaskError("A dict of splits must not be empty. Give {'train': records, 'test': records}.")
         return {str(name): _rows(part) for name, part in source.items()}
     return {split: _rows(source)}
 
 
 def read_file(path: Path) -> list[Row]:
-    """Read one file of rows; the ending (.jsonl, .json, .csv) says how."""
+    """Return the rows of one file in the format of its ending (.jsonl, .json, .csv)."""
     if not is_there(path):
         raise TaskError(f"There is no file or folder {shortened(str(path))!r}.{nearest_file(path)}")
     reader = _READERS.get(path.suffix.lower())
@@ -51,12 +52,14 @@ def read_file(path: Path) -> list[Row]:
     try:
         text = path.read_bytes().decode("utf-8-sig")  # not read_text, which makes "\n" of a "\r" inside a cell
     except UnicodeDecodeError as error:
-        raise TaskError(f"{path} is not UTF-8 text ({error.reason} at byte {error.start}). Re-encode it.") from error
+        raise TaskError(
+            f"{path} must be UTF-8 text, but it is not ({error.reason} at byte {error.start}). Convert it to UTF-8."
+        ) from error
     except OSError as error:
-        raise TaskError(f"{path} cannot be read: {error.strerror}. Check the path and your rights.") from error
+        raise TaskError(f"{path} cannot be read: {error.strerror}. Check the path and its permissions.") from error
     rows = reader(path, text)
     if not rows:
-        raise TaskError(f"{path} holds no records. Give a file with at least one.")
+        raise TaskError(f"{path} must hold at least one record, got none.")
     return rows
 
 
@@ -64,7 +67,17 @@ def _read_folder(folder: Path) -> dict[str, list[Row]]:
     if (folder / "dataset_dict.json").exists() or (folder / "dataset_info.json").exists():
         from datasets import load_from_disk  # a second to import, and seldom needed
 
-        return read_source(load_from_disk(str(folder)))
+        try:
+            saved = read_source(load_from_disk(str(folder)))
+        except TaskError:
+            raise
+        except Exception as error:  # of JSON, of Arrow, of the library itself, wherever the damage is
+            said = (str(error).splitlines() or [""])[0]
+            raise TaskError(
+                f"The data set in {str(folder)!r} is damaged ({type(error).__name__}: {shortened(said, 160)}). Save it "
+                "again with save_to_disk."
+            ) from error
+        return saved
     found: dict[str, Path] = {}
     for path in sorted(folder.iterdir()):
         name = _SPLIT_NAMES.get(path.stem.lower())
@@ -106,7 +119,7 @@ def _parse(text: str, where: str, wanted: str) -> Any:
     except json.JSONDecodeError as error:
         raise TaskError(f"{where}: not JSON ({error.msg} at line {error.lineno}). {wanted}") from error
     except RecursionError as error:
-        raise TaskError(f"{where}: lists or objects in one another more deeply than JSON is read. {wanted}") from error
+        raise TaskError(f"{where}: lists or objects are nested too deeply to be read. {wanted}") from error
     except ValueError as error:  # of ours, and of numbers with too many digits
         raise TaskError(f"{where}: {error}. {wanted}") from error
 
@@ -117,7 +130,7 @@ def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 
 def _refuse_repeated(names: Sequence[Any]) -> None:
-    """Raise ValueError for a name that is there twice: of two values the last would win, without a word."""
+    """Raise ValueError for a repeated name, of which only the last value would be used silently."""
     repeated = [name for name, count in Counter(map(str, names)).items() if count > 1]
     if repeated:
         raise ValueError(f"two columns are called {repeated[0]!r}; rename one")
@@ -135,14 +148,15 @@ def _read_csv(path: Path, text: str) -> list[Row]:
     reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
     rows: list[Row] = []
     try:
-        _refuse_repeated(reader.fieldnames or ())
-        for row in reader:
-            if None in row or None in row.values():
-                raise TaskError(
-                    f"{path}, line {reader.line_num}: the row does not have the {len(reader.fieldnames or ())} "
-                    "columns of the header. Quote cells that hold commas or line breaks."
-                )
-            rows.append({name: None if name == "label" and cell == "" else cell for name, cell in row.items()})
+        with long_cells():
+            _refuse_repeated(reader.fieldnames or ())
+            for row in reader:
+                if None in row or None in row.values():
+                    raise TaskError(
+                        f"{path}, line {reader.line_num}: the row needs {len(reader.fieldnames or ())} cells, as the "
+                        "header has columns, but has more or fewer. Quote cells that hold commas or line breaks."
+                    )
+                rows.append({name: None if name == "label" and cell == "" else cell for name, cell in row.items()})
     except csv.Error as error:
         raise TaskError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
     except ValueError as error:
@@ -171,13 +185,13 @@ def _rows(table: Any) -> list[Row]:
     if isinstance(table, Sequence) and not isinstance(table, bytes | bytearray):
         return list(table)
     raise TaskError(
-        "Expected records as a list of dicts, a DataFrame, a Hugging Face data set, a path, or a dict "
-        f"split -> records; got {type(table).__name__}."
+        "records must be a list of dicts, a DataFrame, a Hugging Face data set, a path, or a dict from splits to "
+        f"records, got {type(table).__name__}."
     )
 
 
 def _from_dataset(dataset: Any) -> list[Row]:
-    """Rows of a Hugging Face Dataset, class labels by name; -1 means that a row has no label."""
+    """Return the rows of a Hugging Face Dataset, with class labels by name; -1 means that a row has no label."""
     rows = dataset.to_list()
     for column, feature in dataset.features.items():
         names = getattr(feature, "names", None)

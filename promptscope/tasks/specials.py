@@ -1,4 +1,4 @@
-"""Special tokens by role, and a tokenizer for which text is always text."""
+"""Special tokens by role, and tokenisation in which text never becomes a special token."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -15,18 +15,19 @@ _UNREACHABLE = "\ufdd0"
 
 
 class Specials:
-    """A fast tokenizer seen through the roles of a template, and a copy of it that reads plain text.
+    """The special tokens of a fast tokenizer for a template's placeholders, and a copy of it that reads plain text.
 
-    - `{bos}`: `bos_token`, else `cls_token`, else `eos_token`;
-    - `{sep}`: `sep_token`, else `eos_token`;
-    - `{eos}`: `eos_token`, else `sep_token`;
+    - `{bos}`: `bos_token`, or else `cls_token`, or else `eos_token`;
+    - `{sep}`: `sep_token`, or else `eos_token`;
+    - `{eos}`: `eos_token`, or else `sep_token`;
     - `{mask}`: `mask_token`.
 
-    These are the tokens that the tokenizer itself names, never others that its vocabulary happens to hold: a chat model
-    ends with its `<|im_end|>` although it knows `<|endoftext|>`. `{token:<|im_start|>}` is the special token of that
-    spelling.
+    Only tokens that the tokenizer declares for a role are used, not others in its vocabulary: the `{eos}` of a chat
+    model may be `<|im_end|>`, although its vocabulary also has `<|endoftext|>`. `{token:<|im_start|>}` is the special
+    token with this spelling.
 
-    Raises TaskError for a tokenizer without offsets (a slow one), or for a role that it lacks.
+    Raises:
+        TaskError: the tokenizer is a slow one, without offsets; or it has no token for a role.
 
     >>> import promptscope as ps
     >>> tokenizer = ps.load_model("embedded-causal").tokenizer
@@ -39,11 +40,11 @@ class Specials:
         self._vocabulary, self.spellings, self._reader = _contents(tokenizer)
 
     def read(self, texts: Sequence[str]) -> list[Encoding]:
-        """Tokenise texts with offsets. The spelling of a special token in a text is plain text."""
+        """Tokenise texts, with offsets; special tokens that are spelt in a text are read as plain text."""
         return self._reader.encode_batch(list(texts), add_special_tokens=False) if texts else []
 
     def ids(self, role: str, overrides: Mapping[str, str] | None = None) -> list[int]:
-        """Return the token ids of a role: one of the tokenizer's own, or an override's (maybe several)."""
+        """Return the token ids of a role: that of the tokenizer, or those of the text in *overrides*."""
         if overrides and role in overrides:
             if overrides[role] in self.spellings:
                 return [self._vocabulary[overrides[role]]]
@@ -89,11 +90,13 @@ def _name(tokenizer: Any) -> str:
 
 def _fast(tokenizer: Any) -> Any:
     if tokenizer is None:
-        raise TaskError("A task needs a tokenizer and the model has none. Load it with load_model(..., tokenizer=...).")
+        raise TaskError(
+            "A task needs a tokenizer, but the model has none. Load it with ps.load_model(..., tokenizer=...)."
+        )
     if not getattr(tokenizer, "is_fast", False):
         raise TaskError(
-            f"{_name(tokenizer)} is a slow tokenizer and gives no character offsets; a fast one is needed. "
-            "Load it with AutoTokenizer.from_pretrained(...), or convert it and save tokenizer.json once."
+            f"{_name(tokenizer)} is a slow one, but a task needs a fast one, with character offsets. Load it with "
+            "AutoTokenizer.from_pretrained(...), or convert it and save its tokenizer.json."
         )
     return tokenizer
 
@@ -103,7 +106,7 @@ _KNOWN: WeakKeyDictionary[Any, tuple[str, _Contents]] = WeakKeyDictionary()
 
 
 def _contents(tokenizer: Any) -> _Contents:
-    """Return vocabulary, spellings of special tokens, and plain reader; made once while nothing changes."""
+    """Return vocabulary, spellings of special tokens and plain reader of a tokenizer, kept until it changes."""
     state = _state(tokenizer)
     known = _KNOWN.get(tokenizer)
     if known is not None and known[0] == state:
@@ -118,7 +121,7 @@ def _contents(tokenizer: Any) -> _Contents:
 
 
 def _state(tokenizer: Any) -> str:
-    """Return what changes when somebody edits how *tokenizer* reads; of a vocabulary, which takes long, its length."""
+    """Return the state of *tokenizer* that changes when it is edited; of its vocabulary only the size, to be fast."""
     backend = tokenizer.backend_tokenizer
     steps = [getattr(backend, step) for step in ("normalizer", "pre_tokenizer")]
     model = {name: getattr(backend.model, name) for name in dir(backend.model) if not name.startswith("_")}
@@ -128,10 +131,10 @@ def _state(tokenizer: Any) -> str:
 
 
 def _plain_reader(tokenizer: Any, spellings: frozenset[str]) -> Tokenizer:
-    """Copy the tokenizer with every special token respelt, so that no text can produce one.
+    """Return a copy of the tokenizer with other spellings of its special tokens, so that no text can produce one.
 
-    `split_special_tokens=True` is not enough: it leaves Unigram and WordPiece models free to find `</s>`
-    or `[SEP]` as ordinary vocabulary, and it changes the state of the caller's tokenizer.
+    `split_special_tokens=True` is not enough: Unigram and WordPiece models would still find `</s>` or `[SEP]` in their
+    vocabularies, and it would change the caller's tokenizer.
     """
     state = json.loads(tokenizer.backend_tokenizer.to_str())
     state.update(truncation=None, padding=None, post_processor=None)

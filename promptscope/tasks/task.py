@@ -1,4 +1,4 @@
-"""Tasks: records, template, verbalizer and metrics, independent of any model until encoded."""
+"""Tasks: records, template, verbalizer and metrics, independent of models until they are encoded."""
 
 import math
 import random
@@ -10,7 +10,7 @@ from typing import Any, Literal
 from promptscope.cards import card
 from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest, shortened
-from promptscope.files import content_hash
+from promptscope.files import content_hash, is_valid
 from promptscope.tasks.chat import template_for
 from promptscope.tasks.encoding import EncodedSplit, answer_length, encode_records
 from promptscope.tasks.metrics import METRICS, get_metrics
@@ -26,14 +26,23 @@ _MOST_LABELS = 20  # more different labels than this are texts to generate, unle
 @checked(error=TaskError, max_length=1)
 @dataclass(frozen=True)
 class Task:
-    """Records by split, the template that writes them, the verbalizer of their labels, and the metrics.
+    """A task: records by split, a template, a verbalizer and metrics.
 
-    A classification has a verbalizer and is scored over its words; a generation has none and its label is
-    what the model should write. `dropped` counts rows of the source that were left out, by split. `source`
-    holds the arguments that give `load_task` the same records again; None: they came from memory.
+    A classification has a verbalizer, and its prediction is the label with the most probable words. A generation has no
+    verbalizer, and a record's label is the text that the model should write. `ps.load_task` and `Task.from_records`
+    make tasks.
 
-    Raises TaskError where the parts do not fit: a template field that a record lacks, a label without a
-    word, an unknown metric, or a metric for labels without labels.
+    - `name`, `language`: for tables and files;
+    - `template`: how a record becomes text; `verbalizer`: the word of each label, or None;
+    - `metrics`: names of `ps.tasks.METRICS`;
+    - `splits`: the records of each split;
+    - `max_length`: the largest number of tokens of a record, or None;
+    - `dropped`: the number of rows that were left out when the source was read, by split;
+    - `source`: the arguments with which `load_task` gives the same records again; None for records from memory.
+
+    Raises:
+        TaskError: the parts do not fit: a record lacks a field of the template, a label has no word, a metric is
+            unknown, or a metric for labels is used without a verbalizer.
 
     >>> import promptscope as ps
     >>> records = [{"text": "a fine film", "label": "good"}, {"text": "a dull film", "label": "bad"}]
@@ -53,15 +62,19 @@ class Task:
     source: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
+        if not is_valid("".join((self.name, *self.splits))):
+            raise TaskError(
+                f"The name {self.name!r} of a task, or of a split, is not valid Unicode (a lone surrogate)."
+            )
         if not self.splits:
-            raise TaskError(f"Task {self.name!r} has no splits. Give at least one with records.")
+            raise TaskError(f"Task {self.name!r} needs at least one split with records, got none.")
         if not self.metrics:
-            raise TaskError(f"Task {self.name!r} has no metric. Name at least one, such as 'accuracy'.")
+            raise TaskError(f"Task {self.name!r} needs at least one metric, such as 'accuracy', got none.")
         for metric in get_metrics(self.metrics):
             if metric.needs == "labels" and self.verbalizer is None:
                 raise TaskError(
-                    f"Metric {metric.name!r} compares labels and task {self.name!r} generates text. Give a "
-                    "verbalizer, or a metric for text such as 'exact_match'."
+                    f"Metric {metric.name!r} compares labels, but task {self.name!r} has no verbalizer and generates "
+                    "text. Give a verbalizer, or a metric for text such as 'exact_match'."
                 )
         if self.verbalizer is not None:
             self.verbalizer.check_space(self.template.before_label)
@@ -76,9 +89,9 @@ class Task:
         assert self.verbalizer is not None
         if record.references[0] != record.label:
             raise TaskError(
-                f"Record {record.id!r} of task {self.name!r} has the label {record.label!r} and the references "
-                f"{shortened(repr(list(record.references)))}: predictions would be compared with another label than "
-                "was learned. Leave the references out; a classification is scored by its labels."
+                f"Record {record.id!r} of task {self.name!r} has the label {record.label!r}, but the references "
+                f"{shortened(repr(list(record.references)))}, so that predictions would be compared with another label "
+                "than that of the training. Leave the references out: a classification is scored by its labels."
             )
         if record.label not in self.verbalizer.words:
             try:
@@ -99,15 +112,25 @@ class Task:
         language: str | None = None,
         max_length: int | None = None,
     ) -> "Task":
-        """Make a task of records with a `label` each (or `references`), and the fields of the template.
+        """Make a task from records, each with a `label` (or `references`) and the fields of the template.
 
-        `records` is a list of dicts, a DataFrame, a Hugging Face data set, the path of a JSONL or CSV file
-        or of a folder of splits, or a dict split -> any of these; without splits all go to `split`.
+        Args:
+            records: a list of dicts, a DataFrame, a Hugging Face data set, the path of a JSONL, JSON or CSV file or of
+                a folder with a file for each split, or a dict from splits to any of these.
+            template: a `Template`, the name of one (`ps.tasks.TEMPLATES`), or a pair (source, target).
+            verbalizer: a `Verbalizer`, a dict from labels to words, or "labels" if each label is its own word.
+            metric: one name or several names of metrics (`ps.tasks.METRICS`).
+            name: the task's name.
+            split: the name of the split for records without splits.
+            language: a language code, for tables.
+            max_length: the largest number of tokens of a record; longer texts are cut.
 
-        `verbalizer` may be a dict label -> word, or "labels": each label is its own word. Where neither
-        verbalizer nor metric is given, labels that repeat (at most 20 different ones, each at least
-        twice) make a classification over the labels themselves, scored by accuracy and macro-F1; others
-        make a generation, scored by exact match. A metric for labels or for text decides it otherwise.
+        Without verbalizer and metric, labels that repeat (at most 20 different ones, each at least twice) make a
+        classification whose words are the labels, scored by accuracy and macro-F1; other labels make a generation,
+        scored by exact match. A metric for labels or for text makes the task a classification or a generation.
+
+        Raises:
+            TaskError: the records cannot be read, or the parts of the task do not fit.
 
         >>> rows = [{"text": "good film", "label": "pos"}, {"text": "bad film", "label": "neg"}]
         >>> Task.from_records(rows, verbalizer={"pos": "positive", "neg": "negative"}).kind
@@ -124,26 +147,42 @@ class Task:
 
     @property
     def kind(self) -> Literal["classification", "generation"]:
+        """`"classification"` with a verbalizer, otherwise `"generation"`."""
         return "generation" if self.verbalizer is None else "classification"
 
     @checked()
     def split(self, name: str) -> tuple[Record, ...]:
-        """Return the records of a split. Raises TaskError that lists the splits for an unknown one."""
+        """Return the records of a split.
+
+        Raises:
+            TaskError: there is no such split.
+
+        >>> import promptscope as ps
+        >>> ps.load_task("continent_en").split("test")[0].label in ps.load_task("continent_en").verbalizer.labels
+        True"""
         if name not in self.splits:
             there = ", ".join(f"{split} ({len(records)})" for split, records in self.splits.items())
             raise TaskError(
                 f"Task {self.name!r} has no split {name!r}; it has {there}."
-                + (nearest(name, self.splits) or " task.with_splits(validation=0.1) cuts one from train.")
+                + (f" The {self.dropped[name]} records of {name!r} have no labels." if name in self.dropped else "")
+                + (nearest(name, self.splits) or " task.with_splits(validation=0.1) makes one from train.")
             )
         return self.splits[name]
 
     @checked()
     def with_splits(self, validation: float = 0.0, test: float = 0.0, seed: int = 0, source: str = "train") -> "Task":
-        """Return a task with shares of `source` moved to new splits, at random but the same for a seed.
+        """Return a task with random shares of the split *source* moved to new splits.
 
-        A share of n records is rounded up, as scikit-learn's `train_test_split` does.
+        *validation* and *test* are shares in [0, 1), 0 for no such split; the number of records is rounded up, as in
+        scikit-learn's `train_test_split`. The same *seed* gives the same records.
 
-        Raises TaskError for shares that leave nothing, or a split that is already there.
+        Raises:
+            TaskError: no records would be left in *source*, or a new split already exists.
+
+        >>> records = [{"text": word, "label": word} for word in "abcdefghij"]
+        >>> task = Task.from_records(records, verbalizer="labels").with_splits(test=0.2)
+        >>> len(task.split("train")), len(task.split("test"))
+        (8, 2)
         """
         records = list(self.split(source))
         counts = {
@@ -153,12 +192,12 @@ class Task:
         }
         if not (0 <= validation < 1 and 0 <= test < 1) or not counts or sum(counts.values()) >= len(records):
             raise TaskError(
-                f"Cannot cut validation={validation} and test={test} from the {len(records)} records of "
-                f"{source!r}: shares are at least 0 and together leave something. Use for example test=0.2."
+                f"Cannot take validation={validation} and test={test} from the {len(records)} records of {source!r}: "
+                "shares must be at least 0, and leave at least one record. Use for example test=0.2."
             )
         taken = [name for name in counts if name in self.splits and name != source]
         if taken:
-            raise TaskError(f"Task {self.name!r} already has the split {taken[0]!r}; leave it out.")
+            raise TaskError(f"Task {self.name!r} already has the split {taken[0]!r}: give no share for it.")
         random.Random(seed).shuffle(records)
         splits: dict[str, tuple[Record, ...]] = {**self.splits}
         for name, count in counts.items():
@@ -174,27 +213,33 @@ class Task:
         return self.template.for_kind(kind)
 
     def label_ids(self, tokenizer: Any, kind: Kind) -> dict[str, list[int]]:
-        """Return label -> token ids of its word as the template writes it (leading space included)."""
+        """Return the token ids of each label's word as the template writes it, with the space before it.
+
+        Raises:
+            TaskError: the task has no verbalizer, or a word is not one token (masked models)."""
         if self.verbalizer is None:
             raise TaskError(
-                f"Task {self.name!r} generates text and has no label words. Give it a verbalizer, or score it "
-                "by generation."
+                f"Task {self.name!r} generates text, so that it has no label words. Give it a verbalizer, or use "
+                "ps.evaluate, which scores generated text."
             )
         before = template_for(self.template, kind, Specials(tokenizer)).before_label
         return self.verbalizer.token_ids(tokenizer, kind, before)
 
     def end_ids(self, tokenizer: Any, kind: Kind) -> list[int]:
-        """Return the special tokens that the template writes after the label; none where it ends with it."""
+        """Return the ids of the special tokens that the template writes after the label, or an empty list."""
         specials = Specials(tokenizer)
         template = template_for(self.template, kind, specials)
         roles = [part.text for part in template.target_parts if part.kind == "special"]
         return [token for role in roles for token in specials.ids(role, template.specials)]
 
     def scored_ids(self, tokenizer: Any, kind: Kind) -> dict[str, list[int]]:
-        """Return label -> the token ids by whose log-probability labels are compared.
+        """Return the token ids of each label by whose log-probability labels are compared.
 
-        The label's words; and the end of the answer too if one label's tokens begin another's, which could otherwise
-        never be the likelier of the two. Raises TaskError if the template writes no end in that case.
+        They are those of the label's word. If the tokens of one label begin those of another, the end token is added to
+        all labels, since the longer one could otherwise never be more likely.
+
+        Raises:
+            TaskError: an end token is needed, and the template has none.
         """
         words = self.label_ids(tokenizer, kind)
         for label, ids in words.items():
@@ -203,14 +248,14 @@ class Task:
                     end = self.end_ids(tokenizer, kind)
                     if not end:
                         raise TaskError(
-                            f"The tokens of label {label!r} begin those of {other!r}, and the template writes no end "
-                            "by which to tell them apart. End its target with {eos}, or choose other words."
+                            f"The tokens of label {label!r} begin those of {other!r}, and the template has no end "
+                            "token to distinguish them. End its target with {eos}, or choose other words."
                         )
                     return {name: [*word, *end] for name, word in words.items()}
         return words
 
     def answer_length(self, tokenizer: Any, kind: Kind, split: str) -> int:
-        """Return how many tokens the longest answer of a split has, the template's end included."""
+        """Return the number of tokens of the longest answer of a split, with the template's end token."""
         return answer_length(self.split(split), self.template, self.verbalizer, tokenizer, kind)
 
     @checked()
@@ -224,11 +269,27 @@ class Task:
         limit: int | None = None,
         decoder_start_id: int | None = None,
     ) -> EncodedSplit:
-        """Tokenise a split, or its first `limit` records, for a kind of model.
+        """Tokenise a split for a kind of model.
 
-        `max_length` (default: the task's own) cuts the text of longer records, never label, special tokens
-        or the template's words; `.n_truncated` of the result counts them. `decoder_start_id` is the model
-        config's `decoder_start_token_id`, for seq2seq only. Errors: see `encode_records`.
+        Args:
+            tokenizer: a fast tokenizer.
+            kind: `"causal"`, `"masked"` or `"seq2seq"` (encoder-decoder).
+            split: the name of the split.
+            with_label: whether the label's tokens are included.
+            max_length: the largest number of tokens of a record, by default the task's own. The text of longer records
+                is cut, but not the label, special tokens and words of the template; `n_truncated` of the result counts
+                them.
+            limit: use this many first records only; None: all.
+            decoder_start_id: for encoder-decoders, `decoder_start_token_id` of the model's config.
+
+        Raises:
+            TaskError: the split does not exist, the template does not fit the kind of model, a label word is not one
+                token (masked), or a record does not fit even without text.
+
+        >>> import promptscope as ps
+        >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
+        >>> task.encode(model.tokenizer, "causal", "test", limit=3)
+        EncodedSplit(3 records, 0 truncated)
         """
         records = self.split(split)
         if limit is not None and limit < 1:
@@ -246,7 +307,16 @@ class Task:
 
     @checked()
     def score(self, predictions: Sequence[Any], split: str, metrics: Iterable[str] | None = None) -> dict[str, float]:
-        """Score predictions for a split (or its first records) by the task's metrics, or by others."""
+        """Return scores of predictions for a split, or for its first records, by name; higher is better.
+
+        *metrics* are names of metrics in place of the task's own.
+
+        Raises:
+            TaskError: the split does not exist, or there are no predictions, or more predictions than records.
+
+        >>> import promptscope as ps
+        >>> ps.load_task("continent_en").score(["Europe"], "test", metrics=["accuracy"])["accuracy"] in (0, 1)
+        True"""
         records = self.split(split)[: len(predictions)]
         scores: dict[str, float] = {}
         for metric in get_metrics(self.metrics if metrics is None else metrics):
@@ -254,7 +324,7 @@ class Task:
         return scores
 
     def data_hash(self, split: str) -> str:
-        """Return the SHA-256 of what a split's tokens depend on: records, template, verbalizer."""
+        """Return the SHA-256, as hex, of the records of a split, the template and the verbalizer."""
         return content_hash(
             {
                 "records": [record.to_json() for record in self.split(split)],
@@ -264,14 +334,21 @@ class Task:
         )
 
     @checked(n=1)
-    def show(self, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> str:
-        """Print, and return, the exact tokens of the first `n` records with segments and label positions.
+    def show(self, model: Any, n: int = 3, split: str = "train", kind: Kind | None = None) -> None:
+        """Print the exact tokens of the first `n` records, with segments and label positions.
 
-        `model` is a hooked model, or a tokenizer with the `kind` of model to read it for (default causal).
+        `model` is a hooked model, or a tokenizer, for which `kind` is the kind of model (by default causal).
+
+        Raises:
+            TaskError: the task cannot be encoded for the model.
+
+        >>> import promptscope as ps
+        >>> ps.load_task("continent_en").show(ps.load_model("embedded-causal"), n=1)  # doctest: +ELLIPSIS
+        Task('continent_en', ...
         """
-        from promptscope.tasks.show import show  # show needs Task; the method is a convenience
+        from promptscope.tasks.show import tokens_as_text  # it needs Task; the method is a convenience
 
-        return show(self, model, n, split, kind)
+        print(tokens_as_text(self, model, n, split, kind))
 
     def __repr__(self) -> str:
         sizes = ", ".join(f"{name}: {len(records)}" for name, records in self.splits.items())
@@ -293,7 +370,7 @@ class Task:
 
 
 def _are_labels(labels: Sequence[str], metrics: Sequence[str]) -> bool:
-    """Do labels without a verbalizer name classes? Metrics decide; without any, repetition does."""
+    """Return whether labels without a verbalizer are classes: a metric compares labels or, without one, they repeat."""
     if metrics:
         return any(METRICS[name].needs == "labels" for name in metrics)
     counts = Counter(labels)

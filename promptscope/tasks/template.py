@@ -1,4 +1,4 @@
-"""Templates: where the text, the special tokens and the label of a record are."""
+"""Templates: the arrangement of text, special tokens and label of a record."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
@@ -7,8 +7,10 @@ from typing import Any, Literal
 
 from promptscope.checks import checked
 from promptscope.errors import TaskError, nearest
+from promptscope.files import is_valid
 
 Kind = Literal["causal", "masked", "seq2seq"]
+"""The kind of a model: GPT-like, BERT-like, or encoder and decoder."""
 KINDS: tuple[Kind, ...] = ("causal", "masked", "seq2seq")
 ROLES = ("bos", "sep", "mask", "eos")
 
@@ -24,28 +26,33 @@ class Part:
 @checked(error=TaskError)
 @dataclass(frozen=True)
 class Template:
-    r"""How a record becomes text: `source` is what the model reads, `target` what it must write.
+    r"""How a record becomes text: `source` is what the model reads, `target` what it must predict.
 
-    Placeholders: `{name}` is a field of the record; `{bos} {sep} {mask} {eos}` are the tokenizer's own
-    special tokens (see `promptscope.tasks.specials`), `{token:<|im_start|>}` the special token of that spelling;
-    `{label}` occurs once, in the target. `{{` is a brace.
+    Placeholders: `{name}` is a field of the record; `{bos}`, `{sep}`, `{mask}` and `{eos}` are the tokenizer's special
+    tokens (see `ps.tasks.Specials`), and `{token:<|im_start|>}` is the special token with this spelling; `{label}`
+    occurs once, in the target. `{{` is a literal brace.
 
-    * causal: source and target are tokenised apart and concatenated; loss on label and end token;
-    * masked: the source holds `{mask}`, the target is `{label}`;
-    * seq2seq: the source goes to the encoder, the target to the decoder.
+    * Causal models: source and target are tokenised separately and concatenated; the loss is taken on label and end
+      tokens.
+    * Masked models: the source has `{mask}`, the target is `{label}`.
+    * Encoder-decoders: the source is the encoder's text, the target the decoder's.
 
-    The target is optional white space (part of the label's first token), `{label}`, then special tokens;
-    other words belong at the end of the source, because a loss is taken on label and end tokens only.
-    `specials` overrides special tokens by name with a string, which may be several tokens or none.
-    `mask_attended=False` (masked models only) hides {mask} from attention: it reads the text and the prompt, and no
-    token reads it, not even itself. This is what the code of *token splitting* (S2) does, whose [MASK] is in a padding
-    position after the text; the paper does not say so. By default {mask} is a token like any other.
-    `chat=True` (causal models): the source is what the user says, the label what the assistant answers, and the
-    tokenizer's own chat template writes what is around them, as it does where the answer is already there (with an
-    empty block of thoughts, for instance); `{eos}` is the end of the assistant's turn. Where it writes today's date,
-    that is always 26 July 2024.
+    Args:
+        source: text with placeholders.
+        target: optional white space (tokenised with the label's first word), `{label}`, then special tokens. Other
+            words belong to the end of the source, since the loss is taken on label and end tokens only.
+        name: the template's name, for named templates.
+        specials: text for special tokens by role, in place of the tokenizer's; it may be several tokens or empty.
+        mask_attended: for masked models; False lets no token attend to `{mask}`, not even itself, while `{mask}`
+            attends to text and prompt. So does the code of Reimann and Sadrieh 2024 (*Explainable Soft Prompts*), where
+            the [MASK] is at a padded position after the text.
+        chat: for causal models; True means that the source is the user's message and the label the assistant's answer,
+            and the tokenizer's chat template adds the text and special tokens around them, as it does for an answer
+            that is given. `{eos}` is the end of the assistant's turn. A date in the chat template is always 26 July
+            2024.
 
-    Raises TaskError for unknown placeholders, a missing or repeated `{label}`, or words in the target.
+    Raises:
+        TaskError: a placeholder is unknown, `{label}` is missing or repeated, or the target has other words.
 
     >>> Template("Review: {text}\nSentiment:", " {label}{eos}").fields
     ('text',)
@@ -59,48 +66,55 @@ class Template:
     chat: bool = False
 
     def __post_init__(self) -> None:
+        if not is_valid(self.source + self.target):
+            raise TaskError(f"Template {self.source + self.target!r} is not valid Unicode (a lone surrogate).")
         source = self.source_parts
         _check_target(self.target, self.target_parts)
         if any(part.kind == "label" for part in source):
-            raise TaskError(f"Template source {self.source!r} holds {{label}}. Move it to the target.")
+            raise TaskError(f"Template source {self.source!r} must not have {{label}}. Move it to the target.")
         if sum(part == Part("special", "mask") for part in source) > 1:
-            raise TaskError(f"Template source {self.source!r} holds {{mask}} more than once. Keep one.")
+            raise TaskError(
+                f"Template source {self.source!r} must not have {{mask}} more than once. Remove the others."
+            )
         if self.chat and any(part.kind == "special" for part in source):
             raise TaskError(
-                f"The tokenizer's chat template writes the special tokens around the user's text; leave them out of "
-                f"the source {self.source!r}: Template('{{text}}', '{{label}}{{eos}}', chat=True)."
+                f"With chat=True, the source must not have special tokens, since the tokenizer's chat template adds "
+                f"them, got {self.source!r}. Write for example Template('{{text}}', '{{label}}{{eos}}', chat=True)."
             )
         for role in self.specials:
             if role not in ROLES:
                 raise TaskError(
-                    f"Template.specials names {role!r}; the special tokens are {', '.join(ROLES)}."
-                    + nearest(role, ROLES)
+                    f"Template.specials must have keys among {', '.join(ROLES)}, got {role!r}." + nearest(role, ROLES)
                 )
 
     @property
     def source_parts(self) -> tuple[Part, ...]:
+        """The parts of the source: literal text, fields and special tokens."""
         return _parse(self.source)
 
     @property
     def target_parts(self) -> tuple[Part, ...]:
+        """The parts of the target: white space, the label and special tokens."""
         return _parse(self.target)
 
     @property
     def fields(self) -> tuple[str, ...]:
-        """Names of the record fields that the template needs, in order of first use."""
+        """The names of the record fields that the template needs, in order of first use."""
         return tuple(dict.fromkeys(part.text for part in self.source_parts if part.kind == "field"))
 
     @property
     def before_label(self) -> str:
-        """White space between source and label; it is tokenised together with the label's word."""
+        """The white space between source and label, which is tokenised together with the label's word."""
         first = self.target_parts[0]
         return first.text if first.kind == "literal" else ""
 
     @property
     def has_mask(self) -> bool:
+        """Whether the source has `{mask}`, so that the template is for masked models."""
         return Part("special", "mask") in self.source_parts
 
     def to_json(self) -> dict[str, Any]:
+        """Return the template as a dict that JSON can hold."""
         values = {**asdict(self), "specials": dict(self.specials)}
         if self.mask_attended:
             del values["mask_attended"]  # hashes of data, and runs that were described before, stay what they were
@@ -109,9 +123,14 @@ class Template:
         return values
 
     def for_kind(self, kind: Kind) -> "Template":
-        """Return this template, or the counterpart of a *named* template, that fits a kind of model.
+        """Return the template for a kind of model: this one, or the counterpart of a named template.
 
-        Raises TaskError where a custom template does not fit; the message says what to write.
+        Raises:
+            TaskError: a template of your own does not fit the kind of model.
+
+        >>> import promptscope as ps
+        >>> ps.tasks.TEMPLATES["single"].for_kind("masked").name
+        'masked'
         """
         named = TEMPLATES.get(self.name)
         if named is not None and (named.source, named.target, named.chat) == (self.source, self.target, self.chat):
@@ -120,20 +139,21 @@ class Template:
             return replace(counterpart, specials=self.specials, mask_attended=self.mask_attended)
         if self.chat and kind != "causal":
             raise TaskError(
-                f"Chat templates are for causal models and this one is {kind}: use the template 'single' or 'pair'."
+                f"Chat templates are for causal models, got a {kind} model: use the template 'single' or 'pair'."
             )
         if kind == "masked" and not self.has_mask:
             raise TaskError(
-                f"A masked language model needs {{mask}} where the label goes; this template's source is "
+                f"A masked language model needs {{mask}} in the source, at the place of the label, got the source "
                 f"{self.source!r}. Write for example Template('{{bos}}{{text}}{{sep}}{{mask}}', '{{label}}')."
             )
         if kind == "masked" and any(part.kind == "special" for part in self.target_parts):
             raise TaskError(
-                f"A masked language model predicts one token; the target must be '{{label}}', not {self.target!r}."
+                "A masked language model predicts one token, so that the target must be '{label}', got "
+                f"{self.target!r}."
             )
         if kind != "masked" and self.has_mask:
             raise TaskError(
-                f"{{mask}} is for masked language models and this one is {kind}; the template's source is "
+                f"{{mask}} is for masked language models, got a {kind} model and the source "
                 f"{self.source!r}. Write the source without {{mask}} and put the end token in the target: "
                 f"Template('{{bos}}{{text}}{{sep}}', '{{label}}{{eos}}')."
             )
@@ -141,20 +161,20 @@ class Template:
 
 
 def as_template(template: Any) -> Template:
-    """Take a Template, the name of one, or a (source, target) pair."""
+    """Return a Template, given one, its name, or a pair (source, target)."""
     if isinstance(template, Template):
         return template
     if isinstance(template, str):
         if template in TEMPLATES:
             return TEMPLATES[template]
         raise TaskError(
-            f"No template is called {template!r}; there are {', '.join(TEMPLATES)}."
+            f"No template is called {template!r}; the templates are {', '.join(TEMPLATES)}."
             + nearest(template, TEMPLATES)
-            + " For your own write Template(source, target)."
+            + " For one of your own, give Template(source, target)."
         )
     if isinstance(template, tuple) and len(template) == 2 and all(isinstance(s, str) for s in template):
         return Template(*template)
-    raise TaskError(f"Expected a template name or Template(source, target), got {template!r}.")
+    raise TaskError(f"template must be a name or Template(source, target), got {template!r}.")
 
 
 def _parse(text: str) -> tuple[Part, ...]:
@@ -176,7 +196,9 @@ def _parse(text: str) -> tuple[Part, ...]:
             parts.append(Part("special", spec))
             continue
         if spec or conversion or not name or any(mark in name for mark in ".[]"):
-            raise TaskError(f"Template {text!r}: a placeholder is {{name}} without format or index, got {{{name}...}}.")
+            raise TaskError(
+                f"Template {text!r}: a placeholder must be {{name}} without format or index, got {{{name}...}}."
+            )
         if name == "label":
             parts.append(Part("label", name))
         else:
@@ -223,6 +245,7 @@ TEMPLATES: dict[str, Template] = {
         _named("text_to_text_input_label", "Input: {text}\nLabel:{eos}", "{label}{eos}"),
     )
 }
+"""The templates by name."""
 
 # one line per input type; columns in the order of KINDS
 _GROUPS = (

@@ -1,4 +1,4 @@
-"""Tokenising one side of a template: token ids, and the part of the template that each comes from."""
+"""Tokenisation of the source or target of a template: token ids, and the part of the template of each token."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -10,7 +10,7 @@ from promptscope.tasks.template import Part
 
 @dataclass(frozen=True)
 class Span:
-    """A part of the template in the text that is tokenised: characters [start, end)."""
+    """The characters [start, end) of a part of the template in the text that is tokenised."""
 
     part: Part
     start: int
@@ -20,9 +20,10 @@ class Span:
 
 @dataclass
 class Tokens:
-    """Tokens of one record; `characters` are the ones that a field's token covers within the field.
+    """The tokens of one record.
 
-    `types` are 0 and 1 as BERT's tokenizer gives them: up to the `{sep}` between two texts, it included, and after it.
+    `characters` is the range of characters of its field that each token covers. `types` are BERT's token types: 0 up to
+    and with the `{sep}` between two texts, 1 after it.
     """
 
     ids: list[int] = field(default_factory=list)
@@ -48,10 +49,10 @@ def tokenise(
     specials: Specials,
     overrides: Mapping[str, str],
 ) -> list[Tokens]:
-    """Tokenise a template side for many records; `values` maps field names (and "label") to text.
+    """Tokenise the source or target of a template for many records; `values` maps fields (and "label") to text.
 
-    Text between two special tokens is joined first and tokenised once, so that `Input: {text}` gives the
-    tokens that a reader expects; offsets then tell which part each token belongs to.
+    The text between two special tokens is joined and tokenised as one, so that `Input: {text}` gives the same tokens as
+    the whole text; offsets tell to which part each token belongs.
     """
     rows = [Tokens() for _ in values]
     after_label = False
@@ -76,7 +77,7 @@ def tokenise(
 
 
 def _between_texts(parts: Sequence[Part]) -> int:
-    """Return the index of the first `{sep}` with a field before and one after it; the last index if there is none."""
+    """Return the index of the first `{sep}` with fields before and after it, or the last index if there is none."""
     fields = [i for i, part in enumerate(parts) if part.kind == "field"]
     ends = (i for i, part in enumerate(parts) if part == Part("special", "sep") and fields[:1] < [i] < fields[-1:])
     return next(ends, len(parts) - 1)
@@ -96,10 +97,10 @@ def _segment(part: Part) -> str:
 
 
 def _owner(text: str, spans: Sequence[Span], start: int, end: int) -> Span:
-    """Return the span that a token belongs to: the one with most of its visible characters.
+    """Return the span to which a token belongs, the one with most of the token's visible characters.
 
-    A token may straddle parts: " good" of "Input: {text}" takes its space from the literal and belongs to
-    the text; a pure space between two parts goes to the one that holds more of it, the field on a tie.
+    A token may overlap two parts: " good" of "Input: {text}" begins with a space of the literal, and belongs to the
+    field. A token of spaces belongs to the part with more of them; if both have equally many, to the field.
     """
     if len(spans) == 1:
         return spans[0]

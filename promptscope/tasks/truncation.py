@@ -1,4 +1,4 @@
-"""Shortening records to a length: only the fields' text is ever cut, the longest field first."""
+"""Truncation of records: only the text of fields is cut, the longest field first."""
 
 import math
 from collections.abc import Mapping, Sequence
@@ -17,12 +17,13 @@ def fit(
     room: Sequence[int | None],
     ids: Sequence[str],
 ) -> tuple[list[Tokens], list[bool]]:
-    """Tokenise records so that each has at most `room` tokens; return the tokens and who was shortened.
+    """Tokenise records with at most `room` tokens each; return the tokens, and which records were cut.
 
-    Text is cut at a token boundary and tokenised again, so literals and special tokens stay whole and the
-    tokens are those of the shortened text.
+    Text is cut at a token boundary and tokenised again, so that literals and special tokens are not cut, and the tokens
+    are those of the shorter text.
 
-    Raises TaskError where a record is too long even with every field empty.
+    Raises:
+        TaskError: a record is too long even with empty fields.
     """
     rows = tokenise(parts, values, specials, overrides)
     values = list(values)
@@ -47,9 +48,9 @@ def _shorten(
     }
     if not times:
         raise TaskError(
-            f"Record {id!r} does not fit: with no text left, the template's own words and special tokens are "
-            f"{len(row)} tokens and max_length leaves {max(limit, 0)} for them and the label. Raise "
-            "max_length, or shorten the template or the label."
+            f"Record {id!r} does not fit: even without text, the template's words and special tokens are {len(row)} "
+            f"tokens, and max_length leaves {max(limit, 0)} for them and the label. Use a larger max_length, or a "
+            "shorter template, label or prompt."
         )
     left = {name: row.segments.count(name) for name in times}
     counts = dict(left)

@@ -1,4 +1,4 @@
-"""Training: task + prompt + model -> run; grids of runs."""
+"""Training of prompts on tasks: single runs, grids of runs, and baselines."""
 
 from importlib import import_module
 from typing import TYPE_CHECKING, Any

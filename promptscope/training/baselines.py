@@ -1,4 +1,4 @@
-"""What prompts are compared with: fine-tuning and PEFT's other methods, on a copy of the model."""
+"""Baselines for prompts: fine-tuning and PEFT's other methods, trained on a copy of the model."""
 
 from __future__ import annotations
 
@@ -43,10 +43,15 @@ _OWN = ("fine-tuning", "bitfit")  # no PEFT needed
 
 @dataclass(frozen=True, eq=False)
 class Baseline:
-    """A trained comparison: a model of its own weights, or for prefix tuning the first model and a deep prompt.
+    """A trained baseline, to be scored as `ps.evaluate(baseline.model, baseline.prompt, task)`.
 
-    `history`: columns `step`, `loss` (nats per target token, before the update) and, where it was taken, `validation`
-    (the task's first metric). `model` and `prompt` are those of the best validation, else of the last step.
+    - `method`: the method's name; `n_parameters`: the number of trained parameters;
+    - `model`: a hooked model with its own trained weights; for prefix tuning, the original model;
+    - `prompt`: a deep prompt for prefix tuning, otherwise None;
+    - `history`: a table with the columns `step`, `loss` (nats per target token, before the update) and, if it was
+      evaluated, `validation` (the task's first metric; higher is better).
+
+    Model and prompt are those with the best validation score or, without validation, those of the last step.
 
     >>> import promptscope as ps
     >>> history = pd.DataFrame({"step": [1, 2], "loss": [2.1, 1.7]})
@@ -66,15 +71,22 @@ class Baseline:
 @own_modes()
 @torch.enable_grad()
 def train_baseline(model: HookedModel, method: str, task: Task, config: TrainConfig, **settings: Any) -> Baseline:
-    """Train a copy of *model* by *method* on the records, batches and schedule that `ps.train` would use.
+    """Train a copy of *model* by *method*, with the records, batches and schedule that `ps.train` would use.
 
-    `fine-tuning` trains all weights, `bitfit` all biases; the others are PEFT's, with *settings* going to its
-    configuration (`r=8`, `num_virtual_tokens=20`). Weights and modules of *model* never change. Dropout is
-    off, as when prompts are trained. Score it as any model: `ps.evaluate(baseline.model, baseline.prompt, task)`.
+    *model* itself does not change. Dropout is off, as in the training of prompts. The result is scored as any model:
+    `ps.evaluate(baseline.model, baseline.prompt, task)`.
+
+    Args:
+        model: the model to copy.
+        method: one of `ps.training.BASELINES`: `fine-tuning` trains all weights, `bitfit` all biases; the others are
+            methods of PEFT.
+        task: the task; its `train` split is used.
+        config: steps, batch size, learning rate and so on, as for prompts.
+        **settings: for methods of PEFT, the arguments of its configuration (`r=8`, `num_virtual_tokens=20`).
 
     Raises:
-        RunError: an unknown method, PEFT is not installed or does not know the architecture, hooks are attached, or a
-            loss that is not finite.
+        RunError: the method is unknown, PEFT is not installed or does not support the architecture, hooks are attached,
+            or a loss is not finite.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -83,12 +95,12 @@ def train_baseline(model: HookedModel, method: str, task: Task, config: TrainCon
     (7680, True)
     """
     if method not in BASELINES:
-        raise RunError(f"no baseline {method!r}.{nearest(method, BASELINES)} There are: {', '.join(BASELINES)}")
+        raise RunError(f"no baseline {method!r}.{nearest(method, BASELINES)} The baselines are: {', '.join(BASELINES)}")
     model.need_no_hooks("ps.train_baseline")
     trained = _copy(model.twin)
     if method in _OWN:
         if settings:
-            raise RunError(f"{method} has no settings of PEFT's, got {', '.join(settings)}")
+            raise RunError(f"the baseline {method!r} takes no settings, got {', '.join(settings)}: leave them out")
         for name, number in trained.named_parameters():
             number.requires_grad_(method == "fine-tuning" or name.endswith("bias"))
         tuned: Any = trained
@@ -96,7 +108,9 @@ def train_baseline(model: HookedModel, method: str, task: Task, config: TrainCon
         tuned = _with_peft(trained, method, model, config.seed, settings)
     numbers = [number for number in tuned.parameters() if number.requires_grad]
     if not numbers:
-        raise RunError(f"{model.name!r} has no biases for bitfit to train: choose another of {', '.join(BASELINES)}")
+        raise RunError(
+            f"{model.name!r} has no biases that bitfit could train: choose another of {', '.join(BASELINES)}"
+        )
     examples = encode_split(model, None, task, "train", max_length=config.max_length)
     size = config.batch_size * config.accumulation
     total = config.steps or max(1, round((config.epochs or 0) * batches_per_epoch(len(examples), size)))
@@ -111,7 +125,10 @@ def train_baseline(model: HookedModel, method: str, task: Task, config: TrainCon
         (batch,) = batches(model, chosen, size)
         loss = _loss(tuned, batch)
         if not torch.isfinite(loss):
-            raise RunError(f"{method}: the loss of step {step + 1} is {loss.item()}: use a smaller learning_rate")
+            raise RunError(
+                f"{method}: the loss at step {step + 1} is {loss.item()}, which is not finite: use a smaller "
+                "learning_rate"
+            )
         loss.backward()
         if config.max_grad_norm is not None:
             torch.nn.utils.clip_grad_norm_(numbers, config.max_grad_norm)
@@ -146,7 +163,7 @@ def _loss(tuned: Any, batch: Batch) -> Float[Tensor, ""]:
 
 
 def _copy(twin: PreTrainedModel) -> PreTrainedModel:
-    """Return a model of the same weights that shares nothing with *twin*."""
+    """Return a copy of the plain model with its own weights."""
     new = type(twin)(copy.deepcopy(twin.config))
     torch.nn.Module.to(new, device=twin.device, dtype=twin.dtype)  # PreTrainedModel.to hides its signature
     new.load_state_dict(twin.state_dict())
@@ -172,7 +189,7 @@ def _with_peft(trained: PreTrainedModel, method: str, model: HookedModel, seed: 
 
 
 def _usable(model: HookedModel, tuned: Any, method: str, task: Task) -> tuple[HookedModel, Task, Prompt | None]:
-    """Return model, task and prompt as `evaluate` takes them, independent of what is trained on."""
+    """Return model, task and prompt for `evaluate`, independent of the model in training."""
     if method == "prefix":
         with _quiet(), tempfile.TemporaryDirectory() as folder:
             tuned.save_pretrained(folder)
@@ -187,7 +204,7 @@ def _usable(model: HookedModel, tuned: Any, method: str, task: Task) -> tuple[Ho
 
 @contextmanager
 def _quiet() -> Iterator[None]:
-    """Leave out PEFT's warnings, of the Hub that does not answer and of what is deprecated in transformers."""
+    """Suppress PEFT's warnings about an unreachable Hub and about deprecated parts of transformers."""
     import warnings
 
     with warnings.catch_warnings():

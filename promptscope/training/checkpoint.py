@@ -1,4 +1,4 @@
-"""One file from which a run goes on as if it had never stopped."""
+"""Checkpoints: one file from which a run continues as if it had not been interrupted."""
 
 import json
 from pathlib import Path
@@ -14,7 +14,7 @@ from promptscope.files import content_hash, tensor_hash, write_tensors
 
 
 def write_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer, progress: dict[str, Any]) -> None:
-    """Write parameters, optimiser state and *progress* in one atomic step, so that they belong together."""
+    """Write parameters, optimiser state and *progress* to one file, atomically, so that they belong together."""
     tensors: dict[str, Tensor] = {f"prompt/{name}": value for name, value in prompt.named_parameters()}
     for index, state in optimizer.state_dict()["state"].items():
         tensors |= {f"optimizer/{index}/{name}": torch.as_tensor(value) for name, value in state.items()}
@@ -32,11 +32,11 @@ def _checksum(tensors: dict[str, Tensor], progress: str) -> str:
     return content_hash({"progress": progress, "tensors": {name: tensor_hash(t) for name, t in tensors.items()}})
 
 
-def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict[str, Any]:
-    """Put parameters, optimiser and random state back in place and return *progress*.
+def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer, run: str | None = None) -> dict[str, Any]:
+    """Restore parameters, optimiser and random state from a checkpoint, and return its *progress*.
 
     Raises:
-        RunError: the file is damaged or belongs to a prompt of another shape.
+        RunError: the file is damaged, or belongs to a prompt of another shape or to another run than *run*.
     """
     try:
         with safe_open(str(path), framework="pt") as file:
@@ -44,14 +44,22 @@ def read_checkpoint(path: Path, prompt: nn.Module, optimizer: Optimizer) -> dict
             metadata = file.metadata()
             progress = json.loads(metadata["progress"])
             if metadata["checksum"] != _checksum(tensors, metadata["progress"]):
-                raise ValueError("its numbers are not those of its checksum")
+                raise ValueError("its content does not agree with its checksum")
     except (OSError, SafetensorError, KeyError, TypeError, ValueError) as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the run's folder and train again") from error
+    if run is not None and progress.get("run", run) != run:
+        raise RunError(
+            f"{str(path)!r} is of another run than the config.json beside it: put the right one back, or delete the "
+            "run's folder and train again"
+        )
     with torch.no_grad():
         for name, parameter in prompt.named_parameters():
             saved = tensors.get(f"prompt/{name}")
             if saved is None or saved.shape != parameter.shape:
-                raise RunError(f"{str(path)!r} does not hold {name} of shape {tuple(parameter.shape)}")
+                raise RunError(
+                    f"{str(path)!r} does not hold {name} of shape {tuple(parameter.shape)}: delete the run's folder "
+                    "and train again"
+                )
             parameter.copy_(saved)
     state: dict[int, dict[str, Tensor]] = {}
     for key, tensor in tensors.items():

@@ -1,4 +1,4 @@
-"""Everything that decides a training run, apart from model, prompt and task."""
+"""The settings of a training run, apart from model, prompt and task."""
 
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
@@ -15,30 +15,34 @@ class TrainConfig:
     """Settings of a run.
 
     Args:
-        steps: optimiser steps; or give `epochs` instead.
-        epochs: passes over the training split, rounded to steps.
+        steps: number of optimiser steps; give either steps or epochs.
+        epochs: number of passes over the training split, rounded to whole steps.
         batch_size: records per forward pass.
         accumulation: forward passes per optimiser step; the loss is the mean over all their target tokens, so that
             (batch_size=4, accumulation=2) trains exactly as (8, 1).
-        learning_rate: step size; with a warm-up or a schedule, the largest.
-        optimizer: `adamw` (decay of the weights apart from the gradient) or `adam`.
-        weight_decay: of the prompt's numbers, towards zero.
-        betas: decay of the running means of the gradient and of its square.
-        schedule: `constant`, `linear` or `cosine` decay to zero, after the warm-up.
-        warmup_steps: first steps, over which the learning rate grows linearly.
-        max_grad_norm: clip the gradient of the whole prompt to this L2 norm; None: never.
-        padding: of the texts of one batch. `right` changes nothing. `left` (causal models) numbers positions
-            from the first padding token: the gap between prompt and text is then the number of padding tokens, and
-            depends on the longest of the *batch_size* texts.
-        max_length: truncate text so that a record has at most so many tokens; the model's context bounds it too.
-        evaluate_every: steps between evaluations on `validation`; also at the end. None: never.
-        evaluate_limit: use only the first so many validation records.
-        patience: stop after so many evaluations in a row without a better one; None: never.
-        gradient_checkpointing: keep only each layer's input and run layers again on the way back: less memory, a
-            third more time, the same numbers.
-        snapshot_every: steps between snapshots of the prompt, step 0 included. None: none.
-        checkpoint_every: steps between checkpoints, from which an interrupted run goes on; also before the first.
-        seed: of the order of the records. The prompt has a seed of its own.
+        learning_rate: learning rate; with a warm-up or a schedule, its largest value.
+        optimizer: `adamw` (weight decay is not part of the gradient) or `adam`.
+        weight_decay: factor of the weight decay of the prompt's parameters, at least 0.
+        betas: decay rates of Adam's running means of the gradient and of its square, in [0, 1).
+        schedule: `constant`, or `linear` or `cosine` decay to zero after the warm-up.
+        warmup_steps: number of first steps in which the learning rate grows linearly.
+        max_grad_norm: clip the gradient of the whole prompt to this L2 norm; None: no clipping.
+        padding: side of the padding in a batch. `right` has no effect on results. `left` (causal models) numbers
+            positions from the first padding token, so that a gap of as many positions as there are padding tokens is
+            between prompt and text; it depends on the longest text of the batch.
+        max_length: truncate text so that a record has at most this many tokens; the model's context is a limit too.
+        evaluate_every: steps between evaluations on the split `validation`, with one at the end; None: no evaluation.
+        evaluate_limit: evaluate on this many first validation records only; None: on all.
+        patience: stop after this many evaluations in a row without improvement; None: no early stopping.
+        gradient_checkpointing: keep only each layer's input and run layers again in the backward pass, which needs
+            less memory and a third more time; results are the same.
+        snapshot_every: steps between snapshots of the prompt, the first at step 0; None: no snapshots.
+        checkpoint_every: steps between checkpoints, from which an interrupted run continues; one is written at the
+            start.
+        seed: seed of the order of the records; the prompt has its own seed.
+
+    Raises:
+        RunError: a value is out of its range, or both or neither of steps and epochs are given.
 
     >>> TrainConfig(steps=100, learning_rate=0.01).schedule
     'constant'
@@ -84,17 +88,20 @@ class TrainConfig:
         ):
             value = getattr(self, name)
             if value is not None and not 0 < value < float("inf"):
-                raise RunError(f"{name} must be positive, got {value}")
+                raise RunError(f"{name} must be a finite number above 0, got {value}")
             if value is not None and name not in ("epochs", "learning_rate", "max_grad_norm") and value != int(value):
                 raise RunError(f"{name} must be a whole number, got {value}")
         if self.epochs is not None and self.epochs > _MOST_EPOCHS:
             raise RunError(f"epochs must be at most {_MOST_EPOCHS}, got {self.epochs}")
         if self.patience is not None and self.evaluate_every is None:
-            raise RunError("patience counts evaluations: give evaluate_every too")
+            raise RunError(
+                f"patience={self.patience} counts evaluations and needs evaluate_every, got None: give evaluate_every "
+                "too"
+            )
         if not 0 <= self.weight_decay < float("inf"):
-            raise RunError(f"weight_decay must not be negative, got {self.weight_decay}")
+            raise RunError(f"weight_decay must be a finite number of at least 0, got {self.weight_decay}")
         if self.warmup_steps < 0 or self.warmup_steps != int(self.warmup_steps):
-            raise RunError(f"warmup_steps must be a whole number that is not negative, got {self.warmup_steps}")
+            raise RunError(f"warmup_steps must be a whole number of at least 0, got {self.warmup_steps}")
         if not all(0 <= beta < 1 for beta in self.betas) or len(self.betas) != 2:
             raise RunError(f"betas must be two numbers in [0, 1), got {self.betas}")
         if not 0 <= self.seed < 2**32:
@@ -109,7 +116,7 @@ class TrainConfig:
                 raise RunError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
 
     def to_json(self) -> dict[str, Any]:
-        """Return the settings as plain values."""
+        """Return the settings as values that JSON can hold."""
         values = asdict(self) | {"betas": list(self.betas)}
         if self.padding == "right":
             del values["padding"]  # runs that were described before there was another stay what they were
@@ -117,5 +124,5 @@ class TrainConfig:
 
     @classmethod
     def from_json(cls, values: dict[str, Any]) -> "TrainConfig":
-        """Read what `to_json` wrote."""
+        """Return the settings from the values that `to_json` returned."""
         return cls(**{**values, "betas": tuple(values["betas"])})

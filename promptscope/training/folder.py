@@ -1,4 +1,4 @@
-"""A run's folder while it is being trained: whose it is, and who may write to it."""
+"""A run's folder during training: its description, and the lock that keeps other processes out."""
 
 import atexit
 import os
@@ -12,15 +12,16 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from promptscope.errors import RunError, shortened
-from promptscope.files import is_there, nearest_file, read_sealed, write_sealed
+from promptscope.files import content_hash, is_there, nearest_file, read_sealed, writable, write_sealed
 
 FORMAT = "promptscope.run.v1"
 _LOCK = ".lock"
 
 
 def temporary_folder(prefix: str) -> Path:
-    """Return a new folder that lasts as long as this process."""
-    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    """Return a new folder that is deleted when this process ends."""
+    with writable(Path(tempfile.gettempdir()) / prefix):
+        folder = Path(tempfile.mkdtemp(prefix=prefix))
     atexit.register(_remove, folder, os.getpid())
     return folder
 
@@ -32,19 +33,21 @@ def _remove(folder: Path, owner: int) -> None:
 
 @contextmanager
 def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterator[None]:
-    """Begin a run in *folder*, or go on with it, and lock the folder for other processes.
+    """Start or continue a run in *folder* within a `with` block, and lock the folder against other processes.
 
     Raises:
-        RunError: something else is in there, a run with other settings, or another process trains it.
+        RunError: the folder holds something else or a run with other settings, or another process is training in it.
+        FileError: nothing can be written there.
     """
     check_same(folder, description)
-    folder.mkdir(parents=True, exist_ok=True)
-    try:
-        lock = FileLock(folder / _LOCK).acquire(timeout=0)
-    except Timeout as error:
-        raise RunError(
-            f"another process is training in {str(folder)!r}: wait for it, or name another folder"
-        ) from error
+    with writable(folder):
+        folder.mkdir(parents=True, exist_ok=True)
+        try:
+            lock = FileLock(folder / _LOCK).acquire(timeout=0)
+        except Timeout as error:
+            raise RunError(
+                f"another process is training in {str(folder)!r}: wait until it ends, or give another folder"
+            ) from error
     with lock:
         check_same(folder, description)  # it may have been begun since
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
@@ -55,47 +58,57 @@ def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterato
 
 
 def has_checkpoint(folder: Path) -> bool:
-    """Whether a run in *folder* was begun, and goes on from where it was."""
+    """Return whether *folder* holds a checkpoint from which a run can continue."""
     return (folder / "checkpoint.safetensors").is_file()
 
 
 class AnotherRunError(RunError):
-    """A folder holds another run than the one that was asked for: a mistake in the call, no damage."""
+    """A folder holds another run than the one in the call; the folder is not damaged."""
 
 
 def is_finished(folder: Path) -> bool:
-    """Whether *folder* holds a run that came to its end: the result is written last."""
+    """Return whether *folder* holds a finished run, that is, one with a result file, which is written last."""
     return (folder / "result.json").is_file()
 
 
 def read_description(folder: Path) -> dict[str, Any]:
-    """Return what `config.json` says of the run in *folder*.
+    """Return the description of the run in *folder*, from its `config.json`.
 
     Raises:
-        RunError: there is none, or it is damaged or not a run's.
+        RunError: there is no such folder or file, or it is damaged or does not describe a run.
     """
     path = folder / "config.json"
     if not is_there(folder):
         raise RunError(f"{shortened(str(folder))!r} is not a run: there is no such folder.{nearest_file(folder)}")
     if not path.is_file():
-        raise RunError(f"{str(folder)!r} is not a run: it has no config.json")
+        raise RunError(
+            f"{str(folder)!r} is not a run: it has no config.json. Give a folder that ps.train(..., out=...) wrote"
+        )
     try:
         description = read_sealed(path, lambda found: found.get("format") == FORMAT)
-    except ValueError as error:
+    except (OSError, ValueError) as error:
         raise RunError(f"{str(path)!r} is damaged ({error}): delete the folder and train again") from error
     if not isinstance(description, dict) or description.get("format") != FORMAT:
-        raise RunError(f"{str(folder)!r} is not a run: its config.json is not of the format {FORMAT!r}")
+        raise RunError(
+            f"{str(folder)!r} is not a run: its config.json does not have the format {FORMAT!r}. Give a folder that "
+            "ps.train(..., out=...) wrote"
+        )
     return description
 
 
-def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> None:
-    """Raise AnotherRunError unless *folder* is free, or holds a run with this description.
+def run_hash(folder: Path) -> str:
+    """Return what tells the run in *folder* from others; its other files carry it, so that none comes from another."""
+    return content_hash(read_description(folder))
 
-    `source` may differ: the same model and records may lie elsewhere now; their hashes are compared.
+
+def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> None:
+    """Raise AnotherRunError unless *folder* is empty or absent, or holds a run with this description.
+
+    The entry `source` may differ, since the model and the records may have been moved; their hashes are compared.
     """
     if not (folder / "config.json").is_file():
         if folder.exists() and (not folder.is_dir() or any(not _ours(path) for path in folder.iterdir())):
-            raise AnotherRunError(f"{str(folder)!r} exists and is not a run: name a new or empty folder")
+            raise AnotherRunError(f"{str(folder)!r} exists and is not a run: give a new or empty folder")
         return
     before = read_description(folder)
     there = {(part, name): value for part in before.keys() - {"format"} for name, value in before[part].items()}
@@ -109,11 +122,11 @@ def check_same(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> No
     ]
     if differences:
         raise AnotherRunError(
-            f"{str(folder)!r} holds a run with other settings ({'; '.join(differences)}): name another folder, or "
-            "delete it"
+            f"{str(folder)!r} holds a run with other settings ({'; '.join(differences)}): give another folder, or "
+            "delete this one"
         )
 
 
 def _ours(path: Path) -> bool:
-    """Whether a run that was killed before it wrote its config can have left *path*."""
+    """Return whether *path* may be left from a run that was killed before it wrote its configuration."""
     return path.name == _LOCK or (path.name.startswith(".config.json.") and path.suffix == ".tmp")

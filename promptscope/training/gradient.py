@@ -1,4 +1,4 @@
-"""The gradient that training follows: of the mean cross-entropy over label and end tokens."""
+"""The gradient of the training loss, the mean cross-entropy over label and end tokens."""
 
 from collections.abc import Sequence
 from contextlib import nullcontext
@@ -14,16 +14,16 @@ from promptscope.prompts import Prompt
 from promptscope.tasks import IGNORED, Batch, concatenate
 
 Portion = tuple[int, Batch]
-"""The number of a run, and some of the records of its step."""
+"""The number of a prompt, and a batch of the records of its step."""
 
 
 def accumulate_gradient(
     model: HookedModel, prompt: Prompt, batches: Sequence[Batch], checkpointing: bool = False
 ) -> float:
-    """Add the gradient of the mean loss over all targets of *batches* to the prompt's, and return that loss.
+    """Add the gradient of the mean loss over all target tokens of *batches* to the prompt's, and return the loss.
 
-    The activations of one batch are in memory at a time, with *checkpointing* of one layer. The mean is over tokens,
-    not over batches, so that how the records are split into batches changes nothing.
+    The loss is in nats per target token. Activations of one batch are in memory at a time; with *checkpointing*, those
+    of one layer. Since the mean is over tokens, results do not depend on how records are divided into batches.
 
     >>> import promptscope as ps
     >>> from promptscope.inference import batches, encode_split
@@ -41,12 +41,12 @@ def accumulate_gradient(
 def accumulate_gradients(
     model: HookedModel, prompts: Sequence[Prompt], passes: Sequence[Sequence[Portion]], checkpointing: bool = False
 ) -> list[float]:
-    """Add to each prompt the gradient of its own mean loss, and return these losses.
+    """Add to each prompt the gradient of its own mean loss, and return these losses (nats per target token).
 
-    `passes[i]` holds portions `(prompt number, batch)` that run together; a prompt may have portions in several
-    passes. Prompts that meet in a pass must be of one kind and length. The sum of the losses goes backward: no
-    prompt's loss depends on another's numbers, so each gets exactly the gradient that it would have alone. What a
-    prompt itself adds to the loss (`Prompt.penalty`) is in its gradient, and not in the loss that is returned.
+    `passes[i]` is a list of pairs `(prompt number, batch)` that run together in one pass; a prompt may have batches in
+    several passes. Prompts in one pass must be of the same kind and length. The backward pass is that of the sum of all
+    losses; as no prompt's loss depends on another prompt, each gets exactly the gradient that it would get alone. A
+    term that a prompt adds to the loss (`Prompt.penalty`) is part of its gradient, but not of the returned loss.
 
     >>> import promptscope as ps
     >>> from promptscope.inference import batches, encode_split
@@ -85,7 +85,7 @@ def accumulate_gradients(
 
 
 def _join(portions: Sequence[Portion]) -> tuple[Batch, Int[Tensor, "records"]]:
-    """Put portions below each other, and say for each record which prompt it belongs to."""
+    """Concatenate the batches of all portions, and return the prompt number of each record."""
     batch = concatenate([part for _, part in portions])
     sizes = torch.tensor([len(part) for _, part in portions])
     of_record = torch.tensor([number for number, _ in portions]).repeat_interleave(sizes)

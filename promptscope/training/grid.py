@@ -1,4 +1,4 @@
-"""Many soft prompts trained at once over one copy of the model."""
+"""Training of many soft prompts together on one copy of the model."""
 
 import json
 import os
@@ -28,7 +28,7 @@ from promptscope.training.single import Job
 @checked()
 @dataclass(frozen=True)
 class GridRun:
-    """One run of a grid: what `ps.train` takes.
+    """One run of a grid: prompt, task and settings, as in `ps.train`.
 
     >>> import promptscope as ps
     >>> task = ps.load_task("continent_en")
@@ -52,18 +52,25 @@ def train_grid(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> dict[str, Run]:
-    """Train many prompts (tasks, initialisations, seeds, learning rates) together, each exactly as if alone.
+    """Train many prompts together on one model (other tasks, initialisations, seeds, learning rates).
 
-    A pass over the model holds records of several runs, at most *rows_per_pass* of them, and the sum over runs of
-    each run's own mean loss goes backward. Optimiser, clipping, schedule, early stop, best prompt and order of records
-    are each run's own. Prompts of one kind and length share passes. Numbers are those of `ps.train` up to rounding.
+    A pass over the model contains records of several runs whose prompts have the same kind and length. The backward
+    pass is that of the sum of the runs' own mean losses. Optimiser, clipping, schedule, early stopping, best prompt and
+    order of records are separate for each run. Each run gives the numbers of `ps.train`, up to rounding.
 
-    With *out*, run `name` is kept in `out/name`, as `ps.train(..., out=out/name)` would: finished runs are not
-    repeated, interrupted ones go on. *hooks*: see `ps.train`.
+    Args:
+        model: a hooked model.
+        runs: name -> run.
+        out: a folder in which the run `name` is saved as `out/name`, as by `ps.train(..., out=out/name)`. The same call
+            again does not repeat finished runs and continues interrupted ones. Without *out*, runs are kept until the
+            process ends.
+        rows_per_pass: the largest number of records in a pass.
+        progress: whether to show a progress bar.
+        hooks: hooks for this call, in addition to attached ones, see `model.hooks`.
 
     Raises:
-        GridError: some runs failed; it names them, the others are finished.
-        RunError: a name that is no folder name, one prompt for two runs.
+        GridError: some runs failed, while the others finished; it names the failed ones.
+        RunError: a name cannot be a folder name, or two runs have the same prompt object.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
@@ -75,10 +82,12 @@ def train_grid(
     if rows_per_pass < 1:
         raise RunError(f"rows_per_pass must be at least 1, got {rows_per_pass}")
     if len({id(run.prompt) for run in runs.values()}) < len(runs):
-        raise RunError("two runs of the grid train the same prompt object: give each its own, prompt.copy()")
+        raise RunError("two runs of the grid have the same prompt object: give each run its own, such as prompt.copy()")
     wrong = [name for name in runs if name in ("", "..") or name != Path(name).name]
     if wrong:
-        raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
+        raise RunError(
+            f"the name of a run is used as the name of its folder, which {wrong[0]!r} cannot be: leave out slashes"
+        )
     folder = Path(out) if out is not None else temporary_folder("promptscope-grid-")
     with model.turn(hooks), torch.enable_grad():
         return _train_all(model, runs, folder, rows_per_pass, progress)
@@ -143,7 +152,7 @@ def _step(loop: Loop) -> int:
 
 
 def _step_together(model: HookedModel, loops: Mapping[str, Loop], rows_per_pass: int) -> dict[str, RunError]:
-    """Take one step of every run; return those that failed."""
+    """Take one training step of every run; return the errors of runs that failed."""
     failed: dict[str, RunError] = {}
     for members in _alike(loops).values():
         begun = time.perf_counter()
@@ -160,7 +169,7 @@ def _step_together(model: HookedModel, loops: Mapping[str, Loop], rows_per_pass:
 
 
 def _alike(loops: Mapping[str, Loop]) -> dict[str, list[str]]:
-    """Group runs whose prompts can share a pass: one kind, length, layers."""
+    """Group the runs whose prompts can share a pass, that is, have the same kind, length and layers."""
     groups: dict[str, list[str]] = {}
     for name, loop in loops.items():
         settings = {"type": type(loop.prompt).__name__, **loop.prompt.settings()}
@@ -170,7 +179,7 @@ def _alike(loops: Mapping[str, Loop]) -> dict[str, list[str]]:
 
 
 def fill_passes(parts: Sequence[Sequence[Batch]], rows_per_pass: int) -> list[list[Portion]]:
-    """Put the batches of several runs into passes of at most *rows_per_pass* records; a batch is never divided."""
+    """Combine batches of several runs into passes of at most *rows_per_pass* records; no batch is divided."""
     passes: list[list[Portion]] = []
     rows = rows_per_pass
     for number, batch in [(number, batch) for number, mine in enumerate(parts) for batch in mine]:

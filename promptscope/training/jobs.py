@@ -1,4 +1,4 @@
-"""Many runs at once, each in a process of its own: on this machine or on a cluster."""
+"""Many runs in parallel processes, on this machine or on a cluster."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from promptscope.training.run import Run
 from promptscope.training.single import train
 
 Failure = tuple[str, str]
-"""The kind of an error and what it said."""
+"""The class and the message of an error."""
 
 Files = tuple[tuple[str, int, int], ...]
-"""Name, time of writing and size of each file in a folder."""
+"""Name, time of the last change and size of each file in a folder."""
 
 # Hooks belong to a model, and a worker has one model: threads of one process take turns.
 _ONE_AT_A_TIME = threading.Lock()
@@ -39,9 +39,10 @@ _ONE_AT_A_TIME = threading.Lock()
 @checked()
 @dataclass(frozen=True)
 class RunConfig:
-    """One run for a worker: what `ps.train` takes, with the model by name or path.
+    """One run of `ps.train_many`: the model's name or folder, prompt, task and settings.
 
-    `device` and `dtype` are those of `ps.load_model`. The prompt is copied: the caller's own is not trained.
+    `device` and `dtype` are passed to `ps.load_model`. The prompt is copied, so that the caller's object does not
+    change.
 
     >>> import promptscope as ps
     >>> config = ps.TrainConfig(steps=100)
@@ -60,9 +61,11 @@ class RunConfig:
 
 @dataclass(frozen=True, eq=False)
 class ManyRuns:
-    """The outcome of many runs: `runs` by name, and `failed`, a line for each that failed (`run`, `error`, `reason`).
+    """The results of `ps.train_many`.
 
-    `n_skipped` of the runs were finished before and not repeated.
+    - `runs`: the finished runs, by name;
+    - `failed`: a table with one row for each failed run, and the columns `run`, `error` (class) and `reason` (message);
+    - `n_skipped`: the number of runs that were already finished before the call.
 
     >>> failed = pd.DataFrame([("seed 1", "RunError", "the loss is NaN")], columns=["run", "error", "reason"])
     >>> many = ManyRuns(runs={}, failed=failed)
@@ -84,24 +87,24 @@ def train_many(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> ManyRuns:
-    """Train every run in a folder of its own, `out/name`, in parallel by joblib; a failed run stops no other.
+    """Train many runs in parallel with joblib, each in its folder `out/name`; a failed run does not stop the others.
 
-    The same call again goes on: finished runs are not repeated (nor is their model loaded, unless it is a folder, whose
-    files may have changed), interrupted ones go on where they stopped, failed ones are tried again. A worker keeps the
-    model of its last run, so name runs of one model one after the other. Numbers are those of `ps.train`. For many
-    prompts over *one* model that fits one process, `ps.train_grid` shares passes and is faster.
+    The same call again does not repeat finished runs (their models are not loaded, except from folders, whose files may
+    have changed), continues interrupted runs, and tries failed ones again. A worker keeps the model of its last run in
+    memory, so list runs of the same model one after the other. Each run gives the numbers of `ps.train`. For many
+    prompts on *one* model, `ps.train_grid` is faster, since runs share passes.
 
     Args:
         runs: name -> run.
-        out: a folder that all workers see.
-        n_jobs: worker processes, -1 for one per core; None: as `joblib.parallel_config` says, else one.
-        backend: of joblib; None: as `joblib.parallel_config` says, else processes on this machine. On a Dask cluster:
-            `with joblib.parallel_config(backend="dask"): ps.train_many(runs, out)`.
-        progress: one bar over all runs.
-        hooks: attached to the models for the length of the runs, as `ps.train` does; functions that joblib can pickle.
+        out: a folder that all workers can access.
+        n_jobs: number of worker processes, -1 for one per core; None: that of `joblib.parallel_config`, or else one.
+        backend: joblib's backend; None: that of `joblib.parallel_config`, or else processes on this machine. On a Dask
+            cluster: `with joblib.parallel_config(backend="dask"): ps.train_many(runs, out)`.
+        progress: whether to show one progress bar for all runs.
+        hooks: hooks for the runs, see `ps.train`; functions that joblib can pickle.
 
     Raises:
-        RunError: a name that is no folder name.
+        RunError: a name cannot be a folder name.
 
     >>> import promptscope as ps, tempfile
     >>> task, config = ps.load_task("continent_en"), ps.TrainConfig(steps=2, batch_size=4)
@@ -112,7 +115,9 @@ def train_many(
     """
     wrong = [name for name in runs if name in ("", ".", "..") or name != Path(name).name]
     if wrong:
-        raise RunError(f"names of runs become names of folders, and {wrong[0]!r} cannot: leave out slashes")
+        raise RunError(
+            f"the name of a run is used as the name of its folder, which {wrong[0]!r} cannot be: leave out slashes"
+        )
     folders = {name: Path(out).resolve() / name for name in runs}
     finished = {name for name in runs if is_finished(folders[name])}
     # What runs are under hooks is for `ps.train` to say, which asks the model.
@@ -140,7 +145,7 @@ def _outcomes(
     backend: str | None,
     hooks: Sequence[Hook],
 ) -> Iterator[tuple[str, Failure | None]]:
-    """Yield each run's name, as it ends, with the reason if it failed."""
+    """Yield the name of each run when it ends, with the reason if it failed."""
     if not runs:
         return
     waiting = dict.fromkeys(runs)
@@ -150,11 +155,15 @@ def _outcomes(
         for name, failure in parallel(jobs):
             del waiting[name]
             if failure is None and not is_finished(folders[name]):
-                failure = ("RunError", f"a worker finished it, but {str(folders[name])!r} is not visible here")
+                failure = (
+                    "RunError",
+                    f"a worker finished it, but the folder {str(folders[name])!r} cannot be read here: give an out "
+                    "folder that all machines can access",
+                )
             yield name, failure
     except Exception as error:  # the pool itself broke: a worker was killed, or the cluster went away
         for name in waiting:
-            yield name, (type(error).__name__, f"not finished, the workers stopped: {error}")
+            yield name, (type(error).__name__, f"it was not finished, as the workers stopped: {error}")
 
 
 def _train_one(name: str, run: RunConfig, folder: Path, hooks: Sequence[Hook]) -> tuple[str, Failure | None]:
@@ -173,16 +182,16 @@ def _model(name: str, device: str | None, dtype: str | None, files: Files) -> Ho
 
 
 def _files(model: str) -> Files:
-    """Return what tells that the files of a model's folder were written again."""
+    """Return the state of the files in a model's folder (sizes, times), which changes when they are written again."""
     folder = Path(model_source(model))
     there = sorted(folder.iterdir()) if folder.is_dir() else []
     return tuple((path.name, path.stat().st_mtime_ns, path.stat().st_size) for path in there)
 
 
 def _is_done(run: RunConfig, folder: Path) -> bool:
-    """Whether *folder* holds the end of this very run, as far as can be seen without loading the model.
+    """Return whether *folder* holds this run, finished, as far as can be told without loading the model.
 
-    Where it cannot be seen, `ps.train` decides, which compares all.
+    If it cannot be told, False is returned, and `ps.train` compares the whole description.
     """
     if not is_finished(folder):
         return False
@@ -203,7 +212,7 @@ def _is_done(run: RunConfig, folder: Path) -> bool:
 
 
 def _visible(run: RunConfig) -> dict[str, dict[str, Any]]:
-    """Return what of a run's description is known without its model."""
+    """Return the part of a run's description that is known without its model."""
     description = task_description(run.task)
     description.pop("source")
     validation = run.task.data_hash("validation") if run.config.evaluate_every else None

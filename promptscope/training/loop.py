@@ -1,4 +1,4 @@
-"""The training loop: steps, evaluations, snapshots, and a checkpoint from which all of it goes on."""
+"""The training loop: steps, evaluations, snapshots, and checkpoints from which it continues."""
 
 import math
 import time
@@ -17,10 +17,11 @@ from promptscope.inference.evaluate import Evaluator
 from promptscope.models import HookedModel
 from promptscope.progress import progress_bar
 from promptscope.prompts import Prompt
-from promptscope.prompts.saving import versions
+from promptscope.prompts.saving import saved_hash, versions
 from promptscope.tasks import Batch, Encoded
 from promptscope.training.checkpoint import read_checkpoint, write_checkpoint
 from promptscope.training.config import TrainConfig
+from promptscope.training.folder import run_hash
 from promptscope.training.gradient import accumulate_gradient
 from promptscope.training.history import Row, history_hash, read_rows, write_history
 from promptscope.training.order import batch_indices, batches_per_epoch
@@ -28,10 +29,10 @@ from promptscope.training.schedule import learning_rate_factor
 
 
 class Loop:
-    """One run in its folder. What changes from step to step is what the checkpoint carries, and nothing else.
+    """The training loop of one run in its folder; its checkpoint holds everything that changes between steps.
 
-    A step has two halves, so that the gradients of several runs can be computed together between them: `prepare`
-    gives the records, `update` takes the loss, when the prompt has its gradient.
+    A step has two parts: `prepare` returns the records, and `update` takes the loss and the prompt's gradient. Between
+    them, gradients of several runs can be computed together.
     """
 
     def __init__(
@@ -53,6 +54,7 @@ class Loop:
             prompt.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay
         )
         self.history: list[Row] = []
+        self.saved: dict[str, str] = {}  # the content of each folder of prompts
         self.best: float | None = None
         self.stale = 0  # evaluations since the best one
         self.seconds = 0.0
@@ -66,7 +68,7 @@ class Loop:
         """Train from the last checkpoint, or from the start, to the end.
 
         Raises:
-            RunError: loss, gradient or prompt are not finite.
+            RunError: loss, gradient or prompt became NaN or infinite.
         """
         self.resume()
         shown: dict[str, str] = {}
@@ -85,18 +87,17 @@ class Loop:
 
     @property
     def done(self) -> bool:
-        """Whether all steps are done, or patience is at its end."""
+        """Whether all steps are done, or early stopping has ended the run."""
         patience = self.config.patience
         return self.step >= self.total or (patience is not None and self.stale >= patience)
 
     def close(self) -> None:
-        """Save the prompt as it is at the end."""
-        self._describe_history(self.step)
-        self.prompt.save(self._prompts("last"))
+        """Save the prompt after the last step."""
+        self._save(self.step, "last")
         self._checkpoint(self.step)
 
     def write_result(self, counts: dict[str, int]) -> None:
-        """Write `result.json`, which makes the folder a finished run."""
+        """Write `result.json`, which marks the run as finished."""
         result: dict[str, Any] = {
             "steps": self.step,
             "stopped_early": self.step < self.total,
@@ -108,7 +109,9 @@ class Loop:
             "threads": torch.get_num_threads(),
             "prepacked": self.prepacked,
             "versions": versions(),
+            "run": run_hash(self.folder),
             "history_sha256": sha256_file(self.folder / "history.csv"),
+            "prompts": self.saved,
             **counts,
         }
         write_sealed(self.folder / "result.json", result)
@@ -116,7 +119,7 @@ class Loop:
     # --- one step ------------------------------------------------------------------------------------
 
     def prepare(self) -> list[Batch]:
-        """Return the records of the next step, and empty the gradient."""
+        """Return the batches of the next step, and set the gradient to zero."""
         # The order is that of the whole batch: (batch_size, accumulation) = (4, 2) then trains as (8, 1) does.
         indices = batch_indices(len(self.examples), self.batch_size, self.config.seed, self.step)
         examples = [self.examples[i] for i in indices]
@@ -125,9 +128,9 @@ class Loop:
         return self.parts
 
     def update(self, loss: float, begun: float) -> dict[str, str]:
-        """Take the step, given the loss and the gradient; evaluate and save what is due. Returns what a bar shows.
+        """Take the optimiser step, then evaluate and save as the settings say; return the text of the progress bar.
 
-        *begun*: when the step began, on `time.perf_counter`.
+        *loss* is that of the step, *begun* its start by `time.perf_counter`.
         """
         row = self._descend(loss)
         self.history.append(row)
@@ -174,8 +177,7 @@ class Loop:
                 for parameter, good in zip(self.prompt.parameters(), self.good, strict=True):
                     parameter.copy_(good)
         if self.good is not None or not last.is_dir():  # after a restart, an earlier stop knows better
-            self._describe_history(step)
-            self.prompt.save(last)
+            self._save(step, "last")
         write_history(self.folder / "history.csv", self.history)
         ids = [name for batch in parts for name in batch.ids]
         raise RunError(
@@ -193,28 +195,29 @@ class Loop:
         try:
             scores = self.validation.scores(progress=False)
         except (ModelError, PromptError) as error:  # of this run: others of a grid go on
-            raise RunError(f"step {done} of {self.total} could not be validated: {error}") from error
+            raise RunError(f"the evaluation after step {done} of {self.total} failed: {error}") from error
         score = next(iter(scores.values()))
         self.stale += 1
         if math.isfinite(score) and (self.best is None or score > self.best):
             self.best, self.stale = score, 0
-            self._describe_history(done)
-            self.prompt.save(self._prompts("best"))
+            self._save(done, "best")
         return {f"validation_{name}": value for name, value in scores.items()}
 
     def _snapshot(self, done: int) -> None:
         every = self.config.snapshot_every
         if every and (done % every == 0 or done == self.total):
-            self._describe_history(done)
-            self.prompt.save(self._prompts(f"step-{done:06d}"))
+            self._save(done, f"step-{done:06d}")
 
-    def _describe_history(self, done: int) -> None:
+    def _save(self, done: int, name: str) -> None:
+        """Save the prompt as it is after *done* steps to `prompts/NAME`."""
         self.prompt.provenance["history"] = {
             "steps": done,
             "loss": self.history[-1]["loss"] if self.history else None,
             "best_validation": self.best,
         }
         self.prompt.provenance["left_as"] = self.prompt.content_hash()
+        self.prompt.save(self._prompts(name))
+        self.saved[name] = saved_hash(self._prompts(name))
 
     def _prompts(self, name: str) -> Path:
         return self.folder / "prompts" / name
@@ -226,17 +229,19 @@ class Loop:
         write_history(self.folder / "history.csv", self.history)
         progress: dict[str, Any] = {"step": done, "best": self.best, "stale": self.stale, "seconds": self.seconds}
         progress |= {"prepacked": self.prepacked, "history": history_hash(self.history)}
+        progress |= {"run": run_hash(self.folder), "prompts": self.saved}
         write_checkpoint(self.folder / "checkpoint.safetensors", self.prompt, self.optimizer, progress)
 
     def resume(self) -> None:
-        """Go on from the last checkpoint; without one, write the first."""
+        """Continue from the last checkpoint; if there is none, write the first one."""
         path = self.folder / "checkpoint.safetensors"
         if not path.is_file():
             self._snapshot(0)
             # The caller's prompt changes from here on: an interrupted call must find its start again.
             self._checkpoint(0)
             return
-        progress = read_checkpoint(path, self.prompt, self.optimizer)
+        progress = read_checkpoint(path, self.prompt, self.optimizer, run_hash(self.folder))
+        self.saved = progress.get("prompts", {})
         self.best, self.stale, self.seconds = progress["best"], progress["stale"], progress["seconds"]
         # Not measured again: with another kernel the last bits would differ. Another machine may not have it.
         self.prepacked = progress["prepacked"] and can_prepack(self.model.twin)
@@ -244,14 +249,14 @@ class Loop:
         self.history = read_rows(self.folder / "history.csv")[: self.step]
         if history_hash(self.history) != progress.get("history", history_hash(self.history)):
             raise RunError(
-                f"history.csv in {str(self.folder)!r} is damaged: its first {self.step} rows are not those that the "
-                "checkpoint goes on from. Delete the run's folder and train again"
+                f"history.csv in {str(self.folder)!r} is damaged: its first {self.step} rows are not those of the "
+                "checkpoint. Delete the run's folder and train again"
             )
 
 
 @torch.no_grad()
 def _norm(prompt: Prompt, model: HookedModel) -> float:
-    """Return the mean L2 norm of the prompt's vectors (last dimension), over positions, layers and roles."""
+    """Return the mean L2 norm of the prompt's vectors (last dimension) over positions, layers, and keys and values."""
     if type(prompt).tensors is Prompt.tensors:  # parameters of which it makes vectors, in its own way
         placed = prompt.place(model).tensors().values()
         tensors = [x.transpose(1, 2).flatten(2) if x.ndim == 4 else x for x in placed]  # (layer, head, k, d_head)
@@ -261,6 +266,6 @@ def _norm(prompt: Prompt, model: HookedModel) -> float:
 
 
 def _shown(row: Row) -> dict[str, str]:
-    """Return the loss and, where there is one, the first validation metric."""
+    """Return the loss and, if there is one, the first validation metric, as text."""
     metric = next((name for name in row if name.startswith("validation_")), "loss")
     return {name: f"{row[name]:.3f}" for name in ("loss", metric)}

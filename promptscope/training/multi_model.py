@@ -1,4 +1,4 @@
-"""Training one soft prompt on several models at once."""
+"""Training of one soft prompt on several models together."""
 
 import os
 import time
@@ -41,20 +41,30 @@ def train_across(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> Run:
-    """Train one *prompt* on M models together, in place, and return the run.
+    """Train one *prompt* on M models together, and return the run; the prompt object is changed.
 
-    Minimises `1/M sum_m loss_m(P)`, where loss_m is what `ps.train` minimises on model m (*token splitting* (S2),
-    section 3.1). Models may be of different families, if their embeddings are of one width and their tokenizers agree;
-    each reads the same records in its own way. Gradients are added up model by model, so that the activations of one
-    model are in memory at a time. A model given by its name is loaded for every step (the first one once, it stays):
-    a step then also costs the time of reading M - 1 models, and memory holds two models whatever M is.
+    Training minimises `1/M sum_m loss_m(P)`, where loss_m is the loss of `ps.train` on model m, in nats per target
+    token (Reimann and Sadrieh 2024, *Explainable Soft Prompts*, section 3.1). Models may be of different families if
+    their embeddings have the same width and their tokenizers agree; each reads the same records with its own template.
+    Gradients are summed model by model, so that the activations of one model are in memory at a time. A model that is
+    given by its name is loaded again for every step, except the first, which stays in memory: a step then takes the
+    time of reading M - 1 models, and two models are in memory for any M.
 
-    Steps, schedule, validation (means over the models), early stop, files and resuming are those of `ps.train`. The
-    prompt no longer belongs to one model: load it with `load_prompt(..., strict=False)`. *hooks* are attached to every
-    model whenever it runs.
+    Steps, schedule, evaluation (means over the models), early stopping, files and continuing a run are as in
+    `ps.train`. The prompt does not belong to one model afterwards: load it with `load_prompt(..., strict=False)`.
 
-    Raises as `ps.train` does, and:
-        ModelError: models of different widths or tokenizers.
+    Args:
+        models: hooked models or names, as a list or a dict by name.
+        prompt: a soft prompt; it starts from its initialisation on the first model.
+        task: the task; its `train` split is used.
+        config: steps, learning rate and so on.
+        out: a folder for the run, see `ps.train`.
+        progress: whether to show a progress bar.
+        hooks: hooks for this call, attached to every model.
+
+    Raises:
+        ModelError: models have different widths or tokenizers.
+        RunError, PromptError, TaskError: as in `ps.train`.
 
     >>> import promptscope as ps
     >>> names, task = ["embedded-masked-0", "embedded-masked-1"], ps.load_task("continent_en")
@@ -83,7 +93,7 @@ def train_across(
 
 
 class _JointJob(Job):
-    """A run over several models: the first one stands for all where one is enough."""
+    """A run over several models; where one model is enough, the first one is used."""
 
     def __init__(self, models: ModelSet, prompt: Prompt, task: Task, config: TrainConfig, folder: Path) -> None:
         self.models = models
@@ -92,12 +102,12 @@ class _JointJob(Job):
         self._tokenizers: WeakKeyDictionary[HookedModel, str] = WeakKeyDictionary()
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Return all that decides the run: that of the first model, and which ones the others are."""
+        """Return the description of the run: that of a run on the first model, and the identities of the others."""
         self.prompt.strict = False  # it belongs to all of them
         return super().describe() | {"models": self.models.map(self._describe)}
 
     def _describe(self, model: HookedModel) -> dict[str, Any]:
-        """Check that the prompt fits a model, and say which one it is."""
+        """Check that the prompt fits a model, and return the model's identity."""
         self.prompt.bind(model)
         return {
             "source": model_source(model.name),
@@ -108,7 +118,7 @@ class _JointJob(Job):
 
     @contextmanager
     def loop(self) -> Iterator[Loop]:
-        """Give the loop of a single run, which validates on all models."""
+        """Yield the training loop of a single run, with evaluation on all models."""
         with super().loop() as loop:
             self.prompt.provenance["models"] = self.models.names
             if loop.validation is not None:
@@ -116,7 +126,7 @@ class _JointJob(Job):
             yield loop
 
     def accumulate(self, loop: Loop) -> float:
-        """Add the gradient of the mean loss over models of the next step to the prompt's, and return that loss."""
+        """Add the gradient of the next step's mean loss over models to the prompt's, and return the loss."""
         loop.prepare()
         indices = batch_indices(len(loop.examples), loop.batch_size, self.config.seed, loop.step)
 
@@ -136,7 +146,7 @@ class _JointJob(Job):
         return sum(losses.values()) / len(losses)
 
     def _examples(self, model: HookedModel) -> list[Encoded]:
-        """Encode the training split as *model* reads it, once for all models that read it alike."""
+        """Encode the training split for *model*, once for all models that read it in the same way."""
         if model not in self._tokenizers:
             self._tokenizers[model] = tokenizer_hash(model.tokenizer)
         key = (self._tokenizers[model], model.family.kind, model.shape.context, model.decoder_start_id)
@@ -148,13 +158,13 @@ class _JointJob(Job):
 
 
 class _JointEvaluator(Evaluator):
-    """Scores on the validation split, as means over models."""
+    """Scores on the validation split, averaged over the models."""
 
     def __init__(self, models: ModelSet, task: Task, prompt: Prompt, config: TrainConfig) -> None:
         self.models, self.task, self.prompt, self.config = models, task, prompt, config
 
     def scores(self, progress: bool = True) -> dict[str, float]:
-        """Return the mean over models of what `evaluate` returns."""
+        """Return the mean over models of each score of `evaluate`."""
         config = self.config
 
         def of_model(model: HookedModel) -> dict[str, float]:

@@ -1,12 +1,12 @@
-"""Which records are in which batch: a pure function of seed and step, so that a run can go on anywhere."""
+"""The records of each batch, as a function of seed and batch number only, so that a run can continue anywhere."""
 
 import torch
 
 
 def batch_indices(n: int, batch_size: int, seed: int, number: int) -> list[int]:
-    """Return the record indices of batch *number* (counted from 0 over the whole run).
+    """Return the indices of the records in batch *number*, counted from 0 over the whole run.
 
-    Every epoch is a permutation of its own; its last batch may be smaller.
+    Each epoch is another random permutation of all n records; its last batch may be smaller.
 
     >>> sorted(batch_indices(5, 3, seed=0, number=0) + batch_indices(5, 3, seed=0, number=1))
     [0, 1, 2, 3, 4]
@@ -19,5 +19,5 @@ def batch_indices(n: int, batch_size: int, seed: int, number: int) -> list[int]:
 
 
 def batches_per_epoch(n: int, batch_size: int) -> int:
-    """Return how many batches hold each of *n* records once."""
+    """Return the number of batches in an epoch of *n* records."""
     return -(-n // batch_size)

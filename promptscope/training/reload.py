@@ -1,4 +1,4 @@
-"""The model and the task of a run, from its folder alone."""
+"""Loading the model and the task of a run from its folder."""
 
 from pathlib import Path
 from typing import Any
@@ -10,13 +10,13 @@ from promptscope.training.run import Run
 
 
 def model_source(name: str) -> str:
-    """Return what `load_model` finds a model by from any working directory."""
+    """Return a name or absolute folder by which `load_model` finds a model from any working directory."""
     path = Path(name).expanduser()
     return str(path.resolve()) if name not in EMBEDDED_MODELS and path.is_dir() else name
 
 
 def task_description(task: Task) -> dict[str, Any]:
-    """Return what `load_task` needs to make *task* again; `source` is None for records from memory."""
+    """Return the arguments with which `load_task` makes *task* again; `source` is None for records from memory."""
     return {
         "source": None if task.source is None else dict(task.source),
         "template": task.template.to_json(),
@@ -29,10 +29,10 @@ def task_description(task: Task) -> dict[str, Any]:
 def reload_model(
     run: Run, model: str | None = None, device: str | None = None, dtype: str | None = None
 ) -> HookedModel:
-    """Load the model of a run; *model* says where it lies now, if it was moved or was given as an object.
+    """Load the model of a run; *model* is its present folder, if it was moved or was given as an object.
 
     Raises:
-        ModelError: it is not there any more.
+        ModelError: the model is not found.
     """
     there = run.description["model"]
     return load_model(
@@ -48,13 +48,13 @@ def reload_task(run: Run) -> Task:
 
     Raises:
         RunError: the records came from memory.
-        TaskError: the files are gone, or hold other records than those the run was trained on.
+        TaskError: the files are missing, or hold other records than those of the training.
     """
     there = run.description["task"]
     if not there.get("source"):
         raise RunError(
-            f"the records of task {there['name']!r} came from memory, so {str(run.folder)!r} cannot say where they "
-            "are: pass the task (on the command line: --task FILE)"
+            f"the records of task {there['name']!r} came from memory, so that they cannot be loaded for the run "
+            f"{str(run.folder)!r}: pass the task (on the command line: --task FILE)"
         )
     verbalizer = there["verbalizer"]
     source = dict(there["source"])
@@ -71,7 +71,7 @@ def reload_task(run: Run) -> Task:
     if task.data_hash("train") != there["data_hash"]:
         raise TaskError(
             f"task {there['name']!r} has other records now than when {str(run.folder)!r} was trained (data hash "
-            f"{task.data_hash('train')[:12]}, it was {there['data_hash'][:12]}). Restore the files, or pass the task "
-            "explicitly (on the command line: --task) to use them as they are"
+            f"{task.data_hash('train')[:12]}, before {there['data_hash'][:12]}). Restore the files, or pass the task "
+            "(on the command line: --task) to use the present records"
         )
     return task

@@ -1,4 +1,4 @@
-"""Training one soft prompt on one task."""
+"""Training of one soft prompt on one task."""
 
 from __future__ import annotations
 
@@ -46,19 +46,28 @@ def train(
     progress: bool = True,
     hooks: Sequence[Hook] = (),
 ) -> Run:
-    """Train *prompt* on the `train` split of *task*, in place, and return the run.
+    """Train *prompt* on the `train` split of *task*, with the model frozen, and return the run.
 
-    Minimises the mean cross-entropy over label and end tokens (Lester et al. 2021, section 2; the multilingual-GPT
-    paper, eq. 1 and 2). The model is frozen. With *out*, the run is kept in that folder (without, as long as this
-    process lasts): the same call goes on with an interrupted run, bit for bit as if it had not stopped (same machine),
-    and returns a finished one at once. *hooks* are attached during the call, in addition to those attached before; see
-    `model.hooks`.
+    The prompt object is changed. Training minimises the mean cross-entropy in nats over all label and end tokens y of
+    the records, `-mean log p(y | prompt, text, earlier y)` (Lester et al. 2021, section 2; *Toward the explainable soft
+    prompts*, equations 1 and 2).
+
+    Args:
+        model: a hooked model.
+        prompt: a soft prompt; it is bound to the model if it has no parameters yet.
+        task: the task; with `config.evaluate_every`, it needs a split `validation`.
+        config: steps, learning rate and so on.
+        out: a folder for the run. The same call again continues an interrupted run, with bit for bit the result of an
+            uninterrupted one on the same machine, and returns a finished run without training. Without *out*, the run
+            is kept until the process ends.
+        progress: whether to show a progress bar.
+        hooks: hooks for this call, in addition to attached ones, see `model.hooks`.
 
     Raises:
-        RunError: *out* holds a run with other settings, or something else; another process trains in it; or loss,
-            gradient or prompt stopped being finite (the last good prompt is kept).
+        RunError: *out* holds something else or a run with other settings, another process is training in it, or loss,
+            gradient or prompt became NaN or infinite (the last finite prompt is saved).
         PromptError: the prompt does not fit the model.
-        TaskError: the task cannot be encoded for the model, or lacks the split `validation` for `evaluate_every`.
+        TaskError: the task cannot be encoded for the model, or lacks a split.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")
@@ -78,7 +87,7 @@ def train(
 
 
 class Job:
-    """One run to be trained: checked and described before anything is written."""
+    """One run to be trained; it is checked and described before anything is written."""
 
     def __init__(self, model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig, folder: Path) -> None:
         self.model, self.task, self.config, self.folder = model, task, config, folder
@@ -90,26 +99,26 @@ class Job:
         check_same(folder, self.description)
 
     def _check_hooks(self) -> None:
-        """Raise RunError where hooks that cannot be told apart would decide whether this is the run in the folder."""
+        """Raise RunError if the folder holds a run and a hook is attached that cannot be identified."""
         described = self.description.get("models", {"": self.description["model"]}).values()
         if (self.folder / "config.json").is_file() and not all(map(is_known, described)):
             raise RunError(
                 f"{str(self.folder)!r} holds a run, and whether it is this one cannot be told: a hook is attached "
-                "whose identity is unknown. Set fn.identity = '...' on the hook's function, or name another folder"
+                "whose code cannot be hashed. Set fn.identity = '...' on the hook's function, or give another folder"
             )
 
     def describe(self) -> dict[str, dict[str, Any]]:
-        """Return all that decides the run."""
+        """Return the description of everything that determines the run."""
         return _describe(self.model, self.prompt, self.task, self.config)
 
     @property
     def finished(self) -> bool:
-        """Whether the folder holds the run's end already."""
+        """Whether the folder already holds this run, finished."""
         return is_finished(self.folder)
 
     @contextmanager
     def loop(self) -> Iterator[Loop]:
-        """Encode the data, claim the folder, and give the loop that trains in it."""
+        """Encode the data, lock the folder, and yield the training loop."""
         # All that can be wrong with the data is found before a folder is made.
         self.examples = encode_split(self.model, self.prompt, self.task, "train", max_length=self.config.max_length)
         validation = _evaluator(self.model, self.prompt, self.task, self.config)
@@ -126,18 +135,18 @@ class Job:
                 self.prompt.provenance["left_as"] = self.prompt.content_hash()
 
     def _random_numbers(self) -> AbstractContextManager[None]:
-        """Give the caller's random numbers back after a run that goes on with those of its checkpoint."""
+        """Restore the caller's random state after a run that continues with that of its checkpoint."""
         if not has_checkpoint(self.folder):
             return nullcontext()
         device = self.model.device
         return torch.random.fork_rng([device] if device.type == "cuda" else [])
 
     def finish(self, loop: Loop) -> None:
-        """Mark the run as finished."""
+        """Write the result, which marks the run as finished."""
         loop.write_result({"n_train": len(self.examples), "n_truncated": self.examples.n_truncated})
 
     def result(self) -> Run:
-        """Return the finished run; the caller's prompt becomes its last one."""
+        """Return the finished run; the caller's prompt object gets the parameters after the last step."""
         run = Run(self.folder)
         finished, _ = run.prompt, run.history  # both are read now: what is damaged is said here, not when it is needed
         self.prompt.load_state_dict(finished.state_dict())
@@ -148,7 +157,9 @@ class Job:
 def _bind(prompt: Prompt, model: HookedModel, task: Task) -> Prompt:
     if not prompt.is_bound and isinstance(prompt.init, Labels) and prompt.init.words is None:
         if task.verbalizer is None:
-            raise TaskError(f"init 'labels' needs a task with label words, and {task.name!r} has none: name the words")
+            raise TaskError(
+                f"init 'labels' needs a task with label words, and {task.name!r} has none: give the words, 'labels:A,B'"
+            )
         words = tuple(task.verbalizer.word(label) for label in task.verbalizer.labels)
         prompt.init = dataclasses.replace(prompt.init, words=words)
     need_saver(prompt)
@@ -167,7 +178,7 @@ def _evaluator(model: HookedModel, prompt: Prompt, task: Task, config: TrainConf
 
 
 def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfig) -> dict[str, dict[str, Any]]:
-    """Return all that decides a run, and where model and task came from; see `check_same`."""
+    """Return everything that determines a run, and the sources of model and task; see `check_same`."""
     validation = task.data_hash("validation") if config.evaluate_every else None
     # Runs in float32 say nothing of it, as before there was anything else.
     rounded = {} if matmul(model) == "float32" else {"execution": {"matmul": matmul(model)}}
@@ -191,9 +202,10 @@ def _describe(model: HookedModel, prompt: Prompt, task: Task, config: TrainConfi
 
 
 def _recognise(folder: Path, prompt: Prompt, description: dict[str, dict[str, Any]]) -> None:
-    """Give *prompt* its old start if it is what the run in *folder* made of it, as after an interrupt in a notebook.
+    """Restore the start of *prompt* if its parameters are those of the interrupted run in *folder*.
 
-    What somebody has edited since is another prompt.
+    This is so after an interrupt in a notebook, when the same cell is run again. A prompt that was edited since is
+    another prompt.
     """
     start = prompt.provenance.get("start")
     if start is None or not (folder / "config.json").is_file():

@@ -46,11 +46,11 @@ def check_layers(settings: Settings, n_layers: int) -> None:
         ProbeError: an unknown source of layers, or the paper's for a model of another depth.
     """
     if settings.layers not in _SOURCES:
-        raise ps.ProbeError(f"layers must be one of {', '.join(_SOURCES)}, not {settings.layers!r}")
+        raise ps.ProbeError(f"layers must be one of {', '.join(_SOURCES)}, got {settings.layers!r}")
     if settings.ablation and settings.layers == "paper" and n_layers != _PAPER_LAYERS:
         raise ps.ProbeError(
-            f"layers='paper' names layers of a model with {_PAPER_LAYERS}, and this one has {n_layers}: "
-            "--set layers=measured"
+            f"layers='paper' needs a model of {_PAPER_LAYERS} layers, and this one has {n_layers}: "
+            "use --set layers=measured"
         )
 
 

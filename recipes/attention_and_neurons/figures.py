@@ -23,7 +23,10 @@ CAPTIONS = {
     "figure_5": "Attention KL by layer, mean over the tasks of a language.",
     "figure_6": "Correlation of attention variability and KL over the heads of a quarter of the layers; * p < 0.05.",
     "figure_7": "ON score, mean over pairs of tasks; the paper shows pairs within a language.",
-    "figure_8": "Cosine of the decoding position with the gold and with another label word, mean over tasks.",
+    "figure_8": (
+        "Cosine of the residual stream, at the position that predicts the label, with the "
+        "gold and with another label word; mean over tasks."
+    ),
     "figure_9": "PCA of v2 prompts, first third of the layers.",
     "figure_10": "PCA of v2 prompts, second third of the layers.",
     "figure_11": "PCA of v2 prompts, last third of the layers.",
@@ -32,20 +35,33 @@ CAPTIONS = {
     "figure_13": "Attention KL of each task, v1.",
     "figure_14": "Attention KL of each task, v2.",
     "figure_15": "Attention KL by layer and type of input.",
-    "attention_mass": "Not in the paper: attention on the prompt, compared with random prompts of its norms.",
-    "attention_bias": "Not in the paper: what a bias of attention does not explain; 0 in layer 0 by construction.",
+    "attention_mass": (
+        "Not in the paper: share of attention that text gives to the prompt, compared "
+        "with random prompts of the same norms."
+    ),
+    "attention_bias": (
+        "Not in the paper: residual of the attention-bias decomposition, relative to "
+        "the head's output; 0 in layer 0 by construction."
+    ),
     "attention_kl_per_query": "Not in the paper: KL of each query's attention over the text, renormalised.",
-    "label_cosine_centred": "Not in the paper: Figure 8 less the mean row of the unembedding (anisotropy).",
+    "label_cosine_centred": (
+        "Not in the paper: Figure 8 with the mean row of the unembedding subtracted (anisotropy)."
+    ),
     "label_cosine_residual": "Not in the paper: Figure 8 with the label word's own residual stream as reference.",
-    "residual_pca": "Not in the paper: the position that predicts the label, with each prompt and without; one task.",
-    "kl_and_random": "Not in the paper: Figure 5 with random prompts of the same norms.",
-    "on_score_binary": "Not in the paper: Figure 7 for sets of active neurons.",
+    "residual_pca": (
+        "Not in the paper: PCA of the residual stream at the position that predicts the "
+        "label, with each prompt and without one; one task."
+    ),
+    "kl_and_random": "Not in the paper: Figure 5, with random prompts of the same norms added.",
+    "on_score_binary": (
+        "Not in the paper: Figure 7 computed from which neurons are active, not from their activations."
+    ),
 }
 
 TITLES = {
     "figure_12_concepts": "Figure 12, commonsense generation",
-    "attention_mass": "Attention on the prompt",
-    "attention_bias": "More than a bias of attention",
+    "attention_mass": "Attention to the prompt",
+    "attention_bias": "Residual of the attention-bias decomposition",
     "attention_kl_per_query": "Attention KL, per query",
     "label_cosine_centred": "Label words, centred",
     "label_cosine_residual": "Label words, residual stream",

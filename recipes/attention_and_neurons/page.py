@@ -25,31 +25,44 @@ def write_page(
     over = observations[observations["where"].str.match("over|all tasks")]
     held = tally(over)
     lead = (
-        f"Attention and neurons of {Path(model).name}, with and without trained prompts, and the published "
-        "numbers, which are of mGPT 1.3B trained on whole data sets. Differences of scores are of models and data, not "
-        "only of method."
+        f"Attention and neurons of {Path(model).name}, with and without trained prompts, compared "
+        "with the published numbers. Those are of mGPT 1.3B with prompts trained on whole data sets, "
+        "so that scores differ because of model and data, too."
     )
     page = ps.Report(TITLE, lead)
     for verdict in ("holds", "undecided", "does not hold", "not measured"):
         page.number(verdict, str(held[verdict]), f"of {len(over)} claims, over tasks")
     page.section("Observations").text(
-        "Each number is above zero where the claim is right: by task, with the 95 % interval over inputs, then over "
-        "tasks, with Student's interval. A claim of trained prompts also has to be beyond random prompts of the same "
-        "norms, whose number is shown: beyond is the paired difference, size its share of their number. holds: both "
-        "intervals lie above zero; does not hold: one lies below; undecided: one reaches over zero, or there is none."
+        "Each claim is a number that is above zero if the claim is right: for each task with a 95 % "
+        "interval over inputs, and over tasks with Student's t interval. For claims about training, "
+        "null is the same number for random prompts of the same norms, beyond the paired difference "
+        "to it, and size = beyond / |null|. holds: all intervals are above zero; does not hold: one "
+        "is below zero; undecided: one includes zero, or there is none."
     )
     page.table(_verdicts(observations))
     page.bullets(*map(_meaning, over.to_dict("records")))
     if notes:
         page.section("Left out").bullets(*notes)
     page.section("Scores").text(
-        "Percent, first metric of each task, mean over seeds. frozen: no prompt; random: random prompts of the norms "
-        "of the trained ones; v2 is in all layers."
+        "Percent, first metric of each task, mean over seeds. frozen: without a prompt; random: "
+        "random prompts of the same norms as the trained ones; v2: a deep prompt in all layers."
     )
     written = results.tables["mean_scores_generated"]
     for table, caption in (
-        (means.reset_index(), "The likeliest of the labels; text where a task has none. Observation 7 is of these."),
-        (written, "Text that the model writes, which has to be a label's word. Tables 2 and 7 are of these."),
+        (
+            means.reset_index(),
+            (
+                "The answer is the most likely label; in tasks without labels, generated "
+                "text. Observation 7 uses these scores."
+            ),
+        ),
+        (
+            written,
+            (
+                "The answer is generated text, and counts as right only if it is the right label's "
+                "word. Tables 2 and 7 use these scores."
+            ),
+        ),
     ):
         page.table(table, caption, formats={name: ".1f" for name in means.columns})
     for table, frame in results.comparisons.items():
@@ -57,7 +70,10 @@ def write_page(
         if table == "2":
             page.text(f"Deep prompts in groups of layers: {groups}.")
         absent = int((frame["status"] == "absent").sum())
-        caption = f"{absent} more published numbers are of tasks or prompts that this run does not have."
+        caption = (
+            f"{absent} more published numbers are not compared: they are of tasks or prompts "
+            "that this run does not have."
+        )
         if absent < len(frame):
             page.table(frame.loc[frame["status"] != "absent", _COLUMNS], caption if absent else "")
         else:
@@ -108,4 +124,7 @@ def _meaning(finding: dict[Hashable, Any]) -> str:
 def _figure(page: ps.Report, name: str, figure: go.Figure, turns: pd.DataFrame | None) -> None:
     page.section(TITLES.get(name, name.replace("_", " ").capitalize())).text(CAPTIONS[name]).figure(figure)
     if turns is not None:
-        page.table(turns, "Layers where the curves turn; the published ones are of a model with 24 layers.")
+        page.table(
+            turns,
+            "Layers at which the curves have peaks and troughs; the published ones are of a model with 24 layers.",
+        )

@@ -53,11 +53,17 @@ def main(options: Sequence[str] | None = None) -> int:
     """Run the pilot; return 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_preset_options(parser, PRESETS, default="small")
-    parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder of the tasks' folders")
+    parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder with one folder of files for each task")
     parser.add_argument("--task", required=True, help="one of the preset's tasks")
     parser.add_argument("--v1", type=float, nargs="+", default=[5e-3, 3e-2, 2e-1], metavar="RATE")
     parser.add_argument("--v2", type=float, nargs="+", default=[5e-3, 2e-2, 1e-1], metavar="RATE")
-    parser.add_argument("--held-out", type=int, default=200, metavar="N", help="records to score, last of the split")
+    parser.add_argument(
+        "--held-out",
+        type=int,
+        default=200,
+        metavar="N",
+        help="number of records to score, from the end of the training split",
+    )
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     arguments = parser.parse_args(options)
     settings = chosen_settings(arguments, PRESETS)

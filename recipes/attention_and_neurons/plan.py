@@ -1,6 +1,5 @@
 """What a preset would train, before anything is: records, steps, passes."""
 
-import math
 from collections.abc import Mapping
 
 import pandas as pd
@@ -10,6 +9,7 @@ from recipes.attention_and_neurons.ablation import GROUPS
 from recipes.attention_and_neurons.probing import VARIANTS
 from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.training import train_config
+from recipes.common.plans import in_words, steps_of
 
 
 def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame
         n, scored = len(task.split("train")), len(task.split("test"))
         n = min(n, settings.train_limit or n)
         config = train_config(settings, name, VARIANTS[0], settings.seeds[0])
-        steps = config.steps or max(1, round((config.epochs or 0) * math.ceil(n / config.batch_size)))
+        steps = steps_of(config, n)
         runs = len(variants) * len(settings.seeds)
         rows.append((name, n, min(scored, settings.scored or scored), config.batch_size, steps, runs, steps * runs))
     table = pd.DataFrame(rows, columns=["task", "train", "scored", "batch_size", "steps", "runs", "all_steps"])
@@ -32,10 +32,4 @@ def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame
 
 def describe_plan(table: pd.DataFrame) -> str:
     """Return the plan in words, with its sums."""
-    total = int(table["all_steps"].sum())
-    texts = int((table["all_steps"] * table["batch_size"]).sum())
-    return (
-        f"{table.to_string(index=False)}\n"
-        f"{int(table['runs'].sum())} runs, {total:,} steps, {texts:,} texts read forwards and backwards; runs of a "
-        "task share their passes (--rows)"
-    )
+    return f"{in_words(table)}; runs of a task share their passes (--rows)"

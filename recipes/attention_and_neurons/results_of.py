@@ -112,7 +112,10 @@ def _is_short(task: str, settings: Settings) -> bool:
 def _pca(settings: Settings, measured: Measured, variant: str, languages: Mapping[str, str]) -> ProbeResult:
     prompts = {task: of_task[variant] for task, of_task in measured.prompts.items()}
     if len({prompt.content_hash() for prompt in prompts.values()}) < len(prompts):
-        raise ProbeError(f"two tasks have the same {variant} prompt: they were not trained")
+        raise ProbeError(
+            f"two tasks have equal {variant} prompts, which trained prompts never are: "
+            "delete their runs and train again"
+        )
     found = prompt_pca(
         prompts,
         tasks={task: kind_of(task) for task in prompts},

@@ -6,8 +6,8 @@
 
 Trains a v1 and a v2 prompt for every task, probes attention, neurons, label space and geometry in one pass over one
 store, trains deep prompts in chosen layers, and writes every table and figure of the paper with its printed numbers,
-with a verdict on its seven observations. FOLDER/NAME holds the files of task NAME; without it the Hub is asked. Kill it
-whenever you like: it goes on where it stopped.
+with a verdict on its seven observations. FOLDER/NAME holds the files of task NAME; without it, tasks are loaded from
+the Hub. It can be stopped at any time, and continues where it stopped.
 """
 
 import sys
@@ -23,8 +23,8 @@ from recipes.common import chosen_settings, finish, recipe_parser
 def main(options: Sequence[str] | None = None) -> int:
     """Run the recipe; return 0 when the report is written."""
     parser = recipe_parser(__doc__, PRESETS)
-    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records per pass over the model")
-    parser.add_argument("--plan", action="store_true", help="check all data, say what would be trained, and stop")
+    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records in one forward pass")
+    parser.add_argument("--plan", action="store_true", help="check all data, print what would be trained, and stop")
     arguments = parser.parse_args(options)
     settings = chosen_settings(arguments, PRESETS)
 

@@ -30,8 +30,12 @@ def main() -> int:
     """Train, measure, write."""
     parser = recipe_parser(__doc__, PRESETS)
     parser.add_argument("--model", default="embedded-causal", help="name or folder; default: embedded-causal")
-    parser.add_argument("--so-far", action="store_true", help="measure nothing; write what is finished")
-    parser.add_argument("--note", default="", help="what a reader must know of the model; it goes on the page")
+    parser.add_argument(
+        "--so-far",
+        action="store_true",
+        help="measure nothing; write the tables and the page of the prompts that are finished",
+    )
+    parser.add_argument("--note", default="", help="a note about the model, which is printed on the page")
     arguments = parser.parse_args()
     study = chosen_settings(arguments, PRESETS)
     out: Path = arguments.out

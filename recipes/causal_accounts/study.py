@@ -8,8 +8,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import promptscope as ps
-from promptscope.files import write_json
+from promptscope.files import read_sealed, write_sealed
 from recipes.causal_accounts.settings import INSTRUCTIONS, PARTS, Study
+from recipes.common.computed import identity_of
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,14 @@ class Cell:
 def cells(study: Study) -> list[Cell]:
     """Return all prompts: a whole seed before the next, so that what is cut short is balanced over tasks and kinds."""
     return [Cell(task, kind, seed) for seed in range(study.seeds) for task in study.tasks for kind in study.kinds]
+
+
+def _is_kept(path: Path, decided: object) -> bool:
+    """Whether *path* says that what lies there was decided by the same; a damaged file says nothing."""
+    try:
+        return bool(read_sealed(path, lambda found: False) == decided)
+    except (OSError, ValueError):
+        return False
 
 
 def trained(model: ps.HookedModel, task: ps.Task, cell: Cell, study: Study, out: Path) -> ps.Run:
@@ -54,11 +63,13 @@ def measured(
 
     Another task's shift is a null: that of the next task's prompt, of the same kind and seed.
     """
+    data = {name: [tasks[name].data_hash(split) for split in sorted(tasks[name].splits)] for name in study.tasks}
+    about = {"study": asdict(study), "model": identity_of(model), "data": data, "parts": list(PARTS)}
+    decided = json.loads(json.dumps(about))
     for cell in cells(study):
         folder = out / "accounts" / cell.name
-        decided = json.loads(json.dumps({"study": asdict(study), "model": model.embedding_hash, "parts": list(PARTS)}))
         there = folder / "decided_by.json"
-        if not (there.is_file() and json.loads(there.read_text()) == decided):
+        if not _is_kept(there, decided):
             run = trained(model, tasks[cell.task], cell, study, out)
             names = list(study.tasks)
             other = names[(names.index(cell.task) + 1) % len(names)]
@@ -73,6 +84,6 @@ def measured(
             )  # fmt: skip
             account.save(folder)
             account.page().write(folder / "page.html")
-            write_json(there, decided)  # last: a folder that has it is whole
+            write_sealed(there, decided)  # last: a folder that has it is whole
             print(f"{cell.name}: {sum(part.seconds for part in account.parts.values()):.0f} s", flush=True)
         yield cell, folder

@@ -24,21 +24,30 @@ from recipes.causal_accounts.permuted import same_task_test
 
 HEAD = """# Causal accounts: {model}
 
-Written by `recipes/causal_accounts/written.py` from `recipes/causal_accounts/results/{preset}`; no sentence is written
-by hand. Prompts of {length} tokens, {steps} training steps of {train_batch} records, on {tasks}. Two kinds: v1
-(embeddings) and v2 (keys and values). Accounts over {limit} inputs ({few} where many variants are run), heads ranked by
-{how}.
+What do tuned prompts have in common? Here `ps.explain` made a causal account of prompts of {length} tokens for
+{tasks}. Two kinds: v1 (trained embeddings) and v2 (trained keys and values in
+every layer). Each was trained for {steps} steps of {train_batch} records. Effects are measured over {limit} inputs
+({few} where many variants of a run are needed); heads are ranked by {how}.
+
+The *effect* of a prompt is the log-probability of the right answer with it less that without it, in nats. A *share* of
+the effect is what an intervention keeps of it: 1 is all, 0 is nothing.
 
 **{finished} of {planned} prompts are measured here**{cut}.{note}
+
+This page is written from the tables in `recipes/causal_accounts/results/{preset}`, every sentence by a rule
+(`recipes/causal_accounts/written.py`). [The recipe](../../recipes/causal_accounts/README.md) says how each question is
+measured.
 """
+
+NAMES = {"embedded": "the embedded GPT-2", "gemma3-270m": "Gemma 3 270M", "smollm2-135m": "SmolLM2-135M"}
 
 LIMITS = """## What this does not show
 
-- One model. Accounts of one task share their inputs, so that seeds are repetitions of training and not of the inputs.
-- Means over seeds have their range in brackets, no interval; intervals (95 %) in the verdicts are each prompt's, over
-  inputs, not corrected for how many prompts, layers and heads are looked at.
-- The hypergeometric null takes all heads for equally likely; heads that matter for any prompt overlap beyond it. Hence
-  the pairs on two tasks.
+- One model. All accounts of a task use the same inputs: seeds repeat the training, not the choice of inputs.
+- Brackets after a mean over seeds give its range and are no interval. The 95 % intervals that verdicts use are over the
+  inputs of one prompt; they are not corrected for the number of prompts, layers and heads.
+- "By chance" (hypergeometric) takes all heads as equally likely. Heads that matter for every prompt overlap more often
+  than that; this is why prompts of different tasks are compared as well.
 """
 
 
@@ -48,16 +57,16 @@ def findings_page(folder: Path) -> str:
     tables = {path.stem: _read(path) for path in sorted(folder.glob("*.csv"))}
     settings, finished, planned = about["settings"], about["finished"], about["planned"]
     head = HEAD.format(
-        **settings | {"tasks": _listed(settings["tasks"])}, model=about["model"], preset=folder.name,
-        how="exact patching" if settings["exact"] else "attribution patching (first order)", finished=finished,
-        planned=planned, note=f" {about['note']}" if about.get("note") else "",
-        cut="" if finished == planned else ": the rest was not run, so that nothing here is general",
+        **settings | {"tasks": _listed(settings["tasks"])}, model=NAMES.get(folder.name, about["model"]),
+        how="exact patching" if settings["exact"] else "attribution patching (a first-order estimate)",
+        preset=folder.name, finished=finished, planned=planned, note=f" {about['note']}" if about.get("note") else "",
+        cut="" if finished == planned else ": the rest was not run, so nothing here is general",
     )  # fmt: skip
     sections = [
         ("What the prompts gain", said_of_effects(tables["effects"])),
         ("Is a tuned prompt one direction?", said_of_directions(tables["directions"], len(tables["effects"]))),
         ("Do prompts act through the same heads?", said_of_heads(tables["overlaps"], tables["effects"])),
-        ("Through the heads of words?", said_of_words(tables["words"])),
+        ("Do prompts act through the heads that words use?", said_of_words(tables["words"])),
         ("Do keys route and values store?", said_of_swaps(tables["swaps"])),
     ]
     parts = [head]
@@ -77,11 +86,11 @@ def said_of_effects(effects: pd.DataFrame) -> Said:
     for kind, rows in effects.groupby("kind"):
         said.append(
             f"{kind}: {int((rows['effect_low'] > 0).sum())} of {len(rows)} prompts raise the log-probability of the "
-            f"right answer (interval above zero), {int((rows['beyond_random_low'] > 0).sum())} of {len(rows)} more "
-            f"than random prompts of the same norms do; on average by {rows['effect'].mean():.1f} nats and "
-            f"{rows['beyond_random'].mean():.1f} nats."
+            f"right answer (interval above zero), on average by {rows['effect'].mean():.1f} nats; "
+            f"{int((rows['beyond_random_low'] > 0).sum())} of {len(rows)} give a higher one than random prompts of the "
+            f"same norms, on average by {rows['beyond_random'].mean():.1f} nats."
         )
-    return said, _by_task(effects, {"effect": "effect (nats)", "beyond_random": "beyond random prompts (nats)",
+    return said, _by_task(effects, {"effect": "effect (nats)", "beyond_random": "more than random prompts (nats)",
                                     "heads_for_80": "heads that carry 80 %"})  # fmt: skip
 
 
@@ -132,16 +141,17 @@ def said_of_heads(overlaps: pd.DataFrame, effects: pd.DataFrame) -> Said:
         chance = float(chosen["expected"].mean())
         more = int((same["p_value"] < 0.05).sum())
         rows.append((what, len(same), one, two, chance, f"{p:.2g}" if np.isfinite(p) else "–"))
-        first = "the same heads, more than chance" if more > len(same) / 2 else "no more of the same heads than chance"
+        first = "more in common than by chance" if more > len(same) / 2 else "no more in common than by chance"
         if not np.isfinite(p):
             second = "too few prompts to say whether that depends on the task"
         elif p < 0.05:
-            second = f"more than prompts of two tasks do (p = {p:.3g}): the heads are in part the task's"
+            second = f"more within a task than between tasks (p = {p:.3g}): the heads depend in part on the task"
         else:
-            second = f"not clearly more than prompts of two tasks do (p = {p:.2g}): any prompt may use them"
+            second = f"not clearly more within a task than between tasks (p = {p:.2g}): any prompt may use them"
         said.append(
-            f"{what}, one task: {one:.1f} of the top {int(chosen['top'].max())} heads in common, {chance:.1f} by "
-            f"chance ({more} of {len(same)} pairs with p < 0.05); on two tasks {two:.1f}: {first}, {second}."
+            f"{what}: two prompts of one task have {one:.1f} of their top {int(chosen['top'].max())} heads in common, "
+            f"two prompts of different tasks {two:.1f}; {chance:.1f} are expected by chance (p < 0.05 in {more} of "
+            f"{len(same)} pairs of one task). {first[0].upper()}{first[1:]}, and {second}."
         )
     columns = ["pairs", "n", "in common, one task", "in common, two tasks", "by chance", "p (permuted tasks)"]
     return said, pd.DataFrame(rows, columns=columns)
@@ -149,9 +159,9 @@ def said_of_heads(overlaps: pd.DataFrame, effects: pd.DataFrame) -> Said:
 
 def _groups(pairs: pd.DataFrame) -> dict[str, pd.DataFrame]:
     return {
-        "two seeds, both v1": pairs[(pairs["kind"] == "v1") & (pairs["other_kind"] == "v1")],
-        "two seeds, both v2": pairs[(pairs["kind"] == "v2") & (pairs["other_kind"] == "v2")],
-        "v1 and v2": pairs[pairs["kind"] != pairs["other_kind"]],
+        "both v1": pairs[(pairs["kind"] == "v1") & (pairs["other_kind"] == "v1")],
+        "both v2": pairs[(pairs["kind"] == "v2") & (pairs["other_kind"] == "v2")],
+        "one v1, one v2": pairs[pairs["kind"] != pairs["other_kind"]],
     }
 
 
@@ -163,12 +173,13 @@ def said_of_words(words: pd.DataFrame) -> Said:
     for (name, kind), every in words.groupby(["words", "kind"], sort=False):
         clear = every[(every["words_low"] > 0) | (every["words_high"] < 0)]
         if not len(clear):
-            said.append(f"{name}, {kind}: it has no clear effect of its own anywhere, so its heads say little.")
+            said.append(f"{name}, {kind}: it has no clear effect of its own, so its heads say little.")
             continue
         more = int((clear["p_value"] < 0.05).sum())
         text = (
             f"{name}, {kind}: {clear['common'].mean():.1f} top heads in common with the prompt, "
-            f"{clear['expected'].mean():.1f} by chance; more than chance (p < 0.05) in {more} of {len(clear)}"
+            f"{clear['expected'].mean():.1f} expected by chance; more than by chance (p < 0.05) in {more} of "
+            f"{len(clear)}"
         )
         there = clear.dropna(subset=["share"]) if "share" in clear else clear.iloc[:0]
         share = null = float("nan")
@@ -176,12 +187,21 @@ def said_of_words(words: pd.DataFrame) -> Said:
             share, null = there["share"].mean(), there["random_prompt"].mean()
             beyond = int((there["low"] > there["random_prompt"].clip(lower=0)).sum())
             text += (
-                f". Its shift in the prompt's place recovers {share:.0%} of the effect on average, a random prompt's "
-                f"{null:.0%}; clearly more in {beyond} of {len(there)}"
+                f". Its mean shift of the residual stream, added instead of the prompt, recovers {share:.0%} of the "
+                f"prompt's effect on average, the shift of a random prompt {null:.0%}; clearly more in {beyond} of "
+                f"{len(there)}"
             )
         said.append(text + ".")
         rows.append((name, kind, len(clear), clear["common"].mean(), clear["expected"].mean(), share, null))
-    columns = ["words", "kind", "n", "heads in common", "by chance", "share of its shift", "random prompt's shift"]
+    columns = [
+        "words",
+        "kind",
+        "n",
+        "heads in common",
+        "by chance",
+        "effect recovered by its shift",
+        "by a random prompt's",
+    ]
     return said, pd.DataFrame(rows, columns=columns)
 
 
@@ -193,14 +213,19 @@ def said_of_swaps(swaps: pd.DataFrame) -> Said:
     keys = int((swaps["keys_low"] > swaps["values_high"]).sum())
     n = len(swaps)
     verdict = (
-        "here values store it" if values > n / 2 else "here keys hold more of it" if keys > n / 2 else "no rule follows"
+        "here the values store it"
+        if values > n / 2
+        else "here the keys hold more of it"
+        if keys > n / 2
+        else "no rule follows"
     )
     said = (
-        f"With the keys of the untrained prompt {swaps['keys'].mean():.0%} of the effect is lost on average, with its "
-        f"values {swaps['values'].mean():.0%}; the values' loss is clearly larger (intervals apart) in {values} of {n} "
-        f"deep prompts, the keys' in {keys}: {verdict}."
+        f"With the untrained prompt's keys (and the trained values) {swaps['keys'].mean():.0%} of the effect is lost "
+        f"on average, with its values (and the trained keys) {swaps['values'].mean():.0%}. The loss without the "
+        f"trained values is clearly larger (intervals apart) in {values} of {n} deep prompts, that without the "
+        f"trained keys in {keys}: {verdict}."
     )
-    return [said], _by_task(swaps, {"keys": "lost with the keys", "values": "lost with the values"})
+    return [said], _by_task(swaps, {"keys": "lost with untrained keys", "values": "lost with untrained values"})
 
 
 def _by_task(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:

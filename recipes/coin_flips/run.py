@@ -84,13 +84,15 @@ def distances(seed: int, arguments: argparse.Namespace, accounts: dict[tuple[str
 def main() -> None:
     """Train, tune, measure, write."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--out", type=Path, default=Path("coins"))
-    parser.add_argument("--steps", type=int, default=800, help="of the network")
-    parser.add_argument("--prompt-steps", type=int, default=120)
-    parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--texts", type=int, default=512, help="held-out texts for distances")
-    parser.add_argument("--explained", type=int, default=64, help="inputs of each account")
-    parser.add_argument("--write", type=Path, help="write results.md there, too")
+    parser.add_argument("--out", type=Path, default=Path("coins"), help="folder for tables and pages")
+    parser.add_argument("--steps", type=int, default=800, help="training steps of the network")
+    parser.add_argument("--prompt-steps", type=int, default=120, help="training steps of each prompt")
+    parser.add_argument("--seeds", type=int, default=3, help="number of networks, each trained with another seed")
+    parser.add_argument(
+        "--texts", type=int, default=512, help="number of held-out texts on which distances from Bayes are measured"
+    )
+    parser.add_argument("--explained", type=int, default=64, help="number of inputs of each account")
+    parser.add_argument("--write", type=Path, help="folder in which results.md is written as well")
     arguments = parser.parse_args()
     arguments.out.mkdir(parents=True, exist_ok=True)
     accounts: dict[tuple[str, str], ps.account.Account] = {}

@@ -8,20 +8,25 @@ import pandas as pd
 
 HEAD = """# Coin flips: the causal account where the answer is known
 
-Written by `recipes/coin_flips/run.py` (--steps {steps} --prompt-steps {prompt_steps} --seeds {seeds}). A two-layer
-transformer is trained on flips of coins whose biases are uniform; prompts of 4 tokens are tuned for one coin (bias 0.8)
-and for a coin that is one of two (0.2 or 0.8), where the best predictor is known in closed form. The control is a
-network of the same make that was never trained, with prompts tuned in the same way.
-(After Genewein et al. 2025, arXiv 2505.17010.)
+How good is a tuned prompt, compared with the best that there is? For coin flips that is known in closed form. A
+two-layer transformer is trained to predict flips of coins whose biases are uniform on [0, 1]. Prompts of 4 tokens are
+then tuned for one coin (bias 0.8), and for a coin that is one of two (bias 0.2 or 0.8). After Genewein et al. 2025
+(arXiv 2505.17010).
+
+The control is a network of the same architecture that was never trained, with prompts tuned in the same way: what a
+causal account (`ps.explain`) says of it too is no evidence of what a network has learnt.
+
+This page is written by `recipes/coin_flips/run.py --steps {steps} --prompt-steps {prompt_steps} --seeds {seeds}`, every
+sentence by a rule. [The recipe](../../recipes/coin_flips/README.md) says more.
 """
 
 
 def results_page(table: pd.DataFrame, claims: pd.DataFrame, arguments: argparse.Namespace) -> str:
     """Return Markdown: distances from Bayes, claims, and what follows."""
-    parts = [HEAD.format(**vars(arguments)), "## How far from Bayes\n", distances_table(table)]
+    parts = [HEAD.format(**vars(arguments)), "## How far from the best predictor\n", distances_table(table)]
     parts += [
         "\n".join(f"- {sentence}" for sentence in sentences(table)),
-        "\n## Which claims an untrained network gets\n",
+        "\n## Which claims also hold for an untrained network\n",
     ]
     parts += [claims_text(claims), ""]
     parts.append("\n".join(f"- {sentence}" for sentence in verdicts(claims)) + "\n")
@@ -30,7 +35,10 @@ def results_page(table: pd.DataFrame, claims: pd.DataFrame, arguments: argparse.
 
 def distances_table(table: pd.DataFrame) -> str:
     """Return the KL from the best predictor in thousandths of a nat, mean over seeds with their range."""
-    lines = ["KL from the best predictor, in thousandths of a nat for each flip; mean over seeds (range).\n"]
+    lines = [
+        "KL from the best predictor, in thousandths of a nat for each flip; mean over seeds (range). *Bayes of the*"
+    ]
+    lines += ["*training flips* is Laplace's rule, the best predictor where every bias is equally likely.\n"]
     sources = list(dict.fromkeys(table["source"]))
     lines += [f"| condition | {' | '.join(sources)} |", f"|---|{'---|' * len(sources)}"]
     for condition in dict.fromkeys(table["condition"]):
@@ -55,10 +63,10 @@ def sentences(table: pd.DataFrame) -> list[str]:
             )
             frozen = rows["trained network, no prompt"]
             said.append(
-                f"{source}, {kind}: on the trained network the tuned prompt's distance from Bayes is "
-                f"{(own / frozen).mean():.0%} of that without a prompt; it is nearer than the best flips "
-                f"in {int((own < rows[flips]).sum())} of {len(rows)} seeds, nearer than a prompt tuned on the "
-                f"untrained network in {int((own < control).sum())} of {len(rows)}."
+                f"{source}, {kind}: on the trained network the KL with the tuned prompt is {(own / frozen).mean():.0%} "
+                f"of that without a prompt; it is smaller than with the best flips in {int((own < rows[flips]).sum())} "
+                f"of {len(rows)} seeds, and smaller than that of a prompt tuned on the untrained network in "
+                f"{int((own < control).sum())} of {len(rows)}."
             )
     return said
 
@@ -77,14 +85,14 @@ def claims_text(claims: pd.DataFrame) -> str:
 
 
 def verdicts(claims: pd.DataFrame) -> list[str]:
-    """Say which parts an untrained network fools."""
+    """Say which claims hold for an untrained network as well, and so show nothing about training."""
     said = []
     for source, rows in claims.groupby("source", sort=False):
         fooled = rows[rows["fooled"]]["claim"].tolist()
         own = rows[(rows["trained"] == True) & ~rows["fooled"]]["claim"].tolist()  # noqa: E712 (None is no claim)
         said.append(
-            f"{source}: the untrained network fools {len(fooled)} of {len(rows)} claims"
+            f"{source}: {len(fooled)} of {len(rows)} claims hold for the untrained network as well"
             + (f" ({'; '.join(fooled)})" if fooled else "")
-            + (f"; only the trained network gets: {'; '.join(own)}." if own else "; the trained network gets no other.")
+            + (f"; only for the trained network: {'; '.join(own)}." if own else "; no other holds for the trained one.")
         )
     return said

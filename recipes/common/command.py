@@ -21,12 +21,12 @@ def recipe_parser(doc: str | None, presets: Mapping[str, Any], default: str = "s
 def add_recipe_options(parser: argparse.ArgumentParser, presets: Mapping[str, Any], default: str = "smoke") -> None:
     """Give *parser*, or one of its subcommands, the options that all recipes have."""
     add_preset_options(parser, presets, default=default)
-    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="where runs and results go")
+    parser.add_argument("--out", type=Path, required=True, metavar="FOLDER", help="folder for runs and results")
     parser.add_argument(
         "--data",
         type=Path,
         metavar="FOLDER",
-        help="FOLDER/NAME has the files of task NAME; else the Hub is asked",
+        help="FOLDER/NAME holds the files of task NAME; without it, tasks are loaded from the Hub",
     )
 
 

@@ -59,8 +59,8 @@ def train_planned(
     if jobs:
         if matmul(model) != "float32":
             raise RunError(
-                f"matmul={matmul(model)} is this process's own choice, and --jobs {jobs} trains in others: "
-                "leave one of the two"
+                f"matmul={matmul(model)} applies to this process only, and --jobs {jobs} trains in "
+                "other processes: drop one of the two options"
             )
         configs = {one.name: ps.RunConfig(model.name, one.prompt, one.data, one.config) for one in planned}
         many = ps.train_many(configs, out, n_jobs=jobs)

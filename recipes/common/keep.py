@@ -27,12 +27,18 @@ def keep(out: Path, folder: Path) -> list[Path]:
         RunError: *out* is not finished, or the recipe would keep more than 5 MB.
     """
     if not (out / "results.json").is_file():
-        raise RunError(f"{out} has no results.json: the recipe has not finished there")
+        raise RunError(
+            f"{out} has no results.json, so the recipe has not finished there: run it "
+            "again, it continues where it stopped"
+        )
     files = sorted(path for path in out.iterdir() if path.suffix in SUFFIXES)
     others = sum(path.stat().st_size for path in kept_files(folder.parent) if folder not in path.parents)
     size = others + sum(path.stat().st_size for path in files)
     if size > MAX_BYTES:
-        raise RunError(f"{folder.parent} would hold {size:,} bytes, and at most {MAX_BYTES:,} are kept of a recipe")
+        raise RunError(
+            f"{folder.parent} would hold {size:,} bytes, and at most {MAX_BYTES:,} are "
+            "kept for each recipe: remove the results of another preset first"
+        )
     if folder.is_dir():
         shutil.rmtree(folder)
     folder.mkdir(parents=True)

@@ -25,4 +25,4 @@ def check_models(names: Sequence[str]) -> None:
                 missing[name] = str(error).splitlines()[0]
     if missing:
         reasons = " ".join(f"{name}: {reason}" for name, reason in missing.items())
-        raise ModelError(f"{len(missing)} of the models cannot be had, and nothing was trained. {reasons}")
+        raise ModelError(f"{len(missing)} of the models cannot be loaded, so nothing was trained. {reasons}")

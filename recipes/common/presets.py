@@ -25,7 +25,9 @@ def add_preset_options(parser: argparse.ArgumentParser, presets: Mapping[str, An
         default=[],
         metavar="NAME=VALUE",
         # argparse formats help texts with %.
-        help=f"change single values of the preset, written as JSON; in {default}: {values}".replace("%", "%%"),
+        help=f"change single values of the preset, written as JSON. The values of {default}: {values}".replace(
+            "%", "%%"
+        ),
     )
 
 

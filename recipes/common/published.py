@@ -35,10 +35,15 @@ def read_published(path: str | os.PathLike[str]) -> pd.DataFrame:
         raise PublishedError(f"{path}: expected the columns {', '.join(wanted)}, got {', '.join(table.columns)}")
     twice = table[table.duplicated(wanted[:3])]
     if len(twice):
-        raise PublishedError(f"{path}: twice: table {' / '.join(twice.iloc[0][wanted[:3]])}")
+        raise PublishedError(
+            f"{path}: each cell may be listed once, and this one is listed twice: table "
+            f"{' / '.join(twice.iloc[0][wanted[:3]])}"
+        )
     for cell in table.itertuples(index=False):
         if _decimals(str(cell.published)) is None:
-            raise PublishedError(f"{path}: table {cell.table} / {cell.row} / {cell.column}: {cell.published!r}")
+            raise PublishedError(
+                f"{path}: expected a number in table {cell.table} / {cell.row} / {cell.column}, got {cell.published!r}"
+            )
     return table
 
 

@@ -28,7 +28,7 @@ def check_value(item: str, name: str, value: Any, settings: Any) -> None:
     present = getattr(settings, name)
     entries = value if isinstance(value, tuple) else (value,)
     if name in _of(settings, "NEEDED") and not entries:
-        raise SystemExit(f"--set {item}: expected a list of at least one")
+        raise SystemExit(f"--set {item}: expected a list with at least one entry")
     if isinstance(value, tuple):
         _check_kinds(item, value, present, name in _of(settings, "PAIRS"))
     numbers = [x for x in entries if isinstance(x, int | float) and not isinstance(x, bool)]
@@ -36,12 +36,12 @@ def check_value(item: str, name: str, value: Any, settings: Any) -> None:
     if any(not math.isfinite(x) or x < least or (positive and x == 0) for x in numbers):
         raise SystemExit(f"--set {item}: expected numbers {'above' if positive else 'of at least'} {least}")
     if name in _of(settings, "SHARES") and any(not 0 < x < 1 for x in numbers):
-        raise SystemExit(f"--set {item}: expected a share, above 0 and below 1")
+        raise SystemExit(f"--set {item}: expected a share above 0 and below 1")
     words = _of(settings, "WORDS").get(name)
     for word in entries if words else ():
         if word not in words:
             known = ", ".join(map(repr, words))
-            raise SystemExit(f"--set {item}: {word!r} is none of {known}.{nearest(str(word), words)}")
+            raise SystemExit(f"--set {item}: expected one of {known}, got {word!r}.{nearest(str(word), words)}")
 
 
 def _of(settings: Any, rule: str) -> Any:

@@ -27,6 +27,13 @@ import pandas as pd
 from promptscope.errors import RunError
 
 RECIPES = Path(__file__).resolve().parents[1]
+KEYS = {
+    "cost.calls": "calls of the command",
+    "cost.cpu_seconds": "CPU seconds",
+    "cost.peak_mb": "peak memory (MB)",
+    "hardware.cores": "CPU cores",
+    "hardware.threads": "threads",
+}
 BLOCK = re.compile(r"(<!-- from (\{.*?\}) -->\n)(.*?)(<!-- end -->)", re.DOTALL)
 
 
@@ -73,7 +80,7 @@ def _of_json(path: Path, keys: Sequence[str]) -> pd.DataFrame:
         value = values
         for part in key.split("."):
             value = value[part]
-        rows.append((key, json.dumps(value) if isinstance(value, list | dict) else value))
+        rows.append((KEYS.get(key, key), json.dumps(value) if isinstance(value, list | dict) else value))
     return pd.DataFrame(rows, columns=["", "value"], dtype=object)
 
 

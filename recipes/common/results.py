@@ -71,7 +71,10 @@ class Results:
         """
         captions = captions or {}
         page = ps.Report(title, lead).section("Published and computed")
-        page.table(self.summary(), "Cells of the published tables.")
+        page.table(
+            self.summary(),
+            "For each published table: how many of its cells are equal to the computed ones, differ, or are absent.",
+        )
         for name, caption in captions.items():
             filled = name in self.tables and len(self.tables[name])
             if filled or name in self.figures:
@@ -85,7 +88,7 @@ class Results:
             if frame["computed"].notna().any():
                 page.table(frame[COLUMNS])
             else:
-                page.text("Nothing of it was computed here; the printed numbers are in the CSV file.")
+                page.text("None of this table's numbers was computed in this run; the CSV file has the printed ones.")
         return page.provenance({"recipe": {"name": self.recipe}, "settings": self.settings})
 
     def finish(self, notes: Mapping[str, Any] | None = None) -> None:

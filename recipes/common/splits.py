@@ -30,7 +30,9 @@ def with_train_and_test(task: ps.Task, held_out: float = 0.2) -> ps.Task:
         return task
     test = splits.pop("test", None) or splits.pop("validation", None)
     if test is None:
-        raise ps.TaskError(f"task {task.name!r} has the splits {', '.join(splits)}: name one test or validation")
+        raise ps.TaskError(
+            f"task {task.name!r} needs a split called test or validation, and has {', '.join(splits)}: rename one"
+        )
     train = splits.pop("train", None) or tuple(record for records in splits.values() for record in records)
     kept = {} if "train" not in task.splits else splits
     return replace(task, splits={"train": train, **kept, "test": test}, source=None)
@@ -107,8 +109,8 @@ def few_shot(task: ps.Task, shots: int, seed: int) -> ps.Task:
         if len(records) < counts[label]:
             of = "" if label is None else f" of class {label!r}"
             raise ps.TaskError(
-                f"a draw of {shots} takes {counts[label]} records{of}, and task {task.name!r} has {len(records)}: "
-                "draw fewer"
+                f"a draw of {shots} records needs {counts[label]}{of}, and task {task.name!r} has "
+                f"{len(records)}: draw fewer"
             )
     taken = [record for label in classes for record in generator.sample(by_class[label], counts[label])]
     generator.shuffle(taken)

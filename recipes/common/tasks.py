@@ -26,7 +26,7 @@ def load_tasks(
     """
     if len(names) < at_least or len(set(names)) < len(names):
         wanted = "one task" if at_least == 1 else f"{at_least} tasks"
-        raise ps.TaskError(f"name at least {wanted}, each once, not {list(names)}")
+        raise ps.TaskError(f"expected at least {wanted}, each named once, got {list(names)}")
     known = ps.list_tasks()["source"].to_dict()
     where = {name: (find or folder_of)(name, data) for name in names}
     # Files and names are looked for first: what the Hub has may take an hour to come.
@@ -40,7 +40,7 @@ def load_tasks(
                 missing[name] = str(error)
     if missing:
         raise ps.TaskError(
-            f"{len(missing)} of {len(names)} tasks are not to be had, and nothing was trained. "
+            f"{len(missing)} of {len(names)} tasks cannot be loaded, so nothing was trained. "
             + " ".join(f"{name}: {reason}" for name, reason in missing.items())
             + " Pass --data FOLDER, where FOLDER/NAME holds the files of task NAME (train.jsonl, test.jsonl)"
             + (f"; {data} has {_listed(data)}." if data is not None else ".")
@@ -56,7 +56,7 @@ def folder_of(name: str, data: Path | None) -> Path | None:
 
 def _missing(name: str, path: Path | None, known: Mapping[str, str]) -> ps.TaskError | None:
     if path is None and known.get(name) == "local files only":
-        return ps.TaskError("it is on no Hub.")
+        return ps.TaskError("it is not on the Hub.")
     if path is None and name not in known and not Path(name).exists() and "/" not in name:
         try:
             ps.load_task(name)  # its own words, with the nearest name
@@ -66,4 +66,6 @@ def _missing(name: str, path: Path | None, known: Mapping[str, str]) -> ps.TaskE
 
 
 def _listed(data: Path) -> str:
-    return ", ".join(sorted(path.name for path in data.iterdir())) if data.is_dir() else "nothing: it is no folder"
+    return (
+        ", ".join(sorted(path.name for path in data.iterdir())) if data.is_dir() else "nothing: there is no such folder"
+    )

@@ -26,10 +26,12 @@ def make_page(
     """Return the page: first what it shows, then the figures and tables that show it."""
     page = ps.Report(
         "What soft prompts do inside a small language model",
-        f"Two kinds of soft prompts of {settings['length']} positions, trained on {len(settings['tasks'])} tasks in "
-        f"English and Korean on the frozen {model.shape.n_layers}-layer model {model.name}, compared with their "
-        "nulls. v1 is input-level (embeddings before the text), v2 deep (keys and values in every layer); a "
-        "random prompt has the norms of the trained one's vectors and random directions.",
+        f"Two kinds of soft prompts of {settings['length']} positions, trained on "
+        f"{len(settings['tasks'])} tasks in English and Korean on the frozen "
+        f"{model.shape.n_layers}-layer model {model.name}, compared with the frozen model and with "
+        "random prompts. v1 is an input-level prompt (embeddings before the text), v2 a deep one "
+        "(keys and values in every layer); a random prompt has vectors with the norms of the trained "
+        "one's and random directions.",
     )
     for finding in headline(shown):
         page.number(finding.label, finding.value, finding.detail)
@@ -37,26 +39,29 @@ def make_page(
     page.section("Scores on held-out inputs").figure(score_bars(scores))
     page.table(
         _side_by_side(scores),
-        "Accuracy with Wilson 95 % intervals. Right means: what the model writes is the reference to the letter ("
-        "where a task has classes: the right one's name scores best).",
+        "Accuracy with Wilson 95 % intervals. An answer is right if the generated text equals the "
+        "reference exactly; in tasks with classes, if the right class has the highest score.",
     )
-    page.section("Where prompts move attention").text(
-        "Attention KL compares, for each head, how much attention every text token receives with and without the "
-        "prompt (softmax over tokens; nats). A random prompt moves attention too: only the difference is learnt."
+    page.section("Where prompts change attention").text(
+        "Attention KL compares, for each head, how much attention every text token receives with and "
+        "without the prompt (softmax over tokens; nats). A random prompt changes attention as well: "
+        "only the difference between the two comes from training."
     )
     page.figure(kl_along_layers(probed), "Mean over heads; lines: 95 % intervals over inputs.").figure(heatmap(kl))
-    page.section("Heads that look at content").text(
-        "Attention variability says how much a head of the frozen model looks at content rather than position."
+    page.section("Heads whose attention depends on content").text(
+        "Attention variability, in [0, 1], measures how much a head's attention in the frozen model "
+        "depends on the content of the text rather than on positions."
     )
     page.figure(heatmap(variability)).figure(attention_against_variability(heads))
     page.section("Training").figure(learning_curves(histories))
     page.section("What it does not show").bullets(
-        "The frozen model has read the facts that are asked for. Held out are countries that no prompt was trained on: "
-        "a right answer there says that the prompt selects what to say, not that it brings knowledge.",
+        "The facts that are asked for were in the frozen model's training data. The held-out "
+        "countries are those that no prompt was trained on: a right answer there shows that the "
+        "prompt selects what is answered, not that it adds knowledge.",
         "One small model and one seed.",
         "The intervals are over inputs; another seed of the prompt may give other heads.",
-        "Attention KL takes a softmax over sums, so long inputs weigh more, and it says where attention changes, not "
-        "that the change causes the answer.",
+        "Attention KL takes a softmax over sums, so long inputs weigh more, and it shows where "
+        "attention changes, not that the change causes the answer.",
     )
     page.provenance({"settings": settings})
     for name, results in probed.items():

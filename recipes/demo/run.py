@@ -5,7 +5,7 @@
 For two tasks in two languages: train an input-level prompt (v1) and a deep one (v2), score them on held-out inputs
 and compare with the frozen model and random prompts of the same norms, and measure where they move attention. Writes
 report.html, scores.csv, heads.csv and results.json; at the end explain.html, a causal account of the first task's two
-prompts. Kill it whenever you like: it goes on where it stopped.
+prompts. It can be stopped at any time, and continues where it stopped.
 """
 
 import argparse
@@ -152,7 +152,7 @@ def share_out(arguments: argparse.Namespace, settings: Settings) -> bool:
         for process in processes:
             process.terminate()
     if any(failed):
-        raise SystemExit("a task failed (see above): the same command goes on where it stopped")
+        raise SystemExit("a task failed (see the messages above): the same command continues where it stopped")
     return True
 
 
@@ -161,9 +161,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--out", type=Path, default=Path("demo"), help="folder for runs, captures and results")
     parser.add_argument("--model", default=Settings.model, help="an embedded model or a folder")
-    parser.add_argument("--quick", action="store_true", help="seconds instead of minutes, and nothing learnt")
-    parser.add_argument("--jobs", type=int, help="tasks at a time (default: one for each core)")
-    parser.add_argument("--only", nargs="+", metavar="TASK", help="train, score and probe these, and write no report")
+    parser.add_argument(
+        "--quick",
+        action="store_true",
+        help="a test run of seconds instead of minutes, in which the prompts learn nothing",
+    )
+    parser.add_argument(
+        "--jobs", type=int, help="number of tasks that run at the same time (default: one for each core)"
+    )
+    parser.add_argument(
+        "--only", nargs="+", metavar="TASK", help="train, score and probe only these tasks, and write no report"
+    )
     arguments = parser.parse_args()
     settings = replace(Settings(model=arguments.model), **(QUICK if arguments.quick else {}))
     if arguments.only:

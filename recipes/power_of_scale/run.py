@@ -4,7 +4,7 @@
     python recipes/power_of_scale/run.py --preset small --out results
 
 Trains prompts by length, initialisation and objective, reads them and random vectors, votes with several, moves
-them to other data, and judges the paper's claims. Kill it whenever you like: it goes on where it stopped.
+them to other data, and judges the paper's claims. It can be stopped at any time, and continues where it stopped.
 """
 
 import sys
@@ -21,9 +21,16 @@ from recipes.power_of_scale.settings import PRESETS
 def main(options: Sequence[str] | None = None) -> int:
     """Run the recipe; return 0 when all runs are finished and the report is written."""
     parser = recipe_parser(__doc__, PRESETS)
-    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records per pass over the model")
+    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records in one forward pass")
     parser.add_argument(
-        "--jobs", type=int, default=0, metavar="N", help="train in N processes with a model each; default: all over one"
+        "--jobs",
+        type=int,
+        default=0,
+        metavar="N",
+        help=(
+            "train in N processes, each with its own copy of the model; by default all "
+            "prompts are trained together over one model"
+        ),
     )
     arguments = parser.parse_args(options)
     settings = chosen_settings(arguments, PRESETS)

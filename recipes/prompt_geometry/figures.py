@@ -78,7 +78,7 @@ def curves_figure(table: pd.DataFrame, panels: Mapping[str, str], title: str, ab
 def scores_figure(scores: pd.DataFrame) -> go.Figure:
     """Draw Figures 1 and 2: test accuracy and test loss along training."""
     panels = {"accuracy": "test accuracy", "loss": "test loss, nats per label token"}
-    about = "thin: one run · thick: mean over initial words · step 0 is the untrained prompt"
+    about = "thin lines: one run · thick lines: mean over initial words · step 0: the untrained prompt"
     return curves_figure(scores.assign(hover=""), panels, "Accuracy and loss along training (Figures 1, 2)", about)
 
 
@@ -95,7 +95,10 @@ def trajectories_figure(trajectories: pd.DataFrame) -> go.Figure:
         "cosine_from_start": "cosine distance from the start",
         "at_word": "share nearest to the initial word",
     }
-    about = "means over positions · thin: one run, hover for the nearest tokens by position · thick: mean over words"
+    about = (
+        "means over positions · thin lines: one run (hover for the nearest tokens by position) · "
+        "thick lines: mean over words"
+    )
     return curves_figure(table, panels, "Where prompts move", about)
 
 
@@ -148,7 +151,7 @@ def projection_table(made: Mapping[str, Projection]) -> pd.DataFrame:
         for one in made.values()
     ]
     if "umap" not in made:
-        note = 'not drawn: umap-learn is not installed (pip install "promptscope[umap]")'
+        note = 'UMAP is not drawn, because umap-learn is not installed (pip install "promptscope[umap]")'
         rows.append(("UMAP", np.nan, 0, np.nan, note))
     return pd.DataFrame(rows, columns=["method", "trustworthiness", "n_neighbours", "explained_variance", "note"])
 

@@ -52,7 +52,9 @@ def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:
         RunError: neither steps nor epochs.
     """
     if not (settings.steps or settings.epochs):
-        raise RunError("steps=0 and epochs=0 train nothing: give one of them, --set steps=100")
+        raise RunError(
+            "steps and epochs are both 0, so nothing would be trained: set one of them, such as --set steps=100"
+        )
     steps = settings.steps or max(1, round(settings.epochs * math.ceil(n_train / settings.batch_size)))
     return ps.TrainConfig(
         steps=steps,
@@ -76,15 +78,15 @@ def check_words(model: ps.HookedModel, settings: Settings) -> None:
     placeholder = settings.placeholder
     if settings.readings and len(model.tokenizer(placeholder, add_special_tokens=False)["input_ids"]) != 1:
         raise PromptError(
-            f"the placeholder {placeholder!r} must be one token of {model.name!r}: choose another, "
-            "--set placeholder=WORD, or read nothing, --set readings=0"
+            f"the placeholder {placeholder!r} must be one token of {model.name!r}, and is not: choose "
+            "another (--set placeholder=WORD), or leave out the readings (--set readings=0)"
         )
     for word in settings.words:
         pieces = model.tokenizer(word, add_special_tokens=False)["input_ids"]
         if len(pieces) != 1 or pieces[0] == model.tokenizer.unk_token_id:
             raise PromptError(
-                f"the initial word {word!r} must be one token of {model.name!r}, it is {len(pieces)}: choose others, "
-                "--set 'words=[...]'"
+                f"the initial word {word!r} must be one token of {model.name!r}, and is "
+                f"{len(pieces)}: choose other words (--set 'words=[...]')"
             )
 
 

@@ -1,9 +1,9 @@
 """The folder that the authors published: which run is where, and what could not be read."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
 import numpy as np
 from jaxtyping import Float
@@ -22,6 +22,7 @@ RUNS = Path("logs") / "explainable-soft-prompts"
 N_RUNS = {"IMDb": 5, "emotion": 3, "mnli": 3}
 WIDTH = 768
 MASKED, EVALUATED = "*_token_drop_out_test.csv", "*_evaluation_with_k_7_test.csv"
+TRANSFERRED = "val_losses_test.csv"
 
 
 class Artifacts:
@@ -46,10 +47,13 @@ class Artifacts:
             )
         self.refused: dict[Path, str] = {}
         self._known: dict[Path, Any] = {}
+        self._run_of: dict[bytes, str] = {}
+        if not self.runs():
+            raise RunError(f"{folder / RUNS}: expected a folder with checkpoints for each run, got none: copy it again")
 
     def runs(self) -> list[str]:
         """Return the names of all runs in the folder."""
-        names = (path.name for path in (self.folder / RUNS).iterdir() if path.is_dir())
+        names = (path.name for path in _visible((self.folder / RUNS).iterdir()) if path.is_dir())
         return sorted(names, key=lambda name: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)])
 
     def runs_of(self, dataset: str, kind: str) -> Sequence[str]:
@@ -80,13 +84,19 @@ class Artifacts:
     def masked_losses(self, run: str) -> MaskedLosses:
         """Return the test losses of a run with each token masked."""
         found = self._masked_losses(run)
-        self._check_that_both_agree(run)
+        self._check_that_files_agree(run)
         return found
 
     def evaluation(self, run: str) -> Evaluation:
         """Return a run's votes and test losses."""
         found = self._evaluation(run)
-        self._check_that_both_agree(run)
+        self._check_that_files_agree(run)
+        return found
+
+    def transfer_losses(self, run: str) -> TransferLosses:
+        """Return the test losses on all 25 models."""
+        found = self._transfer_losses(run)
+        self._check_that_files_agree(run)
         return found
 
     def _masked_losses(self, run: str) -> MaskedLosses:
@@ -101,23 +111,36 @@ class Artifacts:
         self._check(run, EVALUATED, len(votes) == _length(run), f"votes on {_length(run)} tokens", votes)
         return found
 
-    def _check_that_both_agree(self, run: str) -> None:
-        """Refuse both result files of a run if the largest masked losses, which both have, are not the same."""
-        try:
-            masked, largest = self._masked_losses(run).losses, self._evaluation(run).largest_masked_loss
-        except AbsentError:
-            return  # nothing to compare with
-        if largest is not None and not np.allclose(largest, masked.max(axis=0), rtol=1e-3):
-            folder = self.folder / RUNS / run / "checkpoints"
-            self.refused[folder] = (
-                f"{folder}: the largest losses of {MASKED} are not those in the row 'Loss' of {EVALUATED}: one of the "
-                "files was changed"
-            )
-            raise AbsentError(f"the results of {run} were refused")
+    def _transfer_losses(self, run: str) -> TransferLosses:
+        return self._file_of(run, TRANSFERRED, read_transfer_losses)
 
-    def transfer_losses(self, run: str) -> TransferLosses:
-        """Return the test losses on all 25 models."""
-        return self._file_of(run, "val_losses_test.csv", read_transfer_losses)
+    def _check_that_files_agree(self, run: str) -> None:
+        """Refuse the result files of a run if two of them disagree in a number that both have, or are another run's.
+
+        A file that is not there, or was refused, has nothing to compare with.
+        """
+        evaluated = _if_there(self._evaluation, run)
+        masked, transfer = _if_there(self._masked_losses, run), _if_there(self._transfer_losses, run)
+        if masked is not None and (first := self._run_of.setdefault(masked.losses.tobytes(), run)) != run:
+            self._disagree(run, f"the losses of {MASKED} are those of {first}", "one run is a copy of the other")
+        if evaluated is None:
+            return
+        if masked is not None:
+            largest, needed_by = evaluated.largest_masked_loss, evaluated.needed_by
+            if largest is not None and not np.allclose(largest, masked.losses.max(axis=0), rtol=1e-3):
+                self._disagree(run, f"the largest losses of {MASKED} are not those in the row 'Loss' of {EVALUATED}")
+            models = np.array(masked.models)[masked.losses.argmax(axis=0)]
+            if needed_by is not None and not np.array_equal(needed_by, models):
+                self._disagree(run, f"the models with them in {MASKED} are not the 'Loss assignment' of {EVALUATED}")
+        if transfer is not None and not np.allclose(
+            transfer.trained[list(evaluated.models)], evaluated.whole_loss, rtol=1e-3
+        ):
+            self._disagree(run, f"'val_loss' of {TRANSFERRED} is not the row 'One model loss' of {EVALUATED}")
+
+    def _disagree(self, run: str, about: str, reason: str = "one of the files was changed") -> NoReturn:
+        folder = self.folder / RUNS / run / "checkpoints"
+        self.refused[folder] = f"{folder}: {about}: {reason}"
+        raise AbsentError(f"the results of {run} were refused")
 
     def one_losses(self, dataset: str, folder: str = "1_models") -> Float[np.ndarray, "M"]:
         """Return the test losses of the 25 prompts that were each trained on one model."""
@@ -139,17 +162,21 @@ class Artifacts:
     def _check(self, run: str, pattern: str, holds: bool, expected: str, got: np.ndarray) -> None:
         """Refuse a run's file that was read and is not what it has to be."""
         if not holds:
-            (path,) = sorted((self.folder / RUNS / run / "checkpoints").glob(pattern))
+            (path,) = sorted(_visible((self.folder / RUNS / run / "checkpoints").glob(pattern)))
             self.refused[path] = f"{path}: expected {expected}, got others (shape {got.shape})"
             raise AbsentError(f"{path.relative_to(self.folder)} was refused")
 
     def _file_of(self, run: str, pattern: str, read: Callable[[Path], Any]) -> Any:
         folder = self.folder / RUNS / run
+        if folder.is_file():
+            self._refuse_kind(folder, "a folder")
         if not folder.is_dir():
             raise AbsentError(f"the run {run} is not in the folder")
-        found = sorted((folder / "checkpoints").glob(pattern))
+        found = sorted(_visible((folder / "checkpoints").glob(pattern)))
         if len(found) > 1:
-            raise AbsentError(f"{run} has several files {pattern}: {', '.join(path.name for path in found)}")
+            names = ", ".join(path.name for path in found)
+            self.refused[folder] = f"{folder}: expected one file {pattern}, got {names}: which of them is the run's?"
+            raise AbsentError(f"{run} has several files {pattern}: {names}")
         return self._read(found[0] if found else folder / "checkpoints" / pattern, read)
 
     def _read(self, path: Path, read: Callable[[Path], Any]) -> Any:
@@ -157,6 +184,8 @@ class Artifacts:
         if path in self.refused:
             raise AbsentError(f"{name} was refused")
         if not path.is_file():
+            if path.is_symlink() or path.exists():
+                self._refuse_kind(path, "a file")
             raise AbsentError(f"{name} is not in the folder")
         if path not in self._known:
             try:
@@ -169,6 +198,26 @@ class Artifacts:
             if path in self.refused:
                 raise AbsentError(f"{name} was refused")
         return self._known[path]
+
+    def _refuse_kind(self, path: Path, expected: str) -> NoReturn:
+        got = "a link to nothing" if path.is_symlink() else "something else"
+        self.refused[path] = f"{path}: expected {expected}, got {got}"
+        raise AbsentError(f"{path.relative_to(self.folder)} was refused")
+
+
+Found = TypeVar("Found")
+
+
+def _if_there(read: Callable[[str], Found], run: str) -> Found | None:
+    try:
+        return read(run)
+    except AbsentError:
+        return None
+
+
+def _visible(paths: Iterable[Path]) -> Iterator[Path]:
+    """Leave out what systems and editors write beside files: `._NAME`, `.ipynb_checkpoints`."""
+    return (path for path in paths if not path.name.startswith("."))
 
 
 def _length(run: str) -> int:

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from promptscope.errors import RunError
 
+MAX_BYTES = 10_000_000
+
 
 class CsvRows:
     """The rows of a file, {first cell: the others}, without padding, blank lines and trailing empty cells.
@@ -18,6 +20,8 @@ class CsvRows:
     def __init__(self, path: Path) -> None:
         self.path = path
         self.rows: dict[str, list[str]] = {}
+        if (size := path.stat().st_size) > MAX_BYTES:
+            raise self.error(f"expected a table of losses, got a file of {size:,} bytes")
         try:
             with open(path, newline="", encoding="utf-8-sig") as file:
                 lines = [[cell.strip() for cell in line] for line in csv.reader(file, skipinitialspace=True)]
@@ -53,6 +57,8 @@ class CsvRows:
         header = self.row(key)
         if column not in header:
             raise self.error(f"expected a column {column!r}, got {', '.join(header)}")
+        if header.count(column) > 1:
+            raise self.error(f"two columns are called {column!r}")
         place = header.index(column)
         rows = {name: cells for name, cells in self.rows.items() if name != key}
         for name, cells in rows.items():
@@ -62,7 +68,8 @@ class CsvRows:
 
     def _floats(self, name: str, cells: Sequence[str]) -> list[float]:
         try:
-            numbers = [float(cell) for cell in cells]
+            # Python reads 1_000 as a number, and no CSV file means it.
+            numbers = [float(cell.replace("_", "?")) for cell in cells]
         except ValueError as error:
             raise self.error(f"the row {name!r}: {error}") from error
         if not all(map(math.isfinite, numbers)):

@@ -52,11 +52,10 @@ def alignment_figure(table: pd.DataFrame) -> go.Figure:
                     row=1,
                     col=column,
                 )
-    about = "share of tokens; dotted: mean of the permutation null; importance as masked loss, or as its ratio to the "
-    about += "whole prompt's loss"
-    titled_figure(720, 390, "Tokens whose neighbours vote for the model that needs them", about, figure)
+    about = "share of tokens · need: loss without the token, or its ratio to the loss with all · dotted: null"
+    titled_figure(720, 390, "Do the nearest words of a prompt token say which model needs it?", about, figure)
     figure.update_layout(margin={"b": 106}, legend={"y": -0.2, "yanchor": "top"})
     figure.update_annotations(font={"size": 13})
-    figure.update_xaxes(title_text="models")
+    figure.update_xaxes(title_text="models of the prompt", type="category")
     figure.update_yaxes(range=[0, 1], showgrid=True, gridcolor="#ECEEF1")
     return figure

@@ -13,12 +13,18 @@ _SHOWN = 60
 """Rows of a long table on the page; its CSV has all."""
 
 SECTIONS = {
-    "accuracy": "Means over runs and models. single: a prompt for this model alone; initial: the prompt "
-    "before training; random: random vectors of its norms; frozen: no prompt.",
-    "runs": "One line per run. concentration: share of all importance (difference) that falls to each "
-    "token's main model, compared with its permutation null; matter: tokens without which some model's "
-    "loss rises by more than a tenth; to_one: of these, to one model; kept: tokens with the same "
-    "model by loss and by ratio; agree, kappa: alignment by cosine.",
+    "accuracy": (
+        "Means over runs and models. single: a prompt trained for this model alone; initial: "
+        "the prompt before training; random: a random prompt of the same norms; frozen: no "
+        "prompt."
+    ),
+    "runs": (
+        "One line per run. concentration: share of all importance (difference) that belongs to "
+        "each token's most dependent model, compared with its permutation null; matter: tokens "
+        "without which some model's loss rises by more than a tenth; to_one: of these, to one "
+        "model; kept: tokens with the same model by loss and by ratio; agree, kappa: alignment "
+        "by cosine."
+    ),
     "splitting": "By number of models, all runs together.",
     "alignment": "Table 13 with its exact permutation null, for three importances; gained, lost and change_p "
     "compare with the masked loss (McNemar).",
@@ -26,14 +32,20 @@ SECTIONS = {
     "difference and by KL of the output, and the share of tokens that are assigned as by zeroing.",
     "compression": "Tables 4 and 14: only a model's own tokens are left, the others zero (masked) or removed "
     "(shortened), compared with random choices of as many. Means over runs and models.",
-    "mixing": "Prompt mixing (section 6.2): half of the tokens of a prompt for one model, half of one for "
-    "another, those that are worth more to it. Compared with: half and half at random, the two whole "
-    "prompts, the prompt trained on both. Means over pairs and over both models of each.",
+    "mixing": (
+        "Prompt mixing (section 6.2): half of the tokens of a prompt for one model and half of "
+        "those of a prompt for another, each time those most important to the model. Compared "
+        "with: random halves, the two whole prompts, and a prompt trained on both models. "
+        "Means over pairs and over both models of each."
+    ),
     "similarities": "Table 2's six similarities, mean over pairs of prompts.",
-    "shapley": "Exact up to 12 tokens. residual: how far their sum is from what it has to be.",
-    "back_translation": "Table 9, of one run: the nearest word of each token in each of its models, its cosine "
-    "distance, and in brackets that of a random vector from its own nearest word.",
-    "training": "Every run: seconds of training, and of measuring.",
+    "shapley": "Shapley values, exact up to 12 tokens. residual: their sum minus what it must be (0 up to rounding).",
+    "back_translation": (
+        "Table 9, of one run: the nearest word to each token in each of its models "
+        "with the cosine distance, and in brackets the distance from a random vector "
+        "to its own nearest word."
+    ),
+    "training": "Seconds of training and of measuring, for every run.",
 }
 
 ORDER = (
@@ -59,10 +71,10 @@ def write_page(results: Results, settings: Settings) -> None:
     for verdict in ("holds", "undecided", "does not hold", "not measured"):
         page.number(verdict, str(int((found["verdict"] == verdict).sum())), f"of {len(found)} claims and tasks")
     page.section("Findings").text(
-        "Every claim is a number that is above zero where it is right: by task, with the interval over runs, then over "
-        "tasks, with Student's interval. holds: so is the whole interval, and p < .05 where there is a test; "
-        "undecided: it reaches over zero. not measured: the prompts learned nothing that could be lost. A few runs "
-        "each: undecided is the usual answer."
+        "Every claim is a number that is above zero if the claim is right: for each task with an "
+        "interval over runs, and over tasks with Student's t interval. holds: the whole interval is "
+        "above zero, and p < .05 where there is a test; undecided: the interval includes zero, which "
+        "is usual with few runs; not measured: the prompts learned nothing that could be lost."
     )
     shown = page_tables(results)
     page.table(shown["findings"]).section("What the numbers are").bullets(
@@ -73,7 +85,9 @@ def write_page(results: Results, settings: Settings) -> None:
         "not the definitions, which give the published numbers from the authors' own files (the tables command). "
         "Tasks that the paper does not have are listed with those that it has; table_N.csv has every cell."
     )
-    page.table(results.summary(), "Cells that this preset has a number for; absent.csv says why others have none.")
+    page.table(
+        results.summary(), "The cells for which this preset has a number; absent.csv says why the others have none."
+    )
     for table, frame in results.comparisons.items():
         _comparison(page, table, frame)
     for name in ORDER:
@@ -88,7 +102,11 @@ def write_page(results: Results, settings: Settings) -> None:
 
 
 def _lead(settings: Settings) -> str:
-    reading = "a token like any other" if settings.mask_attended else "attended by nothing, as it was run"
+    reading = (
+        "visible like any other token"
+        if settings.mask_attended
+        else "not attended to by any position, as in the authors' code"
+    )
     return (
         f"One prompt of {settings.length} tokens for {', '.join(map(str, settings.counts))} of {len(settings.models)} "
         f"masked language models, on {', '.join(settings.tasks)}, {len(settings.seeds)} seeds; [MASK] is {reading}. "

@@ -20,12 +20,20 @@ from recipes.token_splitting.train_tables import Prompts
 
 CAPTIONS = {
     "accuracy": "Accuracy of the models with their shared prompt, by how many share it.",
-    "concentration": "How far models split the tokens: 1 = every token matters to one model. Dotted: the same with "
-    "each model's importances shuffled among the tokens, which is high as well where models need few tokens.",
-    "alignment": "Tokens whose neighbours vote for the model that needs them, above chance: 0 = chance, 1 = all.",
-    "important_token_loss": "Table 3: loss without a token, for the model that needs it most, mean over all tokens.",
-    "importance": "What the first run of each count loses without each token (zeroed), nats.",
-    "shapley": "Shapley values of the same runs: tokens that stand in for each other share what they do.",
+    "concentration": (
+        "How far models divide the tokens among themselves: 1 = every token matters to "
+        "one model only. Dotted: the same with each model's importances shuffled among "
+        "the tokens; this is high as well if each model needs few tokens."
+    ),
+    "alignment": (
+        "Share of tokens whose nearest embeddings vote for the model that needs the token, "
+        "corrected for chance (kappa): 0 = chance, 1 = all."
+    ),
+    "important_token_loss": "Table 3: loss without a token, for the model that needs it most; mean over all tokens.",
+    "importance": (
+        "By how many nats the loss rises without each token (zeroed), in the first run for each number of models."
+    ),
+    "shapley": "Shapley values of the same runs: tokens with the same effect share its value.",
     "transfer": "Table 8 for all runs.",
     "figure_1": "Figure 1: embeddings of the models that share a prompt, and its tokens.",
     "figure_2": "Figure 2: the same with models that it was not trained on.",

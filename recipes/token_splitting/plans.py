@@ -81,17 +81,17 @@ def duration_label(settings: Settings, task: str, duration: float) -> str:
 def _check(settings: Settings) -> None:
     n = len(settings.models)
     if n < 2 or len(set(settings.models)) < n:
-        raise RunError(f"token splitting is between models: name at least two, each once, not {list(settings.models)}")
+        raise RunError(f"token splitting needs at least two models, each named once, got {list(settings.models)}")
     wrong = [count for count in (*settings.counts, settings.varied) if not 0 <= count <= n]
     if wrong or max(settings.counts, default=0) < 2 or min(settings.counts) < 1:
         raise RunError(
-            f"counts and varied must lie in 1..{n}, with a count above 1, got {list(settings.counts)} and "
-            f"{settings.varied}: there are {n} models"
+            f"counts and varied must be in 1..{n}, with at least one count above 1, got "
+            f"{list(settings.counts)} and {settings.varied}: there are {n} models"
         )
     if settings.varied and settings.varied not in settings.counts:
-        raise RunError(f"varied={settings.varied} varies runs of that count, and counts are {list(settings.counts)}")
+        raise RunError(f"varied must be one of counts, {list(settings.counts)}, got {settings.varied}")
     if not settings.seeds or len(set(settings.seeds)) < len(settings.seeds):
-        raise RunError(f"seeds: at least one, each once, got {list(settings.seeds)}")
+        raise RunError(f"seeds must name at least one seed, each once, got {list(settings.seeds)}")
     unknown = [how for how in settings.hows if how not in HOWS]
     if settings.hows[:1] != ("zero",) or unknown:
         raise RunError(

@@ -4,11 +4,11 @@ Readers raise RunError, which names the file, where rows or cells are missing or
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 
 from recipes.token_splitting.csv_rows import CsvRows
 from recipes.token_splitting.source import Evaluation, MaskedLosses, TransferLosses
@@ -28,8 +28,8 @@ def read_masked_losses(path: Path) -> MaskedLosses:
 def read_evaluation(path: Path) -> Evaluation:
     """Read `*_evaluation_with_k_7_test.csv`: votes (MultiBERT seeds) and losses.
 
-    Whole: "One model loss"; masked: "Normal prompt length"; shortened: "Shortened prompt length". The stored accuracies
-    are not used: they are computed from these. A stored average has to be that of its row.
+    Whole: "One model loss"; masked: "Normal prompt length"; shortened: "Shortened prompt length". What is stored twice
+    has to agree: an average with its row, accuracies (where they are there) with the votes.
     """
     file = CsvRows(path)
     n_tokens = _n_tokens(file, "token id")
@@ -44,6 +44,12 @@ def read_evaluation(path: Path) -> Evaluation:
         if unknown:
             raise file.error(f"the row {name!r} votes for {unknown}, expected models among {list(models)}")
         return votes.astype(np.int64)
+
+    assignment = seeds("Loss assignment") if "Loss assignment" in file.rows else None
+    for metric in ("Euclidean", "Cosine") if assignment is not None else ():
+        _check_accuracies(file, metric, seeds(f"{metric} assignment") == assignment)
+    alike = float((seeds("Euclidean assignment") == seeds("Cosine assignment")).mean())
+    _check_share(file, "Euclidean to cosine accuracy", alike)
 
     def losses(name: str) -> Float[np.ndarray, "M"]:
         *of_models, mean = _losses(file, name, len(models) + 1)
@@ -61,6 +67,7 @@ def read_evaluation(path: Path) -> Evaluation:
         masked_loss=losses("Normal prompt length"),
         shortened_loss=losses("Shortened prompt length"),
         largest_masked_loss=np.array(_losses(file, "Loss", n_tokens)),
+        needed_by=assignment,
     )
 
 
@@ -71,16 +78,24 @@ def read_transfer_losses(path: Path) -> TransferLosses:
     for name in ("initial_val_loss", "val_loss"):
         losses = file.column("seed", name)
         _not_negative(file, name, losses.values())
-        columns.append(_by_seed(file, dict(zip(_seeds(file, losses), losses.values(), strict=True))))
+        columns.append(_by_seed(file, _seeds(file, losses), list(losses.values())))
     return TransferLosses(*columns)
 
 
 def read_one_losses(path: Path) -> Float[np.ndarray, "M"]:
-    """Read the losses of 25 prompts, each trained on one model. The rows `mean` and `std` are not used."""
+    """Read the losses of 25 prompts, each trained on one model; the rows `mean` and `std` have to be of these."""
     file = CsvRows(path)
     losses = file.column("model_number", "val_loss")
     _not_negative(file, "val_loss", losses.values())
-    return _by_seed(file, {int(name): loss for name, loss in losses.items() if name.isdigit()})
+    numbered = {name: loss for name, loss in losses.items() if name not in ("mean", "std")}
+    wrong = [name for name in numbered if not re.fullmatch(r"\d+", name, re.ASCII)]
+    if wrong:
+        raise file.error(f"expected the models' numbers, mean and std as first cells, got {', '.join(wrong)}")
+    found = _by_seed(file, [int(name) for name in numbered], list(numbered.values()))
+    for name, number in (("mean", found.mean()), ("std", found.std())):
+        if not np.isclose(losses.get(name, number), number, rtol=1e-3):
+            raise file.error(f"the row {name!r} says {losses[name]:.4f}, and the losses have {number:.4f}")
+    return found
 
 
 def _n_tokens(file: CsvRows, header: str) -> int:
@@ -103,11 +118,35 @@ def _not_negative(file: CsvRows, name: str, losses: Iterable[float]) -> None:
         raise file.error(f"{name!r} holds a loss below zero: {negative[0]}")
 
 
-def _by_seed(file: CsvRows, losses: dict[int, float]) -> Float[np.ndarray, "M"]:
-    missing = [seed for seed in range(N_MODELS) if seed not in losses]
-    if missing:
-        raise file.error(f"expected the models 0 to {N_MODELS - 1}; missing: {missing}")
-    return np.array([losses[seed] for seed in range(N_MODELS)])
+def _by_seed(file: CsvRows, seeds: Sequence[int], losses: Sequence[float]) -> Float[np.ndarray, "M"]:
+    missing = [seed for seed in range(N_MODELS) if seed not in seeds]
+    others = sorted(seed for seed in seeds if seed >= N_MODELS or seeds.count(seed) > 1)
+    if missing or others:
+        raise file.error(
+            f"expected the models 0 to {N_MODELS - 1}, each once; missing: {missing}, twice or unknown: {others}"
+        )
+    return np.array([losses[seeds.index(seed)] for seed in range(N_MODELS)])
+
+
+def _check_accuracies(file: CsvRows, metric: str, agree: Bool[np.ndarray, "k"]) -> None:
+    """Refuse votes of which the same file says that another share of them agrees with the losses."""
+    expected = {f"{metric} accuracy": float(agree.mean())}
+    certainty = f"{metric} certanty"  # as the authors spell it
+    if certainty in file.rows:
+        weights = np.array(file.numbers(certainty, len(agree)))
+        if not ((weights > 0) & (weights <= 1)).all():
+            raise file.error(f"the row {certainty!r} holds {weights.tolist()}, expected shares of the neighbours")
+        expected[f"{metric} weighted accuracy"] = float((weights * agree).sum() / weights.sum())
+    for name, share in expected.items():
+        _check_share(file, name, share)
+
+
+def _check_share(file: CsvRows, name: str, share: float) -> None:
+    if name in file.rows and not np.isclose(file.numbers(name, 1)[0], share, atol=1e-4):
+        raise file.error(
+            f"the row {name!r} says {file.numbers(name, 1)[0]:.4f}, and the votes of the file have {share:.4f}: one of "
+            "them was changed"
+        )
 
 
 def _models(file: CsvRows, names: Iterable[str]) -> tuple[int, ...]:

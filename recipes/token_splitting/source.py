@@ -39,6 +39,8 @@ class Evaluation:
     """The model's own tokens are left, the others removed."""
     largest_masked_loss: Float[np.ndarray, "k"] | None = None
     """The loss without each token of the model that needs it most, where the same file says it."""
+    needed_by: Int[np.ndarray, "k"] | None = None
+    """That model (as in `models`), where the same file says it."""
 
 
 @dataclass(frozen=True)

@@ -40,7 +40,10 @@ def n_scored(task: str, settings: Settings) -> int | None:
 
 def _as_read(task: ps.Task, settings: Settings) -> ps.Task:
     if task.verbalizer is None:
-        raise ps.TaskError(f"masked models predict label words, and task {task.name!r} has none: name a classification")
+        raise ps.TaskError(
+            "train needs tasks with label words, which masked models predict, and "
+            f"{task.name!r} has none: name a classification task"
+        )
     return replace(
         task,
         template=replace(TEMPLATES.get(task.name, task.template), mask_attended=settings.mask_attended),

@@ -91,7 +91,10 @@ def load_models(
 
     def check(model: ps.HookedModel) -> tuple[ps.HookedModel | None, str]:
         if model.family.kind != "masked":
-            raise ps.ModelError(f"{model.name!r} is a {model.family.kind} model; the recipe needs masked ones")
+            raise ps.ModelError(
+                f"the recipe needs masked models, and {model.name!r} is a {model.family.kind} "
+                "model: name others (--models)"
+            )
         for task in tasks.values():
             task.encode(model.tokenizer, "masked", "test", limit=1)
         return None if in_turn else model, identity_of(model)

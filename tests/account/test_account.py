@@ -67,7 +67,7 @@ def test_several_runs_side_by_side(deep, prompts):
     other = ps.explain(model, prompt, task, name="soft", parts=["answers", "routes"], settings=SETTINGS)
     found = compare([deep, other])
     assert found.heads is not None and {"deep", "soft"} <= set(found.numbers.columns)
-    assert "Side by side" in account_page([deep, other]).html()
+    assert "All accounts" in account_page([deep, other]).html()
 
 
 @pytest.mark.parametrize("name", [pytest.param("embedded-masked-0", marks=pytest.mark.slow), "embedded-seq2seq"])
@@ -105,7 +105,7 @@ def test_an_effect_that_is_clear_on_all_inputs_but_not_on_the_first_few(prompts)
 
 def test_few_inputs_are_no_verdict_whatever_their_interval_says():
     """Of n differences of one sign, a paired test gives 2 / 2^n at best: four inputs decide nothing."""
-    for n, verdict in ((4, "not clearly different from"), (8, "ahead of")):
+    for n, verdict in ((4, "not clearly different from"), (8, "better than")):
         there, without = (Answers(np.full(n, gold) - np.arange(n) / 50, *np.zeros((2, n))) for gold in (-0.1, -2.0))
         said = _verdicts({"without a prompt": without, "the instruction": without, "the prompt": there})[-1]
         assert f"It is {verdict} the instruction" in said
@@ -121,7 +121,7 @@ def test_one_input_has_no_interval(prompts):
 
 def test_nothing_to_fit_on_says_why(prompts):
     model, task, prompt, _ = prompts
-    for fit, why in (("test", "both are to be of the split 'test'"), ("dev", "the task has no split 'dev'")):
+    for fit, why in (("test", "both would come from the split 'test'"), ("dev", "the task has no split 'dev'")):
         settings = Settings(limit=4, few=4, n_random=1, fit=fit)
         account = ps.explain(model, prompt, task, parts=["direction"], settings=settings)
         assert why in account["direction"].omitted[0]
@@ -131,7 +131,7 @@ def test_bad_requests(prompts):
     model, task, prompt, _ = prompts
     with pytest.raises(ProbeError, match="Did you mean 'tokens'"):
         ps.explain(model, prompt, task, parts=["token"])
-    with pytest.raises(PromptError, match="unbound"):
+    with pytest.raises(PromptError, match="must be bound to a model"):
         ps.explain(model, ps.SoftPrompt(2), task)
 
 

@@ -99,7 +99,7 @@ def test_inspect_a_run_and_a_prompt(workplace: Path) -> None:
     assert norms == pytest.approx([prompt.vectors().norm(dim=1).mean().item()])
     text = run_command("inspect", run / "prompts" / "last")
     assert text.exit_code == 0
-    assert "the model is not at hand" in text.stdout  # the prompt says "model", which is not here
+    assert "the model cannot be loaded" in text.stdout  # the prompt says "model", which is not here
     assert "SoftPrompt" in text.stdout
 
 

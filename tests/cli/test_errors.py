@@ -21,22 +21,22 @@ GOOD = {"--model": "model", "--task": "reviews", "--verbalizer": "labels", "--le
         ({"--model": "modl"}, "no model 'modl'"),
         ({"--task": "captal_en"}, "Did you mean 'capital_en'?"),
         ({"--init": "vocb"}, "Did you mean 'vocab'?"),
-        ({"--layers": "0,x", "--prompt": "v2"}, "--layers takes numbers"),
-        ({"--layers": "0"}, "belong to --prompt v2"),
+        ({"--layers": "0,x", "--prompt": "v2"}, "--layers must be numbers"),
+        ({"--layers": "0"}, "need --prompt v2"),
         ({"--length": "500"}, "use a shorter prompt"),
         ({"--device": "nowhere"}, "no device 'nowhere'"),
-        ({"--dtype": "float99"}, "not 'float99'"),
+        ({"--dtype": "float99"}, "got 'float99'"),
         ({"--epochs": "1"}, "either steps or epochs"),
         ({"--verbalizer": "positive"}, "LABEL=WORD"),
         ({"--verbalizer": "positive=good"}, "negative"),
         ({"--init": "prompt:nowhere"}, "no prompt folder"),
-        ({"--layers": "0-99999999999", "--prompt": "v2"}, "--layers counts layers of a model"),
-        ({"--layers": "3-1", "--prompt": "v2"}, "counts backwards: write 1-3"),
-        ({"--layers": "\u00b2", "--prompt": "v2"}, "--layers takes numbers"),
+        ({"--layers": "0-99999999999", "--prompt": "v2"}, "--layers must be numbers of layers"),
+        ({"--layers": "3-1", "--prompt": "v2"}, "must begin with the smaller number: write 1-3"),
+        ({"--layers": "\u00b2", "--prompt": "v2"}, "--layers must be numbers"),
         ({"--test-share": "inf"}, "test must not be or hold NaN or infinity, got inf"),
         ({"--validation-share": "nan"}, "validation must not be or hold NaN or infinity, got nan"),
-        ({"--test-share": "-0.1"}, "Cannot cut"),
-        ({"--device": "meta"}, "holds no numbers"),
+        ({"--test-share": "-0.1"}, "Cannot take"),
+        ({"--device": "meta"}, "have no values"),
         ({"--learning-rate": "inf"}, "learning_rate"),
         ({"--task": "\udcff"}, "There is no task"),
         ({"--task": "word " * 200}, "There is no task"),
@@ -99,8 +99,8 @@ def test_a_folder_that_cannot_be_written(workplace: Path, tmp_path: Path) -> Non
     options = [word for pair in (GOOD | changed).items() for word in pair]
     done = run_command("train", *options, "--out", tmp_path / "file" / "run")
     assert done.exit_code == 2
-    assert "cannot read or write" in done.stderr
-    assert "name another folder" in done.stderr
+    assert "cannot write" in done.stderr
+    assert "give another folder" in done.stderr
 
 
 def test_a_real_process_has_no_traceback(tmp_path: Path) -> None:

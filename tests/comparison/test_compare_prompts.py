@@ -1,12 +1,17 @@
 """Prompts from everywhere on one page: what is read, what is refused, numbers by hand, clusters that were planted."""
 
+import io
+import os
+import warnings
+import zipfile
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import save_file
+from safetensors.torch import load_file, save_file
 from sklearn.metrics import silhouette_score
 from typer.testing import CliRunner
 
@@ -63,7 +68,7 @@ def test_every_format_is_read_and_what_is_damaged_is_named(folder: Path) -> None
     assert set(left_out) == {
         *("bad-ids.npy", "bad-nan.npy", "bad-zeros.npy", "bad-pickle.npy", "bad-bits.pt", "bad-cut.safetensors")
     }
-    assert "look their embeddings up" in left_out["bad-ids.npy"]
+    assert "To compare token ids, give their embeddings" in left_out["bad-ids.npy"]
     assert "positions [0, 1]" in left_out["bad-zeros.npy"]
     assert "damaged" in left_out["bad-bits.pt"] and "damaged" in left_out["bad-cut.safetensors"]
 
@@ -82,22 +87,72 @@ def test_links_that_lead_back_are_followed_once_and_no_file_is_passed_over(tmp_p
     assert [one.name for one in found] == [
         "ONE.NPY", "inner/nested.pt:run.prompts.0", "inner/nested.pt:run.prompts.1"
     ]  # fmt: skip
-    assert left_out == {"inner/numbers.pt": "holds no array (tokens, width), only lr: float"}
+    assert left_out == {"inner/numbers.pt": "expected at least one array (tokens, width), found only lr: float"}
 
 
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        (np.full((2, 4), 1e200), "numbers up to 1e[+]200, and norms in float32"),
-        (np.full((2, 4), 1e-200), "numbers up to 1e-200"),
-        (torch.full((2, 4), 1e30), "numbers up to 1e[+]30"),
+        (np.full((2, 4), 1e200), "is 1e[+]200, and must be between .* for norms in float32"),
+        (np.full((2, 4), 1e-200), "largest number .* is 1e-200"),
+        (torch.full((2, 4), 1e30), "largest number .* is 1e[+]30"),
         (torch.empty(2, 4, device="meta"), "meta device, which holds no numbers"),
-        (torch.ones(2, 4).to_sparse(), "sparse: give its to_dense"),
+        (torch.ones(2, 4).to_sparse(), "in a sparse layout: give tensor.to_dense"),
     ],
 )
 def test_numbers_that_float32_cannot_hold_and_tensors_without_numbers(value: object, said: str) -> None:
     with pytest.raises(ps.PromptError, match=said):
         vectors_of({"p": value})
+
+
+def zipped(path: Path, *members: np.ndarray) -> None:
+    """Write an archive whose members all have one name."""
+    with warnings.catch_warnings(), zipfile.ZipFile(path, "w") as archive:
+        warnings.simplefilter("ignore")
+        for member in members:
+            content = io.BytesIO()
+            np.save(content, member)
+            archive.writestr("x.npy", content.getvalue())
+
+
+def adapter(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> None:
+    model = ps.load_model("embedded-causal")
+    ps.write_peft(model, ps.SoftPrompt(4).bind(model), folder)
+    (path,) = folder.glob("*.safetensors")
+    save_file({"prompt_embeddings": change(load_file(path)["prompt_embeddings"])}, path)
+
+
+@pytest.mark.parametrize(
+    ("make", "said"),
+    [
+        (lambda folder: os.mkfifo(folder / "x.npy"), "expected a file"),  # reading it would wait for ever
+        (lambda folder: (folder / "x.npy").symlink_to(folder / "x.npy"), "got a link to nothing"),
+        (lambda folder: zipped(folder / "x.npz", np.eye(3), 2 * np.eye(3)), "two of its members have the same name"),
+        (lambda folder: adapter(folder / "x", lambda x: x.to(torch.complex64)), "is of torch.complex64"),
+        (lambda folder: adapter(folder / "x", lambda x: x.int()), "is of torch.int32"),
+        (lambda folder: adapter(folder / "x", lambda x: x * 1e30), "for norms in float32"),
+        (
+            lambda folder: np.savez_compressed(folder / "x.npz", a=np.zeros((4, 6_500_000), np.float32)),
+            "would become 104,000",
+        ),
+    ],
+)
+def test_what_would_be_read_as_other_numbers_or_never_is_left_out(
+    tmp_path: Path, make: Callable[[Path], object], said: str
+) -> None:
+    make(tmp_path)
+    np.save(tmp_path / "whole.npy", NOISE.normal(size=(4, 8)))
+    found, left_out = read_vectors(tmp_path)
+    assert [one.name for one in found] == ["whole.npy"]
+    assert said in " ".join(left_out.values())
+
+
+def test_a_file_name_that_is_no_text_is_on_the_page(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", NOISE.normal(size=(4, 8)))
+    os.rename(tmp_path / "x.npy", os.fsencode(tmp_path) + b"/\xff.npy")
+    result = CliRunner().invoke(app, ["compare-prompts", str(tmp_path), "--out", str(tmp_path / "page.html")])
+    assert result.exit_code == 0, result.output
+    assert "\ufffd.npy" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
 
 def test_a_page_without_its_ending_is_refused_before_anything_is_read(tmp_path: Path) -> None:
@@ -185,7 +240,8 @@ def test_a_model_adds_neighbours_and_transfer(folder: Path) -> None:
 def test_the_command_needs_no_model(folder: Path, tmp_path: Path) -> None:
     out = tmp_path / "page" / "prompts.html"
     result = CliRunner().invoke(app, ["compare-prompts", str(folder), "--out", str(out), "--group-by", "^([a-z]+)"])
-    assert result.exit_code == 0, result.output
+    assert result.exit_code == 1, result.output  # some files are damaged
+    assert "left out: bad-bits.pt: " in result.stderr and "Traceback" not in result.output
     page = Page(out.read_text(encoding="utf-8"))
     assert "bad-bits.pt" in page.text and "Silhouette" in page.text
     assert len(page.figures()) == 3  # the deep prompt is alone in its width, with too few vectors for a picture
@@ -197,10 +253,10 @@ def test_the_command_needs_no_model(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "said"),
     [
-        (["--group-by", "x(.*"], "is no regular expression"),
+        (["--group-by", "x(.*"], "must be a regular expression"),
         (["--group-by", "one"], "has no group"),
-        (["--group-by", "(one)"], "does not occur in the names"),
-        (["--task", "continent_en"], "need a model"),
+        (["--group-by", "(one)"], "does not match the names"),
+        (["--task", "continent_en"], "can be scored with a model only"),
     ],
 )
 def test_what_the_command_cannot_do_is_said(folder: Path, options: list[str], said: str) -> None:
@@ -212,7 +268,7 @@ def test_what_the_command_cannot_do_is_said(folder: Path, options: list[str], sa
 def test_bad_input(tmp_path: Path) -> None:
     with pytest.raises(ps.PromptError, match="no prompt below"):
         ps.compare_prompts(tmp_path)
-    with pytest.raises(ps.PromptError, match="no folder"):
+    with pytest.raises(ps.PromptError, match="is not a folder"):
         ps.compare_prompts(tmp_path / "missing")
     with pytest.raises(ps.PromptError, match=r"'ids' must be a prompt.*int64"):
         ps.compare_prompts({"ids": np.arange(3)})
@@ -220,9 +276,9 @@ def test_bad_input(tmp_path: Path) -> None:
         ps.compare_prompts({"text": "a b"})
     with pytest.raises(ps.PromptError, match="has no numbers yet"):
         ps.compare_prompts({"fresh": ps.SoftPrompt(3)})
-    with pytest.raises(ps.PromptError, match="nothing to compare"):
+    with pytest.raises(ps.PromptError, match="needs at least one prompt"):
         ps.compare_prompts({})
-    with pytest.raises(ps.ArgumentError, match="groups names"):
+    with pytest.raises(ps.ArgumentError, match="groups must name prompts that are given"):
         ps.compare_prompts({"a": [[1.0, 2.0]]}, groups={"b": "x"})
 
 

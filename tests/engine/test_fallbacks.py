@@ -10,9 +10,9 @@ from torch import Tensor
 from transformers import BloomConfig, BloomForCausalLM
 
 import promptscope as ps
-from promptscope.engine import attention, both_ways, causal, is_packed
-from promptscope.engine import run as door
+from promptscope.engine import attention, both_ways, causal, choice, is_packed
 from promptscope.models import Hook, HookedModel, Placement, Prefix
+from promptscope.models.attending import current_attention
 from promptscope.prompts import Prompt
 from tests.batches import Ragged
 from tests.engine.ways import EVERY, assert_rounded, by_hooks, logits_where, texts, wanted
@@ -145,8 +145,8 @@ def test_wrong_attention_is_caught_when_a_model_runs_first(
 def test_the_comparison_knows_how_the_models_type_rounds(
     dtype: torch.dtype, packed: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model, real = ps.load_model(tiny_hf_model("gpt2", dtype)), door.packed_logits
-    monkeypatch.setattr(door, "packed_logits", lambda *args, **options: real(*args, **options) * 1.01)
+    model, real = ps.load_model(tiny_hf_model("gpt2", dtype)), choice.packed_logits
+    monkeypatch.setattr(choice, "packed_logits", lambda *args, **options: real(*args, **options) * 1.01)
     found: list[bool] = []
     messages = warned(lambda: found.append(is_packed(model)))
     assert found == [packed]
@@ -182,7 +182,7 @@ def test_the_models_own_attention_comes_back(family: str, implementation: str, m
     model.watch()  # it looks only
     run(model, batch, [EVERY["v1"]()])
     handle.remove()
-    assert attention.NAME in set.union(*seen) or family in ("gpt2", "llama", "gpt_neox", "bert")
+    assert "promptscope_none" in set.union(*seen) or family in ("gpt2", "llama", "gpt_neox", "bert")
     assert implementations(model) == {implementation}
     if family != "bert":
         ps.generate(model, EVERY["v2 untied"](), batch.input_ids, batch.attention_mask, max_new_tokens=2)
@@ -191,7 +191,7 @@ def test_the_models_own_attention_comes_back(family: str, implementation: str, m
     with pytest.raises(ValueError, match="no such rows"):
         run(model, batch, [])
     assert implementations(model) == {implementation}
-    assert attention.current_pass() is None
+    assert current_attention() is None
     assert not [m for m in model.twin.modules() if {"forward", "compute_bias"} & set(m.__dict__)]
     monkeypatch.undo()
     assert_rounded(run(model, batch, []), by_hooks(model, batch, None, wanted(batch)))

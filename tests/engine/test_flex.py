@@ -9,8 +9,7 @@ from torch import Tensor
 
 import promptscope as ps
 from promptscope.engine.causal import CausalPass, hidden_rows
-from promptscope.engine.flex import FlexPass
-from promptscope.engine.gpu import fastest_pass
+from promptscope.engine.flex import FlexPass, fastest_pass
 from promptscope.engine.shared import Shared
 from tests.batches import ragged
 from tests.tiny_models import hooked

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.engine import run
+from promptscope.engine import packed
 from promptscope.engine.flex import FlexPass
 from tests.engine.ways import PROMPTS, assert_exact, by_hooks, by_packing, gradient, logits_where, texts, wanted
 from tests.tiny_models import CAUSAL, hooked, tiny_hf_model
@@ -15,7 +15,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:flex_attention called without to
 
 @pytest.fixture(autouse=True)
 def flex(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "fastest_pass", lambda model: FlexPass)
+    monkeypatch.setattr(packed, "fastest_pass", lambda model: FlexPass)
 
 
 @pytest.mark.parametrize("name", [*PROMPTS, "none"])

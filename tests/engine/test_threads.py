@@ -10,7 +10,7 @@ import torch
 import promptscope as ps
 from promptscope.engine import Texts, checkpointed, kernel, only_tokens
 from promptscope.engine.attention import running
-from promptscope.engine.run import packed_logits
+from promptscope.engine.packed import packed_logits
 from promptscope.inference.batches import batches, encode_split
 from promptscope.inference.scoring import word_logits
 from promptscope.models import HookedModel

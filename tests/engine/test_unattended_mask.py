@@ -15,6 +15,7 @@ from promptscope.inference.targets import target_logits
 from promptscope.interventions import HOWS, cut, mean, remove, zero
 from promptscope.probes.plan import data_hash
 from promptscope.tasks import IGNORED, Batch, Encoded, Task, Template, collate, concatenate
+from promptscope.tasks.show import tokens_as_text
 from promptscope.training.gradient import accumulate_gradient
 from tests.training.toy import MASK, PAD, toy_model, toy_task, toy_truth
 
@@ -147,8 +148,9 @@ def test_the_template_says_it_and_other_kinds_do_not_mind() -> None:
     assert list(encode_split(causal, None, unattended(), "train")) == list(
         encode_split(causal, None, toy_task(), "train")
     )
-    assert "attended by nothing" in unattended().show(toy_model("bert", torch.float64), n=1)
-    assert "attended by nothing" not in toy_task().show(toy_model("bert", torch.float64), n=1)
+    masked = toy_model("bert", torch.float64)
+    assert "attended by nothing" in tokens_as_text(unattended(), masked, n=1)
+    assert "attended by nothing" not in tokens_as_text(toy_task(), masked, n=1)
 
 
 def test_batches_of_both_readings_stand_below_each_other() -> None:

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from promptscope.engine import Shared, Texts, logits, place
-from promptscope.engine.run import packed_logits
+from promptscope.engine.packed import packed_logits
 from promptscope.models import HookedModel
 from promptscope.prompts import DeepPrompt, Prompt, SoftPrompt
 from tests.batches import Ragged, ragged

@@ -159,8 +159,8 @@ def test_probes_see_a_cut_prompt() -> None:
 @pytest.mark.parametrize(
     ("work", "message"),
     [
-        (lambda prompt: zero(prompt, [4]), r"tokens 0\.\.3, got \[4\]"),
-        (lambda prompt: cut(prompt, -1), r"tokens 0\.\.3, got \[-1\]"),
+        (lambda prompt: zero(prompt, [4]), r"tokens must be in 0\.\.3, got \[4\]"),
+        (lambda prompt: cut(prompt, -1), r"tokens must be in 0\.\.3, got \[-1\]"),
         (lambda prompt: remove(prompt, range(4)), "prompt=None"),
         (lambda prompt: mean(ps.SoftPrompt(4), [0]), "unbound"),
     ],

@@ -55,11 +55,11 @@ def test_prompts_that_cannot_be_mixed() -> None:
     a, b = pair()
     deep = ps.DeepPrompt(K).bind(model)
     for other in (ps.SoftPrompt(K + 1).bind(model), deep):
-        with pytest.raises(PromptError, match="one kind, length and width"):
+        with pytest.raises(PromptError, match="the same kind, length and width"):
             mix(a, other, 0)
-    with pytest.raises(PromptError, match="one kind, length and width"):
+    with pytest.raises(PromptError, match="the same kind, length and width"):
         mix(ps.DeepPrompt(K, layers=[0]).bind(model), ps.DeepPrompt(K, layers=[1]).bind(model), 0)
     with pytest.raises(PromptError, match="unbound"):
         mix(a, ps.SoftPrompt(K), 0)
-    with pytest.raises(PromptError, match=r"tokens 0\.\.3, got \[4\]"):
+    with pytest.raises(PromptError, match=r"tokens must be in 0\.\.3, got \[4\]"):
         mix(a, b, 4)

@@ -37,7 +37,7 @@ def model_of(name: str) -> ps.HookedModel:
 
 def refusal(entry: str, model: ps.HookedModel) -> str | None:
     if entry == "logit_lens" and model.family.kind == "causal" and not model.family.has("ln_final.hook_out"):
-        return "reads through the final norm"
+        return "needs a model whose logits are a final norm and a matrix"
     return BY_KIND.get((entry, model.family.kind))
 
 

@@ -340,5 +340,7 @@ def test_a_point_of_another_backend_or_one_that_is_not_tested_says_where_it_is()
     lens, trace = hooked("llama"), ps.load_model(tiny_hf_model("llama"), backend="nnsight")
     with pytest.raises(ModelError, match=r"hook_rot_k is on backend='transformer_lens' alone"):
         trace.site("attn.hook_rot_k")
-    with pytest.raises(ModelError, match=r"TransformerLens has it, but promptscope has not tested it: hooks="):
+    with pytest.raises(
+        ModelError, match=r"TransformerLens has it, but promptscope has not tested it: use its full name with hooks="
+    ):
         lens.site("ln1.hook_scale")

@@ -16,7 +16,7 @@ from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel, Qwen3Ne
 import promptscope as ps
 from promptscope.engine import Texts
 from promptscope.engine.choice import why_not_packed
-from promptscope.engine.run import packed_logits
+from promptscope.engine.packed import packed_logits
 from promptscope.models import HookedModel
 from promptscope.models.nnsight_table import SPOTS
 from promptscope.probes import AttentionMass

@@ -7,7 +7,7 @@ from torch import Tensor
 import promptscope as ps
 from promptscope.engine import Texts
 from promptscope.engine.choice import why_not_packed
-from promptscope.engine.run import packed_logits
+from promptscope.engine.packed import packed_logits
 from promptscope.models import HookedModel, Placement
 from promptscope.models.samples import sample_placements
 from tests.models.zoo import VOCABULARY, make

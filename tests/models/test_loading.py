@@ -203,7 +203,8 @@ def test_a_checkpoint_with_another_head_and_all_weights_is_the_language_model(he
     kept = {name: weight for name, weight in plain.state_dict().items() if name in other.state_dict()}
     other.load_state_dict(kept, strict=False)
     other.save_pretrained(tmp_path)
-    with pytest.warns(CheckpointWarning, match=rf"saved as {head.__name__} and is loaded as {type(plain).__name__}"):
+    said = rf"saved as a {head.__name__} and is loaded as a {type(plain).__name__}"
+    with pytest.warns(CheckpointWarning, match=said):
         model = load_model(tmp_path)
     ids = ragged(family).input_ids
     torch.testing.assert_close(model.logits(ids), hooked(family).logits(ids))

@@ -9,7 +9,7 @@ from torch import Tensor
 
 import promptscope as ps
 from promptscope.engine import Texts
-from promptscope.engine.run import packed_logits
+from promptscope.engine.packed import packed_logits
 from promptscope.models.measuring import model_head
 from tests.models.zoo import architecture_of, config_of, make
 

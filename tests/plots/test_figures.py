@@ -127,7 +127,7 @@ def test_many_prompts_wrap_and_lines_stay_apart():
 
 
 def test_what_has_no_layers_is_refused():
-    with pytest.raises(ProbeError, match=r"dimensions are prompt, position.*to_dataframe"):
+    with pytest.raises(ProbeError, match=r"has prompt, position.*to_dataframe"):
         heatmap(ProbeResult.from_examples({"v1": np.ones((3, 2))}, dims=("position",)))
 
 

@@ -53,7 +53,7 @@ def test_on_scores_are_drawn_as_curves_and_as_a_table():
     assert len(matrix(scores, "task", "other").data) == 3  # a facet for each layer
     with pytest.raises(ProbeError, match=r"no layer 7; there are \[0, 1, 2\]"):
         matrix(scores, "task", "other", layer=7)
-    with pytest.raises(ProbeError, match="cannot draw"):
+    with pytest.raises(ProbeError, match="needs the dimensions"):
         matrix(scores, "task", "head")
 
 

@@ -106,7 +106,7 @@ def test_half_precision_is_summed_in_single():
 
 
 def test_bad_settings_and_no_prompt():
-    with pytest.raises(ProbeError, match="compares with a prompt"):
+    with pytest.raises(ProbeError, match="needs a prompt, and none is given"):
         probe(hooked("gpt2"), None, inputs("gpt2"), AttentionMass(), progress=False)
-    with pytest.raises(ProbeError, match="compares with a prompt"):
+    with pytest.raises(ProbeError, match="needs a prompt, and none is given"):
         probe(hooked("gpt2"), None, inputs("gpt2"), AttentionBias(), progress=False)

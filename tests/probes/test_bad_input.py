@@ -53,14 +53,14 @@ def test_unknown_probe():
 
 
 def test_no_probe_two_of_one_name_or_a_class():
-    fails(ProbeError, "no probe is given", [])
+    fails(ProbeError, "name at least one probe", [])
     fails(ProbeError, r"two probes are called 'attention_kl'.*name=", ["attention_kl", AttentionKL()])
     fails(ProbeError, "an object, not the class", [AttentionKL])
     fails(ProbeError, "Nameless has no name", [Nameless()])
 
 
 def test_kl_without_a_prompt():
-    fails(ProbeError, r"compares with a prompt.*prompts=\{'v2': prompt\}")
+    fails(ProbeError, r"needs a prompt, and none is given.*prompts=\{'v2': prompt\}")
 
 
 def test_prompts_of_another_model_or_no_prompts_at_all():
@@ -94,7 +94,7 @@ def test_no_task_or_an_empty_one():
 
 def test_inputs_without_text_between_special_tokens():
     model, _ = counting()
-    with pytest.raises(ProbeError, match="not defined for any of the 2 inputs"):
+    with pytest.raises(ProbeError, match=r"is undefined .* for each of the 2 inputs"):
         probe(model, prompts(), encoded([2, 2]), AttentionKL(), progress=False)
     result = probe(model, prompts(), encoded([2, 6, 2, 5]), AttentionKL(), progress=False)["attention_kl"]
     assert (result.n_examples, result.n_skipped) == (2, 2)

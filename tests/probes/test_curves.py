@@ -88,8 +88,8 @@ def test_stacked_tasks_keep_their_numbers_and_can_be_saved(tmp_path):
 def test_what_cannot_be_set_beside_each_other():
     first = make()
     for other, match in (
-        (make(model={"name": "other", "weights_hash": "x"}), "different models.*probe one model"),
-        (make(length=5), "different lengths of prompts.*Train prompts of one length"),
+        (make(model={"name": "other", "weights_hash": "x"}), "different models.*results of one model"),
+        (make(length=5), "different lengths of prompts.*Compare prompts of one length"),
         (make(layers=6), "different layers"),
         (make(prompts=("v1", "v3")), "different prompts"),
         (make(probe={"type": "AttentionKL", "reading": "per_query"}), "different probes"),
@@ -165,7 +165,7 @@ def test_correlations_that_make_no_sense():
     assert np.isnan(correlate(kl, plain).values).all()  # nothing varies
     with pytest.raises(ProbeError, match="second without prompts"):
         correlate(kl, kl)
-    with pytest.raises(ProbeError, match="different models"):
+    with pytest.raises(ProbeError, match="measured on the same model"):
         correlate(kl, ProbeResult.from_examples(np.ones((5, 12, 4)), name="plain"))
     with pytest.raises(ProbeError, match="different layers"):
         correlate(kl, ProbeResult.from_examples(np.ones((5, 6, 4)), name="plain", provenance=kl.provenance))
@@ -189,7 +189,7 @@ def test_layer_groups_are_for_deep_prompts():
 
 
 def test_layer_groups_of_what_has_no_turns():
-    with pytest.raises(ProbeError, match=r"choose one of the curves.*prompt=\['v1', 'v2'\]"):
+    with pytest.raises(ProbeError, match=r"several layer curves, and one must be chosen.*prompt=\['v1', 'v2'\]"):
         layer_groups(make())
     with pytest.raises(ProbeError, match="no prompt 'v9'"):
         layer_groups(make(), prompt="v9")

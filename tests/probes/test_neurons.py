@@ -150,20 +150,20 @@ def test_shards_and_batches_do_not_change_sums(tmp_path):
 
 def test_bad_input():
     model = hooked("gpt2")
-    with pytest.raises(ProbeError, match=r"do not all end with the same special token.*\{sep\}.*at='last'"):
+    with pytest.raises(ProbeError, match=r"all end with the same special token.*\{sep\}.*at='last'"):
         probe(model, {"v1": ps.SoftPrompt(2)}, encoded(), NeuronStates(), progress=False)
     result = probe(model, {"v1": ps.SoftPrompt(2)}, encoded(), NeuronStates(separator=9), progress=False)
     assert result["neuron_states"].values.shape == (1, 3, 1, 128)
     deep = {"v2": ps.DeepPrompt(2)}
     with pytest.raises(ProbeError, match=r"'v2' is a deep prompt.*at='separator'"):
         probe(model, deep, ended(encoded()), NeuronStates(at="prompt"), progress=False)
-    with pytest.raises(ProbeError, match="compares with a prompt"):
+    with pytest.raises(ProbeError, match="needs a prompt, and none is given"):
         probe(model, None, ended(encoded()), NeuronStates(), progress=False)
     two = {"a": ps.SoftPrompt(2), "b": ps.SoftPrompt(3)}
-    with pytest.raises(ProbeError, match="different lengths"):
+    with pytest.raises(ProbeError, match=r"prompts of one length, got lengths \[2, 3\]"):
         probe(model, two, ended(encoded()), NeuronStates(at="prompt"), progress=False)
     unequal = probe(model, two, ended(encoded()), NeuronStates(), progress=False)["neuron_states"]
-    with pytest.raises(ProbeError, match=r"different lengths.*\{'a': 2, 'b': 3\}.*Train prompts of one length"):
+    with pytest.raises(ProbeError, match=r"different lengths.*\{'a': 2, 'b': 3\}.*Compare prompts of one length"):
         on_scores(unequal)
 
 
@@ -176,19 +176,19 @@ def states_of(family="gpt2", seed=0, length=K, name="v1", probes=None):
 
 def test_scores_of_what_cannot_be_compared():
     first = states_of()
-    with pytest.raises(ProbeError, match=r"different models.*probe one model"):
+    with pytest.raises(ProbeError, match=r"different models.*results of one model"):
         on_scores({"a": first, "b": states_of(seed=5)})
-    with pytest.raises(ProbeError, match=r"different lengths of prompts.*Train prompts of one length"):
+    with pytest.raises(ProbeError, match=r"different lengths of prompts.*Compare prompts of one length"):
         on_scores({"a": first, "b": states_of(length=2)})
     with pytest.raises(ProbeError, match=r"different prompts: \['v1'\] and \['other'\]"):
         on_scores({"a": first, "b": states_of(name="other")})
     with pytest.raises(ProbeError, match="different probes"):
         on_scores({"a": first, "b": states_of(probes=NeuronStates("binary"))})
-    with pytest.raises(ProbeError, match="there is one"):
+    with pytest.raises(ProbeError, match="at least two tasks, got"):
         on_scores({"a": first})
-    with pytest.raises(ProbeError, match="no results"):
+    with pytest.raises(ProbeError, match="at least one entry"):
         on_scores({})
     with pytest.raises(ProbeError, match="no entry for the task 'b'"):
         on_scores({"a": first, "b": first}, {"a": "en"})
-    with pytest.raises(ProbeError, match="needs results of NeuronStates"):
+    with pytest.raises(ProbeError, match=r"need results of ps\.probes.NeuronStates"):
         on_scores({"a": on_scores({"a": first, "b": first}), "b": on_scores({"a": first, "b": first})})

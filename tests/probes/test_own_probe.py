@@ -187,7 +187,7 @@ def test_what_is_only_compared_may_differ_in_shape_from_layer_to_layer():
 
 def test_numbers_that_are_not_finite_never_reach_the_store(tmp_path):
     # Row 1 of its batch: batches take the longest inputs first, and this is the second longest.
-    with pytest.raises(ProbeError, match=r"not finite at blocks\.0\.hook_resid_post for input 'x2'"):
+    with pytest.raises(ProbeError, match=r"NaN or infinity at blocks\.0\.hook_resid_post for input 'x2'"):
         probe(hooked("gpt2"), None, encoded(), Mine(Kept(how="nan")), store=tmp_path, progress=False)
     assert len(ActivationStore(tmp_path).entries()) == 0
 
@@ -205,3 +205,24 @@ def test_no_hook_is_left_behind(tmp_path):
 
 def count_hooks(model):
     return sum(len(module._forward_hooks) for module in model.bridge.modules())
+
+
+@pytest.mark.parametrize("read", ["prompted", "plain", "layers"])
+def test_a_capture_that_is_not_there_is_named(read: str):
+    class Misspelt(Probe):
+        name = "misspelt"
+        conditions = "prompted"
+
+        def captures(self):
+            return {"norm": Kept()}
+
+        def compute(self, entries):
+            arguments = {"prompted": ("norms", "p"), "plain": ("norm",), "layers": ("norms",)}[read]
+            getattr(entries, read)(*arguments)
+            raise AssertionError("nothing was said")
+
+    model = hooked("gpt2")
+    prompts = {"p": ps.SoftPrompt(2).bind(model)}
+    seen = "'norm'" if read != "plain" else r"of this pass\. There are: none; .*conditions"
+    with pytest.raises(ProbeError, match=f"'misspelt' has no capture.*{seen}"):
+        probe(model, prompts, encoded(), Misspelt(), progress=False)

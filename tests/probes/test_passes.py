@@ -182,7 +182,7 @@ def test_an_altered_shard_is_refused_by_name(tmp_path):
     content = bytearray(path.read_bytes())
     content[-20] ^= 1
     path.write_bytes(content)
-    with pytest.raises(StoreError, match=r"shard-00000\.safetensors is truncated or altered"):
+    with pytest.raises(StoreError, match=r"shard-00000\.safetensors was truncated or changed"):
         run(hooked("gpt2"), AttentionVariability(3), None, tmp_path)
 
 

@@ -97,9 +97,9 @@ def test_bad_residual_pca():
     model, made = hooked("gpt2"), {"v1": prompt("v1", "gpt2")}
     with pytest.raises(ProbeError, match=r"at least 2 inputs with position 14; 1 of 7 have it"):
         probe(model, made, inputs("gpt2"), ResidualPCA(14), progress=False)
-    with pytest.raises(ProbeError, match="give that prompt another name"):
+    with pytest.raises(ProbeError, match="give it another name"):
         probe(model, {"plain": made["v1"]}, inputs("gpt2"), ResidualPCA(), progress=False)
-    with pytest.raises(ProbeError, match="compares with a prompt"):
+    with pytest.raises(ProbeError, match="needs a prompt, and none is given"):
         probe(model, None, inputs("gpt2"), ResidualPCA(), progress=False)
     for bad in ({"at": "middle"}, {"n_components": 0}):
         with pytest.raises(ProbeError, match="must be"):
@@ -179,17 +179,17 @@ def test_prompts_that_cannot_be_set_beside_each_other():
     model = hooked("gpt2")
     first = ps.SoftPrompt(K).bind(model)
     for other, match in (
-        (ps.SoftPrompt(2).bind(model), r"different lengths.*\{'a': 4, 'b': 2\}"),
-        (ps.SoftPrompt(K).bind(hooked("gpt2", seed=5)), "different models"),
-        (ps.DeepPrompt(K).bind(model), r"different kinds.*SoftPrompt.*DeepPrompt"),
-        (ps.SoftPrompt(K), "'b' has no numbers yet"),
+        (ps.SoftPrompt(2).bind(model), r"the same lengths.*\{'a': 4, 'b': 2\}"),
+        (ps.SoftPrompt(K).bind(hooked("gpt2", seed=5)), "the same models"),
+        (ps.DeepPrompt(K).bind(model), r"the same kinds.*SoftPrompt.*DeepPrompt"),
+        (ps.SoftPrompt(K), "'b' is unbound and has no vectors yet"),
     ):
         with pytest.raises(ProbeError, match=match):
             prompt_pca({"a": first, "b": other})
     deep = ps.DeepPrompt(K, layers=[0, 1]).bind(model)
-    with pytest.raises(ProbeError, match="different layers"):
+    with pytest.raises(ProbeError, match="the same layers, got"):
         prompt_pca({"a": deep, "b": ps.DeepPrompt(K, layers=[0, 2]).bind(model)})
-    with pytest.raises(ProbeError, match="several"):
+    with pytest.raises(ProbeError, match="at least two prompts"):
         prompt_pca({"a": first})
     with pytest.raises(ProbeError, match="no entry for the task 'b'"):
         prompt_pca({"a": first, "b": first.copy()}, languages={"a": "en"})

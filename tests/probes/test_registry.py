@@ -59,7 +59,7 @@ def test_duplicates_are_refused_whoever_they_are_from():
 @pytest.mark.parametrize(
     ("thing", "message"),
     [
-        (lambda x: x, "takes a subclass"),
+        (lambda x: x, "needs a subclass"),
         (type("Nameless", (Mine,), {"name": ""}), "has no name"),
         (type("Needy", (Mine,), {"__init__": lambda self, layer: None}), "made without arguments"),
     ],
@@ -106,7 +106,7 @@ def test_an_installed_package_s_probe(installed):
     assert result.dims == ("prompt", "layer", "head")
     with pytest.raises(ProbeError, match=r"'broken' of the package 'their_probes' cannot be loaded.*Missing"):
         PROBES["broken"]
-    with pytest.raises(ProbeError, match=r"'odd' of the package 'their_probes' is 3, neither"):
+    with pytest.raises(ProbeError, match=r"'odd' of the package 'their_probes' must be .*, and is 3"):
         PROBES["odd"]
     with pytest.raises(ProbeError, match=r"'theirs' exists already, from the package 'their_probes'"):
         ps.register_probe(type("Mine", (Mine,), {"name": "theirs"}))
@@ -116,5 +116,5 @@ def test_two_packages_with_one_name(installed):
     installed("their_probes", "theirs = their_probes:Theirs\n", CODE)
     installed("more_probes", "theirs = more_probes:Theirs\nattention_kl = more_probes:Theirs\n", CODE)
     for name in ("theirs", "attention_kl"):
-        with pytest.raises(ProbeError, match=f"several probes are called '{name}'.*'more_probes'"):
+        with pytest.raises(ProbeError, match=f"the name '{name}' is used by several probes.*'more_probes'"):
             PROBES[name]

@@ -154,6 +154,7 @@ class Odd(Saved):
 def test_tables_keep_types_texts_and_what_is_missing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(KINDS, "Odd", __name__)
     table = pd.DataFrame({
+        "odd": ["a" * 200_000, "a\rb\r\nc\n", "a\0b", "\u2028\x0c"],
         "text": ["NA", "a,b\n\"c\"", "nan", ""], "number": [0.1, 1 / 3, float("nan"), float("inf")],
         "whole": np.array([1, 2, 3, 2**62]), "small": np.array([1, 2, 3, 4], dtype=np.float32) / 3,
         "flag": [True, False, True, True], "mixed": [None, "x", 3, 1.5], 7: [1, 2, 3, 4],

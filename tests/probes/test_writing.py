@@ -195,7 +195,11 @@ def test_bad_input():
             return {"it": Broken(self.site, self.how)}
 
     before = sum(len(module._forward_hooks) for module in model.bridge.modules())
-    for how, message in (("shape", "whole activation"), ("none", "returned None"), ("nan", "not finite")):
+    for how, message in (
+        ("shape", "whole activation"),
+        ("none", "returned None"),
+        ("nan", "must write finite numbers"),
+    ):
         with pytest.raises(ProbeError, match=message):
             probe(model, None, labelled(), Breaks("hook_resid_post", how), progress=False)
     with pytest.raises(ModelError, match="Did you mean 'hook_resid_post'"):
@@ -235,12 +239,12 @@ def test_functions_are_told_apart_by_their_code(tmp_path):
 
 
 def test_what_probe_function_refuses():
-    with pytest.raises(ProbeError, match="hook point to read"):
+    with pytest.raises(ProbeError, match="needs the name of a hook point"):
         inspect.unwrap(ps.probe_function)(len)
 
     @ps.probe_function("attn.hook_pattern")
     def nameless(x, view):
         return x[:, :, 0, 0]
 
-    with pytest.raises(ProbeError, match=r"name each, such as dims=\('head',\)"):
+    with pytest.raises(ProbeError, match=r"name each one, such as dims=\('head',\)"):
         probe(hooked("gpt2"), None, encoded(), nameless, progress=False)

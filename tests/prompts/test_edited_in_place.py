@@ -27,8 +27,8 @@ def without_numbers(prompt: ps.Prompt) -> None:
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (shorter, r"a prompt of 2 positions holds .* for 4|needs \(3, 2, 32"),
-        (longer, r"a prompt of 5 positions holds .* for 4|needs \(3, 5, 32"),
+        (shorter, r"a prompt of length 2 has .* for 4|needs \(3, 2, 32"),
+        (longer, r"a prompt of length 5 has .* for 4|needs \(3, 5, 32"),
         (without_numbers, "device 'meta'"),
     ],
 )

@@ -159,15 +159,24 @@ def test_tied_prompt_of_tokens() -> None:
 @pytest.mark.parametrize(
     ("prompt", "message"),
     [
-        (SoftPrompt(4, "text:  "), "has no tokens"),
-        (SoftPrompt(7, "vocab:6"), "7 positions need as many tokens, there are 6"),
-        (SoftPrompt(1, "labels:good,bad"), "2 labels do not fit into 1 prompt positions"),
-        (SoftPrompt(2, "labels"), "needs words"),
-        (SoftPrompt(3, init.FromPrompt(SoftPrompt(2))), "can start from an input-level prompt of as many"),
-        (SoftPrompt(2, init.FromPrompt(DeepPrompt(2))), "can start from an input-level prompt"),
-        (DeepPrompt(3, init=init.FromPrompt(SoftPrompt(2))), "lengths differ"),
-        (DeepPrompt(2, init=init.FromPrompt(DeepPrompt(2, tied=True))), "must agree to start from a deep prompt"),
-        (DeepPrompt(2, init=init.FromPrompt(DeepPrompt(2, layers=[1]))), "must agree to start from a deep prompt"),
+        (SoftPrompt(4, "text:  "), "gives no tokens"),
+        (SoftPrompt(7, "vocab:6"), "7 positions need 7 different tokens, got 6"),
+        (SoftPrompt(1, "labels:good,bad"), "each of 2 labels, got 1 prompt positions"),
+        (SoftPrompt(2, "labels"), "has no words"),
+        (SoftPrompt(3, init.FromPrompt(SoftPrompt(2))), "must start from an input-level prompt of the same length"),
+        (SoftPrompt(2, init.FromPrompt(DeepPrompt(2))), "must start from an input-level prompt"),
+        (
+            DeepPrompt(3, init=init.FromPrompt(SoftPrompt(2))),
+            "must start from an input-level prompt of the same length",
+        ),
+        (
+            DeepPrompt(2, init=init.FromPrompt(DeepPrompt(2, tied=True))),
+            r"\(length, tied, layers, parts\) must be equal",
+        ),
+        (
+            DeepPrompt(2, init=init.FromPrompt(DeepPrompt(2, layers=[1]))),
+            r"\(length, tied, layers, parts\) must be equal",
+        ),
     ],
 )
 def test_impossible_starts(prompt: Prompt, message: str) -> None:

@@ -160,8 +160,8 @@ class Harmful:
     ("name", "write", "message"),
     [
         ("x.pt", lambda p: torch.save({"prompt": Harmful()}, p), "cannot be read as plain tensors"),
-        ("x.pt", lambda p: torch.save([ROWS], p), "holds a list"),
-        ("x.pt", lambda p: torch.save({"a": ROWS, "b": ROWS}, p), r"it holds a float32 \(3, 32\), b float32"),
+        ("x.pt", lambda p: torch.save([ROWS], p), "got a list"),
+        ("x.pt", lambda p: torch.save({"a": ROWS, "b": ROWS}, p), r"got a float32 \(3, 32\), b float32"),
         ("x.pt", lambda p: torch.save(ROWS[0], p), r"one matrix.*\(32,\)"),
         ("x.pt", lambda p: torch.save(ROWS * torch.nan, p), "NaN"),
         ("x.npy", lambda p: np.save(p, np.array([object()]), allow_pickle=True), "cannot be read as plain tensors"),
@@ -215,7 +215,7 @@ def test_to_the_hub_and_back(hub):
     assert "ps.load_prompt" in (hub / "me/my-prompt/README.md").read_text()
     with pytest.raises(PromptError, match="404 me/other"):
         ps.load_prompt("me/other")
-    with pytest.raises(PromptError, match="called 'user/name'"):
+    with pytest.raises(PromptError, match="the form 'user/name'"):
         made.push_to_hub("nobody")
     with pytest.raises(PromptError, match="unbound"):
         ps.SoftPrompt(3).push_to_hub("me/my-prompt")

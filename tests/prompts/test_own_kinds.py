@@ -149,7 +149,7 @@ def test_modules_and_buffers_of_its_own_count(monkeypatch: pytest.MonkeyPatch) -
     prompt.parts.register_buffer("shift", torch.ones(1))
     assert len({plain, turned, changed, prompt.content_hash()}) == 4
     monkeypatch.setattr(Turned, "forward", lambda self, x: model_of_mine(x))
-    with pytest.raises(ps.PromptError, match=r"Scaled uses something.*Linear"):
+    with pytest.raises(ps.PromptError, match=r"Scaled refers to something.*Linear"):
         prompt.content_hash()
 
 
@@ -174,7 +174,7 @@ def test_what_cannot_be_told_from_parameters_is_not_measured_on_them() -> None:
         with pytest.raises(ps.PromptError, match=r"not its parameters, and only place\(model\) computes them"):
             measure(prompt)
     for prompt in (mine, edited):
-        with pytest.raises(ps.PromptError, match="only soft and deep prompts can be compared"):
+        with pytest.raises(ps.PromptError, match=r"only a ps\.SoftPrompt or ps\.DeepPrompt can be compared"):
             ps.compare_prompts({"mine": prompt, "other": soft}, model=model)
     norms = [one.place(model).vectors.norm(dim=1).tolist() for one in (edited, ps.random_like(edited))]
     assert norms[0][0] == 0 and norms[0] == pytest.approx(norms[1], rel=1e-5)

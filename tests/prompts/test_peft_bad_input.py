@@ -27,13 +27,17 @@ def write(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **change
 @pytest.mark.parametrize(
     ("changes", "tensors", "message"),
     [
-        ({"peft_type": "LORA"}, None, "'LORA' cannot be read as a prompt, only PROMPT_TUNING, P_TUNING, PREFIX_TUNING"),
+        (
+            {"peft_type": "LORA"},
+            None,
+            "'LORA' cannot be read as a prompt: expected one of PROMPT_TUNING, P_TUNING, PREFIX_TUNING",
+        ),
         ({"peft_type": "MULTITASK_PROMPT_TUNING"}, None, "'MULTITASK_PROMPT_TUNING' cannot be read"),
         ({"task_type": "SEQ_CLS"}, None, "'SEQ_CLS'.*classifier head.*verbalizer"),
         ({"task_type": None}, None, "task_type None"),
         ({"num_virtual_tokens": None}, None, "num_virtual_tokens=None"),
         ({"num_virtual_tokens": 4}, None, r"shape \(3, 32\).*num_virtual_tokens=4"),
-        ({}, {"embeddings": torch.zeros(3, 32)}, r"one tensor, 'prompt_embeddings', and holds \['embeddings'\]"),
+        ({}, {"embeddings": torch.zeros(3, 32)}, r"one tensor, 'prompt_embeddings', got \['embeddings'\]"),
         (
             {},
             {"prompt_embeddings": torch.zeros(3, 32), "base_model.score.weight": torch.zeros(2, 32)},
@@ -50,7 +54,7 @@ def write(folder: Path, tensors: dict[str, torch.Tensor] | None = None, **change
                 "num_transformer_submodules": 1,
             },
             None,
-            "num_transformer_submodules=1 does not run in PEFT",
+            "needs num_transformer_submodules=2, got 1",
         ),
     ],
 )
@@ -119,8 +123,8 @@ def test_an_adapter_of_another_kind_of_model(tmp_path: Path) -> None:
     ("family", "prompt", "message"),
     [
         ("bert", DeepPrompt(2), "masked models such as"),
-        ("gpt2", DeepPrompt(2, layers=[0, 2]), r"all 3 layers, this prompt only \[0, 2\]"),
-        ("t5", DeepPrompt(2), r"decoder's self-attention only, this prompt \['encoder', 'decoder', 'cross'\]"),
+        ("gpt2", DeepPrompt(2, layers=[0, 2]), r"all 3 layers, this prompt only in \[0, 2\]"),
+        ("t5", DeepPrompt(2), r"decoder's self-attention only, this prompt in \['encoder', 'decoder', 'cross'\]"),
         ("t5", DeepPrompt(2, parts=["encoder"]), "decoder's self-attention only"),
     ],
 )
@@ -145,3 +149,15 @@ def test_an_adapter_is_not_written_over_a_prompt(tmp_path: Path) -> None:
     prompt.save(tmp_path)
     with pytest.raises(PromptError, match="another folder"):
         write_peft(model, prompt, tmp_path)
+
+
+@pytest.mark.parametrize("part", ["header", "numbers"])
+def test_one_bit_of_an_adapter_of_ours(part: str, tmp_path: Path) -> None:
+    write_peft(hooked("gpt2"), SoftPrompt(3).bind(hooked("gpt2")), tmp_path)
+    assert load_prompt(tmp_path).length == 3
+    path = tmp_path / "adapter_model.safetensors"
+    content = bytearray(path.read_bytes())
+    content[-5 if part == "numbers" else content.index(b"F32")] ^= 1
+    path.write_bytes(content)
+    with pytest.raises(PromptError, match="damaged"):
+        load_prompt(tmp_path)

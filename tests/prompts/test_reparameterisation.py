@@ -157,7 +157,7 @@ def test_reads_an_encoder_where_its_weights_are_saved(tmp_path: Path) -> None:
         assert all(number.grad is not None for number in prompt.parameters())
         weights["prompt_encoder.default.embedding.weight"] = weights["prompt_encoder.default.embedding.weight"] + 1
         save_file(load_file(path) | weights, path)
-        with pytest.raises(ps.PromptError, match="computes other vectors"):
+        with pytest.raises(ps.PromptError, match="computes vectors that differ"):
             ps.load_prompt(folder)
 
 

@@ -103,10 +103,16 @@ def test_another_depth_or_kind_is_refused_even_without_strict(tmp_path: Path) ->
 
 def test_no_folder(tmp_path: Path) -> None:
     with pytest.raises(
-        PromptError, match=r"no prompt folder .*Check the path\. A prompt of the Hub is named 'user/name'"
+        PromptError, match=r"no prompt folder .*Check the path\. A prompt on the Hugging Face Hub is named 'user/name'"
     ):
         load_prompt(tmp_path / "nowhere")
     with pytest.raises(PromptError, match=r"neither prompt\.json .ours. nor adapter_config\.json .PEFT"):
+        load_prompt(tmp_path)
+
+
+def test_the_folder_of_a_run_says_where_its_prompt_is(tmp_path: Path) -> None:
+    SoftPrompt(3).bind(hooked("gpt2")).save(tmp_path / "prompts" / "last")
+    with pytest.raises(PromptError, match=r"it is a run, give '.*prompts.last' or use ps\.load_run"):
         load_prompt(tmp_path)
 
 
@@ -115,8 +121,8 @@ def test_no_folder(tmp_path: Path) -> None:
     [
         ("{", "cannot be read"),
         ("", "cannot be read"),
-        ("[1]", "is not a prompt of promptscope"),
-        ('{"format": "other"}', "is not a prompt of promptscope"),
+        ("[1]", "does not describe a prompt of promptscope"),
+        ('{"format": "other"}', "does not describe a prompt of promptscope"),
     ],
 )
 def test_damaged_or_foreign_json(text: str, message: str, saved: Path) -> None:
@@ -141,7 +147,7 @@ def edit(saved: Path, **changes: Any) -> None:
     [
         ({"type": "HardPrompt"}, "unknown type 'HardPrompt'"),
         ({"format": "promptscope.prompt.v9"}, r"expected format 'promptscope\.prompt\.v1'"),
-        ({"settings": {"length": 4}}, "one tensor 'embedding' of 4 rows"),
+        ({"settings": {"length": 4}}, "one tensor 'embedding' with 4 rows"),
         ({"settings": {"length": 3, "colour": "red"}}, "settings"),
         ({"settings": {}}, "settings|one tensor 'embedding'"),
         ({"sha256": "0" * 64}, "altered after it was saved"),

@@ -110,8 +110,8 @@ def test_a_reading_of_the_place_says_the_text() -> None:
 @pytest.mark.parametrize(
     ("arguments", "reason"),
     [
-        ({"length": 3, "text": "story", "strength": -1.0}, "must not be negative"),
-        ({"length": 2, "text": "the very story"}, "3 tokens, the prompt 2"),
+        ({"length": 3, "text": "story", "strength": -1.0}, "strength must be at least 0"),
+        ({"length": 2, "text": "the very story"}, "3 tokens, and the prompt has 2"),
         ({"length": 2, "text": ""}, "no tokens"),
     ],
 )

@@ -59,7 +59,7 @@ def test_logit_lens_shows_the_table_against_null(model, nulls):
         grey = figure.data[0]
         np.testing.assert_array_equal(grey.y, [*table["random_high"], *table["random_low"][::-1]])
         assert lines["prompt"].x[0] == -1
-    with pytest.raises(ProbeError, match=r"holds no 'label_mass'.*needs label_words"):
+    with pytest.raises(ProbeError, match=r"got 'label_mass'.*needs label_words"):
         read_logit_lens(model, SoftPrompt(3), nulls=Nulls(random=1)).plot("label_mass")
 
 

@@ -44,7 +44,7 @@ def test_some_layers_are_those_of_all():
     assert some.top["token_id"].tolist() == expected["token_id"].tolist()
     assert some.top["layer"].tolist() == expected["layer"].tolist()
     for wrong in ([3], []):
-        with pytest.raises(ProbeError, match=r"layers must name some of -1\.\.2"):
+        with pytest.raises(ProbeError, match=r"layers must be one or more of -1\.\.2"):
             read_logit_lens(hooked("gpt2"), prompt, layers=wrong)
 
 
@@ -152,7 +152,7 @@ def test_a_prompt_that_says_a_label_is_seen(speaking):
 
 @pytest.mark.parametrize("family", ["bert", "t5"])
 def test_other_kinds_are_refused(family):
-    with pytest.raises(ProbeError, match=r"logit lens .* needs a causal model.*read_nearest_tokens serves every"):
+    with pytest.raises(ProbeError, match=r"logit lens .* needs a causal model.*read_nearest_tokens works with every"):
         read_logit_lens(hooked(family), SoftPrompt(2))
 
 

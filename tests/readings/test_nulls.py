@@ -71,7 +71,9 @@ def test_given_nulls_are_read():
     other = SoftPrompt(2, seed=1).bind(model)
     read = subjects(model, SoftPrompt(2), nulls=Nulls(random=1, untrained=other, wayward=other))
     assert [subject.kind for subject in read] == ["prompt", "random", "untrained", "wayward"]
-    with pytest.raises(PromptError, match="the wayward prompt has 3 positions, the prompt to read 2"):
+    with pytest.raises(
+        PromptError, match="the wayward prompt must have as many positions as the prompt that is read, 2, and has 3"
+    ):
         subjects(model, SoftPrompt(2), nulls=Nulls(wayward=SoftPrompt(3)))
     with pytest.raises(PromptError, match="keys and values"):
         subjects(model, DeepPrompt(2), nulls=Nulls())

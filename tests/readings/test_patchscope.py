@@ -155,13 +155,13 @@ def test_without_scores_there_are_texts(speaking):
 
 def test_bad_input(speaking):
     prompt = SoftPrompt(2).bind(speaking)
-    with pytest.raises(ProbeError, match=r"target layers must lie in -1\.\.1 .* got \[2\]"):
+    with pytest.raises(ProbeError, match=r"target layers must be in -1\.\.1 .* got \[2\]"):
         read_patchscope(speaking, prompt, describe=DESCRIBE, target_layers=[0, 2])
-    with pytest.raises(ProbeError, match=r"source layers must lie in -1\.\.2 .* got \[-2\]"):
+    with pytest.raises(ProbeError, match=r"source layers must be in -1\.\.2 .* got \[-2\]"):
         read_patchscope(speaking, prompt, describe=DESCRIBE, source_layers=[-2])
-    with pytest.raises(ProbeError, match="leave out -1"):
+    with pytest.raises(ProbeError, match="must be 0 or more, got -1"):
         read_patchscope(speaking, prompt, describe=DESCRIBE, source_layers=[-1], entry="first_layer")
-    with pytest.raises(ProbeError, match=r"positions must name some of 0\.\.1, got \[2\]"):
+    with pytest.raises(ProbeError, match=r"positions must be one or more of 0\.\.1, got \[2\]"):
         read_patchscope(speaking, prompt, describe=DESCRIBE, positions=[2])
     with pytest.raises(ProbeError, match=r"one known token of .*, and it is 2 tokens"):
         read_patchscope(speaking, prompt, describe=DescribePrompt(placeholder=" very good"))

@@ -105,7 +105,7 @@ def test_written_answers_that_are_no_label_are_wrong_and_no_class_of_their_own()
 
 
 def test_figure_4_counts_the_inputs_of_the_tasks_that_it_shows(out: Path) -> None:
-    """Four of the five tasks, 12 inputs each."""
+    """Four of the five tasks, 8 inputs each."""
     page = (out / "figures" / "figure_4.html").read_text(encoding="utf-8")
     assert "32 inputs" in page and "60 inputs" not in page
 
@@ -223,7 +223,7 @@ def test_help_names_the_presets_and_what_can_be_set(capsys: pytest.CaptureFixtur
     [
         (['tasks=["continent_en", "continent_ne"]'], "no task, file or folder called 'continent_ne'"),
         (['tasks=["continent_en"]'], "at least 2 tasks"),
-        (['tasks=["continent_en", "continent_en"]'], "each once"),
+        (['tasks=["continent_en", "continent_en"]'], "each named once"),
         (["layers=paper"], "--set layers=measured"),
         (["steps=0"], "no hyper-parameters for task 'continent_en'"),
     ],
@@ -240,7 +240,7 @@ def test_an_unknown_value_of_a_preset_is_named(tmp_path: Path) -> None:
         main(["--out", str(tmp_path), "--set", "stpes=3"])
     with pytest.raises(SystemExit, match="expected a int"):
         main(["--out", str(tmp_path), "--set", "steps=many"])
-    with pytest.raises(SystemExit, match="'all' is none of 'measured', 'paper'"):
+    with pytest.raises(SystemExit, match="expected one of 'measured', 'paper', got 'all'"):
         main(["--out", str(tmp_path), "--set", "layers=all"])
 
 
@@ -463,6 +463,24 @@ def _scores_of_neurons(common: bool, null: bool) -> ProbeResult:
         )
         states[f"task {i}"] = ProbeResult("neuron_states", data)
     return on_scores(states, {task: ("en", "ko")[i % 2] for i, task in enumerate(states)})
+
+
+def test_a_layer_without_an_active_neuron_has_no_on_score() -> None:
+    """It has no cosine; the recipe stopped there, with all prompts trained."""
+    noise, states = np.random.default_rng(0), {}
+    for i in range(6):
+        values = noise.integers(0, 2, size=(1, 3, 1, 40)).astype(np.float32)
+        values[0, 1] *= i > 0  # the first task's prompt leaves layer 1 silent
+        data = xr.Dataset(
+            {"values": (("prompt", "layer", "position", "neuron"), values)},
+            coords={"prompt": ["v2"], "layer": range(3), "position": [0], "neuron": range(40)},
+        )
+        states[f"task {i}"] = ProbeResult("neuron_states_binary", data)
+    found = on_scores(states, dict.fromkeys(states, "en")).data.isel(prompt=0)
+    assert np.isnan(found["curve"].values[0, 1]) and np.isnan(found["curve_low"].values[0, 1])
+    rest = found[["curve", "curve_low", "curve_high"]].isel(layer=[0, 2])
+    assert (rest["curve_low"] < rest["curve"]).all() and (rest["curve"] < rest["curve_high"]).all()
+    assert np.isfinite(found["values"].isel(task=1, other=2)).all()
 
 
 @pytest.mark.parametrize(

@@ -1,17 +1,22 @@
 """The study's tables and sentences on made-up accounts; the whole recipe once, small; pages are what the tables say."""
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 
+from recipes.causal_accounts import study
 from recipes.causal_accounts.permuted import same_task_test
+from recipes.causal_accounts.settings import Study
 from recipes.causal_accounts.study import Cell
 from recipes.causal_accounts.tables import direction, overlaps
 from recipes.causal_accounts.written import findings_page, said_of_directions, said_of_swaps
+from tests.training.toy import toy_model, toy_task
 
 ROOT = Path(__file__).resolve().parents[2]
 RECIPE = ROOT / "recipes" / "causal_accounts"
@@ -99,3 +104,40 @@ def test_the_recipe_goes_on_where_it_was(tmp_path):
     again = {path: path.stat().st_mtime_ns for path in first}
     assert [path.parent.name for path in first if again[path] != first[path]] == ["capital_en_v2_0"]
     assert json.loads((tmp_path / "results.json").read_text())["finished"] == 4
+
+
+@pytest.mark.parametrize("change", ["nothing", "weights", "records", "file"])
+def test_an_account_is_kept_for_the_same_weights_and_records_only(change, tmp_path, monkeypatch):
+    model, task = toy_model("gpt2"), toy_task()
+    settings = Study(tasks=("toy",), kinds=("v1",), seeds=1, rates=(0.1,), steps=1, length=2, train_batch=2)
+    made = []
+
+    class Made:
+        def __init__(self):
+            self.parts = {}
+
+        def save(self, folder):
+            Path(folder).mkdir(parents=True, exist_ok=True)
+
+        def page(self):
+            return self
+
+        def write(self, path):
+            made.append(path)
+
+    monkeypatch.setattr(study.ps, "explain", lambda *arguments, **options: Made())
+    list(study.measured(model, {"toy": task}, settings, tmp_path))
+    weight = model.twin.transformer.h[0].mlp.c_fc.weight
+    if change == "weights":
+        with torch.no_grad():
+            weight.mul_(2)
+    elif change == "records":
+        task = toy_task(n=8)
+    elif change == "file":
+        (tmp_path / "accounts" / "toy_v1_0" / "decided_by.json").write_text("{")
+    shutil.rmtree(tmp_path / "runs")
+    list(study.measured(model, {"toy": task}, settings, tmp_path))
+    if change == "weights":
+        with torch.no_grad():
+            weight.div_(2)
+    assert len(made) == (1 if change == "nothing" else 2)

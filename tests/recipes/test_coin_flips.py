@@ -55,5 +55,5 @@ def test_a_tuned_prompt_comes_nearer_to_bayes(tmp_path):
             table["one coin", f"trained network, {which}"] for which in ("no prompt", f"tuned {kind} prompt")
         )
         assert after < before / 2
-    assert "fools" in (tmp_path / "results.md").read_text(encoding="utf-8")
+    assert "hold for the untrained network" in (tmp_path / "results.md").read_text(encoding="utf-8")
     assert len(pd.read_csv(tmp_path / "claims.csv")) == 12

@@ -285,7 +285,7 @@ def test_rounded_products_are_another_models_numbers(monkeypatch):
 
 def test_rounded_products_do_not_reach_other_processes(monkeypatch, tmp_path):
     monkeypatch.setattr(grids, "matmul", lambda model: "bf16")
-    with pytest.raises(ps.RunError, match="--jobs 2 trains in others"):
+    with pytest.raises(ps.RunError, match="--jobs 2 trains in other processes"):
         grids.train_planned(ps.load_model("embedded-causal"), [], tmp_path, jobs=2)
 
 

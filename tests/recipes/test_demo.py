@@ -44,7 +44,7 @@ def test_it_ends_with_the_report_and_three_numbers(quick: tuple[Path, str]) -> N
     assert heading == "The three most interesting numbers:"
     assert str((out / "report.html").resolve()) in last
     assert str((out / "explain.html").resolve()) in account
-    assert "Through what it acts" in (out / "explain.html").read_text(encoding="utf-8")
+    assert "Through which parts of the model it acts" in (out / "explain.html").read_text(encoding="utf-8")
     results = json.loads((out / "results.json").read_text(encoding="utf-8"))
     values = {finding["value"] for finding in results["findings"]}
     for line in (first, second, third):

@@ -182,7 +182,7 @@ def test_few_shot_draws_are_balanced_and_no_larger_than_a_class() -> None:
     assert pd.Series([r.label for r in few.split("train")]).value_counts().unique().tolist() == [3]
     assert few.split("test") == task.split("test")
     assert len(few_shot(ps.load_task("capital_en"), 5, seed=1).split("train")) == 5
-    with pytest.raises(ps.TaskError, match="a draw of 1000 takes 200 records of class"):
+    with pytest.raises(ps.TaskError, match="a draw of 1000 records needs 200 of class"):
         few_shot(task, 1000, seed=0)
 
 

@@ -520,6 +520,14 @@ def test_what_is_missing_is_said(
     assert not (tmp_path / "out").exists()
 
 
+def test_a_plan_trains_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    out = tmp_path / "out"
+    assert main(["--preset", "smoke", "--out", str(out), "--plan", "--set", "steps=60"]) == 0
+    # two tasks, each from four words and near an unrelated text
+    assert "10 runs, 600 steps, 4,800 texts" in capsys.readouterr().out
+    assert not out.exists()
+
+
 def test_presets_are_what_the_paper_trained() -> None:
     paper = PRESETS["paper"]
     assert (paper.length, paper.epochs, paper.batch_size, len(paper.tasks), len(paper.words)) == (4, 50, 8, 6, 10)

@@ -41,7 +41,7 @@ def refused(out: Path, capsys: pytest.CaptureFixture[str], *options: str) -> str
 def test_models_of_different_widths_are_named_with_them(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     narrow = saved(tmp_path / "narrow", embedded_tokenizer(), 32)
     said = refused(tmp_path / "out", capsys, "--models", ONE, narrow, "--set", *SMALL)
-    assert f"one prompt needs models of one width, and these have d_model '{ONE}': 128, '{narrow}': 32" in said
+    assert f"one prompt needs models of one width, got d_model '{ONE}': 128, '{narrow}': 32" in said
 
 
 def test_models_of_different_tokenizers_are_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -97,15 +97,15 @@ def test_a_prompt_of_another_width_is_refused() -> None:
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["counts=[1]"], "with a count above 1"),
-        (["counts=[1,6]"], "must lie in 1..5"),
-        (["counts=[1,2]", "varied=3"], "varied=3 varies runs of that count"),
-        (["seeds=[1,1]"], "each once"),
+        (["counts=[1]"], "with at least one count above 1"),
+        (["counts=[1,6]"], "must be in 1..5"),
+        (["counts=[1,2]", "varied=3"], "varied must be one of counts, [1, 2], got 3"),
+        (["seeds=[1,1]"], "at least one seed, each once"),
         (['models=["embedded-masked-0"]'], "at least two"),
         (['hows=["cut"]'], "must begin with 'zero'"),
         (['hows=["zero","erase"]'], "'erase'"),
         (["steps=0"], "no hyper-parameters for task 'continent_en'"),
-        (['tasks=["continent_en","continent_en"]'], "each once"),
+        (['tasks=["continent_en","continent_en"]'], "each named once"),
         (['tasks=["capital_en"]'], "has none: name a classification"),
         (["counts=[1,2]", "varied=0", 'models=["embedded-masked-0","embedded-masked-9"]'], "embedded-masked-9"),
     ],

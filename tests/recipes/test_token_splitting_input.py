@@ -66,7 +66,10 @@ def test_code_in_a_prompt_is_never_executed(tmp_path: Path, save: Callable[[obje
         (b"", "refused. It is damaged"),
         (b"not a prompt", "refused. It is damaged"),
         (OrderedDict(weights=torch.zeros(2, 3)), "got a dict with the keys 'weights'"),
-        (OrderedDict(weight=torch.zeros(6)), "got a dict with the keys 'weight'"),
+        (OrderedDict(weight=torch.zeros(6)), r"got \{'weight': a tensor of torch.float32 and shape \(6,\)\}"),
+        (OrderedDict(weight=torch.ones(2, 3), old=torch.zeros(2, 3)), "got a dict with the keys 'weight', 'old'"),
+        (torch.full((2, 3), 1e30), r"numbers up to 1e\+30"),
+        (torch.full((2, 3), 1e-40), "numbers up to 1e-40"),
         (torch.zeros(2, 3, 4), r"got a tensor of torch.float32 and shape \(2, 3, 4\)"),
         (torch.zeros(2, 3, dtype=torch.int64), "got a tensor of torch.int64"),
         (torch.full((2, 3), float("nan")), "expected finite numbers"),
@@ -191,6 +194,11 @@ def drop(word: str) -> Callable[[str], str]:
         (EVALUATED, vote("One model loss", "9"), "the average of the row 'One model loss'"),
         (EVALUATED, vote("Shortened prompt length", "-1"), "below zero: -1.0"),
         (EVALUATED, lambda text: text.replace("average", "mean"), "expected 'average'"),
+        (EVALUATED, vote("Cosine assignment", "0"), "the row 'Cosine accuracy' says"),
+        (EVALUATED, vote("Euclidean certanty", "57.1"), "expected shares of the neighbours"),
+        (EVALUATED, vote("Euclidean weighted accuracy", "0.1"), "'Euclidean weighted accuracy' says 0.1"),
+        (EVALUATED, vote("Euclidean to cosine accuracy", "0.1"), "'Euclidean to cosine accuracy' says 0.1"),
+        (MASKED, lambda text: text.rstrip().rsplit(",", 1)[0] + ",1_0", "could not convert string to float"),
         (EVALUATED, drop("One model loss"), "the row 'One model loss' is missing"),
         (EVALUATED, drop("Cosine assignment"), "the row 'Cosine assignment' is missing"),
         (EVALUATED, drop("Prompt compression"), "the row 'Prompt compression' is missing"),
@@ -219,9 +227,12 @@ def test_prompts_of_another_shape_are_refused_and_so_is_what_nobody_thought_of(
     assert artifacts.prompt("1_model_0_sp").shape == (2, 768)
     path = file_of(folder, "1_model_1", "soft_prompt.pt")
     path.unlink()
-    path.mkdir()  # neither damaged nor whole: no file
     with pytest.raises(AbsentError, match="not in the folder"):
         artifacts.prompt("1_model_1")
+    path.mkdir()
+    with pytest.raises(AbsentError, match="was refused"):
+        artifacts.prompt("1_model_1")
+    assert artifacts.refused[path] == f"{path}: expected a file, got something else"
     monkeypatch.setattr("recipes.token_splitting.artifacts.read_masked_losses", lambda path: 1 / 0)
     with pytest.raises(AbsentError, match="was refused"):
         artifacts.masked_losses("2_model_0")
@@ -239,6 +250,99 @@ def test_two_files_of_a_run_that_disagree_are_both_refused(folder: Path) -> None
             read("2_model_0")
     assert "one of the files was changed" in str(artifacts.refused)
     assert artifacts.masked_losses("2_model_1").losses.shape == (2, 16)
+
+
+def exchanged(text: str, first: int, second: int) -> str:
+    """Exchange the numbers of two rows, and leave the first cells where they are."""
+    rows = [line.split(",") for line in text.splitlines()]
+    rows[first][1:], rows[second][1:] = rows[second][1:], rows[first][1:]
+    return "\n".join(map(",".join, rows))
+
+
+def renamed_columns(text: str) -> str:
+    first, *rest = text.splitlines()
+    seed, initial, trained, *others = first.split(",")
+    return "\n".join([",".join([seed, trained, initial, *others]), *rest])
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "said"),
+    [
+        ("0_1_2_3_4_token_drop_out_test.csv", lambda text: exchanged(text, 1, 2), "are not the 'Loss assignment'"),
+        ("val_losses_test.csv", renamed_columns, "'val_loss' of val_losses_test.csv is not the row 'One model loss'"),
+        ("val_losses_test.csv", lambda text: exchanged(text, 1, 9), "is not the row 'One model loss'"),
+    ],
+)
+def test_rows_and_columns_under_another_name_are_refused(
+    folder: Path, name: str, change: Callable[[str], str], said: str
+) -> None:
+    path = file_of(folder, "5_model_0", name)
+    path.write_text(change(path.read_text()))
+    artifacts = Artifacts(folder)
+    for read in (artifacts.masked_losses, artifacts.evaluation, artifacts.transfer_losses):
+        with pytest.raises(AbsentError, match="5_model_0 were refused"):
+            read("5_model_0")
+    assert said in str(artifacts.refused)
+
+
+def test_a_run_that_is_a_copy_of_another_is_refused(folder: Path) -> None:
+    shutil.rmtree(folder / RUNS / "5_model_1")
+    shutil.copytree(folder / RUNS / "5_model_0", folder / RUNS / "5_model_1")
+    artifacts = Artifacts(folder)
+    artifacts.evaluation("5_model_0")
+    with pytest.raises(AbsentError, match="5_model_1 were refused"):
+        artifacts.evaluation("5_model_1")
+    assert "are those of 5_model_0" in str(artifacts.refused)
+
+
+def test_files_that_are_none_of_the_runs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What systems write beside files is passed over; two files of one kind, links to nothing, no runs are refused."""
+    masked = file_of(folder, "5_model_0", "0_1_2_3_4_token_drop_out_test.csv")
+    (masked.parent / f"._{masked.name}").write_bytes(b"\0")
+    shutil.copytree(folder / RUNS / "5_model_0", folder / RUNS / ".ipynb_checkpoints")
+    artifacts = Artifacts(folder)
+    assert artifacts.masked_losses("5_model_0").losses.shape == (5, 16)
+    assert ".ipynb_checkpoints" not in artifacts.runs()
+    shutil.copy(masked, masked.parent / "5_6_7_8_9_token_drop_out_test.csv")
+    link = file_of(folder, "5_model_2", "soft_prompt.pt")
+    link.unlink()
+    link.symlink_to(tmp_path / "nowhere")
+    shutil.rmtree(folder / RUNS / "2_model_4")
+    (folder / RUNS / "2_model_4").write_text("a link that was copied as text")
+    for run, read in {"5_model_0": "masked_losses", "5_model_2": "prompt", "2_model_4": "evaluation"}.items():
+        with pytest.raises(AbsentError):
+            getattr(artifacts, read)(run)
+    said = str(artifacts.refused)
+    assert "which of them is the run's?" in said and "got a link to nothing" in said and "expected a folder" in said
+    shutil.rmtree(folder / RUNS)
+    (folder / RUNS).mkdir()
+    assert main(["tables", "--artifacts", str(folder), "--out", str(tmp_path / "out")]) == 1
+    assert "expected a folder with checkpoints for each run, got none" in capsys.readouterr().err
+
+
+def test_a_model_twice_or_too_many_and_means_of_other_numbers(folder: Path) -> None:
+    transfer = file_of(folder, "5_model_0", "val_losses_test.csv")
+    ones = folder / "cfgs" / "imdb" / "1_models" / "one_losses.csv"
+    for path, more, read in (
+        (transfer, "other/multiberts-seed_3,9,9,No", read_transfer_losses),
+        (ones, "03,0.9", read_one_losses),
+        (ones, "25,0.9", read_one_losses),
+    ):
+        whole = path.read_text()
+        path.write_text(f"{whole.rstrip()}\n{more}\n")
+        with pytest.raises(RunError, match=r"each once; missing: \[\], twice or unknown: \["):
+            read(path)  # type: ignore[operator]
+        path.write_text(whole)
+    text = ones.read_text()
+    ones.write_text(text.replace("0.27502569556236267", "0.97502569556236267"))
+    with pytest.raises(RunError, match=r"the row 'mean' says 0\.3598, and the losses have 0\.3878"):
+        read_one_losses(ones)
+    ones.write_text(text.replace("model_number ,val_loss", "model_number,val_loss,val_loss"))
+    with pytest.raises(RunError, match="two columns are called 'val_loss'"):
+        read_one_losses(ones)
+    ones.write_text(text.replace("mean ", "x "))
+    with pytest.raises(RunError, match="mean and std as first cells, got x"):
+        read_one_losses(ones)
 
 
 def test_lists_of_all_models_have_to_be_whole(folder: Path) -> None:

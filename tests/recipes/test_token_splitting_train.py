@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from datasets import ClassLabel, Dataset, DatasetDict
 
 import promptscope as ps
 from promptscope.inference.model_set import ModelSet
@@ -281,6 +282,27 @@ def test_records_are_drawn_with_as_many_of_each_label(tmp_path: Path) -> None:
     assert again["imdb"].split("train") == tasks["imdb"].split("train")
     other = load_tasks(replace(settings, data_seed=1), tmp_path)
     assert other["imdb"].split("train") != tasks["imdb"].split("train")
+
+
+def test_a_plan_of_paper_draws_its_numbers_from_data_sorted_by_label(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A folder as the Hub has IMDb: sorted by label, its own names of the labels, numbers of classes, texts without."""
+    names = ClassLabel(names=["neg", "pos"])
+    label = {"train": [0] * 100 + [1] * 60, "test": [0] * 30 + [1] * 30, "unsupervised": [-1] * 5}
+    copy = {
+        split: Dataset.from_dict({"text": [f"film {i}" for i in range(len(of))], "label": of})
+        for split, of in label.items()
+    }
+    DatasetDict({split: of.cast_column("label", names) for split, of in copy.items()}).save_to_disk(tmp_path / "imdb")
+    options = ["--preset", "paper", "--data", str(tmp_path), "--out", str(tmp_path / "out"), "--plan"]
+    changes = ['tasks=["imdb"]', "train_limit=40", "scored=10"]
+    assert main(["train", *options, "--set", *changes]) == 0
+    said = capsys.readouterr().out
+    assert "40: 20 negative, 20 positive" in said and "10: 5 negative, 5 positive" in said
+    # one step of 168 an epoch: 5 epochs for each of 25 + 25 + 15 + 8 prompts, and 5 each of 2, 10 and 20
+    assert "88 runs, 525 steps" in said
+    assert not (tmp_path / "out").exists()
 
 
 def test_a_batch_of_the_papers_size_goes_in_parts() -> None:

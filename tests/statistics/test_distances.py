@@ -79,5 +79,5 @@ def test_self_pairs_lower_a_mean_by_the_factor_that_the_papers_tables_are_low_by
 
 def test_a_group_of_one_has_no_pair():
     assert np.isnan(group_mean_distances(np.zeros((2, 2)), ["a", "b"])["a"])
-    with pytest.raises(ValueError, match="each of 2 things, got 3"):
+    with pytest.raises(ValueError, match="each of 2 items, got 3"):
         group_mean_distances(np.zeros((2, 2)), ["a", "b", "c"])

@@ -75,9 +75,9 @@ def test_bad_input(monkeypatch):
         mantel_test(x[:4, :4], y)
     with pytest.raises(ValueError, match="same n >= 3"):
         mantel_test(x[:2, :2], y[:2, :2])
-    with pytest.raises(ValueError, match="all distances are equal"):
+    with pytest.raises(ValueError, match="all distances of x or of y are equal"):
         mantel_test(x, 1.0 - np.eye(5))
     with pytest.raises(ValueError, match="symmetric"):
         mantel_test(x, np.triu(y))
-    with pytest.raises(ValueError, match="strata must name each of 5"):
+    with pytest.raises(ValueError, match="strata must have one entry for each of 5"):
         mantel_test(x, y, strata=[0, 1])

@@ -55,7 +55,8 @@ def test_groups_hold_first_and_last_layers():
 
 
 @pytest.mark.parametrize(
-    ("curve", "match"), [([1.0, 2.0], "at least three finite numbers"), ([1.0, float("nan"), 2.0], "NaN or infinity")]
+    ("curve", "match"),
+    [([1.0, 2.0], "at least three numbers, all finite"), ([1.0, float("nan"), 2.0], "NaN or infinity")],
 )
 def test_what_is_no_curve(curve, match):
     with pytest.raises(ValueError, match=match):

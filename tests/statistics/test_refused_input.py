@@ -28,8 +28,8 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "null: NaN": ("one finite number", lambda: s.permutation_null(lambda a, b: np.nan, np.ones(5), np.ones(5))),
     "null: array": ("one finite number", lambda: s.permutation_null(lambda a, b: a, np.ones(5), np.ones(5))),
     "null: lengths": ("first axis", lambda: s.permutation_null(lambda a, b: 1.0, np.ones(5), np.ones(1))),
-    "bootstrap: one number": ("each of 1000 resamples", lambda: s.bootstrap_interval(lambda w: np.array(3.0), 5)),
-    "bootstrap: no rows": ("each of 1000 resamples", lambda: s.bootstrap_interval(lambda w: w.mean(axis=0), 5)),
+    "bootstrap: one number": ("each of 1000 rows of weights", lambda: s.bootstrap_interval(lambda w: np.array(3.0), 5)),
+    "bootstrap: no rows": ("each of 1000 rows of weights", lambda: s.bootstrap_interval(lambda w: w.mean(axis=0), 5)),
     "shapley: too many": ("each of 4 subsets", lambda: s.exact_shapley(lambda kept: np.arange(9.0), 2)),
     "shapley: NaN": ("4 NaN", lambda: s.exact_shapley(lambda kept: kept[:, 0] * np.nan, 2)),
     "sampled: too many": ("subsets", lambda: s.sampled_shapley(lambda kept: np.arange(99.0), 2, n_pairs=2)),
@@ -41,13 +41,13 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "one word": ("at least two", lambda: s.label_cosines(COSINES, COSINES[:1], centred=True)),
     "groups": (r"0\.\.3, got 0..7", lambda: s.grouped_pearson(HEADS, HEADS, [[0, 7]])),
     "groups < 0": ("rows of groups", lambda: s.grouped_pearson(HEADS, HEADS, [[0, -1]])),
-    "groups twice": ("once", lambda: s.grouped_pearson(HEADS, HEADS, [[0, 0, 1]])),
+    "groups twice": ("no layer twice", lambda: s.grouped_pearson(HEADS, HEADS, [[0, 0, 1]])),
     "tokens_of": ("assignment must", lambda: s.tokens_of(np.array([0, 5]), 3)),
     "alignment": ("name 3 models", lambda: s.alignment_test(np.array([[0, 1]]), np.array([[0, -1]]), 2)),
     "exclude": ("exclude must", lambda: s.nearest_vectors(np.ones((1, 2)), HEADS[:, :2], exclude=np.array([-5]))),
     "neighbours": ("neighbours must", lambda: s.neighbours_alike([np.array([-1])], ["a"])),
     "neighbours of a table": ("got 0..2", lambda: s.neighbours_alike([np.array([0, 2])], ["a"], ["a", "b"])),
-    "neighbours, labels": ("each of 2 things", lambda: s.neighbour_counts_by_group(THREE, ["a"])),
+    "neighbours, labels": ("each of 2 items", lambda: s.neighbour_counts_by_group(THREE, ["a"])),
     # labels
     "NaN": ("NaN", lambda: s.silhouette(LINE, [float("nan")] * 3 + ["a"] * 3)),
     "1 and True": ("1 and True", lambda: s.group_mean_distances(LINE, [1, True, 1, "a", "a", "a"])),
@@ -55,7 +55,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     # distances
     "similarities": ("similarities", lambda: s.silhouette(-LINE, TWO)),
     "one way": ("symmetric", lambda: s.silhouette_test(np.triu(LINE), TWO)),
-    "not to itself": ("must be 0", lambda: s.between_groups(LINE + 1, TWO)),
+    "not to itself": ("zeros on the diagonal", lambda: s.between_groups(LINE + 1, TWO)),
     "mean of one way": ("symmetric", lambda: s.mean_distance(np.tril(LINE))),
     # attention
     "received": ("pattern must not", lambda: s.received_attention(-np.ones((1, 1, 2, 2)), SEEN)),
@@ -80,7 +80,7 @@ REFUSED: dict[str, tuple[str, Callable[[], Any]]] = {
     "perplexity": ("above 0", lambda: s.tsne_projection(HEADS, perplexity=-3.0)),
     "no perplexity": ("above 0", lambda: s.tsne_projection(HEADS, perplexity=0.0)),
     "equal vectors": ("all 5 vectors are equal", lambda: s.tsne_projection(np.ones((5, 3)))),
-    "a vector of zeros": ("no cosine", lambda: s.tsne_projection(np.eye(4)[:, :3])),
+    "a vector of zeros": ("vectors that are not zero", lambda: s.tsne_projection(np.eye(4)[:, :3])),
 }
 
 

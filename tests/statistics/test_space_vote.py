@@ -54,9 +54,9 @@ def test_vote_is_the_first_of_the_most_common(neighbours):
 
 
 def test_spaces_that_do_not_fit_are_named():
-    with pytest.raises(ValueError, match="space 1 has width 4, the queries have width 3"):
+    with pytest.raises(ValueError, match="width of the queries, 3, and space 1 has width 4"):
         nearest_in_spaces(np.ones((2, 3)), [np.ones((5, 3)), np.ones((5, 4))], 2)
-    with pytest.raises(ValueError, match="at least 7 vectors in all spaces together, got 5"):
+    with pytest.raises(ValueError, match="at least n=7 vectors together, got 5"):
         nearest_in_spaces(np.ones((2, 3)), [np.ones((2, 3)), np.ones((3, 3))], 7)
 
 

@@ -74,7 +74,7 @@ def test_a_damaged_shard_is_refused_by_name(tmp_path, damage):
     path.write_bytes(broken)
     parts = ragged_entry(tmp_path).read()
     next(parts)  # the first shard is whole
-    with pytest.raises(StoreError, match=r"shard-00001\.safetensors.*truncated or altered.*[Dd]elete this file"):
+    with pytest.raises(StoreError, match=r"shard-00001\.safetensors.*truncated or changed.*[Dd]elete this file"):
         next(parts)
 
 
@@ -105,7 +105,7 @@ def test_an_index_of_another_key_is_refused(tmp_path):
     del index["checksum"]
     index["key"]["prompt"] = "another"
     path.write_text(json.dumps({**index, "checksum": content_hash(index)}))
-    with pytest.raises(StoreError, match="something else than its name says"):
+    with pytest.raises(StoreError, match=r"another key in index\.json than its name says"):
         ragged_entry(tmp_path)
 
 

@@ -70,11 +70,11 @@ def test_a_special_token_by_its_spelling(chatml) -> None:
 
 def test_where_there_is_no_chat(mgpt, chatml, bert) -> None:
     task = Task.from_records(ROWS, "chat", "labels", "accuracy")
-    with pytest.raises(TaskError, match="has no chat template that writes"):
+    with pytest.raises(TaskError, match="has no chat template for"):
         task.encode(mgpt, "causal", "train")
-    with pytest.raises(TaskError, match="leave them out of the source"):
+    with pytest.raises(TaskError, match="must not have special tokens"):
         Template("{bos}{text}", "{label}{eos}", chat=True)
-    with pytest.raises(TaskError, match="for causal models and this one is masked"):
+    with pytest.raises(TaskError, match="for causal models, got a masked model"):
         Template("Q: {text}", "{label}{eos}", chat=True).for_kind("masked")
     assert task.template_for("masked").name == "masked"  # the named template has counterparts
 
@@ -114,7 +114,7 @@ def test_what_is_between_prompt_and_answer_is_there(chatml, template) -> None:
     spaced = Task.from_records(ROWS, Template("{text}", " {label}{eos}", chat=True), "labels", "accuracy")
     record = spaced.encode(tokenizer, "causal", "train")[1]
     if template == SPACED:
-        with pytest.raises(TaskError, match="begins with a space of its own"):
+        with pytest.raises(TaskError, match="also begins with a space"):
             Task.from_records(ROWS, "chat", {"good": " good", "bad": " bad"}).encode(tokenizer, "causal", "train")
     assert tokenizer.decode(record.input_ids[record.label_start :]) == " bad<|im_end|>"  # one space, whoever wrote it
 
@@ -127,5 +127,5 @@ def test_a_date_is_the_same_every_day(chatml) -> None:
 
 def test_a_template_that_answers_in_two_ways_is_refused(chatml) -> None:
     task = Task.from_records(ROWS, "chat", "labels", "accuracy")
-    with pytest.raises(TaskError, match="cannot be told"):
+    with pytest.raises(TaskError, match="it is not clear which one"):
         task.encode(with_template(chatml, OPEN_THOUGHT), "causal", "train")

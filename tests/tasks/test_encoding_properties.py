@@ -127,7 +127,7 @@ def test_masked_and_seq2seq_limit_the_input(bert, t5) -> None:
     assert record.targets[-1] == bert.convert_tokens_to_ids("positive")
     record = task.encode(t5, "seq2seq", "train", max_length=3, decoder_start_id=0)[0]
     assert t5.convert_ids_to_tokens(record.input_ids) == ["▁the", "▁movie", "</s>"]
-    with pytest.raises(TaskError, match="Raise max_length"):
+    with pytest.raises(TaskError, match="Use a larger max_length"):
         task.encode(bert, "masked", "train", max_length=2)
 
 
@@ -164,7 +164,7 @@ def test_collate_pads_the_decoder_apart(t5) -> None:
 
 def test_collate_refuses_nothing_and_mixtures(mgpt) -> None:
     task = Task.from_records([{"text": "the", "label": "pos"}], verbalizer=WORDS)
-    with pytest.raises(TaskError, match="no records"):
+    with pytest.raises(TaskError, match="at least one record"):
         collate([], 0)
     causal = task.encode(mgpt, "causal", "train")[0]
     both = [causal, task.encode(mgpt, "seq2seq", "train", decoder_start_id=0)[0]]

@@ -139,7 +139,7 @@ def test_coverage_reads_the_concepts_field() -> None:
     ]
     scores = METRICS["coverage"].score(["Two dogs are running.", "바나나를 먹었다."], records)
     assert scores == {"coverage": pytest.approx((2 / 3 + 1 / 2) / 2)}
-    with pytest.raises(TaskError, match="field 'concepts', which record 'c' lacks; its fields are 'text'"):
+    with pytest.raises(TaskError, match="field 'concepts', which record 'c' does not have; its fields are 'text'"):
         METRICS["coverage"].score(["x"], [Record("c", {"text": "x"}, "", ("",))])
 
 
@@ -198,11 +198,16 @@ def test_no_answer_is_not_what_every_text_begins_with() -> None:
 
 def test_what_a_metric_cannot_compare_is_refused() -> None:
     for name, predictions, records, message in [
-        ("binary_f1", ["good", "bad"], answered("good", "bad"), "'True' and 'False', and 'bad' is neither"),
-        ("pearson", [1.0, 2.0], answered("1", "high"), "a label is 'high'"),
-        ("exact_match", ["a", None], answered("a", "b"), r"a prediction is None \(NoneType\)"),
-        ("accuracy", [0, 1], answered("0", "1"), r"a prediction is 0 \(int\)"),
-        ("coverage", ["dogs"], [Record("0", {"concepts": "dog"}, "a", ("a",))], "list in the field 'concepts'"),
+        ("binary_f1", ["good", "bad"], answered("good", "bad"), "'True' and 'False', got 'bad'"),
+        ("pearson", [1.0, 2.0], answered("1", "high"), "labels that are numbers, got 'high'"),
+        ("exact_match", ["a", None], answered("a", "b"), r"predictions that are texts, got None \(NoneType\)"),
+        ("accuracy", [0, 1], answered("0", "1"), r"predictions that are texts, got 0 \(int\)"),
+        (
+            "coverage",
+            ["dogs"],
+            [Record("0", {"concepts": "dog"}, "a", ("a",))],
+            "list of strings in the field 'concepts'",
+        ),
     ]:
         with pytest.raises(TaskError, match=message):
             METRICS[name].score(predictions, records)
@@ -210,5 +215,5 @@ def test_what_a_metric_cannot_compare_is_refused() -> None:
 
 def test_a_label_that_is_scored_as_another_is_refused() -> None:
     rows = [{"text": "a film", "label": "good", "references": ["fine", "good"]}, {"text": "a story", "label": "bad"}]
-    with pytest.raises(TaskError, match=r"'train-0'.*label 'good' and the references \['fine', 'good'\]"):
+    with pytest.raises(TaskError, match=r"'train-0'.*label 'good', but the references \['fine', 'good'\]"):
         Task.from_records(rows, verbalizer={"good": "good", "bad": "bad", "fine": "fine"})

@@ -100,7 +100,7 @@ def test_one_set_of_a_source_of_several(tmp_path: Path) -> None:
     for split in ("train", "test"):
         write(tmp_path, rows, split)
     assert [r.text("text1") for r in load_task("mrqa/squad", tmp_path).split("train")] == ["SQuAD", "SQuAD"]
-    with pytest.raises(TaskError, match="has subset 'SearchQA'; the rows have NewsQA, SQuAD"):
+    with pytest.raises(TaskError, match="needs rows with subset 'SearchQA', but the rows have NewsQA, SQuAD"):
         load_task("mrqa/searchqa", tmp_path)
 
 
@@ -187,6 +187,58 @@ def test_hub_rows_without_a_gold_label_are_left_out_and_counted(monkeypatch) -> 
     assert task.dropped == {"train": 1, "validation": 1, "test": 1}
 
 
+HIDDEN = {"sst2": "sentence", "imdb": "text"}
+
+
+@pytest.mark.parametrize("name", ["sst2", "imdb"])
+def test_a_saved_copy_of_the_hubs_data_set_without_its_hidden_split(name: str, tmp_path: Path) -> None:
+    """GLUE's test split and IMDb's `unsupervised` have no label; the copy was refused for them."""
+    hidden = "test" if name == "sst2" else "unsupervised"
+    names = ["negative", "positive"] if name == "sst2" else ["neg", "pos"]
+    splits = {
+        split: Dataset.from_dict({HIDDEN[name]: ["a", "b"], "label": [0, 1] if split != hidden else [-1, -1]})
+        for split in ("train", "validation", hidden)
+    }
+    copy = datasets.DatasetDict({s: d.cast_column("label", ClassLabel(names=names)) for s, d in splits.items()})
+    copy.save_to_disk(tmp_path / name)
+    task = load_task(name, tmp_path / name)
+    assert {split: [record.label for record in records] for split, records in task.splits.items()} == {
+        split: ["negative", "positive"] for split in ("train", "validation")
+    }
+    assert task.dropped == {hidden: 2}
+    with pytest.raises(TaskError, match=f"The 2 records of '{hidden}' have no labels"):
+        task.split(hidden)
+
+
+def test_a_saved_copy_has_the_hubs_names_of_splits(tmp_path: Path) -> None:
+    labels = ClassLabel(names=["entailment", "neutral", "contradiction"])
+    splits = {
+        "train": 0,
+        "validation_matched": 1,
+        "validation_mismatched": 2,
+        "test_matched": -1,
+        "test_mismatched": -1,
+    }
+    rows = {name: {"premise": ["a"], "hypothesis": ["b"], "label": [label]} for name, label in splits.items()}
+    copy = {name: Dataset.from_dict(row).cast_column("label", labels) for name, row in rows.items()}
+    datasets.DatasetDict(copy).save_to_disk(tmp_path / "mnli")
+    task = load_task("mnli", tmp_path / "mnli")
+    assert [record.label for record in task.split("test")] == ["neutral"]  # as from the Hub: `validation_matched`
+    assert set(task.splits) == {"train", "test", "validation_mismatched"}
+
+
+def test_sentences_to_write_that_are_hidden_are_no_answers(tmp_path: Path) -> None:
+    rows = {"concepts": [["dog", "run"]], "target": ["A dog runs."]}
+    copy = {split: Dataset.from_dict(rows) for split in ("train", "validation")}
+    copy["test"] = Dataset.from_dict(rows | {"target": [""]})
+    datasets.DatasetDict(copy).save_to_disk(tmp_path / "commongen")
+    assert set(load_task("commongen", tmp_path / "commongen").splits) == {"train", "validation"}
+    only = datasets.DatasetDict({"test": copy["test"], "more": copy["test"]})
+    only.save_to_disk(tmp_path / "hidden")
+    with pytest.raises(TaskError, match="no record of test, more has a label"):
+        load_task("commongen", tmp_path / "hidden")
+
+
 def test_ids_that_repeat_are_replaced_by_numbers(monkeypatch) -> None:
     columns = {"id": [7, 7], "sentence1": ["a", "b"], "sentence2": ["c", "d"], "score": [1.0, 4.0]}
     monkeypatch.setattr(datasets, "load_dataset", lambda *args, **kwargs: Dataset.from_dict(columns))
@@ -225,7 +277,7 @@ def test_unknown_name_far_from_all() -> None:
 
 
 def test_path_of_another_data_set_names_the_missing_column(shared_data: Path) -> None:
-    with pytest.raises(TaskError, match=r"'snli' should have a column 'premise'.*rows have 'text', 'label'"):
+    with pytest.raises(TaskError, match=r"'snli' needs a column 'premise'.*rows have 'text', 'label'"):
         load_task("snli", path=shared_data / "sst2")
 
 

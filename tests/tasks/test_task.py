@@ -58,7 +58,7 @@ def test_with_splits_moves_records_and_is_seeded() -> None:
 def test_with_splits_refuses_what_cannot_be() -> None:
     task = Task.from_records({"train": ROWS, "test": ROWS}, verbalizer=WORDS)
     for shares in ({}, {"validation": 1.0}, {"validation": -0.1}, {"validation": 0.95}):
-        with pytest.raises(TaskError, match="Cannot cut"):
+        with pytest.raises(TaskError, match="Cannot take"):
             task.with_splits(**shares)
     with pytest.raises(TaskError, match="already has the split 'test'"):
         task.with_splits(test=0.2)
@@ -97,11 +97,11 @@ def test_parts_that_do_not_fit_are_refused() -> None:
         Task.from_records(ROWS, verbalizer=WORDS, metric="acuracy")
     with pytest.raises(TaskError, match="compares labels"):
         Task("x", Template("{text}", "{label}"), None, ("accuracy",), Task.from_records(ROWS).splits)
-    with pytest.raises(TaskError, match="' positive' begins with a space of its own"):
+    with pytest.raises(TaskError, match="' positive' also begins with a space"):
         Task.from_records(ROWS, "input_label", {"pos": " positive", "neg": "negative"})
-    with pytest.raises(TaskError, match="no splits"):
+    with pytest.raises(TaskError, match="at least one split"):
         Task("x", Template("{text}", "{label}"), None, ("exact_match",), {})
-    with pytest.raises(TaskError, match="no records"):
+    with pytest.raises(TaskError, match="at least one record"):
         Task.from_records([])
     with pytest.raises(TaskError, match="no label words"):
         Task.from_records(ROWS, metric="exact_match").label_ids(None, "causal")

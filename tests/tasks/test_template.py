@@ -93,6 +93,6 @@ def test_unknown_special_and_unknown_name_suggest_the_nearest() -> None:
         Template("{text}", "{label}", specials={"sepp": "x"})
     with pytest.raises(TaskError, match="mean 'single'"):
         as_template("singel")
-    with pytest.raises(TaskError, match="Expected a template"):
+    with pytest.raises(TaskError, match="template must be a name"):
         as_template(3)
     assert as_template(("{x}", "{label}")) == Template("{x}", "{label}")

@@ -119,7 +119,7 @@ def test_errors(monkeypatch: pytest.MonkeyPatch) -> None:
         ps.train_baseline(model, "lorra", task, CONFIG)
     with pytest.raises(ps.RunError, match="PEFT cannot train 'lora'"):
         ps.train_baseline(model, "lora", task, CONFIG, rank=3)
-    with pytest.raises(ps.RunError, match="has no settings"):
+    with pytest.raises(ps.RunError, match="takes no settings"):
         ps.train_baseline(model, "fine-tuning", task, CONFIG, r=3)
     imported = builtins.__import__
 

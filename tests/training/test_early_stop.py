@@ -91,8 +91,8 @@ def test_a_stopped_run_without_its_result_only_gets_that(
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"patience": 0, "evaluate_every": 1}, "patience must be positive"),
-        ({"patience": 2}, "patience counts evaluations: give evaluate_every too"),
+        ({"patience": 0, "evaluate_every": 1}, "patience must be a finite number above 0"),
+        ({"patience": 2}, "patience=2 counts evaluations and needs evaluate_every"),
     ],
 )
 def test_settings_that_make_no_sense(settings: dict[str, int], message: str) -> None:

@@ -277,7 +277,7 @@ def test_one_prompt_in_two_runs(nothing_is_written: Path) -> None:
 
 @pytest.mark.parametrize("name", ["a/b", "/a", "a/", "", ".", ".."])
 def test_names_that_are_no_folder_names(name: str, nothing_is_written: Path) -> None:
-    with pytest.raises(ps.RunError, match="names of folders"):
+    with pytest.raises(ps.RunError, match="name of its folder"):
         ps.train_grid(toy_model("gpt2"), {"good": one(), name: one()}, nothing_is_written)
 
 

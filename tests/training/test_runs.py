@@ -174,7 +174,7 @@ def test_a_changed_digit_is_noticed(tmp_path: Path, monkeypatch: pytest.MonkeyPa
             train(folder)
     text = (folder / "history.csv").read_text()
     (folder / "history.csv").write_text(changed(text))
-    with pytest.raises(ps.RunError, match=r"history\.csv.*goes on from"):
+    with pytest.raises(ps.RunError, match=r"history\.csv.*those of the checkpoint"):
         train(folder)
     (folder / "history.csv").write_text(text)
     train(folder)
@@ -236,10 +236,10 @@ def test_prompt_longer_than_the_context(tmp_path: Path) -> None:
     [
         ({"steps": None}, "either steps or epochs"),
         ({"steps": 2, "epochs": 1}, "either steps or epochs"),
-        ({"steps": 0}, "steps must be positive"),
+        ({"steps": 0}, "steps must be a finite number above 0"),
         ({"steps": 2, "batch_size": 2.5}, "batch_size must be a whole number"),
-        ({"steps": 2, "learning_rate": float("nan")}, "learning_rate must be positive"),
-        ({"steps": 2, "weight_decay": -1}, "weight_decay must not be negative"),
+        ({"steps": 2, "learning_rate": float("nan")}, "learning_rate must be a finite number above 0"),
+        ({"steps": 2, "weight_decay": -1}, "weight_decay must be a finite number of at least 0"),
         ({"steps": 2, "warmup_steps": -1}, "warmup_steps"),
         ({"steps": 2, "betas": (0.9, 1.0)}, "betas"),
         ({"steps": 2, "seed": -1}, "seed"),

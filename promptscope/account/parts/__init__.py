@@ -1,4 +1,4 @@
-"""The parts of an account, in the order in which they are read."""
+"""The parts of an account, in the order in which they are on the page."""
 
 from promptscope.account.parts.answers import answers_part
 from promptscope.account.parts.direction import direction_part
@@ -10,19 +10,39 @@ from promptscope.account.parts.tokens import tokens_part
 from promptscope.account.parts.words import words_part
 
 PARTS = {
-    "answers": ("What it is and what it gains", "Does the prompt help, beyond what any prompt does?", answers_part),
-    "tokens": ("Which tokens matter", "Are all of its tokens needed?", tokens_part),
-    "layers": ("Where the model reads it", "In which layers must the text see the prompt?", layers_part),
-    "routes": ("Through what it acts", "Which heads, FFNs and positions carry the effect?", routes_part),
-    "direction": ("Is it a direction?", "Does one vector added to the residual stream do the same?", direction_part),
+    "answers": (
+        "What it is and what it gains",
+        "Does the prompt help, and more than a random prompt does?",
+        answers_part,
+    ),
+    "tokens": ("Which tokens matter", "Are all of the prompt's tokens needed?", tokens_part),
+    "layers": ("In which layers it is read", "In which layers must the text attend to the prompt?", layers_part),
+    "routes": (
+        "Through which parts of the model it acts",
+        "Which heads, FFNs and positions carry the effect?",
+        routes_part,
+    ),
+    "direction": (
+        "Is it a direction?",
+        "Does one vector added to the residual stream have the same effect?",
+        direction_part,
+    ),
     "words": (
         "Is it the same as words?",
-        "Does it act through the heads that an instruction or examples use?",
+        "Does the prompt act through the same heads as an instruction or few-shot examples?",
         words_part,
     ),
-    "readings": ("In words", "Does it read as text, and does that text do the same?", readings_part),
-    "neurons": ("Neurons", "Are there neurons that tell the label, and are they needed?", neurons_part),
+    "readings": (
+        "In words",
+        "Can the prompt be decoded into text, and does that text have the same effect?",
+        readings_part,
+    ),
+    "neurons": (
+        "Neurons",
+        "Does the activation of single neurons predict the label, and do the answers depend on these neurons?",
+        neurons_part,
+    ),
 }
-"""Key -> (title, question, function of a subject)."""
+"""Key -> (title, question, the function that measures the part)."""
 
 __all__ = ["PARTS"]

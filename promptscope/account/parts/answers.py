@@ -1,4 +1,4 @@
-"""Part 1: what the prompt is, and what it gains compared with its nulls and words."""
+"""Part 1: what the prompt is, and how much better the answers are with it than with random prompts or with texts."""
 
 from contextlib import suppress
 
@@ -18,7 +18,7 @@ from promptscope.statistics import mean_interval, paired_permutation_test
 
 
 def answers_part(subject: Subject) -> Findings:
-    """Score the prompt compared with the frozen model, random prompts, and words."""
+    """Score the answers with the prompt, without one, with random prompts, and with texts."""
     found, s = Findings(), subject.settings
     model, inputs, effect = subject.model, subject.effect.inputs, subject.effect
     rows: dict[str, Answers] = {"without a prompt": effect.plain}
@@ -43,11 +43,12 @@ def answers_part(subject: Subject) -> Findings:
         found.tables["norms"] = _norms(subject)
     found.say(effect_sentence(effect.size), *_verdicts(rows))
     if not effect.plain.has_labels:
-        found.omit("No logit difference: the task has no labels, or two labels begin with the same token.")
+        found.omit("Logit difference: the task has no labels, or two of its labels begin with the same token.")
     n_cut = sum(example.truncated for example in inputs.examples)
     if n_cut:
         found.omit(
-            f"{n_cut} of {len(inputs)} inputs were longer than the context (or the task's length) and lost text."
+            f"{n_cut} of {len(inputs)} inputs were longer than the model's context (or the task's "
+            "max_length) and were truncated."
         )
     size = effect.size
     found.number("effect (nats)", size.mean, size.low, size.high)
@@ -93,7 +94,7 @@ def _verdicts(rows: dict[str, Answers]) -> list[str]:
         difference, p = paired_permutation_test(prompted.gold, rows[name].gold)
         low, high = mean_interval(prompted.gold - rows[name].gold)
         label = "the random prompts" if name.startswith("random") else f"{_article(name)}"
-        verdict = f"{'ahead of' if difference > 0 else 'behind'} {label}"
+        verdict = f"{'better' if difference > 0 else 'worse'} than {label}"
         if not is_clear(float(low), float(high), float(p)):
             verdict = f"not clearly different from {label}"
         few = too_few(len(prompted.gold)) if low > 0 or high < 0 else ""
@@ -120,7 +121,7 @@ def _about(subject: Subject) -> pd.DataFrame:
 
 
 def _norms(subject: Subject) -> pd.DataFrame:
-    """Norms of the prompt's vectors compared with those of as many vocabulary entries in their place."""
+    """Mean norms of the prompt's vectors, and those of a prompt of the same shape made of token embeddings."""
     model, prompt = subject.model, subject.prompt
     tables = {"prompt": prompt_norms(prompt)}
     with suppress(PromptscopeError):  # such as a tied prompt under grouped-query attention, which no token vector fits

@@ -1,4 +1,4 @@
-"""Part 5: whether a shift of the residual stream does what the prompt does."""
+"""Part 5: whether adding a vector to the residual stream has the prompt's effect."""
 
 from promptscope.account.part import Findings
 from promptscope.account.subject import Subject
@@ -7,10 +7,10 @@ from promptscope.causal.shifts import shift_on
 
 
 def direction_part(subject: Subject) -> Findings:
-    """Add the mean shift, of rank 1 to 8, compared with its nulls."""
+    """Add the mean shift to the run without a prompt, at ranks 1 to 8, and compare with random shifts."""
     found, s, small = Findings(), subject.settings, subject.small
     if subject.fitted is None:
-        found.omit(f"A direction is fitted on other inputs than it is tried on, and {subject.why_not_fitted}.")
+        found.omit(f"The direction must be fitted on other inputs than it is tested on, and {subject.why_not_fitted}.")
         return found
     layers = subject.layers(subject.model.family.stacks[-1])
     result = shift_on(
@@ -37,21 +37,21 @@ def direction_part(subject: Subject) -> Findings:
     nulls = {str(name): float(data["values"].sel(shift=name, layer=layer)) for name in data["shift"].values
              if not str(name).startswith("rank")}  # fmt: skip
     if low >= s.wanted:
-        verdict = "at this place the prompt is, for the most part, one direction"
+        verdict = "here the prompt acts, for the most part, as one direction"
     elif low > max(nulls.values()) and low > 0:
-        verdict = "a direction has part of it, more than the nulls"
+        verdict = "one direction has a part of the effect, more than the nulls"
     else:
-        verdict = "no direction does clearly more than its nulls"
+        verdict = "no direction has clearly more of the effect than its nulls"
     told = ", ".join(f"{name} {percent(value)}" for name, value in nulls.items())
     found.say(
-        f"One vector added after layer {layer} where the answer is read recovers "
-        f"{with_interval(share, low, high)} of the "
-        f"effect on held-out inputs ({told}): {verdict}."
+        f"One vector added to the residual stream after layer {layer}, at the position that predicts "
+        f"the answer, recovers {with_interval(share, low, high)} of the effect on held-out inputs "
+        f"({told}): {verdict}."
     )
     eight = data.sel(shift="rank 8") if "rank 8" in data["shift"].values else None
     if eight is not None:
         found.say(
-            "With 8 directions, whose coefficients may differ from input to input, it is at most "
+            "A combination of 8 directions, with other coefficients for each input, recovers at most "
             f"{percent(float(eight['values'].sel(layer=layer)))} there."
         )
     found.number("best share of one direction", share, low, high)

@@ -1,4 +1,4 @@
-"""Part 3: in which layers the model reads the prompt, and what of it is written where."""
+"""Part 3: in which layers the text reads the prompt, and whether the effect is in the prompt's keys or its values."""
 
 import numpy as np
 
@@ -12,7 +12,7 @@ from promptscope.prompts import DeepPrompt, random_like
 
 
 def layers_part(subject: Subject) -> Findings:
-    """Cut attention to the prompt from a layer on, up to it, and in windows; swap keys and values of deep prompts."""
+    """Cut attention to the prompt in some layers; in deep prompts, replace keys and values by another prompt's."""
     found, s, small = Findings(), subject.settings, subject.small
     model, prompt = subject.model, subject.prompt
     n = sum(model.layers[stack] for stack in model.family.stacks)
@@ -35,35 +35,38 @@ def _where(found: Findings, layers: list[int], n: int, wanted: float, width: int
     spared = [layer for layer, share in zip(layers, late, strict=True) if share >= wanted]
     if needed:
         found.say(
-            f"Reading the prompt in the {needed[0]} lowest of {n} layers is enough for {percent(wanted)} of the effect."
+            f"If the text attends to the prompt in the lowest {needed[0]} of {n} layers only, at "
+            f"least {percent(wanted)} of the effect is kept."
         )
         found.number("layers from below that are enough", needed[0])
     else:
         found.say(
-            f"The prompt is read up to the top: cut from layer {layers[-1]} on, {percent(kept[-1])} of the "
-            "effect is left."
+            "The text reads the prompt up to the top layers: without attention to it from layer "
+            f"{layers[-1]} on, {percent(kept[-1])} of the effect is left."
         )
         found.number("layers from below that are enough", n)
     if spared:
         found.say(
-            f"The {spared[-1] + 1} lowest layers need not see it: {percent(late[layers.index(spared[-1])])} is "
-            "kept without them."
+            f"The lowest {spared[-1] + 1} layers need not attend to the prompt: without that, "
+            f"{percent(late[layers.index(spared[-1])])} of the effect is kept."
         )
     else:
         found.say(
-            f"The lowest layer that was cut matters already: without it {percent(late[0])} of the effect is kept."
+            "Already the lowest layer that was tested matters: without attention to the prompt "
+            f"there, {percent(late[0])} of the effect is kept."
         )
     place, share, low, high = best_cell(found.results["cut_window"], highest=False)
     first = int(place["layer"])
     found.say(
-        f"Of windows of {width} layer{'s' * (width > 1)}, the one from layer {first} on matters most: cut there alone, "
-        f"{with_interval(share, low, high)} is kept."
+        f"Of all windows of {width} layer{'s' * (width > 1)}, the one that begins at layer {first} "
+        f"matters most: without attention to the prompt there, {with_interval(share, low, high)} of "
+        "the effect is kept."
     )
 
 
 def _swap(subject: Subject, found: Findings) -> None:
     if not isinstance(subject.prompt, DeepPrompt):
-        found.omit("Keys against values: only a deep prompt has keys and values of its own to be swapped.")
+        found.omit("Keys against values: only a deep prompt has keys and values of its own that can be replaced.")
         return
     other, name = subject.untrained, "the untrained prompt's"
     if other is None:
@@ -82,10 +85,13 @@ def _swap(subject: Subject, found: Findings) -> None:
     lost = {role: swapped.data.sel(role=role, layer=-1) for role in ("keys", "values")}
     keys, values = (lost[role] for role in ("keys", "values"))
     if float(values["low"]) > float(keys["high"]):
-        verdict = "keys route and values store, here"
+        verdict = "the effect is in the values, less in the keys"
     elif float(keys["low"]) > float(values["high"]):
-        verdict = "the keys hold more of it than the values"
+        verdict = "the effect is in the keys, less in the values"
     else:
         verdict = "no clear difference between keys and values"
     shares = [with_interval(*(float(one[v]) for v in ("values", "low", "high"))) for one in (keys, values)]
-    found.say(f"With all keys {name}, {shares[0]} of the effect is lost; with all values, {shares[1]}: {verdict}.")
+    found.say(
+        f"If all keys are replaced by {name}, {shares[0]} of the effect is lost; if all values "
+        f"are, {shares[1]}: {verdict}."
+    )

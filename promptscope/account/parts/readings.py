@@ -1,4 +1,4 @@
-"""Part 7: the prompt in words, and whether those words do the same."""
+"""Part 7: the prompt decoded into text, and whether these texts have its effect."""
 
 from promptscope.account.part import Findings
 from promptscope.account.subject import Subject
@@ -12,11 +12,12 @@ _RANDOM = 19
 
 
 def readings_part(subject: Subject) -> Findings:
-    """Read by nearest tokens, logit lens and Patchscopes, compared with random prompts; score the texts as prompts."""
+    """Decode by nearest tokens, logit lens and Patchscopes; compare with random prompts; score the texts as prompts."""
     found, model, prompt = Findings(), subject.model, subject.prompt
     if not isinstance(prompt, SoftPrompt):
         found.omit(
-            "A deep prompt is keys and values, with neither embeddings nor a residual stream to be read as words."
+            "A deep prompt consists of keys and values: it has neither embeddings nor a residual "
+            "stream that could be decoded into words."
         )
         return found
     words = tuple(subject.task.verbalizer.words.values()) if subject.task.verbalizer is not None else ()
@@ -30,14 +31,16 @@ def readings_part(subject: Subject) -> Findings:
     first = null.set_index("quantity").loc["distance"]
     near = "nearer to the vocabulary than" if first["p_value"] < 0.05 else "no nearer to the vocabulary than"
     found.say(
-        f"Its vectors are {near} random ones of the same norms ({p_words(float(first['p_value']))}, {_RANDOM} draws)."
+        f"The prompt's vectors are {near} random vectors of the same norms "
+        f"({p_words(float(first['p_value']))}, {_RANDOM} draws)."
     )
     if model.family.kind == "causal":
         _lens(subject, found, decoded, words)
         _patchscope(subject, found, decoded, words)
     else:
         found.omit(
-            f"Logit lens and Patchscopes: on a {model.family.kind} model the prompt's positions depend on the text."
+            f"Logit lens and Patchscopes: they need a causal model; in a {model.family.kind} model "
+            "the activations at prompt positions depend on the text."
         )
     s = subject.settings
     table = faithfulness_on(model, prompt, subject.small, decoded, s.batch_size, s.n_random, s.seed)
@@ -49,9 +52,10 @@ def readings_part(subject: Subject) -> Findings:
         faithful = beyond and of.loc[name, "kl"] < 0.5 * of.loc["no prompt", "kl"]
         verdict = "a faithful reading" if faithful else "not a faithful reading"
         found.say(
-            f"Used as a hard prompt, what the {name} say has {percent(share)} of the effect and an output KL of "
-            f"{of.loc[name, 'kl']:.2f} nats (random tokens {of.loc['random tokens', 'kl']:.2f}, no prompt "
-            f"{of.loc['no prompt', 'kl']:.2f}): {verdict}."
+            f"Used as a hard prompt, the text of the {name} has {percent(share)} of the effect and an "
+            f"output KL of {of.loc[name, 'kl']:.2f} nats (random tokens "
+            f"{of.loc['random tokens', 'kl']:.2f}, no prompt {of.loc['no prompt', 'kl']:.2f}): "
+            f"{verdict}."
         )
     return found
 
@@ -89,12 +93,12 @@ def _patchscope(subject: Subject, found: Findings, decoded: dict, words: tuple[s
         found.tables["patchscope_null"] = reading.against_null()
     said = texts["text"][texts["text"].str.strip() != ""]
     if said.empty:
-        found.omit("Patchscopes: the model writes nothing after the patched placeholders.")
+        found.omit("Patchscopes: the model's description of the prompt is empty everywhere.")
         return
     text = str(said.value_counts().index[0])
     tokens = subject.model.tokenizer(text, add_special_tokens=False)["input_ids"]
     if tokens:
         decoded["Patchscopes descriptions"] = list(tokens)
     nulls = set(reading.texts[reading.texts["kind"] == "random"]["text"])
-    where = "too" if text in nulls else "not"
-    found.say(f"The description that Patchscopes gives most often is {text!r}; random prompts get it {where}.")
+    where = "get it too" if text in nulls else "do not get it"
+    found.say(f"The description that Patchscopes gives most often is {text!r}; random prompts {where}.")

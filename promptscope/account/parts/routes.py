@@ -1,4 +1,4 @@
-"""Part 4: the heads, FFNs and positions through which the effect goes."""
+"""Part 4: through which heads, FFNs and positions the effect passes."""
 
 import numpy as np
 import pandas as pd
@@ -15,7 +15,7 @@ from promptscope.prompts import random_like
 
 
 def routes_part(subject: Subject) -> Findings:
-    """Patch heads, FFNs and the residual stream; find the smallest set of heads; follow edges from tokens to heads."""
+    """Patch heads, FFNs and the residual stream; find the smallest sufficient set of heads; cut tokens from heads."""
     found, s = Findings(), subject.settings
     model, prompt, effect, small = subject.model, subject.prompt, subject.effect, subject.small
     # One way over all inputs ranks the heads; the other way, over few, says how necessary they are.
@@ -35,7 +35,10 @@ def routes_part(subject: Subject) -> Findings:
         null = random_like(prompt, s.seed).bind(model, strict=False)
         found.results["heads_random"] = attribution_source_null(subject, null)
     else:
-        found.omit("Heads were ranked by attribution patching alone (first order); exact patching was not asked for.")
+        found.omit(
+            "Exact patching of heads: it is switched off (exact=False); heads are ranked by "
+            "attribution patching, a first-order estimate."
+        )
     try:
         ffn = patch_on(model, prompt, small, "ffn", "restore", batch_size=s.batch_size, layers=subject.layers())
         found.results["ffn_restore"] = ffn
@@ -44,14 +47,15 @@ def routes_part(subject: Subject) -> Findings:
     found.results["places"] = patch_places(model, prompt, small, "restore", subject.layers(), s.batch_size)
     if not effect.size.is_clear:
         found.omit(
-            "Shares, sets of heads and paths are undefined: the effect is too small to be divided by; tables have nats."
+            "Shares, sets of heads and paths are undefined: the effect is too small to be divided by; the tables "
+            "have nats."
         )
         return found
     _heads(found, order, s.exact)
     if not small.size.is_clear:
         found.omit(
-            f"Sets of heads, positions and paths: they are measured on the first {len(small.inputs)} inputs, where the "
-            "effect is too small to be divided by; give more of them (few)."
+            f"Sets of heads, positions and paths: they are measured on the first {len(small.inputs)} "
+            "inputs, on which the effect is too small to be divided by; raise few in the settings."
         )
         return found
     sets = carriers_on(model, prompt, small, order, s.wanted, n_random=s.n_random, batch_size=s.batch_size, seed=s.seed)
@@ -69,7 +73,7 @@ def routes_part(subject: Subject) -> Findings:
 
 
 def attribution_source_null(subject: Subject, null):
-    """Patch heads' outputs of a random prompt's run into the plain run: what any prompt does."""
+    """Patch head outputs of a run with a random prompt into the run without one: what any prompt would bring."""
     return patch_on(
         subject.model, subject.prompt, subject.small, "heads", "restore", source=null,
         layers=subject.layers(), batch_size=subject.settings.batch_size,
@@ -88,24 +92,24 @@ def _heads(found: Findings, order, exact: bool) -> None:
     clear = int((order.data["low"] > 0).sum())
     how = "" if exact else " (first-order estimate)"
     found.say(
-        f"One head by itself brings back at most {with_interval(share, low, high)} of the effect{how}: {where}. "
-        f"{clear} of {int(np.isfinite(order.values.values).sum())} heads bring back some (interval above zero, "
-        "not corrected)."
+        f"One head by itself brings back at most {with_interval(share, low, high)} of the "
+        f"effect{how}: {where}. {clear} of {int(np.isfinite(order.values.values).sum())} heads bring "
+        "back a part of it (interval above zero; not corrected for the number of heads)."
     )
     found.number("largest share of one head", share, low, high)
     if "heads_random" in found.results and np.isfinite(found.results["heads_random"].values.values).any():
         null = float(np.nanmax(found.results["heads_random"].values.values))
-        verdict = "beyond that" if low > null else "not clearly beyond that"
+        verdict = "the prompt's own head brings back clearly more" if low > null else "no clear difference"
         found.say(
-            f"Patched from a random prompt's run, the best of the heads that were tried brings {percent(null)}: "
-            f"{verdict}."
+            "If the outputs come from a run with a random prompt instead, the best of the heads that "
+            f"were tried brings back {percent(null)}: {verdict}."
         )
     if "estimate_error" in found.tables:
         row = found.tables["estimate_error"].iloc[0]
         found.say(
             "Attribution patching ranks heads "
-            f"{'well' if row['spearman'] > 0.8 else 'roughly' if row['spearman'] > 0.5 else 'poorly'} "
-            f"here (rank correlation with the exact shares {row['spearman']:.2f}; mean error "
+            f"{('well' if row['spearman'] > 0.8 else 'roughly' if row['spearman'] > 0.5 else 'poorly')} "
+            f"here (rank correlation with exact patching {row['spearman']:.2f}; mean error "
             f"{row['mean_error']:.3f} nats)."
         )
 
@@ -141,8 +145,8 @@ def _places(found: Findings) -> None:
     most = str(early["place"].values[int(early.fillna(-9).values.argmax())])
     if reached:
         found.say(
-            f"By layer {reached[0]} half of the effect has arrived where the answer is read; after layer "
-            f"{int(places['layer'].values[0])} it is mostly at the {most} positions."
+            f"By layer {reached[0]}, half of the effect is at the position that predicts the answer; "
+            f"after layer {int(places['layer'].values[0])} it is mostly at the {most} positions."
         )
 
 
@@ -154,8 +158,9 @@ def _paths(found: Findings) -> None:
     edges = paths.data.sel(head=head).drop_sel(token=-1)
     j = int(edges["values"].fillna(-9).values.argmax())
     found.say(
-        f"The edge that is needed most is from the prompt to {head}: without it alone "
-        f"{with_interval(*(float(whole[v][i]) for v in ('values', 'low', 'high')))} of the effect is lost; of "
-        "single tokens, "
-        f"token {int(edges['token'].values[j])} ({percent(float(edges['values'][j]))})."
+        f"Of these heads, {head} depends most on the prompt: when the text cannot attend to the "
+        "prompt in this head alone, "
+        f"{with_interval(*(float(whole[v][i]) for v in ('values', 'low', 'high')))} of the effect is "
+        f"lost; of single prompt tokens, most with token {int(edges['token'].values[j])} "
+        f"({percent(float(edges['values'][j]))})."
     )

@@ -15,12 +15,13 @@ from promptscope.statistics import MAX_EXACT
 
 
 def tokens_part(subject: Subject) -> Findings:
-    """Measure importance in four ways, and how few tokens keep the effect."""
+    """Measure the importance of each token in four ways, and how few tokens keep the effect."""
     found, s, small = Findings(), subject.settings, subject.small
     model, prompt, task = subject.model, subject.prompt, subject.task
     if not isinstance(prompt, SoftPrompt | DeepPrompt):
         found.omit(
-            f"Tokens can be changed one by one in a SoftPrompt or a DeepPrompt, and this is a {type(prompt).__name__}."
+            "Importance of tokens: single tokens can be changed in a SoftPrompt or a DeepPrompt, and "
+            f"this is a {type(prompt).__name__}."
         )
         return found
     n = len(small.inputs)
@@ -34,7 +35,7 @@ def tokens_part(subject: Subject) -> Findings:
             table["difference_low"], table["difference_high"] = data["low"].values[0], data["high"].values[0]
     table["gradient"] = gradient
     if 8 < prompt.length <= MAX_EXACT:
-        found.omit(f"Shapley values: {2**prompt.length} subsets of tokens; ps.shapley gives them.")
+        found.omit(f"Shapley values: they would need {2**prompt.length} subsets of tokens; ps.shapley computes them.")
     elif prompt.length > 1:
         try:
             # All 2^k subsets up to 8 tokens; above, two orders of them: a glance, whose error is in the table.
@@ -58,12 +59,13 @@ def tokens_part(subject: Subject) -> Findings:
         top = [int(i) for i in ranked[:3] if int(i) in matter]
         found.sentences.insert(
             0,
-            f"{len(matter)} of {prompt.length} tokens matter one by one: zeroing them raises the loss (interval "
-            "above zero); "
-            f"most of all {names([f'token {i}' for i in top])}.",
+            f"{len(matter)} of {prompt.length} tokens matter by themselves: zeroing one of them alone "
+            f"raises the loss (interval above zero); most of all {names([f'token {i}' for i in top])}.",
         )
     else:
-        found.sentences.insert(0, "No single token matters: zeroing any one of them leaves the loss where it is.")
+        found.sentences.insert(
+            0, "No single token clearly matters: zeroing any one of them alone does not clearly raise the loss."
+        )
     if prompt.length < 2:
         return found
     singles = gold_of_subsets(model, prompt, small, np.eye(prompt.length, dtype=bool), s.batch_size)
@@ -79,17 +81,17 @@ def tokens_part(subject: Subject) -> Findings:
     sums = redundancy(model, prompt, small, s.batch_size, singles)
     found.about |= {"share_alone": sums["alone"], "share_missing": sums["missing"]}
     if sums["missing"] < 0.5 < sums["alone"]:
-        verdict = "tokens stand in for each other"
+        verdict = "several tokens do the same"
     elif sums["alone"] < 0.5 < sums["missing"]:
-        verdict = "tokens work together only"
+        verdict = "tokens act only together"
     elif sums["alone"] < 0.5 and sums["missing"] < 0.5:
-        verdict = "the effect is in combinations of tokens, of which none is necessary"
+        verdict = "the effect is in combinations of tokens, and no single token is necessary"
     else:
-        verdict = "tokens do what they do by themselves"
+        verdict = "each token has its effect by itself"
     found.say(
-        f"The shares that single tokens keep alone add up to {percent(sums['alone'])} of the effect, those that "
-        "are lost "
-        f"without them to {percent(sums['missing'])}: {verdict}."
+        "Each token alone, with all others cut, keeps a share of the effect: these shares add up to "
+        f"{percent(sums['alone'])}. Cutting one token alone loses a share: these add up to "
+        f"{percent(sums['missing'])}. So {verdict}."
     )
     return found
 
@@ -100,9 +102,8 @@ def _how_few(found: Findings, kept: pd.DataFrame, k: int, wanted: float) -> None
     if enough.empty:
         most = of["importance"].loc[of["importance"]["share"].idxmax()]
         found.say(
-            f"No choice of fewer tokens that was tried keeps {percent(wanted)} of the effect: the "
-            f"{int(most['size'])} most "
-            f"important keep {percent(most['share'])}."
+            f"None of the smaller sets of tokens that were tried keeps {percent(wanted)} of the "
+            f"effect: the {int(most['size'])} most important keep {percent(most['share'])}."
         )
         found.number("tokens that keep 80 %", k)
         return

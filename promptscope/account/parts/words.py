@@ -1,4 +1,4 @@
-"""Part 6: whether the prompt does what words do, by the same means."""
+"""Part 6: whether the prompt acts through the same heads and directions as texts do."""
 
 from promptscope.account.part import Findings
 from promptscope.account.subject import Subject
@@ -11,11 +11,12 @@ def words_part(subject: Subject) -> Findings:
     found, s, small = Findings(), subject.settings, subject.small
     if not subject.words:
         found.omit(
-            "There are no words to compare with: give an instruction, or a task with training examples that fit."
+            "There is no text to compare with: give an instruction, or a task with training examples "
+            "that fit into the context."
         )
         return found
     if subject.fitted is None:
-        found.omit(f"Shifts are fitted on other inputs than they are tried on, and {subject.why_not_fitted}.")
+        found.omit(f"Shifts must be fitted on other inputs than they are tested on, and {subject.why_not_fitted}.")
         return found
     layers = subject.layers(subject.model.family.stacks[-1])
     compared = compare_with_words_on(
@@ -33,21 +34,23 @@ def words_part(subject: Subject) -> Findings:
     for row in compared.heads.itertuples():
         if not (row.low > 0 or row.high < 0):
             found.say(
-                f"The {row.words} has no clear effect of its own here ({nats(float(row.effect))}), so its heads "
-                "say little."
+                f"The {row.words} has no clear effect of its own here ({nats(float(row.effect))}), so "
+                "its heads are not compared."
             )
             continue
         verdict = "more than chance" if row.p_value < 0.05 else "no more than chance"
         found.say(
-            f"{row.common} of the top {row.top} heads are also among the top {row.top} of the {row.words} "
-            f"({row.expected:.1f} expected by chance, {p_words(float(row.p_value))}): {verdict}."
+            f"{row.common} of the prompt's top {row.top} heads are also among the top {row.top} of "
+            f"the {row.words} ({row.expected:.1f} expected by chance, {p_words(float(row.p_value))}): "
+            f"{verdict}."
         )
         found.number(f"top heads in common with {row.words}", row.common)
     for words, rows in compared.cosine.groupby("words", sort=False):
         best = rows.loc[rows["cosine"].idxmax()]
         found.say(
-            f"The shifts of the prompt and of the {words} are most alike after layer {int(best['layer'])}: cosine "
-            f"{signed(best['cosine'])}, a random prompt's {signed(best['random_prompt'])}."
+            f"The shifts of the prompt and of the {words} are most similar after layer "
+            f"{int(best['layer'])}: cosine {signed(best['cosine'])}, that of a random prompt "
+            f"{signed(best['random_prompt'])}."
         )
         if small.size.is_clear:
             share = compared.substitution.data.sel(shift=words)
@@ -63,10 +66,10 @@ def words_part(subject: Subject) -> Findings:
             else:
                 verdict = "it does not do what the prompt does"
             found.say(
-                f"Added to the plain run in place of the prompt, the shift of the {words} recovers at most "
-                f"{with_interval(value, low, high)} of the prompt's effect (after layer {int(inner['layer'][i])}; a "
-                f"random prompt's shift {percent(null)}): {verdict}."
+                f"Added to the run without a prompt, the shift of the {words} recovers at most "
+                f"{with_interval(value, low, high)} of the prompt's effect (after layer "
+                f"{int(inner['layer'][i])}; a random prompt's shift {percent(null)}): {verdict}."
             )
     if not small.size.is_clear:
-        found.omit("What words' shifts recover is undefined: the effect is too small to be divided by.")
+        found.omit("What the shifts of texts recover is undefined: the effect is too small to be divided by.")
     return found

@@ -1,4 +1,4 @@
-"""The conformance suite for probes: `ps.check_probe`."""
+"""The conformance tests for probes: `ps.check_probe`."""
 
 from promptscope.probes.checking.check import CheckReport, ProbeCheckError, check_probe
 

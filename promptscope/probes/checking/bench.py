@@ -1,4 +1,4 @@
-"""What the checks run a probe on: a small model, two prompts, some inputs of different and some of equal lengths."""
+"""What the checks run a probe on: a small model, two prompts, and inputs of different and of equal lengths."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _EVEN = 12  # tokens of each input of equal lengths
 
 @dataclass(frozen=True, eq=False)
 class Bench:
-    """A probe, and what it is run on: `task` has inputs of different lengths, `even` of equal ones."""
+    """A probe and what it is run on; `task` has inputs of different lengths, `even` inputs of one length."""
 
     probe: Probe
     model: HookedModel
@@ -39,7 +39,7 @@ class Bench:
         probe: Probe | None = None,
         prompts: Mapping[str, Prompt] | None = None,
     ) -> ProbeResult:
-        """Run the probe into a store of its own, in shards of four inputs."""
+        """Run the probe with a store of its own, in shards of four inputs."""
         with tempfile.TemporaryDirectory(prefix="promptscope-check-") as folder:
             results = run_probe(
                 self.model,
@@ -63,10 +63,12 @@ def make_bench(
     task: Task | None,
     split: str,
 ) -> Bench:
-    """Take what the caller gives, and the embedded causal model, two random prompts and a bundled task for the rest.
+    """Return a bench of what the caller gives, with defaults for the rest.
+
+    The defaults are the embedded causal model, two random prompts and a bundled task.
 
     Raises:
-        ProbeError: a model without tokenizer, or a task with fewer than eight inputs that are long enough.
+        ProbeError: a model without tokenizer, or a task with too few inputs that are long enough.
     """
     model = load_model("embedded-causal") if model is None else model
     if not model.has_tokenizer:

@@ -1,4 +1,4 @@
-"""`ps.check_probe`: does a probe keep the promises that every probe makes?"""
+"""`ps.check_probe`: does a probe fulfil the requirements for all probes?"""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from promptscope.tasks import Task
 
 
 class ProbeCheckError(ProbeError):
-    """A probe does not conform: `failed` maps the names of the checks to what was seen, `passed` names the others.
+    """A probe fails checks: `failed` maps their names to what was observed; `passed` has the names of the others.
 
     >>> error = ProbeCheckError("mine", {"batch size": "differs by 0.3"}, passed=("deterministic",))
     >>> print(error)
@@ -38,7 +38,11 @@ class ProbeCheckError(ProbeError):
 
 @dataclass(frozen=True)
 class CheckReport:
-    """The checks that a probe passed, by name."""
+    """The names of the checks that a probe passed.
+
+    >>> print(CheckReport("mine", passed=("deterministic", "batch size")))
+    the probe 'mine' passes 2 checks: deterministic, batch size
+    """
 
     probe: str
     passed: tuple[str, ...]
@@ -56,34 +60,42 @@ def check_probe(
     split: str = "test",
     only: Collection[str] = (),
 ) -> CheckReport:
-    """Check that a probe conforms; for your own tests. Takes some seconds on the embedded model.
+    """Check that a probe fulfils the requirements for all probes; use it in tests of your own probes.
 
-    - *labelled result*: a `ProbeResult` with name, units and direction, of finite numbers;
-    - *no hook left* after success, after inputs that the model cannot run, after an exception in a forward pass; the
-      two errors come out (the first as a `PromptscopeError`);
+    It takes some seconds on the embedded model. The checks:
+
+    - *labelled result*: it returns a `ProbeResult` with name, units and direction, and finite numbers;
+    - *no hook left* after success, after inputs that the model cannot run, and after an exception in a forward pass;
+      both errors are raised to the caller, the first as a `PromptscopeError`;
     - *model*, *tokenizer*, *prompts*, *random numbers* (torch, NumPy, Python) and *global settings* are unchanged,
       after a run and after an exception in a forward pass;
-    - *batch size*, *padding*, *padding side* and *order of inputs* do not change a number (to 1e-4 of the largest);
+    - *batch size*, *padding*, *padding side* and *order of inputs* do not change a number by more than 1e-4 of the
+      largest;
     - *deterministic*: two runs give the same numbers, whatever the global seeds;
-    - *result saves and loads*: it comes back equal;
-    - *served from the store*: a second run needs no pass and gives the same numbers;
-    - *edits act*: noise at the hook points that it reads changes the result; its own writes change the loss, or
-      what it captures;
-    - *memory flat in inputs*: after the passes, and when the result is gone, nothing is held that grows with inputs.
+    - *result saves and loads*: the loaded result is equal;
+    - *served from the store*: a second run needs no forward pass and gives the same numbers;
+    - *edits act*: noise at the hook points that it reads changes the result; its own writes change the loss, or what it
+      captures;
+    - *memory flat in inputs*: after the passes, and when the result is deleted, no memory is held that grows with the
+      number of inputs.
 
-    Every check runs, even if one before it failed; a model that a probe damages is put right for the next, but for its
-    weights. Only *padding* is left out where *batch size* fails, and the rest where the probe does not run at all.
+    All checks are run even if some fail. What a check finds changed in the model is restored for the next one, except
+    for weights. Only *padding* is left out if *batch size* fails, and all others if the probe does not run at all.
 
     Args:
         probe: the probe, or its name.
-        model: with a tokenizer; by default the embedded causal model. Its weights should be disposable.
-        prompts: by default one input-level and one deep prompt, at random.
-        task, split: inputs; by default `sentiment_en`.
-        only: names of checks, to run these alone; all by default.
+        model: a model with a tokenizer, whose weights may be changed by a faulty probe; by default the embedded causal
+            model.
+        prompts: name -> prompt; by default one random input-level and one random deep prompt.
+        task, split: the inputs; by default `sentiment_en`.
+        only: names of checks; by default all are run.
+
+    Returns:
+        A report with the names of the checks that were `passed`.
 
     Raises:
-        ProbeCheckError: the probe does not conform; names each check that failed, and what was seen.
-        ProbeError: there is no such check, or the model, prompts or task cannot serve.
+        ProbeCheckError: the probe fails; it names each check that failed, and what was observed.
+        ProbeError: an unknown check, or a model, prompts or task that cannot be used.
 
     >>> report = check_probe("attention_mass", only=["labelled result", "batch size"])  # all of them, without `only`
     >>> report.passed[-1]
@@ -91,7 +103,7 @@ def check_probe(
     """
     (chosen,) = get_probes([probe])
     if unknown := sorted(set(only) - {"runs", *STATE_CHECKS, *CHECKS}):
-        raise ProbeError(f"no check {unknown[0]!r}. There are: {', '.join([*STATE_CHECKS, *CHECKS])}")
+        raise ProbeError(f"there is no check {unknown[0]!r}. There are: {', '.join([*STATE_CHECKS, *CHECKS])}")
     bench = make_bench(chosen, model, prompts, task, split)
     bench.run(probe=NOTHING)  # what is set up at the first run is not the probe's doing
     failed: dict[str, str] = {}

@@ -1,4 +1,4 @@
-"""The single checks: each runs the probe and says what it saw where the probe does not conform."""
+"""The single checks: each runs the probe and says what was observed if the probe fails it."""
 
 from __future__ import annotations
 
@@ -35,11 +35,11 @@ _PER_INPUT = (512, 512, 48 * 1024)
 
 
 class CheckFailed(Exception):  # noqa: N818 (never leaves check_probe)
-    """A check failed; the message says what was seen."""
+    """A check failed; the message says what was observed."""
 
 
 class Interrupted(Exception):  # noqa: N818 (never leaves check_probe)
-    """What the checks raise inside a forward pass."""
+    """The exception that the checks raise inside a forward pass."""
 
 
 def _stop(x: Tensor, hook: object) -> None:
@@ -51,7 +51,7 @@ def _middle(bench: Bench) -> str:
 
 
 def labelled(bench: Bench) -> None:
-    """The result says whose it is, in which units, and which way is more; its numbers are defined."""
+    """The result has a name, units and a direction, and its numbers are finite."""
     result = bench.run()
     if not isinstance(result, ProbeResult):
         raise CheckFailed(f"compute returned {type(result).__name__}, not a ProbeResult (entries.result makes one)")
@@ -65,7 +65,7 @@ def labelled(bench: Bench) -> None:
 
 
 def state(bench: Bench) -> dict[str, str]:
-    """Return part -> change, of all that a successful run must leave as it was."""
+    """Return part -> change, for all that a successful run must leave unchanged."""
     before = take_state(bench.model, bench.prompts)
     bench.run(probe=NOTHING)
     between = take_state(bench.model, bench.prompts)
@@ -79,7 +79,7 @@ def state(bench: Bench) -> dict[str, str]:
 
 
 def bad_input(bench: Bench) -> None:
-    """Inputs that no model can run end in a PromptscopeError, and leave no hook."""
+    """Inputs that no model can run raise a PromptscopeError, and leave no hook."""
     size = bench.model.shape.vocab_size
     causal = bench.model.family.kind != "seq2seq"
     wrong = [size + i for i in range(12)]
@@ -102,7 +102,7 @@ def bad_input(bench: Bench) -> None:
 
 
 def exception(bench: Bench) -> None:
-    """An exception in the middle of a forward pass leaves no hook, and comes out as it is."""
+    """An exception inside a forward pass leaves no hook, and reaches the caller unchanged."""
 
     before = hooks_of(bench.model)
     with restored(bench.model):
@@ -112,11 +112,12 @@ def exception(bench: Bench) -> None:
             pass
         except Exception as error:
             raise CheckFailed(
-                f"an exception inside a forward pass came out as {type(error).__name__}: {error}"
+                "an exception inside a forward pass must reach the caller unchanged, and arrived as "
+                f"{type(error).__name__}: {error}"
             ) from error
         else:
             raise CheckFailed(
-                f"an exception at {_middle(bench)} did not come out: the probe swallows it, or runs no pass"
+                f"an exception at {_middle(bench)} did not reach the caller: the probe catches it, or runs no pass"
             )
         _same_hooks(bench, before, "after an exception in a forward pass")
 
@@ -133,8 +134,8 @@ def unchanged_after_exception(bench: Bench) -> None:
     by_itself, changed = found
     for part in changed.keys() - by_itself.keys() - {"hooks"}:
         raise CheckFailed(
-            f"after an exception in a forward pass the probe leaves {part} changed: {changed[part]}. What ready() "
-            "changes, compute() cannot put back where the passes fail"
+            f"after an exception in a forward pass the probe leaves {part} changed: {changed[part]}. "
+            "What ready() changes is not restored by compute() if a pass fails"
         )
 
 
@@ -194,7 +195,7 @@ def deterministic(bench: Bench) -> None:
 
 
 def saves(bench: Bench) -> None:
-    """The result is saved, and comes back equal."""
+    """The result can be saved, and the loaded result is equal."""
     result = bench.run()
     with tempfile.TemporaryDirectory(prefix="promptscope-check-") as folder:
         try:
@@ -203,7 +204,7 @@ def saves(bench: Bench) -> None:
         except Exception as error:
             raise CheckFailed(f"result.save and ps.load_result fail: {type(error).__name__}: {error}") from error
     if seen := loss_in_saving(result, again):
-        raise CheckFailed(f"the result that comes back is another: {seen}")
+        raise CheckFailed(f"the loaded result differs from the saved one: {seen}")
 
 
 def stored(bench: Bench) -> None:
@@ -221,33 +222,33 @@ def stored(bench: Bench) -> None:
             "time it is made"
         )
     if seen := difference(first, second, tolerance=1e-9, everything=True):
-        raise CheckFailed(f"numbers made anew from the store are different, {seen}: compute must not keep anything")
+        raise CheckFailed(
+            f"numbers computed again from the store are different, {seen}: compute must not keep state between calls"
+        )
 
 
 def acts(bench: Bench) -> None:
-    """Activations that are changed change the result; the probe's own writes change the loss."""
+    """A change of the activations changes the result; the probe's own writes change the loss."""
     if isinstance(bench.probe, WritingProbe):
         result = bench.run()
         per_write = result.values.transpose("write", ...).values.reshape(result.data.sizes["write"], -1)
         names = result.data["write"].values.tolist()
         idle = [str(name) for name, changed in zip(names, per_write, strict=True) if not changed.any()]
         if idle:
-            raise CheckFailed(
-                f"the write {idle[0]!r} does not change the loss of any input by anything: it returns what it was given"
-            )
+            raise CheckFailed(f"the write {idle[0]!r} changes the loss of no input: it returns its input unchanged")
         return
     _edits_act(bench)
     sites = _sites(bench)
     edited = bench.run(hooks=[(name, _noise) for name in sites])
     if difference(bench.run(), edited, tolerance=1e-6) is None:
         raise CheckFailed(
-            f"noise at the hook points that it reads ({', '.join(sites[:3])}) does not change the result: the numbers "
-            "do not come from the captures"
+            f"noise at the hook points that it reads ({', '.join(sites[:3])}) does not change the "
+            "result: its numbers do not depend on what is captured"
         )
 
 
 def memory(bench: Bench) -> None:
-    """When the passes are over, and when the result is gone, nothing is held of the inputs."""
+    """After the passes, and when the result is deleted, nothing of the inputs is held in memory."""
     with watching():
         _held(bench, 24)  # what is made once, such as caches of type checkers, is made now
         few, many = _held(bench, 8), _held(bench, 24)
@@ -261,7 +262,7 @@ def memory(bench: Bench) -> None:
 
 
 def _held(bench: Bench, n: int) -> list[tuple[int, ...]]:
-    """Return what a run over *n* inputs holds, of each of `_HELD`: after its passes, and after all."""
+    """Return the memory that a run over *n* inputs holds, for each of `_HELD`: after its passes, and at the end."""
     held = [held_bytes()]
     with _looking(bench.probe, lambda entries: held.append(held_bytes())) as probe:
         bench.run(some(bench.even, n), probe=probe)
@@ -271,10 +272,10 @@ def _held(bench: Bench, n: int) -> list[tuple[int, ...]]:
 
 @contextmanager
 def _looking(probe: Probe, look: Callable[[Entries], None]) -> Iterator[Probe]:
-    """Give a copy of the probe that calls *look* on its entries before it computes."""
+    """Return a copy of the probe that calls *look* on its entries before it computes."""
 
     class Looking(type(probe)):  # type: ignore[misc]
-        """The probe, looked into."""
+        """The probe, with a look at its entries."""
 
         def compute(self, entries: Entries) -> ProbeResult:
             look(entries)
@@ -286,7 +287,7 @@ def _looking(probe: Probe, look: Callable[[Entries], None]) -> Iterator[Probe]:
 
 
 def _edits_act(bench: Bench) -> None:
-    """Whatever the probe edits changes some number that it captures."""
+    """Each edit of the probe changes some number that it captures."""
     idle: list[str] = []
 
     def look(entries: Entries) -> None:
@@ -299,7 +300,9 @@ def _edits_act(bench: Bench) -> None:
     with _looking(bench.probe, look) as probe:
         bench.run(probe=probe)
     if idle:
-        raise CheckFailed(f"the edit {idle[0]!r} changes nothing that the probe captures: it returns what it was given")
+        raise CheckFailed(
+            f"the edit {idle[0]!r} changes nothing that the probe captures: it returns its input unchanged"
+        )
 
 
 def _same_hooks(bench: Bench, before: dict[str, Any], when: str) -> None:
@@ -315,7 +318,7 @@ def _sites(bench: Bench) -> list[str]:
 
 
 def _noise(x: Tensor, hook: object) -> Tensor:
-    """Multiply by numbers around 1; what sums to one over the last dimension does so again."""
+    """Multiply by numbers around 1; what sums to 1 over the last dimension is renormalised."""
     generator = torch.Generator().manual_seed(x.shape[-1])
     factor = torch.rand(x.shape[-1], generator=generator, dtype=torch.float32) + 0.5
     new = x * factor.to(x)

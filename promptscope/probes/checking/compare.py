@@ -1,4 +1,4 @@
-"""Whether two results say the same."""
+"""Comparison of two results that should be equal."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ from promptscope.probes.result import ProbeResult
 def difference(
     first: ProbeResult, second: ProbeResult, tolerance: float = 1e-4, everything: bool = False
 ) -> str | None:
-    """Return in words how far two results are apart, None where they agree.
+    """Return in words how two results differ; None if they agree.
 
-    Compared are the values and those of single inputs, by the names of the inputs; *tolerance* is relative to the
-    largest value. With *everything*, all other numbers of the result too: intervals, p-values and what a probe adds.
+    The values and the numbers of single inputs (matched by the inputs' ids) are compared; *tolerance* is relative to
+    the largest value. With *everything*, also all other numbers of the result are: intervals, p-values and what a probe
+    adds.
     """
     if first.dims != second.dims:
         return f"dimensions {first.dims} and {second.dims}"
@@ -43,7 +44,7 @@ def difference(
 
 
 def loss_in_saving(before: ProbeResult, after: ProbeResult) -> str | None:
-    """Return in words what a result lost when it was saved and loaded, None for nothing."""
+    """Return in words what a result lost when it was saved and loaded; None for nothing."""
     if type(after) is not type(before):
         return f"it was a {type(before).__name__} and came back as a {type(after).__name__}"
     for field in ("name", "title", "units", "direction", "range", "n_examples", "n_skipped"):
@@ -72,7 +73,7 @@ def loss_in_saving(before: ProbeResult, after: ProbeResult) -> str | None:
 
 
 def _listed(value: Any) -> Any:
-    """Return *value* with lists for tuples, which JSON does not tell apart."""
+    """Return *value* with lists for tuples: JSON does not distinguish them."""
     if isinstance(value, dict):
         return {key: _listed(item) for key, item in value.items()}
     return [_listed(item) for item in value] if isinstance(value, list | tuple) else value

@@ -1,4 +1,4 @@
-"""How much is held in tensors, arrays and Python objects that were made since a certain moment."""
+"""How much memory is held by tensors, arrays and Python objects made since some moment."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _MUCH = 32 * 2**20
 
 @contextmanager
 def watching() -> Iterator[None]:
-    """Let `held_bytes` count, in a `with` block, what is made inside it."""
+    """Let `held_bytes` count what is made inside this `with` block."""
     ours = not tracemalloc.is_tracing()
     if ours:
         tracemalloc.start()
@@ -30,7 +30,7 @@ def watching() -> Iterator[None]:
 
 
 def held_bytes() -> tuple[int, int, int]:
-    """Return the bytes alive of what was made since `watching` began: of tensors, of arrays, and of all but tensors."""
+    """Return the bytes held of what was made since `watching` began: tensors, arrays, and everything but tensors."""
     gc.collect()
     storages: dict[int, int] = {}
     for thing in gc.get_objects():

@@ -1,4 +1,4 @@
-"""What a process shares and a probe must leave alone: how to read each setting, and how to set it back."""
+"""Process-wide settings that a probe must not change: how to read each one, and how to restore it."""
 
 from __future__ import annotations
 
@@ -106,4 +106,4 @@ SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "running threads": (_threads, lambda was: None),  # nobody can end another's thread
     "registered probes": (lambda: tuple(PROBES.registered()), _set_probes),
 }
-"""Name -> how to read it, and how to set it back."""
+"""Name -> how to read it, and how to restore it."""

@@ -1,4 +1,4 @@
-"""What a probe must leave as it found it: hooks, weights, tokenizer, random numbers, global settings, inputs."""
+"""What a probe must leave unchanged: hooks, weights, tokenizer, random numbers, global settings, inputs."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def take_state(model: HookedModel, prompts: Mapping[str, Prompt]) -> State:
 
 
 def changes(before: State, after: State) -> dict[str, str]:
-    """Return part -> what is different, in words, of the parts that are."""
+    """Return part -> what changed, in words, for the parts that did."""
     found = {}
     for part, values in before.items():
         other = after[part]
@@ -49,7 +49,7 @@ def changes(before: State, after: State) -> dict[str, str]:
 
 
 def hooks_of(model: HookedModel) -> dict[str, Any]:
-    """Count the hooks of every module and weight of the bridge and of the twin, and those on all modules there are."""
+    """Count the hooks of every module and weight of the bridge and of its plain copy, and those on all modules."""
     found: dict[str, Any] = {}
     for tree, root in _trees(model).items():
         for name, weight in root.named_parameters():
@@ -66,7 +66,7 @@ def hooks_of(model: HookedModel) -> dict[str, Any]:
 
 @contextmanager
 def restored(model: HookedModel) -> Iterator[None]:
-    """Undo, after a `with` block, what it changed of hooks, tokenizer, random numbers and global settings."""
+    """After a `with` block, undo its changes of hooks, tokenizer, random numbers and global settings."""
     modules = list({id(m): m for root in _trees(model).values() for m in root.modules()}.values())
     weights = [weight for module in modules for weight in module.parameters(recurse=False)]
     children = [(module, dict(module._modules)) for module in modules]
@@ -177,7 +177,7 @@ def _random_numbers() -> dict[str, Any]:
 
 
 def _first_difference(name: str, was: Any, now: Any) -> tuple[str, str, str]:
-    """Name what differs, inside of dicts by their keys, and say both values."""
+    """Name what differs (inside dicts, by keys), with both values."""
     if isinstance(was, dict) and isinstance(now, dict):
         keys = sorted({key for key in was.keys() | now.keys() if was.get(key) != now.get(key)}, key=str)
         if keys:

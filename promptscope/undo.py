@@ -1,0 +1,119 @@
+"""What a call changes for its own length is put back however it ends, also if Ctrl-C comes while it is being put back.
+
+Python may raise KeyboardInterrupt as the first thing inside the function that ends a `with` block, or between two lines
+of a `finally`: what was to be put back then stays changed, or is put back when the traceback is forgotten, which may be
+much later. So each change is listed here before it is made, and `left_as_found`, which is around every public call,
+puts back what is still listed when an exception leaves the call.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+import threading
+from collections.abc import Callable, Iterator, MutableMapping
+from contextlib import contextmanager
+from types import TracebackType
+from typing import Any
+
+
+class _Listed(threading.local):
+    def __init__(self) -> None:
+        self.changes: list[undoing] = []
+
+
+_LISTED = _Listed()
+
+
+class undoing:  # noqa: N801 - it is used as a function: with undoing(...):
+    """Call *undo* at the end of a `with` block; it may be called twice, for the first call may be interrupted.
+
+    >>> settings = {"a": 1}
+    >>> with undoing(lambda: settings.update(a=1)):
+    ...     settings["a"] = 2
+    >>> settings
+    {'a': 1}
+    """
+
+    def __init__(self, undo: Callable[[], object]) -> None:
+        self._undo = undo
+        self._done = False
+
+    def __enter__(self) -> None:
+        _LISTED.changes.append(self)
+
+    def __exit__(self, *exception: object) -> None:
+        self.finish()
+        changes = _LISTED.changes  # of another thread, if that one drops a generator of ours
+        changes[:] = [one for one in changes if one is not self]
+
+    def finish(self) -> None:
+        """Undo, unless that is done already."""
+        if not self._done:
+            self._undo()
+            self._done = True
+
+
+@contextmanager
+def replaced(*places: tuple[MutableMapping[str, Any], str, Any]) -> Iterator[None]:
+    """Put values into mappings, such as a module's `__dict__`, for a `with` block: (mapping, key, value).
+
+    >>> names = {"a": 1}
+    >>> with replaced((names, "a", 2), (names, "b", 3)):
+    ...     print(names)
+    {'a': 2, 'b': 3}
+    >>> names
+    {'a': 1}
+    """
+    before = [(mapping, key, key in mapping, mapping.get(key)) for mapping, key, _ in places]
+
+    def undo() -> None:
+        for mapping, key, there, value in before:
+            if there:
+                mapping[key] = value
+            else:
+                mapping.pop(key, None)
+
+    with undoing(undo):
+        for mapping, key, value in places:
+            mapping[key] = value
+        yield
+
+
+class left_as_found:  # noqa: N801 - as above
+    """Put back, if an exception leaves the `with` block, what was changed inside and is changed still."""
+
+    def __enter__(self) -> None:
+        self._n = len(_LISTED.changes)
+        # Without torch nothing was changed of it, and the command line's help does not import it.
+        torch = self._torch = sys.modules.get("torch")
+        if torch is not None and hasattr(torch, "get_default_dtype"):
+            self._modes = (torch.get_default_dtype(), torch.is_grad_enabled())
+        else:
+            self._torch = None
+
+    def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
+        if kind is None:
+            return
+        _leave(traceback)
+        for change in reversed(_LISTED.changes[self._n :]):
+            change.finish()
+        del _LISTED.changes[self._n :]
+        if self._torch is not None and (self._torch.get_default_dtype(), self._torch.is_grad_enabled()) != self._modes:
+            self._torch.set_default_dtype(self._modes[0])
+            self._torch.set_grad_enabled(self._modes[1])
+
+
+def _leave(traceback: TracebackType | None) -> None:
+    """End now, the innermost first, the blocks that an exception kept from ending; the traceback holds them."""
+    blocks: list[Any] = []
+    while traceback is not None:
+        code = traceback.tb_frame.f_code
+        if code.co_filename == contextlib.__file__ and code.co_name in ("__enter__", "__exit__"):
+            blocks.append(traceback.tb_frame.f_locals.get("self"))
+        traceback = traceback.tb_next
+    for block in reversed(blocks):
+        ending = getattr(block, "gen", None) or block
+        with contextlib.suppress(Exception):  # which the block would have raised after the exception that is on its way
+            if hasattr(ending, "close"):
+                ending.close()
