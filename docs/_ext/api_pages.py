@@ -256,6 +256,8 @@ def aliases() -> dict[str, str]:
     return {
         stringify_annotation(inference.Models, "smart"): "~promptscope.inference.Models",
         stringify_annotation(models.Hook, "smart"): "~promptscope.models.Hook",
+        "~promptscope.models.frozen.FrozenModel": "~promptscope.models.HookedModel",  # its bases
+        "~promptscope.models.hookable.HookableModel": "~promptscope.models.HookedModel",
     }
 
 

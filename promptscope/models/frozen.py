@@ -94,7 +94,7 @@ class FrozenModel:
 
     @property
     def rules(self) -> InputRules:
-        """The rules that inputs of this model must follow, see `InputRules`."""
+        """The sizes against which inputs of this model are checked."""
         n_types = getattr(self.twin.config, "type_vocab_size", 0) or 0
         shape = self.shape
         return InputRules(self.name, self.family.kind, shape.vocab_size, shape.context, n_types, self.device)
