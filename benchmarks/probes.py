@@ -85,7 +85,7 @@ def probe_variants(
 
 
 def divergences(subject: Subject, batch: Batch, vectors: Tensor) -> Tensor:
-    """Return the KL of eq. 4 (S0) by hand, (layer, B, head): softmax over the attention that each token receives."""
+    """Return the KL of eq. 4 by hand, (layer, B, head): softmax over the attention that each token receives."""
     k = len(vectors)
     prompted = torch.stack(plain.eager_attentions(subject.bare, batch, vectors)).double().cpu()
     without = torch.stack(plain.eager_attentions(subject.bare, batch)).double().cpu()

@@ -76,3 +76,5 @@ def test_signatures_name_type_aliases_and_defaults() -> None:
     assert returned == "~typing.Self"
     made, _ = pages.readable(None, "class", "Template", ps.Template, None, "(specials: dict = <factory>)", None)
     assert made == "(specials: dict = {})"
+    made, _ = pages.readable(None, "class", "HookedModel", ps.HookedModel, None, "(_tokenizer: None)", None)
+    assert made == ""

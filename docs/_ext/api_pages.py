@@ -265,7 +265,9 @@ def readable(
     """Write type aliases, type variables and default factories in a signature as a person would."""
     if signature is None:
         return None
-    if is_dataclass(value):
+    if is_dataclass(value) and any(one.init and one.name.startswith("_") for one in fields(value)):
+        signature = ""  # an argument that is not public: a function of ours makes such objects
+    elif is_dataclass(value):
         factories = [one.default_factory for one in fields(value) if one.init and one.default_factory is not MISSING]
         for factory in factories:
             default = repr(factory()) if factory in (dict, list, tuple, set) else "..."

@@ -45,6 +45,7 @@ def page() -> str:
         lines += [f"## promptscope {name}", "", *paragraphs(command.help), ""]
         lines += ["| option | default | meaning |", "|---|---|---|", *option_rows(command), ""]
         line, _, more = (command.epilog or "").removeprefix("Example: ").partition("; ")
+        more = re.sub(r"(?:promptscope [a-z]|pytest |--).+", r"`\g<0>`", more)
         lines += ["```bash", line, "```", "", *paragraphs(more and f"{more[0].upper()}{more[1:]}."), ""] if line else []
     return "\n".join(lines)
 

@@ -7,7 +7,7 @@ from docutils import nodes
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
 LONG = 12  # a word of at most so many signs stays whole
-BREAK = re.compile(r"(?<=[._/(,=:\[])(?=[^\s._/(,=:\[])|(?<=[a-z0-9])(?=[A-Z])")
+BREAK = re.compile(r"(?<![0-9][.,](?=[0-9]))(?<=[._/(,=:\[])(?=[^\s._/(,=:\[])|(?<=[a-z0-9])(?=[A-Z])")
 
 
 def pieces(text: str) -> list[str]:
@@ -15,6 +15,8 @@ def pieces(text: str) -> list[str]:
 
     >>> pieces("the class T5ForConditionalGeneration")
     ['the class T5', 'For', 'Conditional', 'Generation']
+    >>> pieces("x10.04[10.04-10.05]")  # a number stays whole
+    ['x10.04[', '10.04-10.05]']
     """
     cuts = [
         word.start() + found.start()

@@ -77,9 +77,8 @@ for name, module in (
 ):
     function = {"eval": "evaluate"}.get(name, name.replace("-", "_"))
     command = getattr(module, function)
-    about_it = (
-        f"{_unwrapped(command.__doc__)}\n\n{EXITS.replace('2:', '1: a test failed. 2:') if name == 'doctor' else EXITS}"
-    )
+    one = {"doctor": "1: a test failed. ", "compare-prompts": "1: a prompt was left out. "}.get(name, "")
+    about_it = f"{_unwrapped(command.__doc__)}\n\n{EXITS.replace('2:', f'{one}2:')}"
     app.command(name, help=about_it, epilog=module.EXAMPLE)(command)
 
 
@@ -104,7 +103,7 @@ def about(
         LogLevel,
         typer.Option(
             help="What goes to stderr while a command works. error: neither progress bars nor warnings; info, debug: "
-            "also what the libraries log. Write it before the command: promptscope --log-level error train ..."
+            "also what the libraries log. Write it before the command: `promptscope --log-level error train ...`"
         ),
     ] = "warning",
 ) -> None:

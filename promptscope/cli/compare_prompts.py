@@ -57,7 +57,7 @@ def compare_prompts(
 ) -> None:
     """Compare prompts: similarities, norms, ranks, PCA, t-SNE, clusters with permutation tests. Needs no model.
 
-    What cannot be read or compared is named, the others are compared, and the exit status is 1.
+    What cannot be read or compared is named, and the others are compared.
     """
     if out.suffix.lower() not in (".html", ".htm"):
         raise PromptError(

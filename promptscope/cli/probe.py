@@ -67,7 +67,7 @@ def probe(
 ) -> None:
     """Run probes on a run's prompt; write each result as numbers, CSV and an HTML page.
 
-    Captures are kept in DIR/store, so that the same probe on the same inputs needs no further forward pass.
+    Captures are kept in the subfolder store of `--out`: the same probe on the same inputs needs no new forward pass.
     """
     with only_results_on_stdout():
         import promptscope as ps

@@ -13,6 +13,7 @@ T = TypeVar("T")
 ModelSource = HookedModel | str | os.PathLike[str]
 """A loaded model, or a name or folder for `ps.load_model`."""
 Models = ModelSource | Sequence[ModelSource] | Mapping[str, ModelSource]
+"""One model, several, or name -> model; each is loaded, or a name or folder for `ps.load_model`."""
 
 
 class ModelSet:

@@ -17,7 +17,7 @@ def zero(prompt: Prompt, tokens: int | Sequence[int]) -> EditedPrompt:
 
     An input-level token becomes the embedding 0, to which a model may still add its position embedding. A token of a
     deep prompt becomes the key 0 and the value 0 in every layer: its attention score is 0, so it still receives
-    attention, and it adds nothing. This is the masking of *token splitting* (S2), section 3.1.
+    attention, and it adds nothing. This is the masking of Reimann & Sadrieh 2024, section 3.1.
 
     Args:
         prompt: a bound prompt.
@@ -95,7 +95,7 @@ def mix(prompt: Prompt, other: Prompt, tokens: int | Sequence[int]) -> EditedPro
 
     `p_i -> q_i` for i in *tokens*, where q are the vectors of *other*; for deep prompts in every layer, keys and
     values. If each token serves one model, a mixture of two prompts should serve the models of both: "prompt mixing",
-    proposed in *token splitting* (S2), section 6.2. Compare it with a mixture of as many tokens drawn at random.
+    proposed in Reimann & Sadrieh 2024, section 6.2. Compare it with a mixture of as many tokens drawn at random.
 
     Bind the mixture with `bind(model, strict=False)`: it was made for the models of both prompts.
 

@@ -44,7 +44,7 @@ def importance(
 ) -> Importance:
     """Return how important each token of *prompt* is to each model: the loss without the token, and with all tokens.
 
-    For k tokens and M models, `loss_m(prompt without token i)` (*token splitting* (S2), section 3.1), a mean over all
+    For k tokens and M models, `loss_m(prompt without token i)` (Reimann & Sadrieh 2024, section 3.1), a mean over all
     target tokens of the examples, in nats per target token, as in `ps.evaluate`. *how* says what "without" means. The
     result also has the difference from the loss with the whole prompt, the ratio to it, and the KL divergence of the
     output, see `ps.Importance`; higher = more important in all four.

@@ -28,7 +28,7 @@ class Importance(Saved):
     Each measure is a `ProbeResult` with the dimensions `model` and `token`. With L_i the mean cross-entropy without
     token i, and L that with the whole prompt, in nats per target token:
 
-    - `loss`: `L_i`, the importance of *token splitting* (S2);
+    - `loss`: `L_i`, the importance of Reimann & Sadrieh 2024;
     - `difference`: `L_i - L`; 0 = the token does not matter, below 0 = the model is better without it;
     - `ratio`: `L_i / L`; 1 = the token does not matter;
     - `kl`: `KL(P || Q)` in nats, >= 0, at the first target token: P is the distribution with the whole prompt, Q that

@@ -40,9 +40,9 @@ class HookedModel(HookableModel):
     """A frozen transformer that runs with hooks and with soft prompts; `ps.load_model` makes it.
 
     `bridge` is the model with hook points (a TransformerLens `TransformerBridge`, or nnsight), `twin` is the plain
-    transformers model; both share one set of weights. Every batch runs with the layout
-    `[k prompt positions | text | padding]`, on whichever side its input was padded: token t of the text is at position
-    k + t of the model.
+    transformers model; both share one set of weights. `family` says which hook points the architecture has, `name` and
+    `revision` what was loaded. Every batch runs with the layout `[k prompt positions | text | padding]`, on whichever
+    side its input was padded: token t of the text is at position k + t of the model.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

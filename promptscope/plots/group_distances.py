@@ -29,7 +29,7 @@ def group_distances_figure(
         references: name -> distance, drawn as lines through all facets, such as the mean distance of random tokens.
         units, title: texts of the figure.
 
-    Reference: S1 (prompt geometry), Figures 3 and 5.
+    Reference: Bakalova, *Are soft prompts actually not interpretable?*, Figures 3 and 5.
 
     >>> figure = group_distances_figure({"task": {"a": 0.5, "b": 0.6}}, {"random tokens": 0.9})
     >>> list(figure.data[0].y)

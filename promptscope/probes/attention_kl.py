@@ -104,7 +104,7 @@ class AttentionKL(Probe):
     Raises:
         ProbeError: no prompt is given, no input has text, or an unknown *reading* or *positions*.
 
-    Reference: *attention and neurons* (S0), section 3.2, eq. 4.
+    Reference: *Toward the explainable soft prompts*, section 3.2, eq. 4.
 
     >>> AttentionKL().name, AttentionKL(reading="per_query").name
     ('attention_kl', 'attention_kl_per_query')

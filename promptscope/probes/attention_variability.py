@@ -65,7 +65,7 @@ class AttentionVariability(Probe):
     Raises:
         ProbeError: *first_n* is below 2, or fewer than 2 inputs have N tokens.
 
-    Reference: *attention and neurons* (S0), eq. 3; Vig & Belinkov 2019.
+    Reference: *Toward the explainable soft prompts*, eq. 3; Vig & Belinkov 2019.
 
     >>> AttentionVariability(first_n=10).name
     'attention_variability'

@@ -25,7 +25,7 @@ def correlate(change: ProbeResult, property: ProbeResult, n_groups: int = 4) -> 
     Raises:
         ProbeError: results of different models, layers or heads, or *property* has prompts.
 
-    Reference: *attention and neurons* (S0), section 4.3 and Figure 6.
+    Reference: *Toward the explainable soft prompts*, section 4.3 and Figure 6.
 
     >>> heads = np.random.default_rng(0).random((10, 8, 6))
     >>> change = ProbeResult.from_examples({"v2": 1 - heads}, name="attention_kl")

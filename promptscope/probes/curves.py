@@ -33,7 +33,7 @@ def layer_curves(results: Mapping[str, ProbeResult], by: By | Mapping[str, str] 
         ProbeError: results of different models, probes, prompts or layers, prompts of different lengths, or a task
             whose group is not known.
 
-    Reference: *attention and neurons* (S0), Figures 5 and 15.
+    Reference: *Toward the explainable soft prompts*, Figures 5 and 15.
 
     >>> tasks = {task: ProbeResult.from_examples({"v2": np.full((5, 3, 2), i)}) for i, task in enumerate("ab")}
     >>> layer_curves(tasks, by={"a": "both", "b": "both"}).values.sel(prompt="v2", group="both").values.tolist()

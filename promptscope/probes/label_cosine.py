@@ -77,7 +77,7 @@ class LabelCosine(Probe):
             whose rows of W_U are shorter than its residual stream (OPT-350M, ELECTRA, ALBERT), or `"residual"` on a
             model that is not causal.
 
-    Reference: *attention and neurons* (S0), section 4.4 and Figure 8.
+    Reference: *Toward the explainable soft prompts*, section 4.4 and Figure 8.
 
     >>> LabelCosine().name, LabelCosine("residual", centred=True).name
     ('label_cosine', 'label_cosine_residual_centred')

@@ -45,7 +45,7 @@ def layer_groups(
     Raises:
         ProbeError: several curves and none chosen, fewer than three layers, or two groups that are the same.
 
-    Reference: *attention and neurons* (S0), section 5; see `ps.statistics.peaks_and_troughs`.
+    Reference: *Toward the explainable soft prompts*, section 5; see `ps.statistics.peaks_and_troughs`.
 
     >>> curve = np.array([[0.1, 0.5, 0.2, 0.6, 0.3, 0.4]])
     >>> groups = layer_groups(ProbeResult.from_examples({"v2": curve}, dims=("layer",)), last=1, prompt="v2")

@@ -81,7 +81,7 @@ class NeuronStates(Probe):
         ProbeError: no prompt, a deep prompt with `at="prompt"`, inputs that do not all end with the same special token,
             or an unknown *state* or *at*.
 
-    Reference: *attention and neurons* (S0), section 3.3 and eq. 7; Su et al. 2022.
+    Reference: *Toward the explainable soft prompts*, section 3.3 and eq. 7; Su et al. 2022.
 
     >>> NeuronStates().name, NeuronStates(state="binary", at="last").name
     ('neuron_states', 'neuron_states_binary_last')

@@ -39,7 +39,7 @@ def on_scores(
         ProbeError: fewer than two tasks, results of different models, probes or prompts, or prompts of different
             lengths.
 
-    Reference: *attention and neurons* (S0), eq. 7 and Figure 7.
+    Reference: *Toward the explainable soft prompts*, eq. 7 and Figure 7.
 
     >>> import promptscope as ps
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("sentiment_en")

@@ -50,7 +50,7 @@ def prompt_pca(
     Raises:
         ProbeError: fewer than two prompts, unbound ones, or prompts of different kinds, lengths, layers or models.
 
-    Reference: *attention and neurons* (S0), section 4.2, Figures 1, 2, 9-11.
+    Reference: *Toward the explainable soft prompts*, section 4.2, Figures 1, 2, 9-11.
 
     >>> import promptscope as ps
     >>> model = ps.load_model("embedded-causal")

@@ -131,7 +131,7 @@ def read_patchscope(
         prompt: an input-level prompt.
         scores: name -> function of a description that returns a number, such as `class_rate(words)` or
             `word_f1(reference)`.
-        describe: the few-shot text; by default three demonstrations and ` x` for each prompt token.
+        describe: the few-shot text; by default three demonstrations and `" x"` for each prompt token.
         source_layers, target_layers: from -1 (what enters layer 0) on; by default about six of each, in equal steps.
             The last layer cannot be a target: nothing reads the placeholders after it.
         positions: the prompt tokens that are read together; by default all. `[2]` reads token 2 alone. Token 0 is at

@@ -49,7 +49,7 @@ def alignment_test(assignment: Int[np.ndarray, "R k"], vote: Int[np.ndarray, "R 
     Raises:
         ArgumentError: models of more than *n_models* numbers in one run.
 
-    Reference: *token splitting* (S2), Table 13, which compares with 1/M and names no test.
+    Reference: Reimann & Sadrieh 2024, Table 13, which compares with 1/M and names no test.
 
     >>> result = alignment_test(np.array([[0, 0, 1, 1]]), np.array([[0, 0, 1, 1]]), n_models=2)
     >>> result.observed, result.null_mean, round(result.p_value, 6)

@@ -44,7 +44,7 @@ def kl_of_received(
     Returns:
         Nats, >= 0; higher = attention changes more; NaN for an input without a marked key.
 
-    Reference: *attention and neurons* (S0), eq. 4 and the paragraph after it.
+    Reference: *Toward the explainable soft prompts*, eq. 4 and the paragraph after it.
 
     >>> r = np.log(np.array([[3.0, 1.0, 9.0]]))  # softmax over the first two keys: 3/4, 1/4
     >>> kl = kl_of_received(r, np.zeros((1, 3)), np.array([[True, True, False]]))

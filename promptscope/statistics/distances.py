@@ -20,7 +20,7 @@ def distance_matrix(
     """Return the distances (N, M) of all rows of *x* (N, d) to all rows of *y* (M, d; default: *x*), in float64.
 
     - `cosine`: `1 - <x, y> / (|x| |y|)`, in [0, 2]; 0 = same direction, 1 = orthogonal, 2 = opposite. NaN for a vector
-      of zeros, which has no direction. (S1, section 3.1)
+      of zeros, which has no direction. (Bakalova, *Are soft prompts actually not interpretable?*, section 3.1)
     - `l2`: `|x - y|`, >= 0.
 
     Without *y*, the diagonal is exactly 0.

@@ -16,7 +16,7 @@ def mean_distance(distances: Float[np.ndarray, "N N"], self_pairs: bool = False)
     """Return the mean distance over all pairs of N vectors; NaN if there is no pair.
 
     By default the N zeros on the diagonal, a vector's distance to itself, are left out. With *self_pairs* they are
-    included, as the authors of S1 do, which lowers the mean by the factor `(N - 1)/N`.
+    included, as Bakalova does, which lowers the mean by the factor `(N - 1)/N`.
 
     >>> mean_distance(np.array([[0.0, 1.0], [1.0, 0.0]])), mean_distance(np.array([[0.0, 1.0], [1.0, 0.0]]), True)
     (1.0, 0.5)
@@ -39,7 +39,8 @@ def group_mean_distances(
     Lower = the vectors of the group are closer together. Compare with `between_groups`, or with `mean_distance` of
     random vectors. A group of one vector has no pair and gives NaN (with *self_pairs*: 0).
 
-    Reference: S1 (prompt geometry), Tables 1 and 2, Figures 3 and 5, which are the means with *self_pairs*.
+    Reference: Bakalova, *Are soft prompts actually not interpretable?*, Tables 1 and 2, Figures 3 and 5,
+    which are the means with *self_pairs*.
 
     >>> line = np.abs(np.subtract.outer(np.array([0.0, 1.0, 5.0, 8.0]), np.array([0.0, 1.0, 5.0, 8.0])))
     >>> group_mean_distances(line, ["a", "a", "b", "b"])

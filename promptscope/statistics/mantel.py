@@ -54,15 +54,16 @@ def mantel_test(
     Args:
         x, y: symmetric (n, n) distances between vectors i and j of one set and of another, in the same order.
         n_permutations, seed: number and seed of the random permutations.
-        pairs: `"once"` uses each pair once, i < j. `"all"` uses all n^2 entries, with the zeros of the diagonal, as the
-            authors of S1 did: every distance counts twice, and the shared zeros alone increase r.
+        pairs: `"once"` uses each pair once, i < j. `"all"` uses all n^2 entries, with the zeros of the diagonal, as
+            Bakalova did: every distance counts twice, and the shared zeros alone increase r.
         strata: one label for each vector; vectors are permuted only within a label. With positions as labels and tasks
             as vectors, an agreement that comes from the position alone is part of the null.
 
     Raises:
         ArgumentError: no distance matrices, fewer than three vectors, or distances that are all equal.
 
-    Reference: Mantel 1967; S1 (prompt geometry), section 3.1, which gives the naive p-value.
+    Reference: Mantel 1967; Bakalova, *Are soft prompts actually not interpretable?*, section 3.1, which gives
+    the naive p-value.
 
     >>> points = np.random.default_rng(0).normal(size=(12, 3))
     >>> d = np.linalg.norm(points[:, None] - points[None], axis=-1)

@@ -24,9 +24,10 @@ def epsilon_neighbours(
     """Return for each query the rows of *table* at a distance below *epsilon*, nearest first.
 
     Without *table*, neighbours are searched among the queries themselves; a query counts as its own neighbour only with
-    *self_pairs* (as in the counts that the authors of S1 print). *table* is read in blocks of 64 MB.
+    *self_pairs* (as in the counts that Bakalova prints). *table* is read in blocks of 64 MB.
 
-    Reference: S1 (prompt geometry), section 3.2.1. Epsilon is 0.7 in the text, and 0.5 in the code that gave Table 3.
+    Reference: Bakalova, *Are soft prompts actually not interpretable?*, section 3.2.1. Epsilon is 0.7 in the text,
+    and 0.5 in the code that gave Table 3.
 
     >>> points = np.array([[0.0, 1.0], [0.1, 1.0], [1.0, 0.0]])
     >>> [rows.tolist() for rows in epsilon_neighbours(points, epsilon=0.5)]
@@ -75,7 +76,8 @@ def neighbour_counts_by_group(
 
     *labels* are those of the queries, *table_labels* those of the rows (by default the same).
 
-    Reference: S1 (prompt geometry), Table 3, whose diagonal includes one self-match for each vector.
+    Reference: Bakalova, *Are soft prompts actually not interpretable?*, Table 3, whose diagonal includes one
+    self-match for each vector.
 
     >>> neighbour_counts_by_group([np.array([1, 2]), np.array([0]), np.array([0])], ["a", "a", "b"])[2].tolist()
     [[2, 1], [1, 0]]

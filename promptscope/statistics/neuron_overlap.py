@@ -19,7 +19,7 @@ def neuron_overlap(
         In [-1, 1], for states without negative numbers in [0, 1]; higher = more neurons in common. NaN if no neuron is
         active at some position.
 
-    Reference: *attention and neurons* (S0), eq. 7; Su et al. 2022, *On transferability of prompt tuning*.
+    Reference: *Toward the explainable soft prompts*, eq. 7; Su et al. 2022, *On transferability of prompt tuning*.
 
     >>> a, b = np.array([[True, True, False, False]]), np.array([[True, False, True, True]])
     >>> round(float(neuron_overlap(a, b)), 6)  # 1 / sqrt(2 * 3)

@@ -23,7 +23,7 @@ def peaks_and_troughs(
     Raises:
         ArgumentError: fewer than three layers, a number that is not finite, or a tolerance outside [0, 1].
 
-    Reference: *attention and neurons* (S0), sections 4.3 and 5, Figure 5.
+    Reference: *Toward the explainable soft prompts*, sections 4.3 and 5, Figure 5.
 
     >>> peaks_and_troughs([0.0, 3.0, 1.0, 2.0, 2.0, 0.5, 0.6])
     ((1, 3, 4), (2, 5))
@@ -54,7 +54,7 @@ def peak_and_trough_groups(
     Both groups have the *first* lowest layers (near the input) and the *last* highest ones (specific to the task), as
     in the paper.
 
-    Reference: *attention and neurons* (S0), section 5.
+    Reference: *Toward the explainable soft prompts*, section 5.
 
     >>> peak_and_trough_groups([0.0, 3.0, 1.0, 2.0, 0.5, 0.6, 0.7], last=1)
     ((0, 1, 3, 6), (0, 2, 4, 6))

@@ -1,4 +1,4 @@
-"""Six similarities of two soft prompts, as in *token splitting* (S2)."""
+"""Six similarities of two soft prompts, as in Reimann & Sadrieh 2024."""
 
 from dataclasses import dataclass
 
@@ -40,7 +40,7 @@ def prompt_similarities(p: Float[np.ndarray, "k d"], q: Float[np.ndarray, "k d"]
 
     A zero vector (a masked token) has no direction: its cosines are NaN.
 
-    Reference: *token splitting* (S2), section 3.1; Vu et al. 2022. Their code adds 1e-6 to every difference, so that
+    Reference: Reimann & Sadrieh 2024, section 3.1; Vu et al. 2022. Their code adds 1e-6 to every difference, so that
     the distance of a prompt to itself is 2.8e-5 (d = 768), and its docstring confuses pairwise and per token.
 
     >>> p = np.array([[1.0, 0.0], [0.0, 1.0]])

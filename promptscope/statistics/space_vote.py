@@ -28,7 +28,7 @@ def nearest_in_spaces(
     Raises:
         ArgumentError: a space of another width, fewer than *n* vectors in all, or as in `nearest_vectors`.
 
-    Reference: *token splitting* (S2), section 3.1, "prompt token model mapping", with n = 7.
+    Reference: Reimann & Sadrieh 2024, section 3.1, "prompt token model mapping", with n = 7.
 
     >>> spaces = [np.array([[0.0, 1.0]]), np.array([[1.0, 0.0], [0.0, 3.0]])]
     >>> found, rows, distances = nearest_in_spaces(np.array([[0.0, 1.5]]), spaces, n=2, metric="l2")
@@ -58,7 +58,7 @@ def neighbour_vote(neighbours: Int[np.ndarray, "Q n"]) -> tuple[Int[np.ndarray, 
     """Return for each query the space of most of its neighbours, and that space's share of them, in (0, 1].
 
     *neighbours* (Q, n) is the space of each neighbour, nearest first. If several spaces have the most votes, that of
-    the nearest neighbour among them wins, as in the code of *token splitting* (S2); its text names no rule.
+    the nearest neighbour among them wins, as in the code of Reimann & Sadrieh 2024; its text names no rule.
 
     >>> winner, share = neighbour_vote(np.array([[2, 0, 0, 2, 1]]))
     >>> winner.tolist(), share.tolist()

@@ -1,7 +1,7 @@
 """Which prompt token matters to which model: importances and assignments from losses without a token.
 
 Axes: M models, k prompt tokens. `masked[m, i]` is the loss of model m when token i is masked, `full[m]` its loss with
-the whole prompt. The masked loss itself is the paper's importance (*token splitting* (S2), section 3.1).
+the whole prompt. The masked loss itself is the paper's importance (Reimann & Sadrieh 2024, section 3.1).
 """
 
 import numpy as np
@@ -27,7 +27,7 @@ def importance_difference(masked: Float[np.ndarray, "M k"], full: Float[np.ndarr
 def importance_ratio(masked: Float[np.ndarray, "M k"], full: Float[np.ndarray, "M"]) -> Float[np.ndarray, "M k"]:
     """Return `masked[m, i] / full[m]`: the loss of model m without token i, divided by that with the whole prompt.
 
-    *Token splitting* (S2, section 5) proposes it for models whose losses differ. No unit, >= 0; 1 = the token does not
+    Reimann & Sadrieh 2024 (section 5) propose it for models whose losses differ. No unit, >= 0; 1 = the token does not
     matter, higher = more important.
 
     Raises:

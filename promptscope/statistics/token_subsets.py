@@ -60,7 +60,7 @@ def mix_tokens(
     """Return the prompt with the *taken* tokens replaced by the tokens of *other* at the same positions.
 
     For tokens that belong to one model in both prompts, the mixture tests whether a prompt can carry what another
-    learnt for that model (proposed as future work in *token splitting* (S2)).
+    learnt for that model (proposed as future work in Reimann & Sadrieh 2024).
 
     >>> mix_tokens(np.zeros((3, 1)), np.ones((3, 1)), np.array([False, True, False])).ravel().tolist()
     [0.0, 1.0, 0.0]

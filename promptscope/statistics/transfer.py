@@ -37,7 +37,7 @@ class Transfer:
 def transfer_summary(
     trained: Float[np.ndarray, "P M"], initial: Float[np.ndarray, "P M"], trained_on: Bool[np.ndarray, "P M"]
 ) -> Transfer:
-    """Summarise the losses (P, M) of P prompts on M models, as in Table 8 of *token splitting* (S2).
+    """Summarise the losses (P, M) of P prompts on M models, as in Table 8 of Reimann & Sadrieh 2024.
 
     >>> losses = transfer_summary(np.array([[1.0, 9.0]]), np.array([[9.0, 10.0]]), np.array([[True, False]]))
     >>> losses.own_gain.tolist(), losses.other_gain.tolist(), losses.transferred.tolist()

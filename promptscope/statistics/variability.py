@@ -22,7 +22,7 @@ def attention_variability(
         In [0, 1]: 0 = attention depends on positions alone, higher = more on content. A head without attention to the
         keys of the block gives 0/0, which is returned as 0.
 
-    Reference: *attention and neurons* (S0), eq. 3; Vig & Belinkov 2019.
+    Reference: *Toward the explainable soft prompts*, eq. 3; Vig & Belinkov 2019.
 
     >>> position_only = np.broadcast_to(np.tril(np.full((3, 3), 0.25)), (5, 3, 3))
     >>> float(attention_variability(position_only))

@@ -46,7 +46,7 @@ def _path_of(name: str, data: Path | None) -> Path | None:
 
 
 def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:
-    """Return a run's settings: AdamW with linear decay and no warm-up (S1, section 2.4, and the authors' code).
+    """Return a run's settings: AdamW with linear decay and no warm-up (the paper's section 2.4 and code).
 
     Raises:
         RunError: neither steps nor epochs.

@@ -1,4 +1,4 @@
-"""Order of the inputs, size of the batch and padding change nothing, for every probe that S0 needs."""
+"""Order of the inputs, size of the batch and padding change nothing, for every probe."""
 
 import numpy as np
 import pytest
