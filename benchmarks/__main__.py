@@ -64,7 +64,7 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     if not options.device.startswith("cuda"):
-        os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is there
+        os.environ.setdefault("OMP_NUM_THREADS", "1")  # torch reads it when it is imported
     from benchmarks.cases import CASES, CUDA, QUICK, choose
     from benchmarks.control import run_control
     from benchmarks.report import case_table, proof_line, verdict
@@ -116,7 +116,7 @@ def _figure(paths: Sequence[Path], out: Path) -> int:
     elif out.suffix == ".json":
         figure.write_json(out)
     else:
-        figure.write_image(out, scale=2)  # needs kaleido
+        figure.write_image(out, scale=2)  # needs the package kaleido
     print(out)
     return 0
 

@@ -1,4 +1,4 @@
-"""Attention statistics over many inputs: the mean absolute deviation among the first N tokens."""
+"""Attention statistics over many inputs: the mean absolute deviation of attention among the first N tokens."""
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,9 +21,9 @@ _BATCH = 8
 
 @dataclass(frozen=True)
 class AttentionDeviation:
-    """`ps.probes.AttentionVariability` over `inputs` inputs of `n` tokens, against two eager passes over all of them.
+    """`ps.probes.AttentionVariability` over `inputs` inputs of `n` tokens, compared with two eager passes over all.
 
-    On a causal model the first N tokens decide their own attention, so that no more of an input is needed.
+    On a causal model the attention among the first N tokens depends on these alone, so the probe reads no others.
     """
 
     model: str
@@ -64,7 +64,7 @@ def deviation_variants(subject: Subject, n: int, first_n: int, inputs: int) -> t
 
 
 def in_batches(examples: Sequence[Encoded], size: int = _BATCH) -> list[Batch]:
-    """Put encoded records side by side."""
+    """Collate encoded records into batches."""
     return [collate(list(examples[start : start + size]), 0) for start in range(0, len(examples), size)]
 
 
@@ -75,7 +75,7 @@ def _blocks(subject: Subject, batches: Sequence[Batch], first_n: int) -> Iterato
 
 
 def _two_passes(blocks: Callable[[], Iterator[Tensor]]) -> Tensor:
-    """Take the mean in one pass and the deviations in another: V of each layer and head, first token left out."""
+    """Compute V of each layer and head: one pass for the mean, one for the deviations; the first token is left out."""
     total = deviation = mass = torch.zeros(())
     n = 0
     for block in blocks():  # (layer, B, head, N - 1, N - 1)

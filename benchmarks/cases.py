@@ -101,7 +101,7 @@ QUICK: tuple[Case, ...] = (
 
 
 def choose(cases: tuple[Case, ...], parts: list[str]) -> list[Case]:
-    """Return the cases whose names contain one of *parts*, in the list's order; all without *parts*.
+    """Return the cases whose names contain one of *parts*, in the list's order; all cases if *parts* is empty.
 
     Raises:
         ValueError: a part that no name contains.

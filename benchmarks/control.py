@@ -1,7 +1,8 @@
-"""The control: the same session with MKL on AVX-512, which it leaves unused on processors that are not Intel's.
+"""The control: the same session with MKL made to use AVX-512, which by itself it does on Intel's processors only.
 
-What promptscope gains from oneDNN's AVX-512 kernels must not pass for a gain of method: with the control everybody has
-them. MKL asks one function whether the processor is Intel's; a library that is loaded before it answers yes.
+A speed-up that comes from oneDNN's AVX-512 kernels must not be mistaken for one that comes from promptscope's method:
+in the control session the baselines use AVX-512 too. MKL calls one function that tells whether the processor is
+Intel's; a small library that is loaded before MKL replaces this function by one that always answers yes.
 """
 
 import os

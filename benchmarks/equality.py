@@ -46,5 +46,5 @@ def differences(got: Outcome, want: Outcome) -> dict[str, float]:
 
 
 def within(found: Mapping[str, float], limits: Mapping[str, float]) -> bool:
-    """Whether all differences keep to their limits; one that was not measured does not."""
+    """Return whether every difference was measured and is within its limit."""
     return set(found) == set(limits) and all(found[name] <= limits[name] for name in limits)

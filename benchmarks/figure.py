@@ -1,4 +1,4 @@
-"""Results as a figure: one dot a variant, its ratio and range over rounds, on a logarithmic scale."""
+"""Results as a figure: one dot per variant, its ratio and range over rounds, on a logarithmic scale."""
 
 from collections.abc import Sequence
 
@@ -12,7 +12,7 @@ _ROW, _TOP, _LEFT = 26, 110, 330
 
 
 def ratio_figure(sessions: Sequence[Results]) -> go.Figure:
-    """Draw all ratios that count, of sessions on one machine; the line at 1 is the baseline."""
+    """Draw the ratios of all variants whose results are equal, for sessions on one machine; 1 is the baseline."""
     points = [
         (f"{line.case}{line.size}", name, m.ratio, m.against)
         for results in sessions

@@ -1,4 +1,4 @@
-"""The two attentions over flat rows, padded SDPA and flex, on a training step of an input-level prompt."""
+"""Two attention implementations for packed rows, padded SDPA and flex, on a training step of an input-level prompt."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace

@@ -20,9 +20,9 @@ _ATEN = torch.ops.aten
 
 @dataclass(frozen=True)
 class Work:
-    """What a piece of work needs: `tokens` in the rows of the (encoder's) text, prompt included, and FLOPs.
+    """What a piece of work needs: FLOPs, and `tokens` of the (encoder's) text that are computed, prompt included.
 
-    `padded_tokens` is the same when every row has its own prompt and is as long as the longest of its batch.
+    `padded_tokens` is their number if every row has its own prompt and is padded to the longest row of its batch.
     """
 
     tokens: int
@@ -30,13 +30,13 @@ class Work:
     flops: float
 
     def __add__(self, other: "Work") -> "Work":
-        """Both, one after the other."""
+        """Return the sum of both."""
         return Work(self.tokens + other.tokens, self.padded_tokens + other.padded_tokens, self.flops + other.flops)
 
 
 @dataclass(frozen=True)
 class LinearWeights:
-    """Weights that one row passes through: a row of text, of the decoder, of logits."""
+    """Number of weights that one token position is multiplied with: in the text, in the decoder, in the unembedding."""
 
     text: int
     decoder: int
@@ -52,7 +52,7 @@ class LinearWeights:
                 continue
             if module is head or name.startswith("cls."):
                 part = "head"
-            # Keys and values of cross-attention are made of the encoder's rows.
+            # Cross-attention computes its keys and values from the encoder's positions.
             elif name.startswith("decoder.") and not name.endswith(("EncDecAttention.k", "EncDecAttention.v")):
                 part = "decoder"
             else:
@@ -61,26 +61,26 @@ class LinearWeights:
         return cls(**counts)
 
     def flops(self, text_rows: float, logit_rows: float, decoder_rows: float = 0, training: bool = True) -> float:
-        """Return 2 x rows x weights, twice that in training: forward and the inputs' gradient."""
+        """Return 2 x positions x weights; twice that in training, which also needs the gradient of the inputs."""
         weights = self.text * text_rows + self.decoder * decoder_rows + self.head * logit_rows
         return 2 * weights * (2 if training else 1)
 
 
 def text_rows(batches: Sequence[Sequence[int]], k: int, causal: bool) -> int:
-    """Return the rows that have to be computed for batches of rows of these lengths after a prompt of *k* rows.
+    """Return how many positions have to be computed for batches of rows of these lengths after a prompt of length *k*.
 
-    Causal models need the prompt once in all, as no prompt position sees a text; others once a row.
+    Causal models need the prompt only once for all rows, as no prompt position attends to a text; others once per row.
     """
     return sum(map(sum, batches)) + k * (1 if causal else sum(map(len, batches)))
 
 
 def padded_rows(batches: Sequence[Sequence[int]], k: int) -> int:
-    """Return the rows that are computed when all rows of a batch are as long as its longest."""
+    """Return how many positions are computed when all rows of a batch are padded to the longest."""
     return sum((k + max(lengths)) * len(lengths) for lengths in batches)
 
 
 class CountLinearFlops(TorchDispatchMode):
-    """Adds up the FLOPs of the matrix products inside a `with` block; attention's are batched and not counted."""
+    """Adds up the FLOPs of the matrix products inside a `with` block; attention's batched ones are not counted."""
 
     def __init__(self) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Greedy generation in ragged batches; the truth is every row alone, without padding."""
+"""Greedy generation in ragged batches; the correct tokens are those that each row gets alone, without padding."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,10 +23,10 @@ from promptscope.tasks import Batch
 
 @dataclass(frozen=True)
 class Generation:
-    """`new` greedy tokens after each of `rows` rows, `batch` at a time, and an input-level prompt.
+    """`new` greedy tokens for each of `rows` rows after an input-level prompt, `batch` rows at a time.
 
-    PEFT's batched `generate` is fast at writing other tokens than its rows get alone (padding moves their positions):
-    it is the baseline in time, and its own distance from the truth is shown.
+    PEFT's batched `generate` writes other tokens than each row gets alone, because padding shifts their positions: it
+    is the baseline for time, and its own difference from the correct tokens is shown.
     """
 
     model: str
@@ -42,7 +42,7 @@ class Generation:
         return f"generation/{self.model}/v1/k{self.k}-{self.lengths}-{self.rows}rows-{self.new}new"
 
     def workload(self, models: Models) -> Workload:
-        """Prepare the prompt, PEFT with the same numbers, the batches on both sides of padding, and the truth."""
+        """Prepare the prompt, PEFT with the same numbers, the batches padded on either side, and the correct tokens."""
         subject = models.get(self.model)
         batches = random_batches(subject, self.lengths, self.batch, self.rows // self.batch)
         prompt = make_prompt(subject, "v1", self.k)
@@ -87,7 +87,7 @@ def _left_padded(batch: Batch) -> tuple[Tensor, Tensor]:
 
 
 def _work(subject: Subject, k: int, batches: Sequence[Batch], new: int) -> Work:
-    """The prompt is needed once in all; the last new token is not read."""
+    """Count the work: the prompt is needed once for all rows, and no pass reads the last new token."""
     lengths, n_rows = row_lengths(batches), sum(map(len, batches))
     steps = n_rows * (new - 1)
     rows = text_rows(lengths, k, causal=True) + steps

@@ -19,7 +19,7 @@ from promptscope.training.gradient import accumulate_gradient, accumulate_gradie
 class Grid:
     """Loss and gradient of `prompts` prompts, `per_pass` of them together, `rows` rows each.
 
-    Against PEFT one prompt after another; promptscope one by one shows what running together is worth.
+    The baseline is PEFT, one prompt after another; promptscope with one prompt at a time shows what batching gains.
     """
 
     model: str

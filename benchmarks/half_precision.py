@@ -17,7 +17,7 @@ from promptscope.tasks import Batch
 
 @dataclass(frozen=True)
 class Bf16Training:
-    """Steps as in `Training`; what each variant came to is compared with PEFT in float64."""
+    """Steps as in `Training`; the results of each variant are compared with those of PEFT in float64."""
 
     model: str
     level: Level

@@ -16,16 +16,16 @@ from benchmarks.timing import clock_for
 _VECTOR_FLAGS = ("fma", "avx", "amx", "asimd", "sve", "neon")
 _ENVIRONMENT = ("LD_PRELOAD", "OMP_NUM_THREADS", "MKL_ENABLE_INSTRUCTIONS", "MKL_DEBUG_CPU_TYPE", "ONEDNN_MAX_CPU_ISA")
 _PACKAGES = ("promptscope", "torch", "transformers", "transformer-lens", "peft", "numpy")
-_GEMM = (800, 576, 1536)  # rows, in, out: a batch of the size of most cases in an FFN of SmolLM2
+_GEMM = (800, 576, 1536)  # rows, in, out: an FFN of SmolLM2 on a batch of the usual size of the cases
 
 
 def versions() -> dict[str, str]:
-    """Return the versions of the packages that decide times."""
+    """Return the versions of the packages that affect timings."""
     return {"python": platform.python_version()} | {name: version(name) for name in _PACKAGES}
 
 
 def describe(device: str) -> dict[str, Any]:
-    """Return what a reader of the figures must know of the machine."""
+    """Return what a reader of the figures must know about the machine."""
     name, flags = _cpu()
     about: dict[str, Any] = {
         "device": device,
@@ -48,10 +48,10 @@ def describe(device: str) -> dict[str, Any]:
 
 
 def gemm_gflops(device: str, seconds: float = 0.2) -> dict[str, float]:
-    """Measure float32 GEMM rates in GFLOP/s: the way of `torch.nn.Linear`, and oneDNN with a weight packed before.
+    """Measure float32 GEMM rates in GFLOP/s: of `torch.nn.Linear`, and of oneDNN with a weight packed beforehand.
 
-    Their ratio tells which way MKL goes: on a processor with AVX-512 they are close where MKL uses it, and oneDNN
-    is about twice as fast where it does not.
+    Their ratio tells which instructions MKL uses: on a processor with AVX-512 the rates are close if MKL uses it, and
+    oneDNN is about twice as fast if MKL does not.
     """
     rows, n_in, n_out = _GEMM
     x, weight = torch.randn(rows, n_in, device=device), torch.randn(n_out, n_in, device=device)

@@ -1,4 +1,4 @@
-"""Random token ids as batches: fixed or ragged lengths, one label token a row."""
+"""Random token ids as batches: fixed or ragged lengths, one label token per row."""
 
 import math
 from collections.abc import Sequence
@@ -10,13 +10,13 @@ import torch
 from benchmarks.models import Subject
 from promptscope.tasks import Batch, Encoded, collate
 
-_FIRST_ID = 3  # the ids before it are special in most vocabularies
-_SEED = 11  # with it, 32 log-uniform lengths of 10 to 120 have the mean 48
+_FIRST_ID = 3  # lower ids are special tokens in most vocabularies
+_SEED = 11  # with this seed, 32 log-uniform lengths of 10 to 120 have the mean 48
 
 
 @dataclass(frozen=True)
 class Lengths:
-    """Tokens a row: all `low`, or random up to `high`, uniformly or with uniform logarithms."""
+    """Number of tokens per row: always `low`, or random from `low` to `high`, uniform or log-uniform."""
 
     low: int
     high: int | None = None
@@ -40,14 +40,14 @@ class Lengths:
 def random_batches(
     subject: Subject, lengths: Lengths, rows: int, n_batches: int = 1, n_targets: int = 1, seed: int = _SEED
 ) -> list[Batch]:
-    """Make right-padded batches whose targets are a label of *n_targets* tokens a row, within the row's length."""
+    """Make right-padded batches of `random_examples`: each row has a label of *n_targets* tokens."""
     examples = random_examples(subject, lengths, rows * n_batches, n_targets, seed)
     batches = [collate(examples[start : start + rows], 0) for start in range(0, len(examples), rows)]
     return [batch.to(subject.bare.device) for batch in batches]
 
 
 def random_examples(subject: Subject, lengths: Lengths, n: int, n_targets: int = 1, seed: int = _SEED) -> list[Encoded]:
-    """Make encoded records; encoder-decoders and masked models have their label outside the row's length."""
+    """Make encoded records; the label is part of a row's length in causal models only."""
     generator = torch.Generator().manual_seed(seed)
     examples = []
     for number, length in enumerate(lengths.draw(n, generator)):
@@ -58,7 +58,7 @@ def random_examples(subject: Subject, lengths: Lengths, n: int, n_targets: int =
 
 
 def unlabelled_examples(subject: Subject, lengths: Lengths, n: int, seed: int = _SEED) -> list[Encoded]:
-    """Make encoded records of causal text alone, as probes take them."""
+    """Make encoded records of text without a label for a causal model, as probes take them."""
     generator = torch.Generator().manual_seed(seed)
     rows = [
         torch.randint(_FIRST_ID, subject.vocab, (length,), generator=generator).tolist()

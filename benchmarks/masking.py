@@ -20,9 +20,10 @@ from promptscope.tasks import IGNORED, collate
 
 @dataclass(frozen=True)
 class Masking:
-    """k + 1 variants of an input-level prompt before `rows` rows, `batch` at a time: what `ps.importance` runs.
+    """k + 1 variants of an input-level prompt on `rows` rows, `batch` at a time: what `ps.importance` runs.
 
-    The baseline is the loop that one would write with PEFT: a variant's rows into the adapter, a forward pass.
+    The baseline is the loop that one would write with PEFT: for each variant, copy its vectors into the adapter and run
+    a forward pass.
     """
 
     model: str

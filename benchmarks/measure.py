@@ -1,4 +1,4 @@
-"""One case from its variants to its figures."""
+"""Measures one case: runs its variants, compares their results and computes its figures."""
 
 from collections.abc import Mapping
 from contextlib import nullcontext
@@ -15,10 +15,10 @@ from benchmarks.workload import Variant, Workload
 def measure(
     name: str, settings: dict[str, Any], workload: Workload, rounds: int, clock: Clock, device: str, peak_gflops: float
 ) -> CaseResult:
-    """Run every variant once to warm up, count and compare, then *rounds* times interleaved.
+    """Run every variant once to warm up, count operations and compare results, then *rounds* times interleaved.
 
-    Outcomes are compared in every round, the largest difference is kept: something that a run leaves behind for the
-    next one must not go unseen.
+    Results are compared in every round and the largest difference is kept, so that an error is seen even if it comes
+    from state that an earlier run has left.
     """
     comparison = _Comparison(workload)
     outcomes: dict[str, Outcome] = {}
@@ -60,7 +60,7 @@ def measure(
 class _Comparison:
     """Keeps the largest difference of every variant over rounds.
 
-    A baseline is compared only where a truth takes its place, and is not judged: it is shown how far off it is.
+    A baseline is compared only if the case has a truth for it; its difference is shown, and no limit applies to it.
     """
 
     def __init__(self, workload: Workload) -> None:

@@ -13,8 +13,8 @@ _STATUS, _CLEAR = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def peak_mb(run: Callable[[], Any], device: str) -> tuple[Any, float | None]:
-    """Return what *run* returns and its peak memory in MB, None where the system does not tell."""
-    gc.collect(1)  # what the last run left: a full collection takes longer than a small run
+    """Return what *run* returns and its peak memory in MB, None if the system does not report it."""
+    gc.collect(1)  # frees what the last run left; a full collection would take longer than a small run
     if device.startswith("cuda"):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()
@@ -23,7 +23,7 @@ def peak_mb(run: Callable[[], Any], device: str) -> tuple[Any, float | None]:
     _give_back_free_memory()
     resident = _status_mb("VmRSS")
     try:
-        _CLEAR.write_text("5")  # the peak starts anew
+        _CLEAR.write_text("5")  # resets the peak
     except OSError:
         return run(), None
     result = run()
@@ -32,12 +32,12 @@ def peak_mb(run: Callable[[], Any], device: str) -> tuple[Any, float | None]:
 
 
 def process_peak_mb() -> float:
-    """Return the largest resident memory of this process since it began (or since `peak_mb` last began), in MB."""
+    """Return the largest resident memory of this process since it started (or since `peak_mb` last reset it), in MB."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
 
 
 def _give_back_free_memory() -> None:
-    # What a run before this one has freed but the allocator still holds would hide a peak.
+    # Memory that an earlier run has freed but the allocator still holds would hide a peak.
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)
     if trim is not None:
         trim(0)

@@ -28,7 +28,7 @@ from tests.smollm2 import smollm2_folder
 
 @dataclass(frozen=True)
 class Subject:
-    """One set of weights: `bare` for the baselines, `hooked` for promptscope; `prepacking` is what that cost once."""
+    """One set of weights: `bare` for the baselines, `hooked` for promptscope; `prepacking`: what packing them cost."""
 
     name: str
     bare: PreTrainedModel
@@ -101,24 +101,24 @@ DTYPES = dict.fromkeys(("mgpt-shape", "mgpt-narrow", "llama-1b-shape"), torch.bf
 
 
 class Models:
-    """Loads the models; only the last one asked for is held."""
+    """Loads the models; only the last one that was asked for is kept in memory."""
 
     def __init__(self, device: str = "cpu") -> None:
         self.device = device
         self._held: Subject | None = None
 
     def get(self, name: str, dtype: torch.dtype | None = None) -> Subject:
-        """Return a frozen model in evaluation mode, by default as `DTYPES` has it."""
+        """Return a frozen model in evaluation mode, by default in the dtype that `DTYPES` gives."""
         dtype = dtype or DTYPES.get(name, torch.float32)
         if self._held is None or (self._held.name, self._held.bare.dtype) != (name, dtype):
-            self._held = None  # before the next one is there
+            self._held = None  # frees it before the next one is loaded
             self._held = load_subject(name, self.device, dtype)
         return self._held
 
 
 @contextmanager
 def _made_in(dtype: torch.dtype) -> Iterator[None]:
-    """Make half-precision weights as such: those of a large model would not fit in float32."""
+    """Create weights in half precision from the start: in float32 those of a large model would not fit into memory."""
     before = torch.get_default_dtype()
     torch.set_default_dtype(dtype if dtype == torch.bfloat16 else before)
     try:
@@ -128,16 +128,16 @@ def _made_in(dtype: torch.dtype) -> Iterator[None]:
 
 
 def load_subject(name: str, device: str = "cpu", dtype: torch.dtype = torch.float32) -> Subject:
-    """Make a model and boot promptscope on its very weights."""
+    """Make a model, and a `HookedModel` that shares its weights."""
     torch.manual_seed(0)
     with _made_in(dtype):
         bare = MODELS[name]().eval().requires_grad_(False)
     torch.nn.Module.to(bare, device=device, dtype=dtype)
-    # With random tokens a row may write an end token at any time: all are to write the same number.
+    # On random tokens a row could write an end token at any time; all rows have to write equally many tokens.
     if bare.can_generate():
         bare.generation_config.eos_token_id = None
         bare.generation_config.pad_token_id = 0
     tokenizer = AutoTokenizer.from_pretrained(smollm2_folder()) if name == "smollm2-135m" else None
     hooked = load_model(bare, tokenizer=tokenizer)
-    is_packed(hooked)  # compares two ways of running once per model: that is not to be counted as work of a case
+    is_packed(hooked)  # a comparison that runs once per model; it must not count as work of a case
     return Subject(name, bare, hooked, pack_weights(hooked))

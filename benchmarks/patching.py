@@ -22,8 +22,8 @@ from promptscope.tasks import IGNORED, collate
 class Patching:
     """Log-probability of the answer on `rows` rows with each head's output taken from the prompted run (restore).
 
-    The baseline is one whole hooked forward for each head and row. `layers`: heads of so many layers, evenly, because
-    the baseline takes long.
+    The baseline is one whole hooked forward for each head and row. `layers`: how many layers, evenly spaced, have their
+    heads patched (not all, because the baseline takes long).
     """
 
     model: str

@@ -53,7 +53,7 @@ LIMITS = {"attention_kl": 1e-3}
 def probe_variants(
     subject: Subject, k: int, n: int, inputs: int, suffix: str = "", first: str | None = None
 ) -> tuple[tuple[Variant, ...], dict[str, Outcome]]:
-    """Return the bare forward and the probes, and their truth; *suffix* and *first* as in `beside`."""
+    """Return the bare forward and the probes, and the KL by hand; *suffix* and *first* as in `beside`."""
     examples = unlabelled_examples(subject, Lengths(n), inputs)
     batches = [batch.to(subject.bare.device) for batch in in_batches(examples)]
     prompt = make_prompt(subject, "v1", k)
@@ -63,7 +63,7 @@ def probe_variants(
     probes = [
         ps.probes.AttentionKL(),
         ps.probes.AttentionVariability(),
-        ps.probes.NeuronStates(at="last"),  # the one that runs over inputs
+        ps.probes.NeuronStates(at="last"),  # the position that depends on the inputs
     ]
 
     def bare() -> Outcome:
@@ -85,7 +85,7 @@ def probe_variants(
 
 
 def divergences(subject: Subject, batch: Batch, vectors: Tensor) -> Tensor:
-    """Return the KL of eq. 4 by hand, (layer, B, head): softmax over what each token receives."""
+    """Return the KL of eq. 4 by hand, (layer, B, head): softmax over the attention that each token receives."""
     k = len(vectors)
     prompted = torch.stack(plain.eager_attentions(subject.bare, batch, vectors)).double().cpu()
     without = torch.stack(plain.eager_attentions(subject.bare, batch)).double().cpu()

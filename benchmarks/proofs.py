@@ -1,4 +1,4 @@
-"""That both do the same maths: gradients in float64, and twelve steps of AdamW in float32."""
+"""Proofs that promptscope and PEFT compute the same: gradients in float64, twelve steps of AdamW in float32."""
 
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
@@ -21,11 +21,11 @@ from promptscope.training.gradient import accumulate_gradient
 
 _RAGGED = Lengths(8, 60)
 _STEPS, _LEARNING_RATE = 12, 2e-2
-_TASK = "capital_en"  # in the package
+_TASK = "capital_en"  # comes with the package
 
 
 def proofs(models: Models, model: str) -> Iterator[Proof]:
-    """Yield the proofs; *model* is the causal model of the float32 ones."""
+    """Yield the proofs; *model* is the causal model of the proofs in float32."""
     for k in (4, 20, 100):
         yield gradient_in_float64(models, "v1", k)
     yield gradient_in_float64(models, "v2", 20)
@@ -37,13 +37,13 @@ def proofs(models: Models, model: str) -> Iterator[Proof]:
 def gradient_in_float64(models: Models, level: Level, k: int) -> Proof:
     """Compare loss and gradient on a small GPT-2 over ragged rows.
 
-    GPT-2, because Llama in transformers takes its norms and rotary embeddings in float32 whatever the weights are.
+    GPT-2, because Llama in transformers computes norms and rotary embeddings in float32 whatever the weights are.
     """
     subject = models.get("tiny-gpt2", torch.float64)
     batches = random_batches(subject, _RAGGED, rows=8, n_batches=2)
     prompt = make_prompt(subject, level, k)
     theirs = PeftPrompt(subject, prompt)
-    # Not the loss that transformers computes: it takes the logits to float32 first.
+    # Not the loss that transformers computes, which converts the logits to float32 first.
     want_loss = sum(loss / len(batches) for loss in theirs.label_only_losses(batches))
     assert isinstance(want_loss, Tensor)
     want_loss.backward()
@@ -57,10 +57,10 @@ def gradient_in_float64(models: Models, level: Level, k: int) -> Proof:
 
 
 def adamw_steps(models: Models, model: str, level: Level) -> Proof:
-    """Train both for twelve steps on the same ragged batches and compare every loss, and the prompts at the end.
+    """Train with promptscope and PEFT for twelve steps on the same ragged batches; compare every loss and the prompts.
 
-    On a real model the text must be real too: on random tokens AdamW takes PEFT with one attention kernel as far away
-    from PEFT with another.
+    A model with trained weights needs real text: on random tokens, even two runs of PEFT that differ only in the
+    attention kernel end as far apart as promptscope and PEFT.
     """
     subject = models.get(model)
     batches = _ragged_batches(subject)
@@ -93,7 +93,7 @@ def _ragged_batches(subject: Subject) -> Sequence[Batch]:
 
 
 def rounding(models: Models, model: str) -> Proof:
-    """Compare float32 gradients of both with PEFT's in float64: whose rounding it is when the two differ."""
+    """Compare float32 gradients of promptscope and PEFT with PEFT's in float64: whose rounding error is larger?"""
     subject, prompt, batches, truth = _rounding_case(models, model, torch.float32)
     found = {"PEFT": truth}
     for name, run in in_every_way(subject.hooked, lambda: _gradient(subject, prompt, batches)).items():

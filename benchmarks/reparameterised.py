@@ -20,18 +20,18 @@ from promptscope.training.gradient import accumulate_gradient
 
 
 class MlpPrompt(SoftPrompt):
-    """Embeddings through a network: what a reparameterisation is to everything after it."""
+    """A prompt whose vectors are a network's outputs, which is how any reparameterised prompt computes its vectors."""
 
     network: nn.Module
 
     def vectors(self) -> Tensor:
-        """Return what the network makes of the parameters."""
+        """Return the network's output for the parameters."""
         return self.network(self.embedding)
 
 
 @dataclass(frozen=True)
 class Reparameterised:
-    """One batch after k positions whose embeddings an MLP of `hidden` makes; PEFT's own (P_TUNING, MLP)."""
+    """One batch after `k` positions whose embeddings come from an MLP with `hidden` units: PEFT's (P_TUNING, MLP)."""
 
     model: str
     k: int
@@ -74,7 +74,7 @@ def _peft(subject: Subject, k: int, hidden: int) -> tuple[Any, Any]:
     torch.manual_seed(0)
     model: Any = peft.get_peft_model(subject.bare, config).eval()
     encoder = model.prompt_encoder["default"].to(subject.bare.device, subject.bare.dtype)
-    with torch.no_grad():  # embeddings of norm 24, PEFT's start, make differences of rounding large
+    with torch.no_grad():  # PEFT starts with embeddings of norm 24, which make rounding differences large
         encoder.embedding.weight.mul_(0.1)
     return model, encoder
 

@@ -11,7 +11,7 @@ COLUMNS = ["variant", "ms", "ratio", "differences", "GFLOP needed / done", "of G
 
 
 def page(results: Results) -> str:
-    """Return everything: machine, proofs, one line a case, one table a case, and the control."""
+    """Return everything: machine, proofs, one line per case, one table per case, and the control."""
     proofs = "\n".join(map(proof_line, results.proofs))
     parts = [_machine(results), *filter(None, [proofs]), summary(results), *map(case_table, results.cases)]
     if isinstance(results.control, Results):
@@ -23,7 +23,7 @@ def page(results: Results) -> str:
 
 
 def overview(sessions: Sequence[Results]) -> str:
-    """Return sessions on one machine in brief: machines and versions, proofs, one line a case."""
+    """Return sessions on one machine in brief: machines and versions, proofs, one line per case."""
     cases = sorted((case for results in sessions for case in results.cases), key=lambda case: case.case)
     control = next((results.control for results in sessions if isinstance(results.control, Results)), None)
     proofs = list({proof.name: proof for results in sessions for proof in results.proofs}.values())
@@ -51,7 +51,7 @@ def proof_line(proof: Proof) -> str:
 
 
 def verdict(results: Results) -> str:
-    """Return whether all ratios count."""
+    """Return a sentence that says whether all results are equal, and if not, which ratios do not count."""
     if not results.failures:
         return "All variants are equal within their limits."
     return "FAILED, so that their ratios do not count: " + "; ".join(results.failures)
@@ -62,7 +62,7 @@ def _machine(results: Results) -> str:
 
 
 def _machines(sessions: Sequence[Results]) -> str:
-    """Return what sessions have in common in one paragraph each, and what they have not as a list below it."""
+    """Return a paragraph for each machine and set of versions, followed by a list of the sessions measured on it."""
     settings = dict.fromkeys(map(_setting, sessions))
     together = {setting: [_moment(one) for one in sessions if _setting(one) == setting] for setting in settings}
     return "\n\n".join(f"{setting}.\n\n" + "\n".join(f"- {one}" for one in ones) for setting, ones in together.items())

@@ -1,4 +1,4 @@
-"""What a session of measurements came to, as plain records that go to JSON and back."""
+"""The results of a session of measurements, as plain records that are written to JSON and read again."""
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, replace
@@ -12,10 +12,11 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class Measurement:
-    """One variant of a case. Times in milliseconds, work in GFLOP (linear layers), memory in MB above rest.
+    """One variant of a case. Times in milliseconds, work in GFLOP (linear layers), memory in MB added by the run.
 
-    `ratio` is the baseline's time over this one's: more is faster; None for the baseline. `growth` is this one's time
-    over its time on less work. `share_of_peak` is the needed work over what the machine could do in that time.
+    `ratio` is the baseline's time divided by this variant's: higher is faster; None for the baseline. `growth` is this
+    variant's time divided by its time on less work. `share_of_peak` is the work that is needed, divided by what the
+    machine could do in that time.
     """
 
     variant: str
@@ -49,7 +50,7 @@ class CaseResult:
 
 @dataclass(frozen=True)
 class Proof:
-    """An equality without a time."""
+    """A comparison of results that is not timed."""
 
     name: str
     differences: dict[str, float]
@@ -110,7 +111,7 @@ class Results:
 
 
 def newest(sessions: Iterable[Results]) -> list[Results]:
-    """Return sessions in the order of their dates; of a case that several have, only the newest is left."""
+    """Return sessions in the order of their dates; a case that several of them have is kept in the newest only."""
     ordered = sorted(sessions, key=lambda results: datetime.fromisoformat(results.date))
     owner = {case.case: results.date for results in ordered for case in results.cases}
     return [

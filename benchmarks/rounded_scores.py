@@ -1,10 +1,10 @@
-"""Do prompts that were trained with rounded products score what those trained in float32 score?
+"""Do prompts that were trained with bfloat16 products score as well as those trained in float32?
 
     python -m benchmarks.rounded_scores --model MODEL --data FOLDER --tasks sst2 present-past --out rounded.json
 
 Trains a v1 prompt for every task and seed, once in float32 and once under `ps.execution(matmul="bf16")`, and scores
 both in float32 on the same test records. `FOLDER/NAME` holds the files of task NAME (`train.jsonl`, `test.jsonl`).
-Prints a line a run and writes them to OUT; the exit code is 1 if a score lies outside the other's interval.
+Prints a line per run and writes them to OUT; the exit code is 1 if a score lies outside the other's interval.
 """
 
 import argparse
@@ -28,7 +28,7 @@ PRODUCTS = ("float32", "bf16")
 def score_both(
     model: ps.HookedModel, tasks: Mapping[str, ps.Task], seeds: Sequence[int], length: int, config: ps.TrainConfig
 ) -> pd.DataFrame:
-    """Return for each task, seed and kind of product the share of right test records, with its interval.
+    """Return for each task, seed and precision of the products the share of correct answers, with its interval.
 
     `low`, `high`: 95 % bootstrap interval over the records. `frozen` is the model's own score without a prompt.
     """

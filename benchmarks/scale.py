@@ -27,12 +27,12 @@ LIMITS = {"attention_kl": 1e-5}
 
 @dataclass(frozen=True)
 class Scale:
-    """Eight probes over `inputs` inputs of `n` tokens with a prompt of `k`, `batch` at a time.
+    """Eight probes over `inputs` inputs of `n` tokens with a prompt of `k` positions, `batch` inputs at a time.
 
-    Of several numbers of inputs the fewest come first.
+    Several numbers of inputs are listed from the smallest to the largest.
     The baseline runs the same three passes (text alone, text at the positions after the prompt, prompt and text) on
     the model with eager attention, computes no logits, and keeps nothing. `whole`: the number of inputs to which time
-    and store are extrapolated.
+    and the size of the store are extrapolated.
     """
 
     model: str
@@ -83,7 +83,7 @@ def _variants(
 
     def bare() -> Outcome:
         for batch in batches:
-            # Twice without: the positions of the text take no time, and two of the probes need it after the prompt.
+            # Twice without the prompt: two probes need the text at its positions after the prompt, which cost no time.
             for prompted in (None, None, vectors):
                 plain.eager_states(subject.bare, batch, prompted)
         return {}
@@ -112,7 +112,7 @@ def _megabytes(subject: Subject) -> float:
 
 
 def scale_lines(case: CaseResult) -> str:
-    """Return what a `Scale` case says of the whole: peak memory, time against the baseline, and both extrapolated."""
+    """Return the result of a `Scale` case in words: peak memory, time ratio, extrapolated time and store size."""
     counts, whole = case.settings["inputs"], case.settings["whole"]
     ours = [m for m in case.measurements if m.against is not None]
     peaks = "; ".join(f"{m.variant}: {m.peak_mb:.0f} MB" for m in ours if m.peak_mb is not None)

@@ -1,4 +1,4 @@
-"""Evaluation by verbalizer: which of a few words is how likely after every row."""
+"""Evaluation by verbalizer: the probabilities of a few label words after every row."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -21,7 +21,7 @@ from promptscope.tasks import Batch
 
 @dataclass(frozen=True)
 class Scoring:
-    """Three words after `rows` rows, `batch` at a time."""
+    """The probabilities of three label words after `rows` rows, `batch` at a time."""
 
     model: str
     level: Level
@@ -65,12 +65,12 @@ class Scoring:
 
 
 def _outcome(logits: Sequence[Tensor]) -> Outcome:
-    """Return how likely each word is among the words."""
+    """Return each word's probability among the label words."""
     return {"log_probabilities": torch.cat(list(logits)).cpu().log_softmax(-1)}
 
 
 def _work(subject: Subject, level: Level, k: int, batches: Sequence[Batch], n_words: int) -> Work:
-    """The prompt is needed once in all, and of the unembedding the words' rows only."""
+    """Count the work: the prompt is needed once for all rows, and of the unembedding only the label words' rows."""
     lengths, k = row_lengths(batches), k if level == "v1" else 0
     rows = text_rows(lengths, k, causal=True)
     head_rows = sum(map(len, batches)) * n_words / subject.vocab

@@ -1,4 +1,4 @@
-"""From a list of cases to results, written after every case so that a stopped session keeps what it has."""
+"""Measures a list of cases; results are written after every case, so that a stopped session keeps those it has."""
 
 import datetime
 import subprocess
@@ -34,8 +34,8 @@ def run_session(
 ) -> Results:
     """Measure *cases*; *proof_model* is the model of the equality proofs, None for no proofs.
 
-    *tell* is called with the results so far and what is new in them. *budget*: minutes; a case is left out, by name,
-    where the longest so far would not fit into what is left of them.
+    *tell* is called with the results so far and what is new in them. *budget*: minutes in all; a case is listed as
+    not run if the longest case so far would not fit into the minutes that are left.
     """
     begun, longest = time.monotonic(), 0.0
     models = Models(device)
@@ -74,13 +74,13 @@ def _run(results: Results, case: Case, models: Models) -> CaseResult:
         return measure(case.name, settings, workload, results.rounds, clock_for(device), device, peak_gflops)
     except _NO_WEIGHTS as error:
         return CaseResult(case.name, settings, not_run=f"{type(error).__name__}: {error}")
-    except Exception as error:  # one case must not take the hours after it along
+    except Exception as error:  # one failed case must not end a session of hours
         traceback.print_exc()
         return CaseResult(case.name, settings, not_run=f"{type(error).__name__}: {error}", failed=True)
 
 
 def pin(device: str) -> None:
-    """Fix what would make figures depend on the day: one thread, and float32 that is float32."""
+    """Fix what would make figures vary between sessions: one thread, and float32 products in full precision."""
     torch.set_float32_matmul_precision("highest")
     if not device.startswith("cuda"):
         torch.set_num_threads(1)

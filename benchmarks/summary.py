@@ -1,4 +1,4 @@
-"""One line a case: how many times as fast as the baseline each variant is, and the largest difference."""
+"""One line per case: how many times as fast as the baseline each variant is, and the largest difference."""
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from benchmarks.timing import Spread
 
 @dataclass(frozen=True)
 class Line:
-    """A baseline and its variants; `size` tells the sizes of one case apart."""
+    """A baseline and its variants; `size` distinguishes the sizes of one case."""
 
     case: str
     size: str
@@ -70,7 +70,7 @@ def _table(some: list[Line], what: str) -> str:
 
 
 def _common_end(measurements: list[Measurement]) -> str:
-    """Return what all names of a group end with from a comma on: `, k=50`; nothing for a group without sizes."""
+    """Return the size that all names of a group end with, as in `, k=50`; empty for a group without sizes."""
     ends = {m.variant.rpartition(", ")[2] for m in measurements}
     sized = len(ends) == 1 and all(", " in m.variant for m in measurements)
     return f", {ends.pop()}" if sized else ""

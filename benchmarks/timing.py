@@ -1,4 +1,4 @@
-"""Interleaved timing: every variant once a round, in an order that turns, and ratios within rounds."""
+"""Interleaved timing: every variant once per round, in rotated order; ratios are taken within rounds."""
 
 import statistics
 import time
@@ -15,8 +15,8 @@ Clock = Callable[[Run], tuple[Any, float]]
 def cpu_clock(run: Run) -> tuple[Any, float]:
     """Return what *run* returns, and the seconds of CPU time that this process spent on it.
 
-    CPU time, because wall clock on a shared machine measures the neighbours; with one thread the two agree when it is
-    quiet.
+    CPU time, because wall-clock time on a shared machine depends on other processes; with one thread the two agree on
+    an idle machine.
     """
     start = time.process_time()
     result = run()
@@ -52,7 +52,7 @@ def rotated(names: Sequence[str], by: int) -> list[str]:
 def interleave(
     runs: Mapping[str, Run], rounds: int, clock: Clock, after_round: Callable[[dict[str, Any]], None]
 ) -> dict[str, list[float]]:
-    """Return the seconds of every run in every round; *after_round* gets a round's results, outside the clock."""
+    """Return the seconds of every run in every round; *after_round* gets a round's results, untimed."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
     for number in range(rounds):
         results = {}
@@ -73,12 +73,12 @@ class Spread:
 
     @classmethod
     def of(cls, values: Sequence[float]) -> "Spread":
-        """Summarise one number a round."""
+        """Summarise one number per round."""
         return cls(statistics.median(values), min(values), max(values))
 
 
 def ratio(numerator: Sequence[float], denominator: Sequence[float]) -> Spread:
-    """Return the spread of the per-round ratios: the machine's mood within a round cancels.
+    """Return the spread of the per-round ratios: changes of the machine's speed between rounds cancel.
 
     >>> ratio([2.0, 30.0, 3.0], [1.0, 10.0, 2.0])
     Spread(median=2.0, low=1.5, high=3.0)

@@ -55,9 +55,9 @@ class Training:
 
 
 def make_prompt(subject: Subject, level: Level, k: int, seed: int = 0) -> Prompt:
-    """Make a prompt of token vectors, or of the keys and values of such, in the form that PEFT can have too.
+    """Make a prompt from token embeddings, or from their keys and values, in a form that PEFT has too.
 
-    Numbers as large but no model's own make gradients that rounding alone moves by a hundred times as much.
+    With random numbers of the same size, rounding alone would change the gradients by a hundred times as much.
     """
     if level == "v1":
         return SoftPrompt(k, init="vocab", seed=seed).bind(subject.hooked)
@@ -68,14 +68,14 @@ def make_prompt(subject: Subject, level: Level, k: int, seed: int = 0) -> Prompt
         written = keys.unflatten(-1, heads).transpose(1, 2)
         turned, _ = cached(written, values, prompt.chosen_layers(subject.hooked), subject.hooked)
         keys.copy_(turned.transpose(1, 2).flatten(2))
-    prompt.keys_after_rotary = True  # as PEFT has them: numbers and gradients then mean the same
+    prompt.keys_after_rotary = True  # the form of PEFT, so that numbers and gradients can be compared
     return prompt
 
 
 def training_work(subject: Subject, level: Level, k: int, batches: Sequence[Batch]) -> Work:
-    """Count what a step needs; a deep prompt has no rows of its own.
+    """Count the work that a step needs; a deep prompt adds no positions that pass through the layers.
 
-    A deep prompt's gradient ends at the first layer's keys and values, so that a run may do a little less.
+    A deep prompt's gradient ends at the keys and values of the first layer, so a run may do slightly less than that.
     """
     lengths, rows = row_lengths(batches), k if level == "v1" else 0
     tokens = text_rows(lengths, rows, causal=subject.hooked.family.kind == "causal")
@@ -88,7 +88,7 @@ def training_work(subject: Subject, level: Level, k: int, batches: Sequence[Batc
 def training_variants(
     subject: Subject, prompt: Prompt, batches: Sequence[Batch], work: Work, suffix: str = "", first: str | None = None
 ) -> tuple[Variant, ...]:
-    """Return the baseline, its label-only form where there is one, and promptscope.
+    """Return the baseline, the same with logits at labels only where that is possible, and promptscope.
 
     *suffix* and *first* as in `beside`.
     """
@@ -151,7 +151,7 @@ def promptscope_step(subject: Subject, prompt: Prompt, batches: Sequence[Batch])
 
 
 class _Step:
-    """A baseline's step; labels are as many in every batch, so that the mean of means is the mean."""
+    """A baseline's step; all batches have equally many labels, so the mean of their means is the mean over labels."""
 
     def __init__(self, parameters: Sequence[Tensor]) -> None:
         self.optimizer = _optimizer(parameters)
@@ -168,5 +168,5 @@ class _Step:
 
 
 def _optimizer(parameters: Iterable[Tensor]) -> torch.optim.Optimizer:
-    # The step is paid for, but every round is to see the same numbers.
+    # A rate of 0: the step takes its usual time, and every round sees the same numbers.
     return torch.optim.AdamW(list(parameters), lr=0.0, weight_decay=0.0)

@@ -14,7 +14,7 @@ Run = Callable[[], Outcome]
 
 
 def in_every_way(model: HookedModel, run: Run) -> dict[str, Run]:
-    """Return variants of *run*: as it comes and, where that would pack weights, without."""
+    """Return variants of *run*: with the defaults and, if these use packed weights, also without packed weights."""
     ways: dict[str, Callable[[], AbstractContextManager[None]]] = {"promptscope": nullcontext}
     if uses_prepacked(model):
         ways["promptscope, weights as they are"] = partial(execution, prepacked=False)
@@ -27,9 +27,9 @@ def _run_in(way: Callable[[], AbstractContextManager[None]], run: Run) -> Outcom
 
 
 def pack_weights(model: HookedModel) -> dict[str, float]:
-    """Let promptscope pack the weights of *model*, which it does once, and return seconds and MB; nothing if it won't.
+    """Let promptscope pack the weights of *model* and return seconds and MB; an empty result if it does not pack them.
 
-    Whether it would is measured before that, and not part of the time.
+    Weights are packed once per model. The check whether it packs them runs before, and is not part of the time.
     """
     if not uses_prepacked(model):
         return {}

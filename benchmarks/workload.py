@@ -1,4 +1,4 @@
-"""A case made ready: variants of one piece of work, what they must agree on, and how much work it is."""
+"""A case that is ready to run: variants of one piece of work, how far they must agree, and how much work it is."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ class Variant:
     """One way of doing the work.
 
     `against` names the variant that it is compared with, in time and in outcome; the baseline has none. `grows_from`
-    names the same variant on less work. Operations of compiled code cannot be `counted`.
+    names the same variant on less work. `counted`: whether its operations are counted, which compiled code prevents.
     """
 
     name: str
@@ -29,7 +29,7 @@ class Variant:
 
 @dataclass(frozen=True)
 class Workload:
-    """The variants of a case. `truths` replaces a baseline's outcome where that is known to be wrong."""
+    """The variants of a case. `truths` replace the outcome of a baseline that is known to be wrong."""
 
     variants: tuple[Variant, ...]
     limits: Mapping[str, float]
@@ -42,7 +42,7 @@ def beside(
 ) -> tuple[Variant, ...]:
     """Return a baseline and what is compared with it.
 
-    *suffix* tells sizes of one case apart, *first* is the suffix of the smallest where there is a smaller one.
+    *suffix* distinguishes the sizes of one case, *first* is the suffix of its smallest size (None for that size).
     """
     return tuple(
         Variant(
@@ -57,7 +57,7 @@ def beside(
 
 
 class Case(Protocol):
-    """A line of the list in cases.py: a frozen dataclass whose fields say all there is to know."""
+    """An entry of the list in cases.py: a frozen dataclass whose fields describe it completely."""
 
     @property
     def model(self) -> str:
@@ -65,7 +65,7 @@ class Case(Protocol):
 
     @property
     def name(self) -> str:
-        """Unique; `--cases` takes any part of it."""
+        """Unique name; `--cases` accepts any part of it."""
 
     def workload(self, models: Models) -> Workload:
         """Load and prepare everything that is not timed."""

@@ -1,4 +1,4 @@
-"""The bare Hugging Face model with the prompt before the word embeddings, as one writes it by hand."""
+"""The bare Hugging Face model with the prompt before the word embeddings, written by hand."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -21,7 +21,7 @@ def prompted_inputs(model: Any, batch: Batch, vectors: Tensor | None) -> dict[st
 
 
 def masked_losses(model: Any, batches: Sequence[Batch], vectors: Tensor) -> Iterator[Tensor]:
-    """Yield the masked-LM loss of every batch as the model itself computes it, from logits everywhere."""
+    """Yield the masked-LM loss of every batch as the model itself computes it, from logits at all positions."""
     for batch in batches:
         ignored = batch.targets.new_full((len(batch), len(vectors)), -100)
         labels = torch.cat([ignored, batch.targets], dim=1)
@@ -29,7 +29,7 @@ def masked_losses(model: Any, batches: Sequence[Batch], vectors: Tensor) -> Iter
 
 
 def label_only_masked_losses(model: Any, batches: Sequence[Batch], vectors: Tensor) -> Iterator[Tensor]:
-    """Yield the masked-LM loss with BERT's head at the labels only."""
+    """Yield the masked-LM loss with BERT's head applied at the label positions only."""
     for batch in batches:
         hidden = model.bert(**prompted_inputs(model, batch, vectors)).last_hidden_state[:, len(vectors) :]
         where = batch.targets != -100
@@ -64,7 +64,7 @@ def eager_forward(model: Any, batch: Batch, vectors: Tensor | None = None) -> No
 
 @torch.no_grad()
 def eager_states(model: Any, batch: Batch, vectors: Tensor | None = None) -> None:
-    """Run the layers with eager attention, without logits, and keep nothing: what a measurement inside them needs."""
+    """Run the layers with eager attention, without logits, and keep nothing: the least that a probe of them needs."""
     with _eager(model):
         model.base_model(**prompted_inputs(model, batch, vectors))
 

@@ -19,10 +19,10 @@ class NoTurnError(ps.ProbeError):
 
 
 def choose_groups(settings: Settings, measured: Measured) -> dict[str, tuple[int, ...]]:
-    """Return the layers of the peak and of the trough group.
+    """Return the layers of the peak group and of the trough group.
 
-    `measured` finds the turns of v2's KL curve, mean over all tasks. First and last layers are in both groups, in the
-    paper's share of the depth: the first of 24 layers and the last four.
+    With `layers="measured"` they are the peaks and troughs of v2's KL curve, mean over all tasks. Both groups also have
+    the first and last layers, the same share of the depth as in the paper (of 24 layers, the first and the last four).
 
     Raises:
         NoTurnError: the curve does not turn, or both groups are the same.

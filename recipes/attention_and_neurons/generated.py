@@ -11,7 +11,7 @@ NO_LABEL = "(no label)"
 
 
 def written(task: ps.Task) -> ps.Task:
-    """Return a classification task as one of generation: the answer is the label's word, free to be any other."""
+    """Return a classification task as a generation task, in which the label's word is the right answer."""
     assert task.verbalizer is not None
     words = task.verbalizer.words
     splits = {
@@ -22,7 +22,7 @@ def written(task: ps.Task) -> ps.Task:
 
 
 def as_labels(task: ps.Task, texts: Sequence[str]) -> list[str]:
-    """Return the label whose word each text is, spaces at its ends aside; `(no label)` for all else."""
+    """Return for each text the label whose word it is (without surrounding spaces), or `(no label)`."""
     assert task.verbalizer is not None
     labels = {word.strip(): label for label, word in task.verbalizer.words.items()}
     return [labels.get(text.strip(), NO_LABEL) for text in texts]

@@ -23,11 +23,11 @@ ALL = "all tasks"
 
 
 def clusters_by_task(pca: Mapping[str, ProbeResult]) -> list[Finding]:
-    """Deep prompts of one kind of task lie together, in both languages; input-level prompts do not.
+    """Deep prompts of one kind of task form a cluster, in both languages; input-level prompts do not.
 
     *pca* has the components of `v1`, `v2` and random prompts of their norms. A task's number is the silhouette of its
-    v2 vectors under the labels of kinds, mean over layers, less that of its v1 vectors. Over tasks the labels of v2
-    have to lie closer than shuffled ones (p, of the median layer), and those of v1 must not.
+    v2 vectors under the labels of kinds, mean over layers, minus that of its v1 vectors. Over tasks, v2
+    prompts of one kind have to be closer than under shuffled labels (p of the median layer), v1 prompts must not.
     """
     claim, section = "v2 prompts cluster by kind of task, v1 prompts do not", "4.2, Figures 1, 2, 9-11"
     meaning = f"silhouette by kind of task: v2, mean over layers, less v1; {NULL}"
@@ -75,7 +75,7 @@ def v2_changes_the_middle(kl: Mapping[str, ProbeResult]) -> list[Finding]:
 def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping[str, ProbeResult]) -> list[Finding]:
     """v2 changes heads of high variability in the second quarter of layers, and heads of low variability in the last.
 
-    Two claims with a number each: a claim and its number have one verdict.
+    These are two claims, each with a number and a verdict of its own.
     """
     section, meaning = "4.3, Figure 6", "Pearson's r of variability and KL over the heads of the"
     second = {task: over_inputs.correlation_over_heads(kl[task], variability[task], 1) for task in kl}
@@ -96,9 +96,9 @@ def v2_changes_content_heads(kl: Mapping[str, ProbeResult], variability: Mapping
 def neurons_common_before_the_last(on: ProbeResult | None) -> list[Finding]:
     """ON scores fall with depth, and rise again in the layer before the last.
 
-    The number is the second-to-last layer's score less the lowest of the upper half before it, for v2, over the pairs
-    of tasks of a language. The lowest is chosen by the numbers, which lifts the difference for any prompt: random ones
-    are read in the same way. Intervals leave out one task at a time, from five tasks on.
+    The number is the second-to-last layer's score minus the lowest score of the upper half before it, for v2, over the
+    pairs of tasks of a language. Choosing the lowest score raises the difference for any prompt, so random prompts are
+    treated in the same way. Intervals are jackknife intervals over tasks, for five tasks or more.
     """
     claim, section = "deep neurons are task-specific, not before the last", "4.4, Figure 7"
     meaning = f"v2's ON score: second-to-last layer less the lowest of the upper half before it; {NULL}"
@@ -107,7 +107,7 @@ def neurons_common_before_the_last(on: ProbeResult | None) -> list[Finding]:
     languages = on.provenance["languages"] or dict.fromkeys(on.data["task"].values.tolist(), "unknown")
     groups = {language: [task for task in languages if languages[task] == language] for language in languages.values()}
     groups = {f"pairs of {language}": tasks for language, tasks in groups.items() if len(tasks) > 1}
-    if not groups:  # no two tasks of one language: all pairs
+    if not groups:  # no two tasks of one language: use all pairs
         groups = {"pairs of all languages": list(languages)}
         languages = dict.fromkeys(languages, "")
     found = [_rise(on, languages, tasks, claim, section, name, meaning) for name, tasks in groups.items()]
@@ -173,7 +173,7 @@ def _rise(
     observed = np.array([trained, trained - random])
     without = np.array([numbers([task for task in tasks if task != left_out]) for left_out in tasks])
     low = high = np.full(2, np.nan)
-    if np.isfinite(without).all():  # else a task is left out and no pair remains: nothing to tell the spread from
+    if np.isfinite(without).all():  # else leaving out some task leaves no pair, and the spread is unknown
         low, high = jackknife_interval(observed, np.stack([without[:, 0], without[:, 0] - without[:, 1]], axis=1))
     first, beyond = (Number(float(observed[i]), float(low[i]), float(high[i])) for i in range(2))
     return judge(claim, section, where, first, meaning, float(random), beyond)

@@ -1,7 +1,7 @@
 """Numbers of single tasks with intervals over their inputs: would other texts of the same task say the same?
 
-Each is of the trained prompts, with the same number of random prompts of their norms and the difference to it. Inputs
-are resampled in pairs: a random prompt has read the same ones.
+Each number is computed for the trained prompts and for random prompts of their norms, with the difference of the two.
+Inputs are resampled in pairs: trained and random prompts have read the same ones.
 """
 
 from collections.abc import Callable, Mapping, Sequence
@@ -21,7 +21,7 @@ RESAMPLES = 500
 
 @dataclass(frozen=True)
 class Compared:
-    """A number of trained prompts, the same of random ones, and how far the first lies above the second."""
+    """A number computed for trained prompts, the same for random ones, and the first minus the second."""
 
     number: Number
     null: float = np.nan
@@ -29,7 +29,7 @@ class Compared:
 
 
 def variability_above_the_lowest(variability: ps.ProbeResult) -> Number:
-    """Attention variability, mean over heads: all layers but the lowest quarter, less the lowest quarter."""
+    """Attention variability, mean over heads: all layers but the lowest quarter, minus the lowest quarter."""
 
     def difference(heads: np.ndarray) -> np.ndarray:
         curves = heads.mean(axis=-1)
@@ -44,7 +44,7 @@ def variability_above_the_lowest(variability: ps.ProbeResult) -> Number:
 
 
 def share_of_the_middle(kl: ps.ProbeResult) -> Compared:
-    """Share of the KL, summed over layers, that lies in the two middle quarters: v2's less v1's."""
+    """Share of the KL, summed over layers, that belongs to the two middle quarters: v2's minus v1's."""
     curves = {
         prompt: kl.data["per_example"].sel(prompt=prompt).transpose("example", "layer", "head").mean("head").values
         for prompt in kl.data["prompt"].values.tolist()
@@ -64,7 +64,7 @@ def correlation_over_heads(
 ) -> Compared:
     """Pearson's r, times *sign*, between v2's KL and variability over the heads of a quarter of the layers.
 
-    The interval is over the inputs of the KL; the variability is taken as it is.
+    The interval comes from resampling the inputs of the KL; the variability is not resampled.
     """
     layers = layer_quarters(variability.data.sizes["layer"])[quarter]
     base = variability.values.transpose("layer", "head").values[layers].ravel()
@@ -83,7 +83,7 @@ def correlation_over_heads(
 
 
 def gap_of_the_last_quarter(cosines: ps.ProbeResult) -> Compared:
-    """Cosine with the gold label word less that with another one, v2, mean over the last quarter of the layers."""
+    """Cosine with the gold label word minus that with another one, v2, mean over the last quarter of the layers."""
 
     def gaps(prompt: str) -> np.ndarray:
         words = cosines.data["per_example"].sel(prompt=prompt).transpose("example", "word", "layer")
@@ -95,11 +95,11 @@ def gap_of_the_last_quarter(cosines: ps.ProbeResult) -> Compared:
 
 
 def difference_of_scores(task: ps.Task, metric: str, answers: Mapping[str, Sequence[Sequence[str]]]) -> Compared:
-    """Score of the answers of `peak` less that of `trough`, percentage points, mean over seeds.
+    """Score of the answers of `peak` minus that of `trough`, percentage points, mean over seeds.
 
-    *answers* has, for these and for `random peak` and `random trough`, a list for each seed of answers to the records
-    of the test split, which are resampled: all answers to a record stay together. Without an interval for metrics that
-    are neither F1 nor means over records.
+    *answers*: for `peak`, `trough`, `random peak` and `random trough` one list per seed, with an answer to each record
+    of the test split. Records are resampled, with all answers to a record kept together. There is no interval for
+    metrics that are neither F1 nor means over records.
     """
     if metric in ("matthews", "pearson"):
         known = {
@@ -156,7 +156,7 @@ def macro_f1(weights: np.ndarray, gold: np.ndarray, answers: np.ndarray) -> np.n
 
 
 def _compared(estimate: Callable[[np.ndarray, str], np.ndarray], n: int) -> Compared:
-    """Return *estimate* of the trained prompts (second argument "") and of random ones ("random "), paired by input."""
+    """Return *estimate* for trained prompts (second argument "") and for random ones ("random "), paired by input."""
     trained, beyond = (
         _bootstrapped(of, n) for of in (lambda w: estimate(w, ""), lambda w: estimate(w, "") - estimate(w, "random "))
     )

@@ -112,7 +112,7 @@ def _with_interval(number: float, low: float, high: float) -> str:
 
 
 def _short(number: float) -> str:
-    """Write two digits; a difference of equal scores is 0, not what rounding left of it."""
+    """Write two digits; a difference that is zero up to rounding errors is written as 0."""
     return f"{number if abs(number) > ROUNDING else 0.0:.2g}"
 
 

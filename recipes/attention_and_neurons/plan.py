@@ -1,4 +1,4 @@
-"""What a preset would train, before anything is: records, steps, passes."""
+"""What a preset would train, known before any training: records, steps, passes."""
 
 from collections.abc import Mapping
 
@@ -15,7 +15,7 @@ from recipes.common.plans import in_words, steps_of
 def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame:
     """Return one line for each task: records, steps of a run, runs, and the steps of all of them.
 
-    Records that are too long (`longest`) are counted: which they are, only the model's tokenizer knows.
+    Records that are too long (`longest`) are still counted, as only the model's tokenizer can tell which they are.
     """
     variants = [*VARIANTS, *(GROUPS if settings.ablation else ())]
     rows = []

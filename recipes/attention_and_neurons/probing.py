@@ -1,4 +1,4 @@
-"""All probes, once over one store."""
+"""Runs all probes once, with one store for their results."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -16,7 +16,7 @@ RANDOM = tuple(f"random {variant}" for variant in VARIANTS)
 
 @dataclass(frozen=True)
 class Measured:
-    """Results by task, and the prompts that they are of (first seed): task -> variant -> prompt."""
+    """Probe results by task, and the prompts that were probed (first seed): task -> variant -> prompt."""
 
     prompts: dict[str, dict[str, ps.Prompt]]
     results: dict[str, dict[str, ps.ProbeResult]]
@@ -36,7 +36,7 @@ def measure(
     for number, (name, task) in enumerate(tasks.items(), start=1):
         print(f"probe {name} (task {number} of {len(tasks)})", flush=True)
         trained = {variant: runs[name, variant, settings.seeds[0]].prompt for variant in VARIANTS}
-        # A seed for each task: prompts in the same random directions would be alike where trained ones are compared.
+        # A seed for each task: with one seed, the random prompts of all tasks would have the same directions.
         nulls = {null: ps.random_like(trained[of], seed=number) for null, of in zip(RANDOM, VARIANTS, strict=True)}
         prompts[name] = {variant: prompt.bind(model) for variant, prompt in (trained | nulls).items()}
         label_probes, reason = _label_probes(model, task)
@@ -69,7 +69,7 @@ def _probes(settings: Settings, name: str) -> list[probes.Probe]:
 
 
 def _label_probes(model: ps.HookedModel, task: ps.Task) -> tuple[list[probes.Probe], str]:
-    """Return the probes of label words, or why the task has none: a tokenizer may begin two words alike."""
+    """Return the probes of label words, or why the task has none: two words may have the same first token."""
     if task.verbalizer is None:
         return [], ""
     chosen: list[probes.Probe] = [probes.LabelCosine(), probes.LabelCosine(centred=True)]

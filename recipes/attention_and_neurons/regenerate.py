@@ -34,7 +34,7 @@ PUBLISHED = Path(__file__).parent / "published.csv"
 
 @dataclass(frozen=True)
 class Work:
-    """What takes time, done: prompts trained, probed and scored."""
+    """The results of all that takes time: prompts trained, probed and scored."""
 
     model: ps.HookedModel
     tasks: dict[str, ps.Task]
@@ -102,7 +102,7 @@ def write(settings: Settings, out: Path, work: Work) -> None:
 
 
 def observe(measured: Measured, summary: Summary, peaks_and_troughs: Mapping[str, Compared]) -> list[Finding]:
-    """Return what is found of the paper's seven observations, in its order: by task, then over tasks."""
+    """Return the findings for the paper's seven observations, in its order: by task, then over tasks."""
     kl, variability = measured.of("attention_kl"), measured.of("attention_variability")
     return [
         *observations.clusters_by_task(summary.pca),
@@ -116,7 +116,7 @@ def observe(measured: Measured, summary: Summary, peaks_and_troughs: Mapping[str
 
 
 def _peaks_and_troughs(tasks: Mapping[str, ps.Task], scored: Scored) -> dict[str, Compared]:
-    """Return each task's score in the peak layers less that in the trough layers."""
+    """Return each task's score with prompts in the peak layers minus that with prompts in the trough layers."""
     found = {}
     for name, task in tasks.items():
         answers = {
@@ -134,7 +134,7 @@ def _peaks_and_troughs(tasks: Mapping[str, ps.Task], scored: Scored) -> dict[str
 
 
 def _groups(settings: Settings, measured: Measured) -> tuple[dict[str, tuple[int, ...]], list[str]]:
-    """Return the groups of layers, and why there are none."""
+    """Return the groups of layers, and notes on why there are none (if so)."""
     if not settings.ablation:
         return {}, ["ablation: switched off by the preset"]
     try:
@@ -161,7 +161,7 @@ def _write_tables(
 
 
 def training_seconds(runs: Mapping[Key, ps.Run]) -> dict[str, float]:
-    """Return the seconds of training by variant; runs that shared passes count the time they shared."""
+    """Return the seconds of training by variant; runs trained in the same passes each count their whole time."""
     seconds: dict[str, float] = {}
     for (_, variant, _), run in runs.items():
         seconds[variant] = seconds.get(variant, 0.0) + float(run.result.get("seconds", 0.0))

@@ -1,4 +1,4 @@
-"""From probe results of single tasks to what the figures and observations look at; nothing here needs the model."""
+"""Combines the tasks' probe results into those that figures and observations use; nothing here needs the model."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,7 +22,7 @@ FURTHER = (
 
 @dataclass(frozen=True)
 class Summary:
-    """What all tasks say together; dimensions `task` or `group` come first. None: the tasks do not give it."""
+    """Results over all tasks; the dimension `task` or `group` comes first. None: not possible with these tasks."""
 
     variability: ProbeResult
     long_tasks: tuple[str, ...]
@@ -45,7 +45,7 @@ class Summary:
 
 
 def summarise(settings: Settings, measured: Measured, languages: Mapping[str, str]) -> Summary:
-    """Put the tasks' results side by side; random prompts of the same norms stay with the trained ones."""
+    """Stack the tasks' results; random prompts of the same norms are kept with the trained ones."""
     kl, variability = measured.of("attention_kl"), measured.of("attention_variability")
     short = {task: result for task, result in variability.items() if _is_short(task, settings)}
     long = {task: result for task, result in variability.items() if task not in short}
@@ -99,7 +99,7 @@ def mean_gap(cosines: Mapping[str, ProbeResult], by: Mapping[str, str]) -> xr.Da
 
 
 def _shown_tasks(tasks: Sequence[str]) -> list[str]:
-    """STS and TC as in the paper, or the first two kinds."""
+    """Return tasks of the kinds STS and TC as in the paper, or of the first two kinds."""
     found = kinds(tasks)
     chosen = [kind for kind in ("STS", "TC") if kind in found] or list(found)[:2]
     return [task for kind in chosen for task in found[kind]]

@@ -18,7 +18,7 @@ FROZEN = "frozen"
 
 @dataclass(frozen=True)
 class Scored:
-    """What every prompt answered, and the scores of it.
+    """The answers of every prompt, and their scores.
 
     - `table`: one line for every task, variant, seed, way of answering (`by`) and metric; `random v1` is a random
       prompt of the norms of v1. `likelihood`: the likeliest of the labels; `generated`: text that the model writes.
@@ -63,14 +63,14 @@ def score_runs(
 
 
 def scored_by(scores: pd.DataFrame, by: str) -> pd.DataFrame:
-    """Return the scores of answers given in one way; of tasks that know one way only, those."""
+    """Return the scores of answers given in one way; for tasks that have another way only, the scores of that one."""
     return scores[(scores["by"] == by) | (scores.groupby("task")["by"].transform("nunique") == 1)]
 
 
 def first_metric(scores: pd.DataFrame, tasks: Mapping[str, ps.Task]) -> pd.DataFrame:
-    """Return the scores of each task's first metric, in percent, mean over seeds: tasks down, variants across.
+    """Return the scores of each task's first metric, in percent, mean over seeds: a row per task, a column per variant.
 
-    Of one way of answering: see `scored_by`.
+    *scores* has to be of one way of answering: see `scored_by`.
     """
     metrics = {name: main_metric(task) for name, task in tasks.items()}
     chosen = scores[scores["metric"] == scores["task"].map(metrics)]

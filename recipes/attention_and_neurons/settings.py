@@ -64,9 +64,9 @@ class Settings:
     - `length`: prompt positions; `seeds`: one v1 and one v2 prompt each. Probes look at those of the first seed.
     - `steps`, `batch_size`: of every task; 0: the paper's epochs and batch size, by task.
     - `learning_rate` of v1, `deep_learning_rate` of v2 and its groups of layers: the paper prints none.
-    - `held_out`: share of a data set without a test split that becomes it.
-    - `train_limit`, `scored`, `probed`: records that are trained on, scored, and probed, drawn with as many of each
-      label; 0: all.
+    - `held_out`: share of a data set without a test split that is held out as one.
+    - `train_limit`, `scored`, `probed`: records that are trained on, scored, and probed, drawn with equally many of
+      each label; 0: all.
     - `longest`: records of more tokens (of the model's tokenizer, without label) are left out; 0: none are.
     - `first_n`: tokens that the attention variability looks at; `first_n_concepts` for commonsense generation.
     - `layers`: where the groups of layers of the ablation come from: `paper` (24 layers only) or `measured`.
@@ -121,8 +121,8 @@ PRESETS = {
         probed=40,
         first_n=6,
     ),
-    # What a laptop trains in two hours of one core, half of it for the ablation: short texts, two languages in the kind
-    # that a model of English can follow in Korean. The rates are those of pilot.py on SST-2.
+    # What one core of a laptop trains in two hours, half of it for the ablation: short texts, and Korean only for the
+    # kind of task that an English model can do in it. The rates are those that pilot.py found on SST-2.
     "small": Settings(
         model="HuggingFaceTB/SmolLM2-135M",
         tasks=("sst2", "nsmc", "stsb", "ag_news"),
@@ -134,8 +134,9 @@ PRESETS = {
         scored=150,
         probed=64,
     ),
-    # The findings: a model that reads Korean, four kinds of tasks in both languages, with the ablation; and a model of
-    # English on the English half, so that "on this model" and "in general" are two columns. Hours of two cores.
+    # The published findings: a model that reads Korean, four kinds of tasks in both languages, with the ablation; and a
+    # model of English on the English half, so that "on this model" and "in general" are two columns. Takes hours on two
+    # cores.
     "gemma": Settings(
         model="google/gemma-3-270m",
         tasks=("stsb", "klue_sts", "snli", "kor_nli", "sst2", "nsmc", "commongen", "kommongen"),
@@ -164,7 +165,7 @@ PRESETS = {
     ),
     "paper": Settings(model="ai-forever/mGPT", probed=2000, layers="paper"),
 }
-PRESETS |= {  # the same by kind of task: runs in the same --out are those of `paper`, which then finds them
+PRESETS |= {  # one kind of task each; `paper` with the same --out reuses their runs
     f"paper-{kind.lower()}": replace(
         PRESETS["paper"], tasks=tuple(name for name, known in KNOWN.items() if known.kind == kind)
     )

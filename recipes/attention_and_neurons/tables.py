@@ -10,7 +10,7 @@ from recipes.attention_and_neurons.tasks import kind_of
 
 
 def figure_tables(summary: Summary, languages: dict[str, str]) -> dict[str, pd.DataFrame]:
-    """Return name -> table; `figure_5` holds what Figure 5 shows, random prompts of the same norms besides."""
+    """Return name -> table; `figure_5` holds what Figure 5 shows, and random prompts of the same norms."""
     found = {
         "figure_1_and_2": pd.concat([_clusters(variant, pca) for variant, pca in summary.pca.items()]),
         "figure_5": summary.kl_by_language.to_dataframe(),

@@ -22,7 +22,7 @@ PAPER_SPECIALS = {"bos": "<s>", "sep": "</s>", "eos": "<|endoftext|>"}
 
 
 def paper_specials(tokenizer: Any) -> dict[str, str]:
-    """Return the paper's special tokens where the tokenizer has them and names others by itself, as mGPT's does."""
+    """Return the paper's special tokens if the tokenizer has them but declares others, as mGPT's does."""
     own, vocabulary = Specials(tokenizer), tokenizer.get_vocab()
     there = {role: token for role, token in PAPER_SPECIALS.items() if token in vocabulary}
     return {role: token for role, token in there.items() if own.ids(role) != [vocabulary[token]]}
@@ -33,7 +33,7 @@ def choose_records(
 ) -> tuple[dict[str, ps.Task], list[str]]:
     """Return the tasks with the records that the preset asks for, and a note on those that are too long.
 
-    Where fewer records are trained on, scored or probed than there are, they are drawn with as many of each label.
+    Where fewer records are trained on, scored or probed than there are, they are drawn with equally many of each label.
 
     Raises:
         TaskError: a split has no record that is short enough.
@@ -47,7 +47,7 @@ def choose_records(
             notes.append(f"{name}: records of more than {settings.longest} tokens, {' and '.join(counts)}")
             task = replace(task, splits={**task.splits, **splits}, source=None)
         limits = {"train": settings.train_limit, "test": max(settings.scored, settings.probed)}
-        if not (settings.scored and settings.probed):  # one of them takes all, in an order of which the other takes n
+        if not (settings.scored and settings.probed):  # one takes all records, the other the first n of them
             limits["test"] = len(splits["test"]) if settings.scored or settings.probed else 0
         limits = {split: n for split, n in limits.items() if n and (split == "test" or n < len(splits[split]))}
         chosen[name] = drawn(task, settings.seeds[0], **limits) if limits else task

@@ -73,6 +73,6 @@ def train(
 
 
 def _layers(groups: Mapping[str, Sequence[int]] | None, variant: str) -> tuple[str, ...]:
-    """Name a group's layers in the run's name: measured anew, it may have others."""
+    """Return a group's layers for the run's name: measured again, a group may have other layers."""
     layers = (groups or {}).get(variant)
     return () if layers is None else (".".join(map(str, layers)),)

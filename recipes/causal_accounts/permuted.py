@@ -1,4 +1,4 @@
-"""Whether prompts of one task share more heads than prompts of two: an exact test that permutes which task is which."""
+"""Whether prompts of the same task share more heads than prompts of different tasks: a test that permutes tasks."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ MOST = 50_000
 
 
 def same_task_test(pairs: pd.DataFrame, seed: int = 0) -> tuple[float, float, float]:
-    """Return (mean overlap of pairs on one task, of pairs on two tasks, p-value).
+    """Return (mean overlap of pairs with the same task, of pairs with different tasks, p-value).
 
     *pairs*: columns `task`, `other_task`, `common`, and `group`, `other_group` (kind and seed): within a group, tasks
-    are exchangeable under the null that heads do not depend on the task. One-sided; NaN where no pair is on one task,
-    or none on two.
+    are exchangeable under the null that heads do not depend on the task. One-sided; exact unless there are too many
+    permutations, which are then drawn at random. NaN if no pair has the same task, or none has different tasks.
 
     >>> rows = [("a", "a", 9), ("b", "b", 9), ("a", "b", 1), ("b", "a", 1)]
     >>> table = pd.DataFrame(rows, columns=["task", "other_task", "common"]).assign(group="x", other_group="y")
@@ -38,7 +38,7 @@ def same_task_test(pairs: pd.DataFrame, seed: int = 0) -> tuple[float, float, fl
 
     found = difference(np.tile(np.arange(len(tasks)), (len(groups), 1)))
     each = [np.array(order) for order in permutations(range(len(tasks)))]
-    if len(each) ** (len(groups) - 1) <= MOST:  # permuting all groups alike changes nothing: the first stays
+    if len(each) ** (len(groups) - 1) <= MOST:  # permuting all groups alike changes nothing: keep the first
         orders = (np.stack([each[0], *rest]) for rest in product(each, repeat=len(groups) - 1))
         differences = np.array([difference(one) for one in orders])
         p = float((differences >= found - 1e-12).mean())

@@ -1,11 +1,11 @@
-"""Findings by causal accounts: is a tuned prompt one direction, and whose heads does it act through?
+"""Findings by causal accounts: is a tuned prompt one direction, and through which heads does it act?
 
     python recipes/causal_accounts/run.py --preset embedded --out accounts
     python recipes/causal_accounts/run.py --preset small --model HuggingFaceTB/SmolLM2-135M --data DATA --out accounts
 
 Trains prompts of two kinds (v1: embeddings; v2: keys and values) and three seeds on three tasks, makes a causal account
-of each, and writes tables and `findings.md`, whose sentences follow from the tables. A run that was cut short goes on
-where it was; `--so-far` writes what is finished, and says how much that is.
+of each, and writes tables and `findings.md`, whose sentences follow from the tables. An interrupted run continues
+where it stopped; `--so-far` writes what is finished, and says how much that is.
 """
 
 import sys

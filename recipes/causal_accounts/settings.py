@@ -22,7 +22,8 @@ INSTRUCTIONS = {
 class Study:
     """Prompts of each kind and seed on each task, and what is measured of each.
 
-    `limit` inputs for an account, `few` of them where many variants are run; `layers` of the layers, evenly.
+    `limit`: inputs for an account; `few`: inputs where many variants are run; `layers`: how many layers are measured,
+    evenly spaced.
     """
 
     tasks: tuple[str, ...]

@@ -28,12 +28,12 @@ class Cell:
 
 
 def cells(study: Study) -> list[Cell]:
-    """Return all prompts: a whole seed before the next, so that what is cut short is balanced over tasks and kinds."""
+    """Return all prompts, seed by seed, so that an interrupted study is balanced over tasks and kinds."""
     return [Cell(task, kind, seed) for seed in range(study.seeds) for task in study.tasks for kind in study.kinds]
 
 
 def _is_kept(path: Path, decided: object) -> bool:
-    """Whether *path* says that what lies there was decided by the same; a damaged file says nothing."""
+    """Return whether the file *path* holds the same *decided*; a damaged file counts as different."""
     try:
         return bool(read_sealed(path, lambda found: False) == decided)
     except (OSError, ValueError):
@@ -41,7 +41,7 @@ def _is_kept(path: Path, decided: object) -> bool:
 
 
 def trained(model: ps.HookedModel, task: ps.Task, cell: Cell, study: Study, out: Path) -> ps.Run:
-    """Train the prompt of *cell*, or return the run that is there."""
+    """Train the prompt of *cell*, or return the run if it is finished."""
     new = ps.SoftPrompt if cell.kind == "v1" else ps.DeepPrompt
     prompt = new(study.length, init="vocab", seed=cell.seed) if cell.kind == "v1" else new(study.length, seed=cell.seed)
     config = ps.TrainConfig(
@@ -61,7 +61,7 @@ def measured(
 ) -> Iterator[tuple[Cell, Path]]:
     """Yield each cell with the folder of its account, made now or before.
 
-    Another task's shift is a null: that of the next task's prompt, of the same kind and seed.
+    One null is the shift of another task's prompt: the next task's, of the same kind and seed.
     """
     data = {name: [tasks[name].data_hash(split) for split in sorted(tasks[name].splits)] for name in study.tasks}
     about = {"study": asdict(study), "model": identity_of(model), "data": data, "parts": list(PARTS)}
@@ -84,6 +84,6 @@ def measured(
             )  # fmt: skip
             account.save(folder)
             account.page().write(folder / "page.html")
-            write_sealed(there, decided)  # last: a folder that has it is whole
+            write_sealed(there, decided)  # last: a folder that has it is complete
             print(f"{cell.name}: {sum(part.seconds for part in account.parts.values()):.0f} s", flush=True)
         yield cell, folder

@@ -1,4 +1,4 @@
-"""From the accounts' folders to tables: a row a prompt, or a pair of prompts."""
+"""Tables made from the accounts' folders, with one row for each prompt or pair of prompts."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def _each(folders: Mapping[Cell, Path], row) -> pd.DataFrame:
 
 
 def effects(folder: Path) -> list[dict[str, float]]:
-    """What the prompt gains: effect in nats, and beyond random prompts, each with its interval."""
+    """Return the prompt's effect in nats, and how far it exceeds that of random prompts, with intervals."""
     numbers = pd.read_csv(folder / "numbers.csv").set_index("number")
     row = {}
     for short, name in (("effect", "effect (nats)"), ("beyond_random", "effect beyond a random prompt (nats)")):
@@ -46,27 +46,27 @@ def effects(folder: Path) -> list[dict[str, float]]:
 
 
 def direction(folder: Path) -> list[dict[str, float]]:
-    """Share that one direction recovers at its best layer, and each null at *its* best layer: the same choice for all.
+    """Return the share of the effect that one direction recovers at its best layer, and each null at *its* best layer.
 
-    The last layer that was tried is left out: after it nothing happens but the reading itself.
+    The last layer that was tried is left out, because only the answer's logits are computed after it.
     """
     table = pd.read_csv(folder / "direction-shift.csv")
     best = _best_layers(table)
     if "rank 1" not in best.index:
-        return []  # the effect is too small to be divided by
+        return []  # the effect is too small to divide by
     one = best.loc["rank 1"]
     row = {"layer": one["layer"], "share": one["value"], "low": one["low"], "high": one["high"]}
     return [row | {str(name).replace(" ", "_"): value for name, value in best["value"].items() if name != "rank 1"}]
 
 
 def _best_layers(table: pd.DataFrame) -> pd.DataFrame:
-    """Return the row of each shift at its best layer but the last; shifts without a defined share are left out."""
+    """Return each shift's row at its best layer, the last one excluded; shifts without a defined share are left out."""
     inner = table[table["layer"] < table["layer"].max()].dropna(subset=["value"])
     return inner.loc[inner.groupby("shift")["value"].idxmax()].set_index("shift")
 
 
 def top_heads(folder: Path) -> tuple[frozenset[int], int]:
-    """Return the heads that bring back most of the effect, and of how many; exact patching where it was done."""
+    """Return the heads that restore most of the effect, and how many were measured; by exact patching if it was run."""
     exact = folder / "routes-heads_restore.csv"
     table = pd.read_csv(exact if exact.is_file() else folder / "routes-heads_restore_estimate.csv")
     effect = pd.read_csv(folder / "numbers.csv").set_index("number").loc["effect (nats)", "value"]
@@ -77,7 +77,7 @@ def top_heads(folder: Path) -> tuple[frozenset[int], int]:
 
 
 def overlaps(heads: Mapping[Cell, tuple[frozenset[int], int]]) -> pd.DataFrame:
-    """Top heads in common, for each pair of prompts, with the hypergeometric null."""
+    """Return how many top heads each pair of prompts has in common, with the hypergeometric null."""
     rows = []
     for a, b in combinations(heads, 2):
         (mine, n), (theirs, _) = heads[a], heads[b]
@@ -89,7 +89,7 @@ def overlaps(heads: Mapping[Cell, tuple[frozenset[int], int]]) -> pd.DataFrame:
 
 
 def words(folder: Path) -> list[dict[str, object]]:
-    """Heads in common with words, and the share of the effect that their shift, or a random prompt's, recovers."""
+    """Return top heads shared with prompts in words, and the share recovered by their shift or a random prompt's."""
     if not (folder / "words-heads.csv").is_file():
         return []
     heads = pd.read_csv(folder / "words-heads.csv")
@@ -110,7 +110,7 @@ def words(folder: Path) -> list[dict[str, object]]:
 
 
 def swap(folder: Path) -> list[dict[str, float]]:
-    """Share lost when all keys, or all values, are those of the untrained prompt (v2)."""
+    """Return the share of the effect lost when all keys, or all values, are those of the untrained prompt (v2)."""
     path = folder / "layers-swap.csv"
     if not path.is_file():
         return []

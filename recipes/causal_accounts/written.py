@@ -1,4 +1,4 @@
-"""The findings as a page, every sentence from the kept tables.
+"""The findings as a page; every sentence is computed from the kept tables.
 
     python recipes/causal_accounts/written.py recipes/causal_accounts/results/NAME docs/findings/accounts-NAME.md
 
@@ -81,7 +81,7 @@ Said = tuple[list[str], pd.DataFrame | None]
 
 
 def said_of_effects(effects: pd.DataFrame) -> Said:
-    """How many prompts raise the right answer, and beyond random prompts of their norms."""
+    """Say how many prompts favour the right answer, and how many do so more than random prompts of their norms."""
     said = []
     for kind, rows in effects.groupby("kind"):
         said.append(
@@ -128,7 +128,7 @@ def said_of_heads(overlaps: pd.DataFrame, effects: pd.DataFrame) -> Said:
         group=overlaps["kind"] + " " + overlaps["seed"].astype(str),
         other_group=overlaps["other_kind"] + " " + overlaps["other_seed"].astype(str),
     )
-    # Two tasks of one seed and kind are no pair: they share their start, and a task has no other prompt there.
+    # Pairs of one seed and kind are left out: they share their start, and never share a task.
     pairs = pairs[
         pairs["group"].isin(whole) & pairs["other_group"].isin(whole) & (pairs["group"] != pairs["other_group"])
     ]
@@ -229,7 +229,7 @@ def said_of_swaps(swaps: pd.DataFrame) -> Said:
 
 
 def _by_task(table: pd.DataFrame, columns: Mapping[str, str]) -> pd.DataFrame:
-    """Mean over seeds, with their range, for each task and kind."""
+    """Return the mean over seeds, with their range, for each task and kind."""
     rows = []
     for (task, kind), group in table.groupby(["task", "kind"], sort=False):
         row: dict[str, Any] = {"task": task, "kind": kind, "seeds": len(group)}

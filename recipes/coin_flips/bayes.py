@@ -21,7 +21,7 @@ def laplace(heads: Float[np.ndarray, ...], flips: Float[np.ndarray, ...]) -> Flo
 def posterior(
     biases: Float[np.ndarray, c], heads: Float[np.ndarray, X], flips: Float[np.ndarray, X]
 ) -> Float[np.ndarray, X]:
-    """Return P(next flip is heads) for a coin that is one of several, each as likely: the best prompted predictor.
+    """Return P(next flip is heads) for a coin that is one of several, all equally likely: the best prompted predictor.
 
     `sum_c w_c theta_c`, `w_c` proportional to `theta_c^heads (1 - theta_c)^(flips - heads)`. One coin: its bias.
 
@@ -47,7 +47,7 @@ def best_flips(
 ) -> tuple[int, float]:
     """Return how many heads the best prompt of *length* flips has for the predictor that `laplace` is, and its KL.
 
-    What a prompt of tokens can do at most: it moves the prior, and cannot make one of it that has two peaks.
+    This is the most that a prompt of tokens can do: it shifts the prior, but cannot give it two peaks.
 
     >>> best_flips(np.array([0.8]), np.array([0.0]), np.array([0.0]), 3)[0]
     3

@@ -1,4 +1,4 @@
-"""Which claims an account makes, as yes or no: by these a trained and an untrained network are compared."""
+"""Which claims an account makes, as yes or no, to compare a trained network with an untrained one."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLAIMS = {
 def claims_table(accounts: Mapping[tuple[str, str], Account]) -> pd.DataFrame:
     """Return a row for each source and claim: what each network's account says, and whether both make it.
 
-    `fooled`: the untrained network gets the claim as well, so that it says nothing about what a network has learnt.
+    `fooled`: the account of the untrained network makes the claim too, so it says nothing about what was learnt.
     """
     rows = []
     for source in dict.fromkeys(source for source, _ in accounts):

@@ -14,7 +14,7 @@ FLIPS = ("tails", "heads")
 
 
 def tokenizer() -> PreTrainedTokenizerFast:
-    """One token a flip, and nothing before a text."""
+    """Return a tokenizer with one token per flip, which adds no token before a text."""
     words = {word: i for i, word in enumerate(("<pad>", "<unk>", *FLIPS))}
     made = Tokenizer(WordLevel(words, unk_token="<unk>"))
     made.pre_tokenizer = Whitespace()
@@ -22,9 +22,9 @@ def tokenizer() -> PreTrainedTokenizerFast:
 
 
 def network(steps: int, seed: int, length: int = 32, batch: int = 64) -> tuple[ps.HookedModel, list[float]]:
-    """Train on flips of coins whose biases are uniform on [0, 1]; with 0 steps it stays as it was drawn.
+    """Train on flips of coins whose biases are uniform on [0, 1]; with 0 steps the weights stay random.
 
-    Returns the model and its loss in nats a flip, a number a step.
+    Returns the model and its loss in nats per flip, one number per step.
     """
     torch.manual_seed(seed)
     config = LlamaConfig(

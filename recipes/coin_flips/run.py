@@ -4,9 +4,9 @@
 
 A two-layer transformer learns to predict flips of coins of unknown bias (Bayes: `(heads + 1) / (flips + 2)`). Prompts
 are tuned for one coin, and for a coin that is one of two, where the best predictor is known too; so are prompts on a
-network that was never trained. Asks how far each is from Bayes, and which claims of `ps.explain` the untrained network
-gets as well: what it gets says nothing about what a network has learnt. Writes distances.csv, claims.csv, results.md
-and pages. A minute or two; a `--seeds 1` run is the shortest.
+network that was never trained. Asks how far each is from Bayes, and which claims `ps.explain` also makes of the
+untrained network: such a claim says nothing about what a network has learnt. Writes distances.csv, claims.csv,
+results.md and pages. A minute or two; a `--seeds 1` run is the shortest.
 """
 
 import argparse
@@ -42,7 +42,7 @@ def tuned(model: ps.HookedModel, task: ps.Task, kind: str, seed: int, steps: int
 
 
 def said(model: ps.HookedModel, task: ps.Task, prompt: ps.Prompt | None = None) -> np.ndarray:
-    """Return P(heads) of the model on the test texts, between the two flips."""
+    """Return the model's P(heads) after each test text, normalised over the two flips."""
     scores = ps.score_labels(model, prompt, task, batch_size=128, progress=False).double().softmax(-1)
     return scores[:, FLIPS.index("heads")].numpy()
 

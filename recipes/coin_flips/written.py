@@ -51,7 +51,7 @@ def distances_table(table: pd.DataFrame) -> str:
 
 
 def sentences(table: pd.DataFrame) -> list[str]:
-    """Say what the distances come to, seed by seed."""
+    """Return sentences on the distances, seed by seed."""
     said = []
     wide = table.pivot_table(index=["source", "seed"], columns="condition", values="kl", sort=False)
     for source, rows in wide.groupby("source", sort=False):

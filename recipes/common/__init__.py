@@ -1,4 +1,4 @@
-"""What all recipes share: the command's head, tasks, what was computed, findings, published numbers, a results folder.
+"""What all recipes share: command line, tasks, kept computations, findings, published numbers, results folder.
 
 A recipe is a folder with `run.py`, `published.csv` and a README; it imports `promptscope` and this folder, never
 another recipe. README.md shows the whole of it in one page.

@@ -1,4 +1,4 @@
-"""The head of every `run.py`: the options all recipes have, and what a user sees of an error."""
+"""The command line of every `run.py`: the options that all recipes have, and how errors are shown."""
 
 import argparse
 import sys
@@ -31,15 +31,15 @@ def add_recipe_options(parser: argparse.ArgumentParser, presets: Mapping[str, An
 
 
 def finish(work: Callable[[], int], out: Path | None = None, matmul: str = "float32") -> int:
-    """Return what *work* returns; what promptscope or the disk refuses is said in a line, and the status is 1.
+    """Return what *work* returns; an error of promptscope or of the disk is printed in one line, and 1 is returned.
 
-    Time and memory are added to what the results folder *out* has cost, however the work ends. *matmul*: see
+    Time and memory are added to the costs of the results folder *out*, also after an error. *matmul*: see
     `ps.execution`.
     """
     try:
         if out is None:
             return work()
-        from promptscope.engine import execution  # takes seconds, and `--help` needs none of it
+        from promptscope.engine import execution  # this import takes seconds, and `--help` does not need it
 
         with counted(out), execution(matmul=matmul):
             return work()

@@ -12,17 +12,18 @@ from promptscope.files import content_hash, read_json, write_json
 class Computed:
     """A folder of JSON values, one file for each name, with all that decided them.
 
-    A value is computed again whenever anything of that is another: weights (edited ones too), configuration or dtype of
-    a model, numbers of a prompt, records or template of a task, a setting. What else a computation writes is its own.
+    A value is computed again whenever one of these has changed: weights (also by editing), configuration or dtype of a
+    model, numbers of a prompt, records or template of a task, a setting. Other files that a computation writes are not
+    managed here.
     """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     def get(self, name: str, decided_by: Mapping[str, Any], compute: Callable[[], Any]) -> Any:
-        """Return the value that is kept under *name* if the same decided it; else compute it, keep it, return it.
+        """Return the value kept under *name* if *decided_by* has not changed; else compute it, keep it, return it.
 
-        A file that cannot be read (a disk that was full, an interrupted copy) counts as not there.
+        A file that cannot be read (a disk that was full, an interrupted copy) counts as missing.
         """
         path = self.folder / f"{name.replace('/', '-')}.json"
         key = content_hash(decided_by)
@@ -48,8 +49,8 @@ def decided_by(
 ) -> dict[str, Any]:
     """Return all that decides a number, for `Computed.get`.
 
-    *model* is an `identity_of` (of several models: name -> identity, in their order), which reads all weights, so it is
-    asked once for many prompts; *settings* are whatever else there is, as plain values.
+    *model* is the result of `identity_of` (for several models: name -> identity, in their order); as that function
+    reads all weights, call it once for many prompts. *settings*: whatever else decides the number, as plain values.
     """
     return {
         "model": [list(item) for item in model.items()] if isinstance(model, Mapping) else model,

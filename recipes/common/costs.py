@@ -32,7 +32,7 @@ def counted(out: Path) -> Iterator[None]:
 
 
 def total(out: Path) -> dict[str, float]:
-    """Return the sums of the seconds and the largest memory of all calls, the running one as far as it has come."""
+    """Return the sums of the seconds and the largest memory of all calls, including the running one so far."""
     path = out / "calls.jsonl"
     calls = [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
     calls += [_call(*_begun[out])] if out in _begun else []
@@ -50,14 +50,14 @@ def peak_memory_mb() -> int:
 
 def hardware() -> dict[str, Any]:
     """Return what the numbers were made on."""
-    import torch  # takes seconds, and `--help` needs none of it
+    import torch  # this import takes seconds, and `--help` does not need it
 
     gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else None
     return {"machine": platform.machine(), "cores": os.cpu_count(), "threads": torch.get_num_threads(), "gpu": gpu}
 
 
 def cost(out: Path) -> dict[str, Any]:
-    """Return what `results.json` says of time, memory and machine."""
+    """Return what `results.json` says about time, memory and machine."""
     return {"cost": total(out), "hardware": hardware()}
 
 

@@ -1,4 +1,4 @@
-"""Curves by task: the figure that most ablations are."""
+"""Curves by task: the figure that shows most ablations."""
 
 import pandas as pd
 import plotly.graph_objects as go

@@ -1,11 +1,11 @@
-"""One claim with its number: does it hold, by how much, and would a prompt that learned nothing say the same?
+"""One claim with its number: does it hold, by how much, and would a prompt that learned nothing give the same?
 
 A claim is a number that is above zero where it is right. It is judged task by task; over tasks, by the mean of the
 tasks' numbers and Student's interval of it.
 
 | verdict | when |
 |---|---|
-| holds | the whole 95 % interval is above zero; of a claim about training, so is that of trained less random prompts |
+| holds | the whole 95 % interval is above zero; for a claim about training, that of trained minus random prompts too |
 | does not hold | one of these intervals is below zero as a whole |
 | undecided | an interval reaches over zero, or there is none: one repetition, or all gave the same number |
 | not measured | there is no number, or the runs cannot show it (`meaning` says why) |
@@ -40,9 +40,9 @@ NOTHING = Number(np.nan)
 class Finding:
     """One claim with its number; `meaning` says what the number is, `where` of which task (or over how many).
 
-    `null` is the same number of prompts that learned nothing (random ones of the same norms, unless `meaning` says
-    another), `beyond` to `beyond_high` the trained prompt's number less theirs, paired, and `size` = beyond / |null|:
-    how large the difference is, compared with what any prompt does. `p_value`: of the test that `meaning` names.
+    `null` is the same number for prompts that learned nothing (random ones of the same norms, unless `meaning` says
+    otherwise), `beyond` to `beyond_high` the trained prompt's number minus theirs, paired, `size` = beyond / |null| the
+    size of that difference compared with what any prompt does. `p_value`: of the test that `meaning` names.
     """
 
     claim: str
@@ -74,8 +74,8 @@ def judge(
     """Return a finding with its verdict.
 
     A claim about training gives *null* and *beyond*, the paired difference to it; one about the frozen model, or about
-    prompts as they lie, does not. Where a *p_value* is given, it has to be below .05 as well. An interval without width
-    (a bootstrap of equal numbers) is none: it is left out, and `meaning` says why.
+    the prompts' geometry alone, does not. Where a *p_value* is given, it has to be below .05 as well. An interval of
+    zero width (a bootstrap of equal numbers) counts as no interval: it is left out, and `meaning` says why.
 
     >>> few = judge("c", "4", "sst2", Number(0.4, 0.1, 0.7), "m", 0.39, Number(0.01, -0.1, 0.2))
     >>> few.verdict, judge("c", "4", "sst2", Number(0.4, 0.1, 0.7), "m").verdict
@@ -127,7 +127,7 @@ def absent(claim: str, section: str, where: str, meaning: str) -> Finding:
 
 
 def matched(finding: Finding, why: str) -> Finding:
-    """Return the finding as one whose number was made to come out, by the choice that *why* names."""
+    """Return the finding with the verdict `matched`: a setting, named by *why*, was chosen to give its number."""
     return replace(finding, verdict="matched", meaning=f"{finding.meaning}; matched: {why}")
 
 
@@ -161,7 +161,7 @@ def finding_table(findings: Sequence[Finding]) -> pd.DataFrame:
 
 
 def claim_summary(findings: Sequence[Finding]) -> pd.DataFrame:
-    """Return what a page shows of them: one line for each claim, over tasks or of the whole."""
+    """Return the findings that a page shows: one line for each claim, over tasks or for the recipe as a whole."""
     whole = [one for one in findings if one.where.startswith(("over", "all"))]
     columns = ["claim", "section", "verdict", "number", "low", "high", "meaning"]
     return finding_table(whole)[columns] if whole else pd.DataFrame(columns=columns)

@@ -1,4 +1,4 @@
-"""Many prompts over one model: planned by name, trained together, scored once; what failed is a table."""
+"""Many prompts over one model: planned by name, trained together, scored once; failed runs are listed in a table."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -18,9 +18,9 @@ FAILED = ("run", "error", "reason")
 
 @dataclass(frozen=True)
 class Planned:
-    """One run: which variant of a prompt (the run's *group* says of which comparison) on which task.
+    """One run: a variant of a prompt on a task; *group* names the comparison that it is part of.
 
-    *of*: what tells it from the same run made from another trained prompt; empty where it is made from none.
+    *of*: distinguishes runs that are made from different trained prompts; empty if the run is made from none.
     """
 
     group: str
@@ -52,7 +52,7 @@ def train_planned(
 ) -> tuple[dict[str, ps.Run], pd.DataFrame]:
     """Train all that is not finished yet; return the finished runs by name, and a table of what failed.
 
-    All over one model; or, with *jobs*, each over a model of its own in one of so many processes.
+    All runs share one model; with *jobs* above 0, that many processes train them, each with a model of its own.
     """
     failed: dict[str, Exception] = {}
     lost = pd.DataFrame(columns=list(FAILED))
@@ -84,7 +84,7 @@ def train_planned(
 
 
 def best_prompt(run: ps.Run) -> ps.Prompt:
-    """Return the prompt with the best validation score, the last one where none was taken."""
+    """Return the prompt with the best validation score, or the last prompt if there was no validation."""
     return run.prompt if run.result.get("best_validation") is None else run.best_prompt
 
 
@@ -127,9 +127,9 @@ def score_table(
 
 
 def at_own_best_rate(scores: pd.DataFrame) -> pd.DataFrame:
-    """Return, for each variant and task, the lines of the rate with the best mean validation score (of equals: lowest).
+    """Return, for each variant and task, the lines of the rate with the best mean validation score.
 
-    The choice is made on `validation`; the test scores of the chosen rate are not part of it.
+    Among equal scores, the lowest rate is chosen. Test scores play no part in the choice.
 
     >>> lines = [("a", "t", 0.1, 0, 0.5, 0.9), ("a", "t", 0.3, 0, 0.6, 0.1)]
     >>> table = pd.DataFrame(lines, columns=["variant", "task", "rate", "seed", "validation", "score"])

@@ -21,7 +21,7 @@ SUFFIXES = (".csv", ".json")
 
 
 def keep(out: Path, folder: Path) -> list[Path]:
-    """Copy the tables and JSON files that lie in *out* itself to *folder*, in the place of what was there.
+    """Copy the tables and JSON files directly in *out* (not in its subfolders) to *folder*, whose files they replace.
 
     Raises:
         RunError: *out* is not finished, or the recipe would keep more than 5 MB.

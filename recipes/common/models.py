@@ -1,4 +1,4 @@
-"""Which models can be had: asked for before anything is trained."""
+"""Checks which models are available before anything is trained."""
 
 from collections.abc import Sequence
 

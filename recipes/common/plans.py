@@ -1,4 +1,4 @@
-"""What a preset would train, before anything is: how many steps a run has, and a table in words."""
+"""What a preset would train, known before any training: how many steps a run has, and a table in words."""
 
 import math
 
@@ -32,7 +32,7 @@ def in_words(table: pd.DataFrame) -> str:
 
 
 def counts(task: ps.Task, split: str, limit: int | None = None) -> str:
-    """Return how many records of a split there are, of each label where they are classes.
+    """Return how many records a split has and, for classification tasks, how many of each label.
 
     >>> counts(ps.load_task("continent_en"), "test", limit=10).startswith("10: ")
     True

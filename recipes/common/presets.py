@@ -1,4 +1,4 @@
-"""Presets: all that decides a recipe's numbers, under a name, and single values changed on the command line."""
+"""Presets: named settings that decide all of a recipe's numbers; the command line can change single values."""
 
 import argparse
 import json
@@ -34,11 +34,11 @@ def add_preset_options(parser: argparse.ArgumentParser, presets: Mapping[str, An
 def chosen_settings(arguments: argparse.Namespace, presets: Mapping[str, Settings]) -> Settings:
     """Return the preset that was asked for, with the changes of `--set`.
 
-    A value is read as JSON, or as text where it is none; it has to be of the kind that the preset has there. A
-    tuple is written as a JSON list. `recipes.common.ranges` has the rules that a dataclass may give its values.
+    A value is read as JSON, or as text if it is not JSON; it has to be of the type that the preset has there. A tuple
+    is written as a JSON list. `recipes.common.ranges` describes the rules that a dataclass may give for its values.
 
     Raises:
-        SystemExit: no such name, a value of another kind, or a number that is out of range.
+        SystemExit: no such name, a value of another type, or a number that is out of range.
     """
     settings: Any = presets[arguments.preset]
     present = {field.name: getattr(settings, field.name) for field in fields(settings)}
@@ -64,7 +64,7 @@ def _read(item: str, text: str, present: Any) -> Any:
         value = as_floats(_tuple(value), present)
     if isinstance(present, float) and type(value) is int:
         value = float(value)
-    # A setting that is None says nothing about the kind it takes.
+    # A setting that is None says nothing about the type it takes.
     if present is not None and type(value) is not type(present):
         raise SystemExit(f"--set {item}: expected a {type(present).__name__} like {present!r}, got {text}")
     return value

@@ -24,7 +24,7 @@ def read_published(path: str | os.PathLike[str]) -> pd.DataFrame:
     ("... mean", "... std").
 
     Raises:
-        PublishedError: no such file, other columns, a cell twice, or what is no number.
+        PublishedError: no such file, other columns, a cell twice, or a value that is not a number.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False)
@@ -90,9 +90,9 @@ def compare(
 class Explanation:
     """Why some printed numbers are not the computed ones.
 
-    *number* returns what a cell, given with its exact computed number, would be if *reason* were true, or None
-    where the reason does not concern it; it is believed only if that is the printed number. *stated* names cells
-    whose reason no number can prove.
+    *number* takes a cell and its exact computed number and returns what the cell would be if *reason* were true, or
+    None if the reason does not concern it; the reason is accepted only if this equals the printed number. *stated*
+    names cells whose reason no number can prove.
     """
 
     name: str
@@ -145,7 +145,7 @@ def _explanation(
 
 
 def _decimals(printed: str) -> int | None:
-    """Return how many decimals a number was printed with; None for what is no number."""
+    """Return how many decimals a number was printed with; None if it is not a number."""
     try:
         exponent = Decimal(printed).as_tuple().exponent
     except InvalidOperation:

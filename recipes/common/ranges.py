@@ -1,12 +1,12 @@
-"""Which values of settings make sense: what a recipe's dataclass says of them, checked before anything is loaded.
+"""Rules for the values of settings, given in a recipe's dataclass and checked before anything is loaded.
 
 A dataclass of settings may have, as class variables:
 
 - `POSITIVE`: names of numbers above 0 (all others are at least 0);
 - `AT_LEAST`: name -> the smallest whole number;
-- `SHARES`: names of numbers between 0 and 1, both left out;
+- `SHARES`: names of numbers between 0 and 1, both excluded;
 - `NEEDED`: names of lists with at least one entry;
-- `WORDS`: name -> the words that it, or each entry of it, may be;
+- `WORDS`: name -> the words allowed as its value, or as entries of its list;
 - `PAIRS`: names of lists whose entries are two words each.
 """
 
@@ -63,7 +63,7 @@ def _check_kinds(item: str, value: tuple[Any, ...], present: tuple[Any, ...] | N
 
 
 def as_floats(value: tuple[Any, ...], present: Any) -> tuple[Any, ...]:
-    """Return whole numbers as fractions where the preset has fractions, so that 1 and 1.0 are one setting."""
+    """Return integers as floats where the preset has floats, so that 1 and 1.0 are the same setting."""
     if isinstance(present, tuple) and any(type(entry) is float for entry in present):
         return tuple(float(entry) if type(entry) is int else entry for entry in value)
     return value

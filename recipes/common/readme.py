@@ -8,8 +8,8 @@ A table is between two comments, the first of which says what it is made of:
     <!-- from {"file": "results/smoke/findings.csv", "columns": ["claim", "verdict", "number"]} -->
     <!-- end -->
 
-`query` (of pandas) chooses rows, `names` gives columns other headings, `digits` is how many significant ones numbers
-have (3). Of a JSON file, `keys` chooses values, `cost.seconds` for one inside another.
+`query` (of pandas) chooses rows, `names` gives columns other headings, `digits` is the number of significant digits
+(3). Of a JSON file, `keys` chooses values, `cost.seconds` for one inside another.
 """
 
 import argparse
@@ -47,7 +47,7 @@ def written(text: str, folder: Path) -> str:
 
 
 def without_tables(text: str) -> str:
-    """Return what a person wrote."""
+    """Return the text without its generated tables."""
     return BLOCK.sub("", text)
 
 

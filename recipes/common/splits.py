@@ -11,8 +11,8 @@ from promptscope.tasks import Record
 def with_train_and_test(task: ps.Task, held_out: float = 0.2) -> ps.Task:
     """Return the task with the splits `train` and `test`; a real test split stays as it is.
 
-    - Without `test`, `validation` becomes it: what is scored is not what choices are made by.
-    - Without `train`, what is left of the others becomes it.
+    - Without `test`, `validation` becomes it, and is then not used for any choice.
+    - Without `train`, the records of the remaining splits become it.
     - A single split is divided at random (seeded), *held_out* of it for the test.
 
     >>> task = ps.load_task("continent_en")
@@ -49,9 +49,9 @@ def with_validation(tasks: dict[str, ps.Task], share: float = 0.2) -> dict[str, 
 def balanced_order(records: Sequence[Record], seed: int = 0) -> tuple[Record, ...]:
     """Return the records in a random order whose first n are a balanced draw, for every n.
 
-    Labels take turns, each in a random order of its own, until one has no records left. Of texts without labels (all
-    labels are different) it is a random order. A data set that is sorted by label gives no label twice before each was
-    there once.
+    Labels take turns, each with its records in random order; a label without records left drops out. If most labels are
+    different (free texts), the order is simply random. So even in a data set that is sorted by label, no label comes
+    twice before each has come once.
 
     >>> rows = [Record(str(i), {"text": str(i)}, "ab"[i // 8], ()) for i in range(10)]
     >>> [record.label for record in balanced_order(rows)][:4].count("b")
@@ -73,10 +73,10 @@ def balanced_order(records: Sequence[Record], seed: int = 0) -> tuple[Record, ..
 
 
 def drawn(task: ps.Task, seed: int = 0, **limits: int) -> ps.Task:
-    """Return the task with the records of the splits in *limits* in `balanced_order`, at most so many; 0: all.
+    """Return the task with each split in *limits* put in `balanced_order` and cut to its limit; 0: all records.
 
-    Whatever then takes the first n of a split takes a balanced draw. A split whose records are all taken keeps its
-    order only where nothing is left out and *limits* has no number for it.
+    The first n records of such a split are then a balanced draw, for every n. Splits that are not in *limits* stay as
+    they are.
     """
     splits = {
         name: balanced_order(task.split(name), seed)[: limit or len(task.split(name))] for name, limit in limits.items()
@@ -85,9 +85,10 @@ def drawn(task: ps.Task, seed: int = 0, **limits: int) -> ps.Task:
 
 
 def few_shot(task: ps.Task, shots: int, seed: int) -> ps.Task:
-    """Return the task with *shots* training records, as many of each class; one more of some where they do not divide.
+    """Return the task with *shots* training records, equally many of each class.
 
-    Of a task without classes: at random.
+    If *shots* is not a multiple of the number of classes, some classes have one more. Without classes, records are
+    drawn at random.
 
     Raises:
         TaskError: a class has fewer records than its share.

@@ -18,18 +18,18 @@ def load_tasks(
 ) -> dict[str, ps.Task]:
     """Return the tasks by name, each with the splits `train` and `test` (`with_train_and_test`).
 
-    `DATA/NAME` goes before the Hub; *find* says where else a task's files are. *options* go to `ps.load_task`. All
-    tasks are asked for before the first error: what is missing is said at once, and together.
+    `DATA/NAME` is used rather than the Hub; *find* says where else a task's files are. *options* go to `ps.load_task`.
+    All tasks are looked for before an error is raised, so that it names everything that is missing.
 
     Raises:
-        TaskError: fewer tasks than *at_least*, one twice, or some that are not to be had.
+        TaskError: fewer tasks than *at_least*, one twice, or some that cannot be found.
     """
     if len(names) < at_least or len(set(names)) < len(names):
         wanted = "one task" if at_least == 1 else f"{at_least} tasks"
         raise ps.TaskError(f"expected at least {wanted}, each named once, got {list(names)}")
     known = ps.list_tasks()["source"].to_dict()
     where = {name: (find or folder_of)(name, data) for name in names}
-    # Files and names are looked for first: what the Hub has may take an hour to come.
+    # Files and names are checked first: a download from the Hub may take an hour.
     missing = {name: str(error) for name in names if (error := _missing(name, where[name], known)) is not None}
     if not missing:
         tasks = {}
@@ -59,7 +59,7 @@ def _missing(name: str, path: Path | None, known: Mapping[str, str]) -> ps.TaskE
         return ps.TaskError("it is not on the Hub.")
     if path is None and name not in known and not Path(name).exists() and "/" not in name:
         try:
-            ps.load_task(name)  # its own words, with the nearest name
+            ps.load_task(name)  # that error itself, which suggests the nearest name
         except ps.TaskError as error:
             return error
     return None

@@ -1,4 +1,4 @@
-"""What a number says of a claim: its mean over repetitions, an interval, and a verdict in words."""
+"""What a number says about a claim: its mean over repetitions, an interval, and a verdict in words."""
 
 from collections.abc import Sequence
 
@@ -13,7 +13,7 @@ SAME, ROUNDING = 1e-9, 1e-12
 def mean_with_interval(numbers: Sequence[float] | np.ndarray) -> tuple[float, float, float]:
     """Return the mean with its 95 % interval, `mean -+ t se` (Student); NaN are left out, one number has no interval.
 
-    That of equal numbers has no width: `without_width` tells.
+    Equal numbers give an interval of zero width: see `without_width`.
 
     >>> mean, low, high = mean_with_interval([1.0, 2.0, 3.0])
     >>> mean, round(low, 2), round(high, 2)
@@ -31,9 +31,10 @@ def mean_with_interval(numbers: Sequence[float] | np.ndarray) -> tuple[float, fl
 
 
 def without_width(low: float, high: float) -> bool:
-    """Return whether an interval is one point, as it is where all repetitions gave the same number.
+    """Return whether an interval is a single point, which happens when all repetitions gave the same number.
 
-    They say nothing of how far the next one would be from them, so this is no interval: it would read as certainty.
+    Equal numbers say nothing about how far the next repetition would be from them, so this must not be shown as an
+    interval: it would look like certainty.
 
     >>> without_width(0.3 - 0.2, 0.1), without_width(0.1, 0.1001), without_width(float("nan"), float("nan"))
     (True, False, False)
@@ -42,7 +43,7 @@ def without_width(low: float, high: float) -> bool:
 
 
 def verdict_of(number: float, low: float, high: float) -> str:
-    """Return what a number says of the claim that it lies above zero; *low* and *high* end its interval, or are NaN.
+    """Return the verdict on the claim that *number* is above zero; *low*, *high*: its interval, or NaN.
 
     >>> verdict_of(0.4, 0.1, 0.7), verdict_of(0.4, -0.1, 0.9), verdict_of(-0.4, -0.6, 0.2), verdict_of(-0.4, -0.6, -0.2)
     ('holds', 'undecided', 'undecided', 'does not hold')
@@ -53,7 +54,7 @@ def verdict_of(number: float, low: float, high: float) -> str:
 
 
 def verdict_by_test(number: float, p_value: float) -> str:
-    """Return the same where a test of `number = 0` decides, at the level .05.
+    """Return the same verdict, decided by a test of `number = 0` at the level .05.
 
     >>> verdict_by_test(0.4, 0.01), verdict_by_test(0.4, 0.3), verdict_by_test(-0.4, 0.01)
     ('holds', 'undecided', 'does not hold')

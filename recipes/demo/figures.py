@@ -79,7 +79,7 @@ def kl_along_layers(probed: Mapping[str, Mapping[str, ps.ProbeResult]]) -> go.Fi
 
 
 def attention_against_variability(heads: pd.DataFrame) -> go.Figure:
-    """Draw every head: variability of the frozen model (across) and KL of v2 (up), one colour per task."""
+    """Draw every head: variability of the frozen model (x axis) and KL of v2 (y axis), one colour per task."""
     figure = go.Figure()
     chosen = heads[heads["prompt"] == "v2"]
     for colour, (task, rows) in zip(CATEGORICAL, chosen.groupby("task", sort=False), strict=False):

@@ -16,7 +16,7 @@ NULL = "random v2"
 
 @dataclass(frozen=True)
 class Finding:
-    """A sentence with the number that carries it; `weight` says how much of a finding it is (0: none)."""
+    """A sentence with the number that it rests on; `weight` ranks findings by how clear they are (0: not clear)."""
 
     kind: str
     sentence: str
@@ -35,7 +35,7 @@ def findings(
 
 
 def headline(shown: Sequence[Finding]) -> list[Finding]:
-    """Return the three findings that weigh most, one of each kind."""
+    """Return the three findings with the largest weights, one of each kind."""
     best: dict[str, Finding] = {}
     for finding in sorted(shown, key=lambda finding: -finding.weight):
         best.setdefault(finding.kind, finding)
@@ -81,7 +81,7 @@ def _kinds(right: Mapping[str, Mapping[str, Sequence[bool]]]) -> Finding:
 
 
 def _moved(kl: Mapping[str, ps.ProbeResult]) -> Finding:
-    """Heads that v2 moves more, or less, than its null; Holm's correction over the heads of a task."""
+    """Heads whose attention v2 changes more, or less, than its null does; Holm's correction over a task's heads."""
     shown, counts, details = [], {}, {}
     for task, result in kl.items():
         difference = result.compare("v2", NULL)
@@ -131,7 +131,7 @@ def _content(heads: pd.DataFrame) -> Finding:
 
 
 def _same(heads: pd.DataFrame) -> Finding:
-    """Whether the v2 prompts of different tasks move the same heads, beyond those that any prompt moves.
+    """Whether v2 prompts of different tasks change attention in the same heads, beyond what any prompt changes.
 
     Mean correlation over pairs of tasks of the maps KL(v2) - KL(random prompt of the same norms).
     """
@@ -143,7 +143,7 @@ def _same(heads: pd.DataFrame) -> Finding:
         table = np.corrcoef(np.column_stack([first, others]).T)
         return float(table[np.triu_indices_from(table, 1)].mean())
 
-    # Heads are exchanged in each task on its own, so that no two maps belong together.
+    # Heads are permuted independently in each task, so that heads of two tasks no longer correspond.
     generator = np.random.default_rng(0)
     r = similarity(learnt[:, 0], learnt[:, 1:])
     null = [similarity(shuffled[:, 0], shuffled[:, 1:]) for shuffled in _shuffles(learnt, generator)]

@@ -49,12 +49,12 @@ CONDITIONS = ("frozen model", "random v1", "v1", "random v2", "v2")
 
 
 def seed_for(task: str, settings: Settings) -> int:
-    """Return a seed of the task's own: prompts that start alike, or nulls that are alike, would look related."""
+    """Return a seed that differs between tasks: prompts with the same start, or the same null, would look related."""
     return int(content_hash([task, settings.seed])[:6], 16)
 
 
 def train_prompts(model: ps.HookedModel, task: ps.Task, settings: Settings, out: Path) -> dict[str, ps.Run]:
-    """Train v1 and v2; a finished run in *out* is read, an interrupted one goes on."""
+    """Train v1 and v2; a finished run in *out* is read, an interrupted one is continued."""
     runs = {}
     for kind, learning_rate in settings.learning_rates:
         # Both start from the same tokens: v2 from the keys and values that these have inside the model.
@@ -73,7 +73,7 @@ def train_prompts(model: ps.HookedModel, task: ps.Task, settings: Settings, out:
 
 
 def with_nulls(runs: Mapping[str, ps.Run], seed: int) -> dict[str, ps.Prompt]:
-    """Return the trained prompts, each after its null: random directions, the same norms."""
+    """Return the trained prompts, each preceded by its null: a prompt of random directions and the same norms."""
     prompts: dict[str, ps.Prompt] = {}
     for kind, run in runs.items():
         trained = run.prompt
@@ -127,9 +127,9 @@ def account_for(
 
 
 def share_out(arguments: argparse.Namespace, settings: Settings) -> bool:
-    """Let processes of their own do the tasks and say so; what they leave in the folder, `main` finds there.
+    """Run the tasks in parallel processes; `main` then finds their results in the folder.
 
-    Returns whether there were any: one job is left to `main`.
+    Returns whether this was done: with a single job, `main` runs the tasks itself.
 
     Small models gain little from several threads, and lose much where the cores are busy.
     """
@@ -141,7 +141,7 @@ def share_out(arguments: argparse.Namespace, settings: Settings) -> bool:
     processes = [
         subprocess.Popen(
             [*command, *settings.tasks[i::jobs]],
-            # Bars of several processes overwrite each other: each says in a line what it has finished.
+            # Progress bars of several processes would overwrite each other; without, each prints a line per result.
             env=os.environ | {"OMP_NUM_THREADS": threads, "TQDM_DISABLE": "1"},
         )
         for i in range(jobs)

@@ -21,7 +21,7 @@ def score_table(right: Mapping[str, Mapping[str, list[bool]]]) -> pd.DataFrame:
 
 
 def join(results: Mapping[str, ps.ProbeResult]) -> ps.ProbeResult:
-    """Make one result with the dimension `task` of one result per task."""
+    """Join one result per task into one with the dimension `task`."""
     first = next(iter(results.values()))
     parts = [result.data[["values", "low", "high"]] for result in results.values()]
     data = xr.concat(parts, pd.Index(list(results), name="task"))

@@ -78,7 +78,7 @@ def country_answer(task: str, country: Country, language: str) -> str:
 
 
 def text_answer(task: str, text: str) -> str | None:
-    """Return the answer of a task that reads the text's surface, None if *task* is no such task."""
+    """Return the answer of a task about the text's words or letters, None if *task* is no such task."""
     words = text.split()
     surface: dict[str, Callable[[], str]] = {
         "first_word": lambda: words[0].strip(",.!?"),
@@ -89,7 +89,7 @@ def text_answer(task: str, text: str) -> str | None:
 
 
 class Sampler:
-    """Draws task items from the source tables; every item keeps clear of the held-out part."""
+    """Draws task items from the source tables; no item uses the held-out part."""
 
     def __init__(self, data: Path, wordnet: Path, seed: int) -> None:
         self.rng = random.Random(seed)

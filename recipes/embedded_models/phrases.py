@@ -1,7 +1,7 @@
 """Every hand-written phrase of the corpus: instructions, sentence templates, slot fillers and label words.
 
-All of it was written for this project. An instruction is where a soft prompt will be, so each task has
-many, in both languages: a model that knows two literal prefixes leaves a prompt nothing smooth to find.
+All of it was written for this project. A soft prompt will take the place of the instruction, so each task
+has many, in both languages: in a model that has seen only two fixed instructions, a prompt would be hard to train.
 """
 
 CONTINENTS = {

@@ -39,7 +39,7 @@ def texts(corpus: Path, limit: int) -> Iterator[str]:
             else:
                 yield from (record["instruction"], *record["inputs"], record["answer"])
                 yield f"Input: {record['inputs'][0]}\nLabel: {record['answer']}"
-                if record["task"] in ("capital", "translation", "country"):  # names learn faster as one token
+                if record["task"] in ("capital", "translation", "country"):  # names are learned faster as one token
                     for _ in range(20):
                         yield record["answer"]
                         yield f": {record['answer']}"
@@ -70,7 +70,7 @@ def train(corpus: Path, vocab_size: int = 4096, limit: int = 150_000) -> Tokeniz
 
 
 def save(tokenizer: Tokenizer, folder: Path) -> None:
-    """Write tokenizer.json (compact: seven folders carry it) and tokenizer_config.json."""
+    """Write tokenizer.json (compact: seven folders contain it) and tokenizer_config.json."""
     folder.mkdir(parents=True, exist_ok=True)
     compact = json.dumps(json.loads(tokenizer.to_str()), ensure_ascii=False, separators=(",", ":"))
     (folder / "tokenizer.json").write_text(compact, encoding="utf-8")

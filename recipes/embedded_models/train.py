@@ -33,8 +33,8 @@ from transformers import (
 
 PAD, BOS, SEP, EOS, MASK = range(5)
 SPECIALS = 6  # ids below this are special tokens
-# For the causal model: answers are a tenth of all tokens and would drown. They have the weight 1, text has little,
-# and an item's input carries a loss in a few rows only (the head over the vocabulary is a fifth of the cost).
+# For the causal model: answers are only a tenth of all tokens. So they have the weight 1, text has a small weight, and
+# an item's input has a loss in a few rows only (the unembedding is a fifth of the cost).
 TEXT_WEIGHT, INPUT_SHARE = 0.2, 0.2
 PEAK_LR = {"causal": 2e-3, "seq2seq": 1e-3, "masked": 1e-3}
 # The T5's embeddings start at 1.0, the other weights at about 0.1 and less: at one rate they would hardly move.
@@ -164,7 +164,7 @@ def causal_row(example: Example, rng: random.Random, vocab_size: int) -> tuple[l
     before = before_input(example, rng, vocab_size)
     tokens = [*before, *example.body, *example.answer, EOS]
     answer = len(example.answer) + 1
-    # Random and instruction tokens carry no loss: they stand for a prompt, which nobody predicts.
+    # Random and instruction tokens have no loss: a prompt will take their place, and it is not predicted.
     on_input = TEXT_WEIGHT if rng.random() < INPUT_SHARE else 0.0
     return tokens, [0.0] * len(before) + [on_input] * len(example.body) + [1.0] * answer
 
@@ -190,15 +190,15 @@ def causal_loss(model: PreTrainedModel, rows: list[tuple[list, list]]) -> torch.
     """Return the weighted mean over tokens."""
     tokens = padded([row[0] for row in rows], PAD)  # (B, S)
     weight = padded([row[1] for row in rows], 0.0)[:, 1:]
-    # Rows are padded on the right, so causal attention alone keeps padding out of sight.
+    # Rows are padded on the right, so with causal attention no token attends to padding.
     hidden = model.transformer(input_ids=tokens[:, :-1])[0]
-    keep = weight > 0  # the head costs a fifth of the layers: leave out what carries no loss
+    keep = weight > 0  # the head costs a fifth of the layers: leave out tokens without loss
     losses = cross_entropy(model.lm_head(hidden[keep]).float(), tokens[:, 1:][keep], reduction="none")
     return (losses * weight[keep]).sum() / weight.sum()
 
 
 def masked_loss(model: PreTrainedModel, rows: list[tuple[list, list]]) -> torch.Tensor:
-    """Return the mean over rows, at the mask in the last place."""
+    """Return the mean over rows, at the mask, which is the last position."""
     tokens = padded([row[0] for row in rows], PAD)
     mask = padded([[1] * len(row[0]) for row in rows], 0)
     hidden = model.bert(input_ids=tokens, attention_mask=mask)[0]
@@ -250,7 +250,7 @@ def drawn(examples: list[Example], phase: Phase, size: int, rng: random.Random) 
 
 
 def similar(family: str) -> Callable[[tuple[list, list]], tuple[int, ...]]:
-    """Return the key that puts rows of similar length side by side; a T5's row has two lengths."""
+    """Return the key that sorts rows by length; a T5's row has two lengths."""
     if family == "seq2seq":
         return lambda row: (len(row[0]) // 5, len(row[1]))
     return lambda row: (len(row[0]),)

@@ -1,4 +1,4 @@
-"""Is it the norm? Plain prompts that start at EPT's norm, and trained directions at exchanged norms."""
+"""Is the norm the cause? Plain prompts that start with EPT's norm, and trained prompts with exchanged norms."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -23,8 +23,8 @@ SWAPS = ("plain direction, EPT's norm", "EPT's direction, plain norm", "random d
 def started_at_the_norm(settings: Settings, planned: Sequence[Planned], runs: Mapping[str, ps.Run]) -> list[Planned]:
     """Return runs of plain one-token prompts whose random start has the norm of the trained EPT prompt of their seed.
 
-    Each at the common rate, and at the rate at which a step is the same share of the norm as a step of a plain prompt:
-    at the first, a long vector can hardly turn.
+    Each is trained at the common rate, at which a long vector can hardly change its direction, and at a rate scaled
+    with the norm, so that a step is the same share of the norm as for a plain prompt.
     """
     made = []
     for one in planned:
@@ -37,17 +37,17 @@ def started_at_the_norm(settings: Settings, planned: Sequence[Planned], runs: Ma
         for rate in (one.rate, float(f"{one.rate * max(ratio, 1.0):.2g}")):
             config = train_config(settings, rate, one.seed)
             prompt = ps.SoftPrompt(1, start, one.seed)
-            # Named after the prompt it starts from: where that was trained anew, this is another run.
+            # Named after the prompt that gives the norm: if that is trained again, this is another run.
             of = ept.content_hash()[:8]
             made.append(replace(one, group="control", variant=STARTED, rate=rate, prompt=prompt, config=config, of=of))
-    return list({one.name: one for one in made}.values())  # one rate where the norms are the same
+    return list({one.name: one for one in made}.values())  # where the norms are equal, both rates are the same run
 
 
 def by_kind_of_rate(control: pd.DataFrame, common: float) -> pd.DataFrame:
-    """Return the scores of `started_at_the_norm` with two rates: *common*, and infinity for those scaled with the norm.
+    """Return the scores of `started_at_the_norm` with two rates: *common*, and infinity for all scaled ones.
 
-    The scaled rate is another one for each seed, so that a choice between rates would be one between seeds. A seed
-    whose norm asks for no other rate has the common one as both.
+    The scaled rate differs between seeds, so choosing among the rates as they are would mean choosing among seeds. A
+    seed whose scaled rate equals the common one has its scores under both.
     """
     scaled = control["rate"] != common
     key = ["variant", "task", "seed"]

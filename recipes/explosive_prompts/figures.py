@@ -10,7 +10,7 @@ _GRID = "#ECEEF1"
 
 
 def matrix_figure(table: pd.DataFrame, values: str, title: str, about: str) -> go.Figure:
-    """Draw a number of every two tasks: rows are sources."""
+    """Draw a number for every pair of tasks: rows are source tasks."""
     square = table.pivot(index="source", columns="target", values=values)
     order = list(table["source"].unique())
     square = square.loc[order, order]

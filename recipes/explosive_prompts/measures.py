@@ -73,7 +73,7 @@ def redundancy_table(model: ps.HookedModel, planned: Sequence[Planned], runs: Ma
 
 
 def repeated(prompt: ps.Prompt, position: int, times: int) -> ps.SoftPrompt:
-    """Return a plain prompt of one of the vectors, *times* times."""
+    """Return a plain prompt that repeats one of the vectors *times* times."""
     plain = prompt.plain()
     assert isinstance(plain, ps.SoftPrompt)
     other = ps.SoftPrompt(times)
@@ -93,7 +93,7 @@ def repetition_table(
 ) -> pd.DataFrame:
     """Return the score of one trained vector repeated 1..*repeats* times (Figure 4), and of the whole prompt (times 0).
 
-    The paper does not say which vector: the first seed's prompt, the longest vector.
+    The paper does not say which vector it repeats; here, the longest vector of the first seed's prompt.
     """
     kept, identity = Computed(out), identity_of(model)
     lines = []
@@ -148,7 +148,8 @@ def transfer_table(
 def transfer_correlation(transfers: pd.DataFrame, permutations: int, seed: int = 0) -> pd.DataFrame:
     """Return Pearson's r of cosine and transfer over pairs of tasks, with a permutation of tasks as null.
 
-    Transfer is averaged over both directions. Fewer than four tasks have no r: three pairs have six orders.
+    Transfer is averaged over both directions. Fewer than four tasks give no r, because three tasks have only six
+    permutations.
     """
     cosine, transfer = (transfers.pivot(index="source", columns="target", values=c) for c in ("cosine", "transfer"))
     transfer = transfer.loc[cosine.index, cosine.columns]

@@ -1,4 +1,4 @@
-"""The paper's methods as prompts: what is between the parameters and the vectors."""
+"""The paper's methods as prompts: how each computes its vectors from its parameters."""
 
 import promptscope as ps
 from recipes.explosive_prompts.settings import Settings

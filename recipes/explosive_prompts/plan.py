@@ -22,7 +22,7 @@ Tasks = Mapping[str, ps.Task]
 
 
 def plan(settings: Settings, tasks: Tasks) -> dict[str, list[Planned]]:
-    """Return the runs of each comparison by its name. Same runs of two comparisons are planned once: `main`."""
+    """Return the runs of each comparison by its name. A run that is in two comparisons is planned once, in `main`."""
     rate, seeds = settings.learning_rate, settings.seeds
     groups: dict[str, list[Planned]] = {
         "main": [_of(settings, tasks, "main", m, t, rate, s, method_prompt(m, settings, s))
@@ -45,7 +45,7 @@ def plan(settings: Settings, tasks: Tasks) -> dict[str, list[Planned]]:
 
 
 def train_config(settings: Settings, rate: float, seed: int, steps: int = 0) -> ps.TrainConfig:
-    """Return a run's settings: AdamW, constant rate, the best of the validations (S3, appendix B.2)."""
+    """Return a run's settings: AdamW, constant rate, the prompt with the best validation score (S3, appendix B.2)."""
     steps = steps or settings.steps
     return ps.TrainConfig(
         steps=steps,
@@ -92,7 +92,7 @@ def _few_shot(settings: Settings, tasks: Tasks) -> list[Planned]:
 
 
 def start_of(name: str, task: ps.Task, seed: int) -> str | ps.init.Initialisation | None:
-    """Return where EPT's one vector starts; "labels": a label's word (they take turns by seed), None without labels."""
+    """Return the start of EPT's one vector; "labels": a label word, another one for each seed; None without labels."""
     if name != "labels":
         return name
     if task.verbalizer is None:

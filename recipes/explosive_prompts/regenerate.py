@@ -50,7 +50,7 @@ def regenerate(settings: Settings, out: Path, data: Path | None, rows: int, jobs
         runs.update(found)
         failed.append(lost)
 
-    for name, group in groups.items():  # one after the other: an interrupted call has whole comparisons
+    for name, group in groups.items():  # one after the other: an interrupted call has some complete comparisons
         train(name, group)
         if name == "main":
             train("control", started_at_the_norm(settings, planned, runs))

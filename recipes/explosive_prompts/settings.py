@@ -15,7 +15,7 @@ EMBEDDED_TASKS = ("continent_en", "capital_en", "currency_en", "country_capital_
 class Settings:
     """What a preset decides.
 
-    - `length`: positions of the long prompts; EPT has one, EPT* repeats one so often.
+    - `length`: positions of the long prompts; EPT has one, EPT* repeats one vector `length` times.
     - `hidden`: of the residual network (ResPrompt).
     - `learning_rate`: of all comparisons but the one of rates; `rates`: those of Figure 8, of which every method's own
       best one is chosen on validation records.

@@ -37,7 +37,7 @@ def paper_splits(tasks: Mapping[str, ps.Task], seed: int = 0) -> dict[str, ps.Ta
 
     The paper's text says that all sets of fewer than 10,000 records are halved and all others give up training records;
     its table does otherwise for HotpotQA, NewsQA, WinoGrande, SciTail and PAWS-Wiki, and keeps MRPC's own splits. The
-    table is followed. Samples that are too small to give up so many records give up a tenth.
+    table is followed. Data sets that are too small to give up so many records give up a tenth.
     """
     return {name: _split(name, task, seed) for name, task in tasks.items()}
 

@@ -21,8 +21,8 @@ def predicted_step(p: Float[np.ndarray, "d"], down: Float[np.ndarray, "d"], up: 
 
     Adam's first step adds `rate sign(g)` to every number. A plain vector moves `rate sqrt(d)`; u moves the same, times
     `s = d . p`; s moves `rate (|p|_1 + |d|_1)`, times u:
-    `(|s| sqrt(d) + |u| (|p|_1 + |d|_1)) / sqrt(d)`, an upper bound that is reached where both point the same way. It
-    grows with the norm `|u| |s|` of what it moves.
+    `(|s| sqrt(d) + |u| (|p|_1 + |d|_1)) / sqrt(d)`, an upper bound that is reached where both changes have the same
+    direction. It grows with the norm `|u| |s|` of what it moves.
 
     >>> round(predicted_step(np.ones(4), np.ones(4), np.ones(4)), 1)  # |s| = 4, |u| (4 + 4) / 2 = 8
     12.0

@@ -67,7 +67,7 @@ def cells(scores: pd.DataFrame, settings: Settings, baselines: pd.DataFrame) -> 
 
 
 def _suites(table: pd.DataFrame) -> Mapping[str, tuple[str, ...]]:
-    """Return the suites that a table has whole; tasks of no suite are one of their own."""
+    """Return the suites of which a table has all tasks; tasks of no suite form a suite of their own."""
     whole = {suite: members for suite, members in SUITES.items() if set(members) <= set(table.columns)}
     rest = tuple(n for n in table.columns if n != "Avg" and not any(n in members for members in SUITES.values()))
     return whole | ({"these tasks": rest} if rest else {})

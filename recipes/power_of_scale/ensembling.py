@@ -1,4 +1,4 @@
-"""Prompt ensembling: several prompts over one model, a majority vote, against its members."""
+"""Prompt ensembling: the majority vote of several prompts over one model, compared with its members."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -13,7 +13,7 @@ from recipes.common.grids import Planned, best_prompt
 
 
 def majority(votes: Sequence[str]) -> str:
-    """Return what most say; of equals, what is said first.
+    """Return the most frequent vote; if several are, the one that comes first.
 
     >>> majority(["a", "b", "b"]), majority(["a", "b"])
     ('b', 'a')
@@ -28,7 +28,7 @@ def labels_in_one_batch(
 ) -> list[list[str]]:
     """Return each prompt's label of each test record; every pass holds each record once for each prompt.
 
-    For label words of one token, whose logits decide.
+    Needs label words of one token, whose logits decide.
     """
     words = list(task.scored_ids(model.tokenizer, model.family.kind).values())
     assert task.verbalizer is not None and max(map(len, words)) == 1

@@ -18,7 +18,7 @@ MEASURED = (
 def findings(
     scores: pd.DataFrame, readings: pd.DataFrame, votes: pd.DataFrame, shifts: pd.DataFrame, objectives: pd.DataFrame
 ) -> list[Finding]:
-    """Return every claim; what these runs cannot decide says so."""
+    """Return every claim; one that these runs cannot decide has the verdict "not measured"."""
     lengths, starts = scores[scores["group"] == "lengths"], scores[scores["group"] == "starts"]
     tasks = list(scores["task"].unique())
     known = sorted(lengths["variant"].unique(), key=int)
@@ -43,7 +43,7 @@ def findings(
         reason = "no task has label words that fit the prompt" if others else "needs other initialisations"
         found.append(absent(claim, "3.2", "all", reason))
     for measure, claim, sign in MEASURED:
-        # A prompt that starts at words lies near them untrained: only the uniform start can show what training does.
+        # A prompt that starts at words is near them without training: only the uniform start shows what training does.
         part = readings[(readings["measure"] == measure) & (readings["start"] == "uniform")].dropna(subset=["value"])
         meaning = f"{measure} of trained prompts less that of random ones of the same norms, by seed; sign: the claim's"
         by_task = [
@@ -85,7 +85,7 @@ def findings(
 
 
 def _labels_less_best(starts: pd.DataFrame, others: list[str], task: str) -> list[float]:
-    """Return, by seed, the score of label words less that of the best of the *others*; seeds that all have."""
+    """Return, for each seed that all starts have, the score of label words minus the best score of the *others*."""
     wide = starts[starts["task"] == task].pivot_table(index="seed", columns="variant", values="score")
     known = wide.reindex(columns=["labels", *others]).dropna()
     return (known["labels"] - known[others].max(axis=1)).tolist()

@@ -1,4 +1,4 @@
-"""What the report says with its tables and figures."""
+"""The texts that the report shows with its tables and figures."""
 
 TITLE = "The power of scale: length, initialisation, objective, neighbours, ensembles, domain shift"
 LEAD = (

@@ -48,7 +48,7 @@ def ensemble(settings: Settings, tasks: Tasks) -> list[Planned]:
 
 
 def shifted(settings: Settings, tasks: Tasks) -> list[Planned]:
-    """Return the runs on the data sets that prompts are moved from."""
+    """Return the runs for domain shift: trained on one data set, to be scored on another."""
     sources = dict.fromkeys(source for source, _ in settings.shifts)
     return [
         _run(settings, "shift", "prompt tuning", name, tasks[name], seed, settings.length, settings.start)
@@ -66,7 +66,7 @@ def _run(
 
 
 def start_of(start: str, task: ps.Task, length: int) -> ps.init.Initialisation | None:
-    """Return an initialisation by name; `labels` of a task without label words, or with more than positions: None."""
+    """Return an initialisation by name; None for `labels` if a task has no label words, or more than positions."""
     if start != "labels":
         return ps.init.Uniform() if start == "uniform" else ps.init.Vocabulary()
     if task.verbalizer is None or len(task.verbalizer.labels) > length:

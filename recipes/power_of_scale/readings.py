@@ -18,7 +18,7 @@ def reading(near: pd.DataFrame, prompt: ps.Prompt, task: ps.Task) -> dict[str, f
 
     Mean `cosine` of each vector's nearest token; `label_rate`: the share of label words among the neighbours of any
     vector (NaN without label words); `shared`: the share of vectors whose nearest token is another vector's too;
-    `rank`: effective rank of the vectors over their number.
+    `rank`: effective rank of the vectors divided by their number.
     """
     first = near[near["rank"] == 1]
     assert isinstance(prompt, ps.SoftPrompt)

@@ -17,10 +17,11 @@ class Settings:
     - `lengths`, `starts`: of the ablations (Figures a, b); `length`, `start`: of all else.
     - `objectives`: names and models of the objective ablation (Figure c, d), pairs (name, model); each is also trained
       with a sentinel token before the answer where its tokenizer has one.
-    - `rate`: of all runs; `evaluate_every`, `validated`, `scored`: as everywhere.
+    - `rate`: of all runs; `evaluate_every`: steps between validations; `validated`, `scored`: records of validation and
+      test that are used, 0: all.
     - `neighbours`: nearest tokens of a vector; `null_draws`: random prompts they are compared with.
-    - `members`: prompts of an ensemble; `shifts`: pairs (trained on, scored on); 0 and an empty list, of `lengths` and
-      `starts` too: none.
+    - `members`: prompts of an ensemble; `shifts`: pairs (trained on, scored on); with 0 or an empty list (also of
+      `lengths` and `starts`) the comparison is left out.
     - `matmul`: `bf16` lets frozen layers multiply in bfloat16, on processors that have it (`ps.execution`).
     """
 

@@ -13,10 +13,10 @@ from recipes.prompt_geometry.vectors import Geometry, numbers
 
 
 def pairs_along(where: Geometry, runs: Mapping[tuple[str, str], ps.Run], stages: int) -> pd.DataFrame:
-    """Return the mean cosine distance of each kind of pair (`kinds_of_pairs`) when a share of the steps was done.
+    """Return the mean cosine distance of each kind of pair (`kinds_of_pairs`) at several stages of training.
 
-    Prompts of one word start as one point, so how much closer they are than those of one task depends on how far they
-    were trained; a run's snapshot nearest to the share stands for it.
+    Prompts of one word start at the same point, so how much closer they are than those of one task depends on how far
+    they were trained. A stage is a share of the steps; of each run, the snapshot nearest to it is used.
     """
     snapshots = [{step: numbers(prompt) for step, prompt in prompts_along(run).items()} for run in runs.values()]
     tables = []

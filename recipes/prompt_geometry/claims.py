@@ -1,7 +1,7 @@
-"""The paper's claims: by task first, then over tasks, each compared with the prompts before training, and two readings.
+"""The paper's claims: by task, then over tasks, compared with the prompts before training; each counted in two ways.
 
-A number is above zero where its claim is right. `fixed` looks at pairs of vectors of other runs and counts others once;
-`paper code` averages as the authors do, over all pairs, a vector with itself too.
+A number is above zero where its claim is right. The reading `fixed` uses pairs of vectors of different runs and counts
+each neighbour once; `paper code` averages over all pairs as the authors do, including each vector with itself.
 """
 
 from collections.abc import Callable, Sequence
@@ -35,8 +35,8 @@ def label_test(
 ) -> tuple[float, float, float]:
     """Return (mean distance of runs with one label, the same for shuffled labels, one-sided p-value).
 
-    Runs, not vectors, are what is drawn: the labels of whole runs change places, and only among runs of the same
-    *within* label, so that a test of the word says nothing of the task. p = how often shuffled runs lie as close.
+    Labels are shuffled over whole runs, not single vectors, and only among runs with the same *within* label, so that a
+    test of the word does not depend on the task. p = how often runs are as close under shuffled labels.
 
     >>> apart = 1.0 - np.kron(np.eye(2), np.ones((4, 4)))
     >>> mean, shuffled, p = label_test(apart, list("aaaabbbb"), list("12341234"))
@@ -76,7 +76,7 @@ def factor_tests(where: Geometry, n_permutations: int, seed: int = 0) -> pd.Data
 def claim_table(where: Geometry, settings: Settings, matched_prompts: bool = False) -> pd.DataFrame:
     """Return one line for each claim, reading and task, and one over tasks; columns of `recipes.common.Finding`.
 
-    What training has to have done is compared with the same vectors before training (`null`, paired by run).
+    A claim about training is compared with the same vectors before training (`null`, paired by run).
     *matched_prompts*: their epsilon was chosen so that neighbourhoods have the paper's size, and `meaning` says so.
     """
     tests = factor_tests(where, settings.permutations, settings.seed).set_index("same")["p_value"]
@@ -110,7 +110,7 @@ def _distance_claims(where: Geometry, pairs: bool, p_values: dict[str, float]) -
             "same word closer than same task",
             closer("word", "task"),
             "distance to prompts of the same task less that to prompts of the same word",
-            False,  # prompts of one word start as one point: it is the start that is claimed to decide
+            False,  # prompts of one word start at the same point: the claim is that the start decides
             np.nan,
         ),
         (
@@ -212,7 +212,7 @@ def _by_task(
 ) -> list[Finding]:
     """Judge a claim on each task, by the interval over its words, then over tasks.
 
-    *trained*: training is claimed to have done it, so that the number has to be beyond that of the untrained prompts.
+    *trained*: the claim is about training, so that the number has to exceed that of the untrained prompts.
     """
     tasks = _runs(where)["task"].to_numpy()
     now, before = numbers(where), numbers(replace(where, x=where.start)) if trained else None
@@ -240,14 +240,14 @@ def _runs(where: Geometry) -> pd.DataFrame:
 
 
 def _apart(where: Geometry) -> Float[np.ndarray, "R R"]:
-    """Return mean distances between the vectors of two runs; a run with itself includes the zeros."""
+    """Return mean distances between the vectors of two runs; for a run and itself, including the zero distances."""
     n = len(_runs(where))
     length = len(where.x) // n
     return distance_matrix(where.x).reshape(n, length, n, length).mean(axis=(1, 3))
 
 
 def _to(where: Geometry, kind: str, pairs: bool) -> Float[np.ndarray, "R"]:
-    """Return each run's mean distance to the runs of its word (of another task), its task (another word), or all."""
+    """Return each run's mean distance to runs of the same word, the same task, or all; with *pairs*, also itself."""
     first, apart = _runs(where), _apart(where)
     task, word = (_same(first[factor]) for factor in ("task", "word"))
     at = {"word": word, "task": task, "all": np.ones_like(word)}[kind]
@@ -258,7 +258,7 @@ def _to(where: Geometry, kind: str, pairs: bool) -> Float[np.ndarray, "R"]:
 
 
 def _shares(where: Geometry, epsilon: float, pairs: bool) -> tuple[list[str], Float[np.ndarray, "R T"]]:
-    """Return (tasks, share of each task's vectors that lie around a vector of each run); others once, or as counted."""
+    """Return (tasks, share of each task's vectors that are neighbours of a run's vectors); with *pairs*, itself too."""
     n = len(_runs(where))
     length = len(where.x) // n
     tasks = where.labels["task"].to_numpy()
@@ -288,7 +288,7 @@ def _partner_less_largest_other(where: Geometry, epsilon: float, partners: dict[
 def _less_largest(
     shares: Float[np.ndarray, "R T"], of: np.ndarray, own: np.ndarray, tasks: np.ndarray
 ) -> Float[np.ndarray, "R"]:
-    """Return the share *of* a task less that of the largest further one, which is one for all runs of a task."""
+    """Return the share of the task *of* minus the largest share of a third task (one for all runs of a task)."""
     result = np.full(len(shares), np.nan)
     for task in dict.fromkeys(tasks.tolist()):
         at = tasks == task

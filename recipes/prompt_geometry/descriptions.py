@@ -79,7 +79,7 @@ def read_descriptions(
 def description_match(said: pd.DataFrame, tasks: list[str], settings: Settings) -> pd.DataFrame:
     """Return how often descriptions name their own task (`matched`) and the others (`mismatched`).
 
-    p: how often tasks that are dealt to prompts at random match as well.
+    p: how often tasks assigned to prompts at random match as well.
     """
     rows = []
     for score in ("subject", "answers"):

@@ -85,8 +85,8 @@ def distance_table(where: Geometry) -> pd.DataFrame:
 def kinds_of_pairs(where: Geometry) -> pd.DataFrame:
     """Return the mean cosine distance of pairs of vectors by what the two have in common.
 
-    Tables 1 and 2 both hold the pairs of one run, which share word *and* task; here these are apart. Vectors of a run
-    start alike and are trained together.
+    Tables 1 and 2 both hold the pairs of one run, which share word *and* task; here these have a
+    line of their own. Vectors of a run start alike and are trained together.
     """
     distances = distance_matrix(where.x)
     task, word = (_same(where.labels[factor]) for factor in ("task", "word"))

@@ -32,7 +32,7 @@ def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
     """
     template = ps.Template(settings.source, settings.target) if settings.source else None
     tasks = common.load_tasks(settings.tasks, data, find=_path_of, template=template)
-    # What is scored is drawn with as many of each label, where there are labels: files are often sorted.
+    # Scored records are drawn with equally many of each label, if there are labels: files are often sorted.
     n = settings.scored
     return {task_name(name): common.drawn(task, settings.seed, test=n) if n else task for name, task in tasks.items()}
 
@@ -102,7 +102,7 @@ def word_prompts(settings: Settings) -> dict[Key, ps.SoftPrompt]:
 def wayward_prompts(settings: Settings) -> dict[Key, ps.SoftPrompt]:
     """Return a prompt for each task that is held near a text which has nothing to do with any: nulls of the readings.
 
-    The `word` of their keys is "wayward". None, where nothing is read or the settings name no text.
+    The `word` of their keys is "wayward". There are none if nothing is read or the settings name no text.
     """
     if not (settings.readings and settings.wayward):
         return {}

@@ -1,4 +1,4 @@
-"""Section 3.2: what lies around random tokens, initial words and prompt tokens."""
+"""Section 3.2: the neighbours of random tokens, initial words and prompt tokens."""
 
 from collections.abc import Sequence
 
@@ -26,10 +26,10 @@ _SAME = ("word", "task", "position")
 
 
 def matched_epsilon(where: Geometry, n: float = PAPER_NEIGHBOURS - SELF) -> float:
-    """Return the cosine distance below which a token (random ones and initial words) has *n* others, on average.
+    """Return the cosine distance within which a token (random ones and initial words) has *n* others, on average.
 
-    A fixed epsilon means another neighbourhood in every model: below 0.7 lie 36 tokens in GPT2-XL, and most of the
-    vocabulary where all token vectors share a direction.
+    A fixed epsilon means another neighbourhood in every model: 0.7 includes 36 tokens in GPT2-XL, and most of the
+    vocabulary in models whose token vectors all share a direction.
     """
     tokens = _tokens(where)
     distances = distance_matrix(where.vocabulary[tokens], where.vocabulary)
@@ -38,10 +38,10 @@ def matched_epsilon(where: Geometry, n: float = PAPER_NEIGHBOURS - SELF) -> floa
 
 
 def matched_prompt_epsilon(where: Geometry, n: float = PAPER_PROMPTS - SELF) -> float:
-    """Return the cosine distance below which a trained vector has *n* other trained vectors, on average.
+    """Return the cosine distance within which a trained vector has *n* other trained vectors, on average.
 
-    Where there are not as many others, the share of them that the paper's vectors have around them (`PAPER_SHARE`):
-    *n* of too few would be all of them, and every count saturated.
+    If there are no more than *n* others, the share of them that are neighbours in the paper (`PAPER_SHARE`) is used
+    instead: otherwise all would be neighbours, and every count would be saturated.
     """
     distances = distance_matrix(where.x)
     np.fill_diagonal(distances, np.inf)
@@ -50,7 +50,7 @@ def matched_prompt_epsilon(where: Geometry, n: float = PAPER_PROMPTS - SELF) -> 
 
 
 def saturation(where: Geometry) -> str:
-    """Return why this grid cannot have the paper's neighbourhoods; nothing where it can.
+    """Return why this grid cannot have the paper's neighbourhoods; an empty text if it can.
 
     >>> PAPER_PROMPTS - SELF
     69.8
@@ -79,10 +79,10 @@ def neighbourhoods_at(where: Geometry, settings: Settings) -> pd.DataFrame:
 def neighbourhood_table(where: Geometry, epsilon: float, self_pairs: bool) -> pd.DataFrame:
     """Return mean numbers of neighbours (cosine distance < epsilon), by what they are neighbours of.
 
-    `neighbours` = `vocabulary` + `prompts`; of the prompts so many share word, task, position. `expected_...` is what
-    these would be if neighbours were drawn from all prompts at random. With *self_pairs* as the authors count: a vector
-    is its own neighbour, and an initial word counts twice. `tokens` are the random ones and the initial words together,
-    over which the paper's means run.
+    `neighbours` = `vocabulary` + `prompts`; `same_...`: how many of the prompts share word, task, position;
+    `expected_...`: how many would if neighbours were drawn from all prompts at random. With *self_pairs* as the authors
+    count: a vector is its own neighbour, and an initial word counts twice. `tokens` are the random ones and the initial
+    words together, over which the paper averages.
     """
     initial = np.array(list(where.words.values()))
     tokens = {"tokens": _tokens(where), "random tokens": where.sample, "initial words": initial}
@@ -133,19 +133,19 @@ def closest_table(where: Geometry, epsilon: float) -> pd.DataFrame:
 
 
 def task_counts(where: Geometry, epsilon: float, self_pairs: bool) -> pd.DataFrame:
-    """Return Table 3: how often prompts of the column's task lie around prompts of the row's task."""
+    """Return Table 3: how often prompts of the column's task are neighbours of prompts of the row's task."""
     found = epsilon_neighbours(where.x, None, epsilon, self_pairs=self_pairs)
     rows, columns, counts = neighbour_counts_by_group(found, where.labels["task"].tolist())
     return pd.DataFrame(counts, index=rows, columns=columns)
 
 
 def _tokens(where: Geometry) -> Int[np.ndarray, "T"]:
-    """Return the tokens that section 3.2 counts around: the random ones, then the initial words."""
+    """Return the tokens whose neighbours section 3.2 counts: the random ones, then the initial words."""
     return np.concatenate([where.sample, np.array(list(where.words.values()))])
 
 
 def neighbour_tokens(where: Geometry, epsilon: float) -> pd.DataFrame:
-    """Return every vocabulary token near any prompt vector: around how many, of which tasks and words, how near.
+    """Return every vocabulary token near any prompt vector: near how many, of which tasks and words, how near.
 
     The paper sorts these by eye: inflections of the initial words, letters, unreadable symbols, others.
     """

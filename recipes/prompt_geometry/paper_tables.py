@@ -32,7 +32,7 @@ def paper_cells(where: Geometry, settings: Settings) -> dict[str, Cells]:
     text: Cells = {("all prompts", AVERAGE): reference_means(where, "cosine", settings.self_pairs)["all prompts"]}
     words = word_correlations(where, 1)
     if len(words):
-        once = "" if settings.self_pairs else ", each pair once"  # another number than the printed one
+        once = "" if settings.self_pairs else ", each pair once"  # not the number that is printed
         column = "as_printed" if settings.self_pairs else "correlation"
         text["words", f"minimum correlation{once}"] = float(words[column].min())
     around = neighbourhood_table(where, settings.epsilon, settings.self_pairs).set_index("of")
@@ -63,11 +63,11 @@ def without_counts(cells: dict[str, Cells]) -> dict[str, Cells]:
 
 
 def counted_once(published: pd.DataFrame) -> pd.DataFrame:
-    """Return the printed numbers less what they count twice, to compare with counts of others; columns as before.
+    """Return the printed numbers without what they count twice, in the same columns, to compare with `fixed` counts.
 
-    Means over pairs lose the zeros of the diagonal (24/23 in Table 1, 40/39 in Table 2), the diagonal of Table 3 its 40
-    self-matches, neighbourhoods the vector itself and (of the tokens, 10 of 110) the second entry of an initial word.
-    The lowest correlation, over all entries of a matrix, cannot be converted.
+    Removed are the zeros of the diagonal from means over pairs (x 24/23 in Table 1, 40/39 in Table 2), 40 self-matches
+    from the diagonal of Table 3, and from neighbourhoods the vector itself and (for 10 of the 110 tokens) the second
+    entry of an initial word. The lowest correlation, over all entries of a matrix, cannot be converted.
     """
     table = published.copy()
     table["published"] = [_once(*map(str, cell)) for cell in published.itertuples(index=False)]

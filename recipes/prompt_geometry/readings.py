@@ -85,8 +85,8 @@ def _read(
 def reading_summary(readings: pd.DataFrame) -> pd.DataFrame:
     """Return for each reading and quantity: how many prompts were read, how many beat their null, and the means.
 
-    `n_beat` of `n` have p <= .05, the least that 19 random prompts can give. Layers count apart: a logit lens has one
-    line for each prompt and layer.
+    `n_beat` of `n` have p <= .05, the lowest p that 19 random prompts can give. Layers are counted separately: a logit
+    lens has one line for each prompt and layer.
     """
     grouped = readings.assign(beats=readings["p_value"] <= LEVEL).groupby(["reading", "quantity"], sort=False)
     columns = ["value", "random", "untrained", "wayward", "control", "unpatched"]

@@ -173,7 +173,7 @@ def _readings(
 
 
 def _finished(page: ps.Report, results: Results) -> ps.Report:
-    """Put on top which are closer, and how many readings of the prompts beat random ones; give sections their names."""
+    """Add the main numbers (verdicts, distances of pairs, readings) to the top of the page, and set section titles."""
     for section in page.sections:
         section.title = HEADINGS.get(section.title, section.title)
     pairs = results.tables["kinds_of_pairs"].query("of == 'vectors'").set_index("pairs")[AVERAGE]

@@ -53,7 +53,7 @@ def score_runs(
 
 
 def frozen_scores(model: ps.HookedModel, tasks: Mapping[str, ps.Task], settings: Settings) -> pd.DataFrame:
-    """Return the same of the model without a prompt."""
+    """Return accuracy and loss of the model without a prompt."""
     rows = [(name, *_score(model, task, None, settings)) for name, task in tasks.items()]
     return pd.DataFrame(rows, columns=["task", "accuracy", "loss"])
 

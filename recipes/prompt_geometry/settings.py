@@ -39,16 +39,16 @@ class Settings:
       others around it as in the paper (35.66), for models whose tokens lie closer together than those of GPT2-XL.
     - `prompt_epsilon`: the same for prompts among themselves (Table 3); 0: the one at which a prompt vector has as many
       others around it as in the paper (69.80).
-    - `table3_share`: epsilon of Table 3, as a share of `prompt_epsilon`: the caption says 1, the numbers are of 5/7.
+    - `table3_share`: epsilon of Table 3, as a share of `prompt_epsilon`: the caption says 1, the numbers fit 5/7.
     - `self_pairs`: whether a vector counts as its own pair and neighbour, and an initial word twice.
     - `tokens`: random vocabulary tokens to compare with.
-    - `readings`: for how many words (the first) the prompts are read in language (0: none); `null_draws` random prompts
-      each.
+    - `readings`: how many of the words, from the first on, have their prompts read in language (0: none), each compared
+      with `null_draws` random prompts.
     - `wayward`: an unrelated text; a prompt that is held near it while it learns the task is a null of the readings
       (empty: none); `wayward_strength`: how strongly (`ps.WaywardPrompt`).
     - `padding`: of texts of one batch; `left` moves them away from the prompt (`ps.TrainConfig`).
-    - `placeholder`: the word, of one token, that stands for a prompt token in the Patchscopes reading; `patch_layers`
-      source layers, and as many target layers in the first third of the model.
+    - `placeholder`: the word, of one token, whose activation a prompt token's replaces in the Patchscopes reading;
+      `patch_layers`: number of source layers, and of target layers in the first third of the model.
     - `matmul`: `bf16` lets frozen layers multiply in bfloat16, on processors that have it (`ps.execution`).
     """
 

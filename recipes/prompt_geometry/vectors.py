@@ -55,7 +55,7 @@ def geometry(model: ps.HookedModel, runs: Mapping[tuple[str, str], ps.Run], sett
 
 
 def steps(where: Geometry) -> Geometry:
-    """Return the same with what training added (trained - start) in the place of the trained vectors."""
+    """Return the same with what training added (trained - start) instead of the trained vectors."""
     return replace(where, x=where.x - where.start)
 
 

@@ -1,6 +1,6 @@
 """What the published files say beyond the paper's tables; functions of the folder, one table each.
 
-Exploratory: chosen after the tables had been seen, on three to five runs of each kind.
+Exploratory: these analyses were chosen after the tables had been seen, and have three to five runs of each kind.
 """
 
 from collections.abc import Callable, Iterator
@@ -34,8 +34,8 @@ THRESHOLD = 1.1
 def alignment_table(a: Source) -> pd.DataFrame:
     """Return alignment (Table 13) with its exact permutation null, for three importances and both metrics.
 
-    `gained` and `lost` count the tokens that agree under this importance and did not (or the other way round) under
-    the masked loss, `change_p` is the exact McNemar test of the two.
+    `gained` counts the tokens that agree under this importance but not under the masked loss, `lost` the opposite;
+    `change_p` is the exact McNemar test of the two.
     """
     rows = []
     for dataset, n, losses in _classes(a):
@@ -59,7 +59,7 @@ def alignment_table(a: Source) -> pd.DataFrame:
 
 
 def importance_table(a: Source) -> pd.DataFrame:
-    """Return how many tokens matter (ratio above 1.1), to how many models, and how many change model with the ratio.
+    """Return how many tokens matter (ratio above 1.1), to how many models, and how many the ratio gives another model.
 
     `concentration` is the share of all importance (difference) that falls to each token's main model, with its null.
     """
@@ -121,7 +121,7 @@ def transfer_table(a: Source) -> pd.DataFrame:
 
 
 def _classes(a: Source) -> Iterator[tuple[str, str, list[tuple[np.ndarray, np.ndarray]]]]:
-    """Yield (data set, number of models, [(masked losses, full losses) of each run]) of the classes that are there."""
+    """Yield (data set, number of models, [(masked losses, full losses) of each run]) of the classes that have runs."""
     for dataset in a.datasets:
         for n in a.counts:
             try:

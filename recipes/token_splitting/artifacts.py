@@ -115,7 +115,7 @@ class Artifacts:
         return self._file_of(run, TRANSFERRED, read_transfer_losses)
 
     def _check_that_files_agree(self, run: str) -> None:
-        """Refuse the result files of a run if two of them disagree in a number that both have, or are another run's.
+        """Refuse the result files of a run if two disagree in a number that both have, or belong to another run.
 
         A file that is not there, or was refused, has nothing to compare with.
         """
@@ -151,7 +151,7 @@ class Artifacts:
         raise AbsentError("the losses of random masking were not published")
 
     def _of_all_models(self, run: str, found: Any) -> Any:
-        """Return *found* if it is about as many models as the run is named after."""
+        """Return *found* if it has as many models as the run's name says."""
         n = re.search(r"(\d+)_model", run)
         if n and len(found.models) != int(n[1]):
             folder = self.folder / RUNS / run
@@ -160,7 +160,7 @@ class Artifacts:
         return found
 
     def _check(self, run: str, pattern: str, holds: bool, expected: str, got: np.ndarray) -> None:
-        """Refuse a run's file that was read and is not what it has to be."""
+        """Refuse a run's file that was read, unless its content *holds* what is expected."""
         if not holds:
             (path,) = sorted(_visible((self.folder / RUNS / run / "checkpoints").glob(pattern)))
             self.refused[path] = f"{path}: expected {expected}, got others (shape {got.shape})"
@@ -216,10 +216,10 @@ def _if_there(read: Callable[[str], Found], run: str) -> Found | None:
 
 
 def _visible(paths: Iterable[Path]) -> Iterator[Path]:
-    """Leave out what systems and editors write beside files: `._NAME`, `.ipynb_checkpoints`."""
+    """Leave out files that systems and editors add to folders: `._NAME`, `.ipynb_checkpoints`."""
     return (path for path in paths if not path.name.startswith("."))
 
 
 def _length(run: str) -> int:
-    """Return how many tokens a run's prompt has: 16, or 2 of the short ones (section 4.5)."""
+    """Return how many tokens a run's prompt has: 16, or 2 for the short prompts (section 4.5)."""
     return 2 if run.endswith("_sp") else 16

@@ -14,7 +14,7 @@ class CsvRows:
     """The rows of a file, {first cell: the others}, without padding, blank lines and trailing empty cells.
 
     Raises:
-        RunError: the file is no CSV, or a first cell is there twice.
+        RunError: the file is no CSV, or two rows have the same first cell.
     """
 
     def __init__(self, path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Why printed numbers differ from those computed here; each reason is put to the test on the cell it explains."""
+"""Why printed numbers differ from those computed here; each reason is tested on the cell that it explains."""
 
 import math
 from collections.abc import Callable

@@ -10,7 +10,7 @@ from recipes.token_splitting.source import MaskedLosses
 
 
 def masking_figure(run: str, masked: MaskedLosses) -> go.Figure:
-    """Draw the loss of every model with each token masked; a column with one dark cell is a token of one model."""
+    """Draw the loss of every model with each token masked; one dark cell in a column: one model needs the token."""
     figure = go.Figure(
         go.Heatmap(
             z=masked.losses,

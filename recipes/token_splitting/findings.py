@@ -162,7 +162,7 @@ def _trend(task: str, claim: str, section: str, main: pd.DataFrame, column: str,
     by_count = known.groupby("models")[column].mean()
     means = ", ".join(f"{count}: {value:.3g}" for count, value in by_count.items())
     meaning = f"Spearman's rho over runs of {column} and the number of models ({means}); p two-sided, by permutation"
-    # The test is of the runs: it says what an interval would, and there is none.
+    # There is no interval: the test, which permutes runs, decides instead.
     finding = judge(claim, section, task, Number(rho), meaning, p_value=p)
     return replace(finding, verdict=verdict_by_test(rho, p))
 

@@ -42,7 +42,7 @@ class Measured:
 
     - `importances`: by intervention, for the models that share the prompt.
     - `scores`: a line per model and variant: `model`, `own` (it was trained on), `variant`, `draw`, `n_kept`, `loss`,
-      `accuracy`. Variants: `whole`, `initial` (before training), `random_prompt` (of the same norms), and of own models
+      `accuracy`. Variants: `whole`, `initial` (before training), `random_prompt` (of the same norms), for own models
       `masked`, `shortened` (only their own tokens are left, the others zero or removed), the same `_by_ratio`, and
       `random_masked`, `random_shortened` (as many tokens, drawn at random), `random_equal` (an equal share of the
       tokens, drawn at random, the others zero).
@@ -73,7 +73,7 @@ def measure(
     names = tuple(list(models)[m] for m in plan.models)
     own = {name: models[name] for name in names}
     prompt = run.prompt
-    prompt.strict = False  # it belongs to all models
+    prompt.strict = False  # it is used with all of its models, not only the one that it was bound to
     assert isinstance(prompt, ps.SoftPrompt)
     about = _about(settings, identities, task, plan, prompt)
     first = plan.number == 0 and plan.kind.isdigit() and len(names) > 1
@@ -173,7 +173,7 @@ class _Scorer:
             yield f"shortened{suffix}", 0, int(kept.sum()), _shortened(self.prompt, kept)
         n_own = int(self.kept[name]["loss"].sum())
         for draw in range(self.settings.draws):
-            # A draw of its own for every prompt, model and number.
+            # Every prompt, model and number of tokens has a random draw of its own.
             seed = int(content_hash([self.plan.name, name, draw])[:8], 16)
             kept = random_choice(k, n_own, seed)
             yield "random_masked", draw, n_own, zero(self.prompt, _gone(kept))

@@ -30,11 +30,11 @@ def mixing_table(
     identities: Mapping[str, str],
     folder: Path,
 ) -> pd.DataFrame:
-    """Mix the prompts of neighbouring single models, and score the mixture on both; kept in a file.
+    """Mix the prompts of consecutive single models, and score the mixture on both; kept in a file.
 
-    Of two prompts `p` (for model a) and `q` (for b), half of the positions are q's: those that are worth more to b in q
-    than to a in p, each as a share of what its model needs. Compared with: positions drawn at random, the two whole
-    prompts, and the prompt that was trained on exactly these two models, if there is one.
+    Of two prompts `p` (for model a) and `q` (for b), half of the positions are q's: those that are more important to b
+    in q than to a in p, each as a share of its model's total importance. Compared with: positions drawn at random, the
+    two whole prompts, and the prompt that was trained on exactly these two models, if there is one.
     """
     singles = [one for one in measured.values() if one.plan.kind == "1" and one.plan.task == task_name]
     pairs = list(zip(singles, [*singles[1:], singles[0]], strict=True))[: len(singles) - (len(singles) == 2)]
@@ -58,7 +58,7 @@ def mixing_table(
 
 
 def taken_tokens(mine: Float[np.ndarray, "k"], other: Float[np.ndarray, "k"]) -> Int[np.ndarray, "n"]:
-    """Return the half of the positions that are worth more in the other prompt, as shares of all that is needed.
+    """Return the half of the positions that are more important in the other prompt, as shares of total importance.
 
     >>> taken_tokens(np.array([3.0, 1.0, 0.0, 0.0]), np.array([0.0, 0.1, 0.1, 0.2])).tolist()
     [2, 3]

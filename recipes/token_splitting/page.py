@@ -125,7 +125,7 @@ def _table(page: ps.Report, name: str, table: pd.DataFrame) -> None:
 
 
 def _figures(page: ps.Report, results: Results, name: str) -> None:
-    """Add the figures of a section: of its own name, or a name that begins with it."""
+    """Add the figures of a section: those whose names are, or begin with, the section's name."""
     for figure, drawn in results.figures.items():
         if figure == name or (figure.startswith(f"{name}_") and figure != "important_token_loss"):
             page.figure(drawn, caption_of(figure))

@@ -9,7 +9,7 @@ _BY = ["task", "models"]
 
 
 def beside_published(frame: pd.DataFrame) -> pd.DataFrame:
-    """Return a table as the paper prints it, `mean ± std`, what was trained first, then what was published.
+    """Return a table as the paper prints it, `mean ± std`: first the trained numbers, then the published ones.
 
     Cells of other tasks than the paper's follow the paper's own in the same row.
     """
@@ -65,7 +65,7 @@ def interventions_of_first_runs(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def shapley_summary(table: pd.DataFrame) -> pd.DataFrame:
-    """Return for each run the efficiency residual, and how Shapley values go with what zeroing a token does."""
+    """Return for each run the efficiency residual, and how well Shapley values agree with zeroing single tokens."""
     rows = []
     for (task, run), part in table.groupby(["task", "run"], sort=False) if len(table) else ():
         ranks = part[["values", "difference"]].rank().to_numpy()
@@ -85,7 +85,7 @@ def shapley_summary(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def words_of_one_run(table: pd.DataFrame, count: int) -> pd.DataFrame:
-    """Return the nearest words (cosine) of the first run of *count* models, or of most: tokens down, models across.
+    """Return the nearest words (cosine) of the first run of *count* (or most) models: rows are tokens, columns models.
 
     The paper's Table 9 is of `5_model_0`, whose count is the one that the settings vary.
     """

@@ -17,7 +17,7 @@ Cells = dict[Key, Callable[[], float]]
 
 
 def compute(cells: Cells) -> tuple[dict[Key, float], dict[Key, str]]:
-    """Return the numbers that could be computed, and for the other cells what they lack."""
+    """Return the numbers that could be computed, and for the other cells what is missing."""
     computed, lacking = {}, {}
     for key, number in cells.items():
         try:
@@ -114,7 +114,7 @@ def _transfer(a: Source, run: str, n_models: int) -> Cells:
 
 
 def _transfer_of_first(a: Source, dataset: str, before: str) -> Cells:
-    """Of the first run of the largest class that leaves models to transfer to, if one does."""
+    """Return the same for the first run of the largest class that leaves other models to transfer to, if any does."""
     sizes = {count: len(a.transfer_losses(f"{before}{count}_model_0").trained) for count in a.counts}
     fitting = [count for count, n in sizes.items() if int(count) < n] or list(sizes)
     run = f"{before}{fitting[-1]}_model_0"
@@ -124,7 +124,7 @@ def _transfer_of_first(a: Source, dataset: str, before: str) -> Cells:
 
 
 def masking_table(kind: str, unmasked: bool, a: Source) -> Cells:
-    """Tables 10, 11 and 12: loss of each model with each token masked, and (11, 12) with none."""
+    """Tables 10, 11 and 12: loss of each model with each token masked, and (11, 12) with no token masked."""
     run = "5_model_0" if kind == "5" else f"5_model_{kind}_1"
     return _masking(a, run, unmasked, 5, 16) | _elsewhere(a, partial(_masking_of, a, kind, unmasked))
 

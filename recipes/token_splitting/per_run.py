@@ -1,4 +1,4 @@
-"""One line per run: how far its models split its tokens, and whether the tokens lie where they are needed."""
+"""One line per run: how far its models split its tokens, and whether tokens are near the models that need them."""
 
 from collections.abc import Mapping
 
@@ -21,7 +21,7 @@ THRESHOLD = 1.1
 
 
 def run_table(measured: Mapping[str, Measured], permutations: int) -> pd.DataFrame:
-    """Return one line for each prompt that several models share, by zeroing tokens.
+    """Return one line for each prompt that several models share; importance is measured by zeroing tokens.
 
     - `loss`, `accuracy`: of its models, mean; `important_token_loss`: Table 3's.
     - `concentration`: share of all importance (difference) that falls to each token's main model; `null`, `p_value`:
@@ -70,7 +70,7 @@ def run_table(measured: Mapping[str, Measured], permutations: int) -> pd.DataFra
 
 
 def main_runs(table: pd.DataFrame) -> pd.DataFrame:
-    """Leave out runs with other seeds or durations: the classes by number of models."""
+    """Return the classes by number of models, without runs with other seeds or durations."""
     return table[table["kind"].str.isdigit()]
 
 

@@ -94,10 +94,10 @@ def all_figures(
 def _spaces(
     settings: Settings, models: Mapping[str, ModelSource], firsts: list[Measured], prompts: Prompts
 ) -> dict[str, go.Figure]:
-    """Return Figure 1 and Figure 2 (the same with a model that it was not trained on), first task.
+    """Return Figure 1, and Figure 2 (the same with a model that the prompt was not trained on), for the first task.
 
-    The paper's are of `5_model_0`, with five models and with a sixth: the run of the count that the settings vary, or
-    of the largest. Where that count takes all models, Figure 2 is of the smallest.
+    The paper's are of `5_model_0`, with five models and with a sixth. Here: the first run of the count that the
+    settings vary, or of the largest count. If that count includes all models, Figure 2 is of the smallest count.
     """
     mine = [one for one in firsts if one.plan.task == settings.tasks[0] and len(one.names) > 1]
     by_size = sorted(mine, key=lambda one: len(one.names))

@@ -19,8 +19,8 @@ METRICS: tuple[Metric, ...] = ("cosine", "l2")
 class Places:
     """Votes and back translation, by metric.
 
-    - `votes`: for each token, the place (among the prompt's models) of the model most of whose embeddings are among
-      its nearest neighbours in all models' embeddings together; `shares`: of the neighbours.
+    - `votes`: for each token, the index (among the prompt's models) of the model to which most of the token's nearest
+      neighbours among all models' embeddings belong; `shares`: the share of neighbours that belong to it.
     - `words`: one line per model, token and metric: `model`, `token`, `metric`, `word`, `distance`, and
       `random_distance`, that of a random vector of the token's norm from its own nearest word.
     """
@@ -31,7 +31,7 @@ class Places:
 
 
 def find_places(models: Mapping[str, ModelSource], prompt: ps.SoftPrompt, n: int) -> Places:
-    """Find the neighbours of every token; one embedding matrix is in memory at a time where models are not."""
+    """Find the neighbours of every token; models given by name are loaded one at a time."""
     queries, beside = _numbers(prompt), _numbers(ps.random_like(prompt, seed=0))
     votes: dict[str, list[int]] = {}
     shares: dict[str, list[float]] = {}

@@ -9,7 +9,7 @@ from recipes.token_splitting.tasks import printed
 
 @dataclass(frozen=True)
 class Plan:
-    """One prompt: number `number` of its kind, for `models` (places in the settings' list).
+    """One prompt: number `number` of its kind, for `models` (indices into the settings' list).
 
     `kind` is the number of models, or `init`, `train` (other seeds of the start, of the order of records), `e...`
     (another duration), `sp` (a short prompt for one model).
@@ -69,7 +69,7 @@ def prefix(dataset: str) -> str:
 
 
 def duration_label(settings: Settings, task: str, duration: float) -> str:
-    """Return how long a run takes: in epochs where the paper's are taken, else in steps.
+    """Return how long a run takes: in epochs if the paper's are used, else in steps.
 
     >>> duration_label(Settings(steps=0), "mnli", 0.4), duration_label(Settings(steps=50), "mnli", 2.0)
     ('2', '100')

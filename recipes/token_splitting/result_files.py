@@ -99,7 +99,7 @@ def read_one_losses(path: Path) -> Float[np.ndarray, "M"]:
 
 
 def _n_tokens(file: CsvRows, header: str) -> int:
-    """Return how many tokens the columns are of, which have to be 0, 1, 2, ... in order."""
+    """Return how many tokens have a column; the columns have to be 0, 1, 2, ... in order."""
     names = file.row(header)
     if names != [str(token) for token in range(len(names))]:
         raise file.error(f"expected the tokens 0, 1, ... in order as the columns of {header!r}, got {', '.join(names)}")
@@ -129,7 +129,7 @@ def _by_seed(file: CsvRows, seeds: Sequence[int], losses: Sequence[float]) -> Fl
 
 
 def _check_accuracies(file: CsvRows, metric: str, agree: Bool[np.ndarray, "k"]) -> None:
-    """Refuse votes of which the same file says that another share of them agrees with the losses."""
+    """Refuse votes whose agreement with the losses is not the accuracy that the same file gives."""
     expected = {f"{metric} accuracy": float(agree.mean())}
     certainty = f"{metric} certanty"  # as the authors spell it
     if certainty in file.rows:

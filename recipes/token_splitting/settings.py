@@ -36,7 +36,7 @@ class Settings:
 
     - `models`: names or folders of masked language models of one width and one tokenizer.
     - `counts`: numbers of models that share a prompt. One prompt is trained for each single model; of every other
-      count one prompt for each seed, on as many models from number i on (run i of the seeds).
+      count one prompt for each seed; run i is trained on that many models, from number i on.
     - `varied`: the count whose first run is trained again with other initialisations, other orders of the records
       and for other durations (Tables 5 and 6); 0: none.
     - `durations`: of training, as multiples of `steps` or of the paper's epochs.
@@ -44,17 +44,17 @@ class Settings:
     - `init_range`: numbers of a fresh prompt are uniform in [-init_range, init_range).
     - `steps`, `batch_size`, `learning_rate`: of every task; 0: the paper's, by task.
     - `micro_batch`: records in a pass; the passes of `batch_size` records make one step. 0: all at once.
-    - `mask_attended`: False: nothing attends to [MASK], as it was run; True: it is a token like any other.
-    - `first_piece`: the first word piece stands for a label of several; False: such a label is refused.
-    - `held_out`: share of a data set without a test split that becomes it.
-    - `train_limit`, `scored`: records that are trained on and scored, drawn with as many of each label (`data_seed`);
-      0: all, or the paper's numbers.
+    - `mask_attended`: False: nothing attends to [MASK], as in the authors' runs; True: it is a token like any other.
+    - `first_piece`: a label of several word pieces is replaced by its first; False: such a label is refused.
+    - `held_out`: share of a data set without a test split that is held out as one.
+    - `train_limit`, `scored`: records that are trained on and scored, drawn with equally many of each label
+      (`data_seed`); 0: all, or the paper's numbers.
     - `hows`: interventions on single tokens, the paper's `zero` first; the others on the first run of each count.
     - `draws`: random choices of tokens that a choice by importance is compared with.
     - `shapley_scored`: records for Shapley values (of the first run of each count); 0: no Shapley values.
-    - `neighbours`: that vote on where a token lies.
+    - `neighbours`: how many nearest embeddings vote on which model a token is near.
     - `shown`: rows of each embedding matrix in the pictures; 0: all.
-    - `permutations`: of nulls that are not exact.
+    - `permutations`: how many, for nulls that are not exact.
     """
 
     models: tuple[str, ...] = EMBEDDED

@@ -1,4 +1,4 @@
-"""What the tables need of runs, whoever trained them: the authors' published folder, or `train`."""
+"""What the tables need to know about runs, whoever trained them: the authors' published folder, or `train`."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -60,7 +60,7 @@ class Source(Protocol):
 
     @property
     def counts(self) -> Sequence[str]:
-        """How many models share a prompt: the classes above one."""
+        """Numbers of models that share a prompt, above one: the main classes of runs."""
 
     @property
     def others(self) -> Sequence[tuple[str, str]]:
@@ -91,4 +91,4 @@ class Source(Protocol):
         """Return the test losses of prompts that were each trained on one model."""
 
     def random_masked_losses(self, dataset: str, count: str) -> Float[np.ndarray, "n"]:
-        """Return the test losses of all models of a class's runs, an equal share of random tokens left to each."""
+        """Return the test losses of all models of a class's runs; each keeps an equal, random share of the tokens."""

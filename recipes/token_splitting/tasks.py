@@ -13,9 +13,9 @@ TEMPLATES = {"mnli": ps.Template("{bos}{text1};{text2}{sep}{mask}", "{label}")}
 
 
 def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
-    """Return the tasks by name, each with the splits `train` and `test`; `DATA/NAME` goes before the Hub.
+    """Return the tasks by name, each with the splits `train` and `test`; `DATA/NAME` is used rather than the Hub.
 
-    A validation split stands in for a missing test split; a source with a single split is divided.
+    A validation split replaces a missing test split; a source with a single split is divided.
 
     Raises:
         TaskError: no task, one twice, an unknown one, or one without label words.

@@ -32,7 +32,7 @@ def train_and_report(settings: Settings, out: Path, data: Path | None, in_turn: 
     """Run the recipe; return 0."""
     plans = [plan for task in settings.tasks for plan in make_plans(settings, task)]
     for plan in plans:
-        train_config(settings, plan)  # what it cannot know is said before anything is loaded
+        train_config(settings, plan)  # raises an error for missing settings before anything is loaded
     tasks = load_tasks(settings, data)
     models, identities = load_models(settings, tasks, in_turn)
     kept = out / "measured"
@@ -79,7 +79,7 @@ def load_models(
 ) -> tuple[dict[str, ModelSource], dict[str, str]]:
     """Return the models by name, and what `identity_of` says of each.
 
-    They are loaded, or, *in_turn*, names that are loaded whenever they are needed.
+    They are loaded models, or, with *in_turn*, names of models that are loaded whenever they are needed.
 
     Each is loaded once in any case, to find out before hours of training whether it can share a prompt with the others
     and read the tasks.

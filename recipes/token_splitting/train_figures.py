@@ -50,7 +50,7 @@ def by_count_figure(
 
 
 def transfer_figure(transfer: pd.DataFrame, task: str) -> go.Figure:
-    """Draw the loss of every prompt (down) on every model (across)."""
+    """Draw the loss of every prompt (rows) on every model (columns)."""
     part = transfer[transfer["task"] == task]
     losses = part.pivot_table(index="run", columns="model", values="loss", sort=False)
     own = part.pivot_table(index="run", columns="model", values="own", sort=False).astype(bool)

@@ -13,7 +13,7 @@ from recipes.token_splitting.tasks import printed
 
 
 class Trained:
-    """Measured runs, by name; models are known by their places in the settings' list."""
+    """Measured runs, by name; models are identified by their indices in the settings' list."""
 
     def __init__(
         self,
@@ -91,9 +91,9 @@ class Trained:
         return np.array([self._own(one, "whole").item() for one in runs])
 
     def random_masked_losses(self, dataset: str, count: str) -> Float[np.ndarray, "n"]:
-        """Return the losses of all models of a class's runs, draw by draw, with an equal share of random tokens left.
+        """Return the losses of all models of a class's runs, by draw; each keeps an equal, random share of the tokens.
 
-        Of 16 tokens for ten models that is two, as in the paper.
+        With 16 tokens and ten models each keeps two, as in the paper.
         """
         tables = [self._of(run).scores for run in self.runs_of(dataset, count)]
         return np.concatenate([table[table["variant"] == "random_equal"]["loss"].to_numpy() for table in tables])
