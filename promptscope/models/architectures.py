@@ -24,8 +24,8 @@ def supported_architectures() -> list[str]:
     """Return the names of the transformers classes that `load_model` accepts, in alphabetical order.
 
     They are the language-model classes for which TransformerLens or promptscope has a bridge. A model of such a class
-    is tested when it is loaded, and a failed test is a ModelError; *Which models*, on the
-    site, lists what each class supports.
+    is tested when it is loaded, and a failed test is a ModelError; the site's page *Which models*
+    lists what each class supports.
 
     >>> "Qwen3ForCausalLM" in supported_architectures()
     True
