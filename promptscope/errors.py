@@ -120,7 +120,7 @@ class StoreError(PromptscopeError):
     >>> import promptscope as ps
     >>> ps.ActivationStore(ps.__file__)  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    promptscope.errors.StoreError: the activation store ... is a file: expected a folder, or a name not taken yet
+    promptscope.errors.StoreError: the activation store ... must be a folder, or a path that does not exist yet, ...
     """
 
 
@@ -131,7 +131,7 @@ class ProbeError(PromptscopeError):
     >>> model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
     >>> ps.probe(model, None, task, "attention_mas")  # doctest: +ELLIPSIS
     Traceback (most recent call last):
-    promptscope.errors.ProbeError: no probe 'attention_mas'. Did you mean 'attention_mass'? There are: ...
+    promptscope.errors.ProbeError: there is no probe 'attention_mas'. Did you mean 'attention_mass'? There are: ...
     """
 
 

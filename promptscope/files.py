@@ -102,7 +102,7 @@ def is_there(path: str | os.PathLike[str]) -> bool:
 
 
 def is_valid(text: str) -> bool:
-    """Return whether *text* can be written: a lone surrogate cannot.
+    r"""Return whether *text* can be written: a lone surrogate cannot.
 
     >>> is_valid("caf\u00e9"), is_valid("\ud800")
     (True, False)
