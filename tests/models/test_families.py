@@ -221,7 +221,7 @@ def test_prompts_leave_and_are_read_as_they_run(name: str) -> None:
             deep = ps.DeepPrompt(K, init=ps.init.FromPrompt(prompt)).bind(model)
             close(by_hooks(model, deep), expected)
         if not model.family.has("ln_final.hook_out"):
-            with pytest.raises(ps.ProbeError, match="the final norm"):
+            with pytest.raises(ps.ProbeError, match="no final norm"):
                 lens_log_probabilities(prompt_residual(model, prompt)[-1], model)
             return
         said = model.forward_hooked(IDS[:1], None, prompt)[0, :K].log_softmax(-1)

@@ -12,11 +12,11 @@ from transformers import (
     BertForPreTraining,
     BertForSequenceClassification,
     BertModel,
+    CTRLConfig,
+    CTRLLMHeadModel,
     GPT2ForSequenceClassification,
     Qwen2Config,
     Qwen2ForCausalLM,
-    RoFormerConfig,
-    RoFormerForMaskedLM,
     T5Model,
 )
 
@@ -183,11 +183,8 @@ def test_a_file_is_no_model(folder: Path) -> None:
 
 
 def test_unsupported_architecture(tmp_path: Path) -> None:
-    config = RoFormerConfig(
-        vocab_size=50, hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=16
-    )
-    model = RoFormerForMaskedLM(config)
-    said = r"'RoFormerForMaskedLM' is not supported: .* has no bridge.*Did you mean.*supported_architectures\(\)"
+    model = CTRLLMHeadModel(CTRLConfig(vocab_size=50, n_embd=16, dff=16, n_layer=1, n_head=2, n_positions=32))
+    said = r"'CTRLLMHeadModel' is not supported: .* has no bridge.*Did you mean.*supported_architectures\(\)"
     with pytest.raises(ModelError, match=said):
         load_model(model)
     model.save_pretrained(tmp_path)
