@@ -43,7 +43,7 @@ def test_models(name: str) -> None:
 
 def test_prompts_tasks_runs_and_results() -> None:
     model, task = ps.load_model("embedded-causal"), ps.load_task("continent_en")
-    assert "unbound" in shown(ps.SoftPrompt(3))
+    assert "parameters none yet" in shown(ps.SoftPrompt(3))
     run = ps.train(model, ps.DeepPrompt(3), task, ps.TrainConfig(steps=3, batch_size=4), progress=False)
     assert "3 steps" in shown(run.prompt) and "DeepPrompt" in shown(run.prompt)
     assert "continent_en" in shown(task) and "accuracy" in shown(task) and "train 300" in shown(task)
