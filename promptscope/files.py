@@ -26,9 +26,11 @@ __all__ = [
     "content_hash",
     "is_there",
     "read_json",
+    "read_sealed",
     "replace_atomically",
     "sha256_file",
     "write_json",
+    "write_sealed",
     "write_tensors",
     "write_text",
 ]

@@ -21,9 +21,15 @@ def test_a_page_needs_no_network(tmp_path: Path) -> None:
 def test_pictures_go_to_kaleido(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("promptscope.plots.export.find_spec", lambda name: name)
     asked = []
-    monkeypatch.setattr(go.Figure, "write_image", lambda self, path, **size: asked.append((path, size)))
+
+    def write(self: go.Figure, path: Path, **how: object) -> None:
+        asked.append(how)
+        path.write_text("a picture", encoding="utf-8")
+
+    monkeypatch.setattr(go.Figure, "write_image", write)
     ps.plots.save_figure(FIGURE, tmp_path / "bars.svg", width=800, height=400)
-    assert asked == [(tmp_path / "bars.svg", {"width": 800, "height": 400})]
+    assert asked == [{"format": "svg", "width": 800, "height": 400}]
+    assert [(path.name, path.read_text(encoding="utf-8")) for path in tmp_path.iterdir()] == [("bars.svg", "a picture")]
 
 
 def test_without_kaleido_the_error_says_what_to_install(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -47,6 +47,12 @@ def all_tasks(folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Artifac
     for epochs in (2, 10, 20):
         for i in range(3):
             shutil.copytree(whole / RUNS / f"5_model_{i}", whole / RUNS / f"mnli_5_model_{i}_e{epochs}")
+    # Runs that are copies of each other are refused: a loss of each moves by less than anybody prints.
+    for number, path in enumerate(sorted((whole / RUNS).glob("*/checkpoints/*_token_drop_out_test.csv"))):
+        lines = path.read_text(encoding="utf-8").splitlines()
+        name, first, *others = lines[1].split(",")
+        lines[1] = ",".join([name, repr(float(first) * (1 + 1e-10 * number)), *others])
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return Artifacts(whole)
 
 
