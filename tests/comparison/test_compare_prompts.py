@@ -274,7 +274,7 @@ def test_bad_input(tmp_path: Path) -> None:
         ps.compare_prompts({"ids": np.arange(3)})
     with pytest.raises(ps.PromptError, match=r"'text' must be a prompt.*str"):
         ps.compare_prompts({"text": "a b"})
-    with pytest.raises(ps.PromptError, match="has no numbers yet"):
+    with pytest.raises(ps.PromptError, match="has no vectors yet"):
         ps.compare_prompts({"fresh": ps.SoftPrompt(3)})
     with pytest.raises(ps.PromptError, match="needs at least one prompt"):
         ps.compare_prompts({})

@@ -217,5 +217,5 @@ def test_bad_input_is_named_before_anything_runs() -> None:
         ask(models=[model, another()])
     with pytest.raises(ModelError, match="at least one model"):
         ask(models=[])
-    with pytest.raises(ProbeError, match=r"not by 'los'\. Did you mean 'loss'"):
+    with pytest.raises(ProbeError, match=r"got 'los'\. Did you mean 'loss'"):
         ask().measure("los")
