@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from promptscope.causal.inputs import target_rows
+from promptscope.checks import checked
 from promptscope.engine import kernel
 from promptscope.models import Hook, HookedModel, Prefix, prefix_of
 from promptscope.prompts import Prompt
@@ -42,6 +43,7 @@ def in_turn(function: F) -> F:
     return call  # type: ignore[return-value]
 
 
+@checked(shared=0)
 @dataclass(frozen=True, eq=False)
 class Condition:
     """How the inputs are run: with a prompt, or without one.

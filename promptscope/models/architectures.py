@@ -7,6 +7,7 @@ from transformer_lens.factories.architecture_adapter_factory import SUPPORTED_AR
 from transformers import PreTrainedConfig, PreTrainedModel
 from transformers.models.auto import modeling_auto
 
+from promptscope.checks import checked
 from promptscope.errors import ModelError, nearest
 from promptscope.models.adapters import ADAPTERS
 
@@ -20,6 +21,7 @@ _HEADS = (
 _BRIDGES = {*SUPPORTED_ARCHITECTURES, *ADAPTERS}
 
 
+@checked()
 def supported_architectures() -> list[str]:
     """Return the names of the transformers classes that `load_model` accepts, in alphabetical order.
 

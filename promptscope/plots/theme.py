@@ -8,6 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 import plotly.io as pio
 
+from promptscope.checks import checked
 from promptscope.probes import ProbeResult
 
 CATEGORICAL = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#6B6B6B")
@@ -63,6 +64,7 @@ def new_figure(
     return titled_figure(width, height, result.title or result.name, about, figure)
 
 
+@checked()
 def titled_figure(
     width: int | float, height: int | float, title: str, about: str, figure: go.Figure | None = None
 ) -> go.Figure:
@@ -105,6 +107,7 @@ def legend_below(figure: go.Figure, labels: Sequence[str]) -> None:
     figure.update_layout(legend={"y": -bottom / inner, "yanchor": "top"})
 
 
+@checked()
 def with_alpha(colour: str, alpha: float) -> str:
     """Return a hex colour as `rgba(...)`, with the opacity *alpha* in [0, 1].
 

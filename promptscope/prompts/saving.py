@@ -95,6 +95,7 @@ class OtherWeightsWarning(UserWarning):
     """
 
 
+@checked()
 def versions() -> dict[str, str]:
     """Return the versions of the packages that determine a prompt's numbers, by name.
 

@@ -6,10 +6,12 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
+from promptscope.checks import checked
 from promptscope.errors import ProbeError
 from promptscope.models import HookedModel
 
 
+@checked()
 @torch.no_grad()
 def embedding_table(model: HookedModel) -> Float[np.ndarray, "V d_model"]:
     """Return all token embeddings (V, d_model), as they enter the first layer.
@@ -22,6 +24,7 @@ def embedding_table(model: HookedModel) -> Float[np.ndarray, "V d_model"]:
     return model.embed(torch.arange(model.shape.vocab_size)).float().cpu().numpy()
 
 
+@checked()
 def token_names(model: HookedModel, ids: Iterable[int]) -> list[str]:
     """Return the text of each token, or its id if the model has no tokenizer.
 

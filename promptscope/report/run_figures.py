@@ -5,9 +5,11 @@ from collections.abc import Mapping
 import pandas as pd
 import plotly.graph_objects as go
 
+from promptscope.checks import checked
 from promptscope.plots import CATEGORICAL, TEMPLATE
 
 
+@checked()
 def learning_curves(histories: Mapping[str, pd.DataFrame]) -> go.Figure:
     """Draw each run's training loss by step: single steps in a pale colour, and their running mean.
 

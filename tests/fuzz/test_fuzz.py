@@ -7,9 +7,10 @@ from pathlib import Path
 
 import pytest
 
-# (call, argument): a value that looks wrong and has a meaning.
+# (call, argument): a value that looks wrong and has a meaning, or an error of Python that names it.
 MEANT = {
     ("statistics.p_value_of_draws", "observed"): "of a NaN the p-value is NaN",
+    ("probes.Saved", "no_such_argument"): "a base class without arguments: Python's own TypeError names it",
     ("probes.ResidualPCA", "at"): "a position from the end; whether there is one is seen on the inputs",
 }
 
