@@ -87,6 +87,7 @@ def _answer(model: ps.HookedModel) -> dict[str, torch.Tensor]:
 @pytest.mark.parametrize("family", ["gpt2", "bert", "t5"])
 @pytest.mark.parametrize("name", list(CALLS))
 @pytest.mark.slow  # Python's profiler looks at each of a hundred thousand calls
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # Python drops an interrupt in __del__
 def test_everything_is_left_as_it_was(name: str, family: str) -> None:
     everything_is_left(name, family, 60)
 
