@@ -85,3 +85,21 @@ def test_the_head_runs_alone_wherever_the_model_calls_its_body(name: str) -> Non
     expected = model.twin(input_ids=IDS).logits
     assert_close(model_head(model.twin)(hidden), expected)
     assert_close(model.unembed(hidden), expected)
+
+
+def test_embeddings_of_targets_are_those_that_the_decoder_makes_of_ids() -> None:
+    """MVP multiplies the embeddings of ids, and takes `decoder_inputs_embeds` as they are."""
+    model = ps.load_model(fresh("mvp", scale_embedding=True))
+    assert model.facts.target_scale != 1
+    with torch.no_grad():
+        embeds = model.inputs(model.embed(IDS))
+        got = model.twin(inputs_embeds=embeds, decoder_inputs_embeds=model.embed_targets(IDS)).logits
+        assert_close(got, model.twin(input_ids=IDS, decoder_input_ids=IDS).logits)
+
+
+def test_weights_that_were_edited_under_hooks_are_measured_once_the_hooks_are_gone() -> None:
+    model = ps.load_model(fresh("hunyuan"))
+    edit_all_weights(model)
+    with model.hooks([("embed.hook_out", lambda x, hook: x)]):
+        model.logits(IDS)
+    check_all_ways(model, ps.DeepPrompt(3), 1)

@@ -301,7 +301,8 @@ def test_a_plan_of_paper_draws_its_numbers_from_data_sorted_by_label(
     said = capsys.readouterr().out
     assert "40: 20 negative, 20 positive" in said and "10: 5 negative, 5 positive" in said
     # one step of 168 an epoch: 5 epochs for each of 25 + 25 + 15 + 8 prompts, and 5 each of 2, 10 and 20
-    assert "88 runs, 525 steps" in said
+    # models by steps: 5 x (25 + 25) of one, 25 x (2 + 5 + 10) of several, 5 x 8 of 5 varied, 5 x 5 x (2 + 10 + 20)
+    assert f"88 runs, 525 steps, {(250 + 425 + 200 + 800) * 168:,} texts" in said
     assert not (tmp_path / "out").exists()
 
 
