@@ -40,7 +40,7 @@ class Seq2SeqPass:
         queries = self.sources if part == "encoder" else self.targets
         keys = self.targets if part == "decoder" else self.sources
         front = in_front(self.prefixes.get(part), layer)
-        bias = None if part == "cross" or how.bias is None else self._bias(part, front[0] is not None, how.bias)
+        bias = None if part == "cross" or how.bias is None else self._bias(part, front is not None, how.bias)
         band = band_of(self.facts, part, layer)
         if part == "decoder" and bias is not None:  # which hides the future already
             band = None

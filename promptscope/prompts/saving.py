@@ -256,10 +256,6 @@ def _fill_known(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], pat
                 "folder is damaged"
             )
         prompt.embedding = nn.Parameter(tensors["embedding"])
-    _load_networks(prompt, networks, path)
-
-
-def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor], path: Path) -> None:
     prompt._build_network()
     mine = {name: number for name, number in prompt.named_parameters() if name.startswith(("network.", "networks."))}
     if {name: x.shape for name, x in mine.items()} != {name: x.shape for name, x in networks.items()}:
