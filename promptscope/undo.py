@@ -4,17 +4,24 @@ Python may raise KeyboardInterrupt as the first thing inside the function that e
 of a `finally`: what was to be put back then stays changed, or is put back when the traceback is forgotten, which may be
 much later. So each change is listed here before it is made, and `left_as_found`, which is around every public call,
 puts back what is still listed when an exception leaves the call.
+
+The filters of `warnings` are put back too. pandas and scikit-learn change them by `warnings.catch_warnings`, which
+belongs to the whole process: of two threads, the one that ends last puts back the filters of the other.
 """
 
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import threading
+import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Listed(threading.local):
@@ -80,10 +87,52 @@ def replaced(*places: tuple[MutableMapping[str, Any], str, Any]) -> Iterator[Non
         yield
 
 
+_Filters = tuple[Any, Any, Any]
+_RUNNING: dict[object, int] = {}
+"""The thread of each call that is running."""
+_FOUND: dict[str, _Filters] = {}
+"""The filters as the first of them found them; `threads` is there if calls of several threads have met since."""
+
+
+class _Warnings:
+    """The filters of warnings as a call found them. Single operations on dicts need no lock, which a fork may break."""
+
+    def __init__(self, call: object) -> None:
+        self._call, self._found = call, _filters()
+        _FOUND.setdefault("first", self._found)
+        _RUNNING[call] = threading.get_ident()
+        if any(thread != threading.get_ident() for thread in list(_RUNNING.values())):
+            _FOUND["threads"] = self._found
+
+    def leave(self, failed: bool) -> None:
+        """Put the filters back after an exception or, at the end of the last call, if several threads ran."""
+        _RUNNING.pop(self._call, None)
+        if "threads" not in _FOUND:
+            if failed:
+                _put_back(self._found)
+        elif not _RUNNING:
+            _put_back(_FOUND["first"])
+        if not _RUNNING:
+            _FOUND.clear()
+
+
+def _filters() -> _Filters:
+    return warnings.filters, warnings.showwarning, getattr(warnings, "_showwarnmsg_impl", None)
+
+
+def _put_back(found: _Filters) -> None:
+    if warnings.filters is found[0]:  # `catch_warnings` puts a new list in its place
+        return
+    module: Any = warnings
+    module.filters, module.showwarning, module._showwarnmsg_impl = found
+    getattr(module, "_filters_mutated", lambda: None)()  # else Python goes on using what it has cached
+
+
 class left_as_found:  # noqa: N801 - as above
     """Put back, if an exception leaves the `with` block, what was changed inside and is changed still."""
 
     def __enter__(self) -> None:
+        self._warnings = _Warnings(self)
         self._n = len(_LISTED.changes)
         # Without torch nothing was changed of it, and the command line's help does not import it.
         torch = self._torch = sys.modules.get("torch")
@@ -94,14 +143,39 @@ class left_as_found:  # noqa: N801 - as above
 
     def __exit__(self, kind: type[BaseException] | None, error: object, traceback: TracebackType | None) -> None:
         if kind is None:
+            self._warnings.leave(failed=False)
             return
         _leave(traceback)
+        self._warnings.leave(failed=True)
         for change in reversed(_LISTED.changes[self._n :]):
             change.finish()
         del _LISTED.changes[self._n :]
         if self._torch is not None and (self._torch.get_default_dtype(), self._torch.is_grad_enabled()) != self._modes:
             self._torch.set_default_dtype(self._modes[0])
             self._torch.set_grad_enabled(self._modes[1])
+
+
+def leaving_as_found(function: F) -> F:
+    """Decorate a method that runs a model, so that `left_as_found` is around each call, as in `checked` functions.
+
+    >>> settings = {"a": 1}
+    >>> @leaving_as_found
+    ... def stop() -> None:
+    ...     undoing(lambda: settings.update(a=1)).__enter__()
+    ...     settings["a"] = 2
+    ...     raise KeyboardInterrupt
+    >>> with contextlib.suppress(KeyboardInterrupt):
+    ...     stop()
+    >>> settings
+    {'a': 1}
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with left_as_found():
+            return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 def _leave(traceback: TracebackType | None) -> None:

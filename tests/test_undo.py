@@ -4,6 +4,8 @@ import contextlib
 import gc
 import random
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import FrameType
@@ -30,6 +32,7 @@ def state(model: ps.HookedModel) -> dict[str, Any]:
         "hooks": sum(len(module._forward_hooks) + len(module._backward_hooks) for module in modules),
         "listed": sum(len(point.fwd_hooks) for point in model.bridge.hook_dict.values()),
         "gradients": sum(parameter.requires_grad for parameter in model.twin.parameters()),
+        "warnings": (id(warnings.filters), len(warnings.filters), warnings.showwarning),
         "turn": (model._turns.depth, model._turns._lock._is_owned()),  # type: ignore[attr-defined]
     }
 
@@ -128,6 +131,49 @@ def test_a_block_that_was_not_left_is_left_by_the_call() -> None:
     del block
     gc.collect()
     assert names == {"a": 5}
+
+
+def test_filters_of_warnings_are_put_back_where_nothing_else_did() -> None:
+    before, listed = warnings.filters, list(warnings.filters)
+    with pytest.raises(Gone), left_as_found():
+        warnings.catch_warnings(record=True).__enter__()
+        warnings.simplefilter("ignore")
+        raise Gone
+    assert warnings.filters is before and list(warnings.filters) == listed
+    with pytest.warns(UserWarning, match="seen"):
+        warnings.warn("seen", UserWarning, stacklevel=1)
+
+
+def test_two_threads_do_not_leave_each_others_filters_of_warnings() -> None:
+    before, listed = warnings.filters, list(warnings.filters)
+    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+
+    def first() -> None:
+        with left_as_found(), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            first_is_in.set()
+            assert second_is_in.wait(20)
+        first_is_out.set()
+
+    def second() -> None:
+        assert first_is_in.wait(20)
+        with left_as_found(), warnings.catch_warnings():
+            second_is_in.set()
+            assert first_is_out.wait(20)
+
+    threads = [threading.Thread(target=run) for run in (first, second)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert warnings.filters is before and list(warnings.filters) == listed
+
+
+def test_filters_that_a_call_sets_for_good_stay() -> None:
+    with warnings.catch_warnings():
+        with left_as_found():
+            warnings.filterwarnings("ignore", message="set for good")
+        warnings.warn("set for good", UserWarning, stacklevel=1)
 
 
 def test_undoing_that_is_interrupted_is_done_again() -> None:

@@ -28,11 +28,12 @@ Bridge = Any
 HOOK_KINDS = ("_forward_pre_hooks", "_forward_hooks", "_backward_pre_hooks", "_backward_hooks")
 # Where functions are written that only look: the bridge's own, registered at the first pass; transformers' for hidden
 # states that are asked for, and for checkpointing (embeddings require gradients). Others of transformers act: NEFTune's
-# adds noise.
+# adds noise. Ours refuse an overflow.
 _OBSERVERS = (
     Path(model_bridge.__file__).parent,
     Path(output_capturing.__file__),
     Path(modeling_utils.__file__),
+    Path(__file__).with_name("overflow.py"),
 )
 
 

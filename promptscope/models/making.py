@@ -18,6 +18,7 @@ from promptscope.models.hooked import HookedModel
 from promptscope.models.keys import key_rules
 from promptscope.models.measuring import embedding_scales, measured, near, plain_logits_of, table_of, tiny_ids
 from promptscope.models.nnsight_bridge import NNsightBridge
+from promptscope.models.overflow import refuse_overflow
 from promptscope.models.point_names import ATTENTIONS
 from promptscope.models.self_test import check_finite, reads_on, self_test, shares_cache, why_no_cache
 from promptscope.models.splitting import share_embedding, untie_layers
@@ -46,6 +47,7 @@ def hooked_model(
     """
     untie_layers(twin)
     share_embedding(twin)
+    refuse_overflow(twin)  # before the bridge takes a copy
     before = _run_plainly(twin, name)
     check_finite(twin, before, name)
     bridge: Bridge = boot_bridge(twin)

@@ -1,13 +1,17 @@
 """Half precision on the families that people run in it: ways differ no more than the type makes of the model."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
+from transformers import PreTrainedModel
 
 import promptscope as ps
 from promptscope.engine import Texts
 from promptscope.engine.choice import why_not_packed
 from promptscope.engine.packed import packed_logits
+from promptscope.engine.plain import plain_logits
 from promptscope.models import HookedModel, Placement
 from promptscope.models.samples import sample_placements
 from tests.models.zoo import VOCABULARY, make
@@ -54,3 +58,61 @@ def test_ways_differ_by_no_more_than_the_type(name: str, dtype: torch.dtype) -> 
             for way, logits in found.items():
                 off = far(logits, truth)
                 assert off <= 2 * own + 1e-3, f"{kind}, {way}: {off:.1e}, the type alone {own:.1e}"
+
+
+CLAMPING = ("t5", "mt5", "switch", "bart", "mbart", "pegasus", "m2m100", "blenderbot", "plbart", "mvp")
+"""Families whose layers cut off in float16 what is too large."""
+
+
+def halved(name: str, out: float = 1.0) -> PreTrainedModel:
+    """Make a model with half the weights, as the zoo's own round too coarsely; attention adds *out* times as much."""
+    model = make(name, dtype=torch.float16)
+    with torch.no_grad():
+        for part, parameter in model.named_parameters():
+            if parameter.ndim > 1:
+                parameter.mul_(out / 2 if part.split(".")[-2] in ("o", "out_proj") else 0.5)
+    return model
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=() if n in ("t5", "m2m100") else pytest.mark.slow) for n in CLAMPING]
+)
+def test_activations_beyond_float16_are_not_cut_off_without_a_word(name: str) -> None:
+    model = halved(name)
+    with torch.no_grad():
+        for part, weight in model.named_parameters():
+            if part.split(".")[-2] in ("fc1", "wi", "wi_0", "wi_1"):
+                weight.mul_(100)
+            if part.split(".")[-2] in ("fc2", "wo"):
+                weight.mul_(3e4)
+    with pytest.raises(ps.ModelError, match=r"(?s)float16.*'float32'"):
+        ps.load_model(model)
+
+
+@pytest.mark.parametrize("name", [pytest.param(n, marks=() if n == "t5" else pytest.mark.slow) for n in CLAMPING])
+def test_large_prompts_in_float16_are_right_or_refused_in_every_way(name: str) -> None:
+    half, exact = ps.load_model(halved(name, 16)), ps.load_model(halved(name, 16).float())
+    texts = Texts(IDS, MASK, torch.ones(2, 5, dtype=torch.bool), IDS[:, :5])
+    ways = [plain_logits, packed_logits][: 1 if why_not_packed(half) else 2]
+    with torch.no_grad():
+        for kind, sample in sample_placements(half).items():
+            for size in (2e4, 6e4):
+                placement = with_large_values(sample, size)
+                truth = plain_logits(exact, texts, [cast(placement, torch.float32)])
+                for way in ways:
+                    try:
+                        logits = way(half, texts, [placement]).float()
+                    except ps.ModelError as error:
+                        assert "float16" in str(error)
+                    else:
+                        assert not logits.isfinite().all() or far(logits, truth) < 5e-3, f"{kind}, {size}, {way}"
+
+
+def with_large_values(placement: Placement, size: float) -> Placement:
+    """Scale vectors and values; large keys would make attention one-hot, which rounds coarsely in any case."""
+    if placement.vectors is not None:
+        return placement.map(lambda x: x / x.abs().max() * size)
+    parts = placement.parts.items()
+    return replace(
+        placement, parts={p: replace(kv, values=kv.values / kv.values.abs().max() * size) for p, kv in parts}
+    )
