@@ -12,13 +12,16 @@ belongs to the whole process: of two threads, the one that ends last puts back t
 from __future__ import annotations
 
 import contextlib
+import functools
 import sys
 import threading
 import warnings
 from collections.abc import Callable, Iterator, MutableMapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Any
+from typing import Any, TypeVar
+
+F = TypeVar("F", bound=Callable[..., Any])
 
 
 class _Listed(threading.local):
@@ -150,6 +153,29 @@ class left_as_found:  # noqa: N801 - as above
         if self._torch is not None and (self._torch.get_default_dtype(), self._torch.is_grad_enabled()) != self._modes:
             self._torch.set_default_dtype(self._modes[0])
             self._torch.set_grad_enabled(self._modes[1])
+
+
+def leaving_as_found(function: F) -> F:
+    """Decorate a method that runs a model, so that `left_as_found` is around each call, as in `checked` functions.
+
+    >>> settings = {"a": 1}
+    >>> @leaving_as_found
+    ... def stop() -> None:
+    ...     undoing(lambda: settings.update(a=1)).__enter__()
+    ...     settings["a"] = 2
+    ...     raise KeyboardInterrupt
+    >>> with contextlib.suppress(KeyboardInterrupt):
+    ...     stop()
+    >>> settings
+    {'a': 1}
+    """
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        with left_as_found():
+            return function(*args, **kwargs)
+
+    return call  # type: ignore[return-value]
 
 
 def _leave(traceback: TracebackType | None) -> None:

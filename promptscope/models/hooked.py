@@ -18,6 +18,7 @@ from promptscope.models.placement import Placement
 from promptscope.models.placement_hooks import hooks_of
 from promptscope.models.placement_prefix import prefix_of
 from promptscope.models.prefix import Prefix, attend_with
+from promptscope.undo import leaving_as_found
 
 Via = Literal["auto", "hooks", "prefix"]
 """How a prompt is run: as hooks, as a prefix cache (causal models), or whichever is faster."""
@@ -78,6 +79,7 @@ class HookedModel(HookableModel):
         }
         return card(f"HookedModel {self.name!r}", facts)
 
+    @leaving_as_found
     def logits(
         self,
         input_ids: Int[Tensor, "B n"],
@@ -125,6 +127,7 @@ class HookedModel(HookableModel):
         with self.turn(hooks):
             return self._logits(input_ids, attention_mask, prompt, via, decoder_input_ids, unseen, token_type_ids)
 
+    @leaving_as_found
     def right_padded(
         self, input_ids: Tensor, attention_mask: Tensor | None, decoder_input_ids: Tensor | None = None
     ) -> tuple[Tensor, Tensor, Tensor | None]:
@@ -187,6 +190,7 @@ class HookedModel(HookableModel):
             logits = self.twin(input_ids=input_ids, attention_mask=seen, **typed).logits
         return logits if decoder_input_ids is not None else restore_order(logits, order)
 
+    @leaving_as_found
     def run_with_cache(
         self,
         texts: Tensor | str | Sequence[str],
@@ -281,6 +285,7 @@ class HookedModel(HookableModel):
             return True
         return facts.why_inlined is not None and not all(one.sees_everywhere(self) for one in placements)
 
+    @leaving_as_found
     def forward_hooked(
         self,
         input_ids: Int[Tensor, "B n"],
@@ -339,6 +344,7 @@ class HookedModel(HookableModel):
         with self._turn(), attach(self.bridge, first=prompt_hooks, last=as_hooks(hooks)):
             return self.bridge(ids, **arguments)
 
+    @leaving_as_found
     def hidden(
         self,
         input_ids: Int[Tensor, "B n"],

@@ -20,9 +20,12 @@ def own_modes() -> Iterator[None]:
     when it was loaded), and a default device other than the CPU.
     """
     learns = torch.is_grad_enabled()
-    with ExitStack() as modes:
-        modes.enter_context(torch.inference_mode(False))
-        modes.enter_context(torch.set_grad_enabled(learns))  # inference_mode(False) switches them on
+    modes = ExitStack()
+    with undoing(modes.close):  # so that a block which an interrupt leaves open changes no mode when it is forgotten
+        # Only where it is on: an interrupt in its exit would leave a guard that sets modes when it is forgotten.
+        if torch.is_inference_mode_enabled():
+            modes.enter_context(torch.inference_mode(False))
+            modes.enter_context(torch.set_grad_enabled(learns))  # inference_mode(False) switches them on
         for device in ("cpu", "cuda") if torch.cuda.is_available() else ("cpu",):
             if torch.is_autocast_enabled(device):
                 modes.enter_context(torch.autocast(device, enabled=False))

@@ -25,7 +25,7 @@ from promptscope.models.modes import own_modes
 from promptscope.prompts import Prompt, load_prompt
 from promptscope.tasks import IGNORED, Batch, Task
 from promptscope.training.config import TrainConfig
-from promptscope.training.order import batch_indices, batches_per_epoch
+from promptscope.training.order import batch_indices
 from promptscope.training.schedule import learning_rate_factor
 
 _CONFIGS: dict[str, tuple[str, dict[str, Any]]] = {
@@ -113,7 +113,7 @@ def train_baseline(model: HookedModel, method: str, task: Task, config: TrainCon
         )
     examples = encode_split(model, None, task, "train", max_length=config.max_length)
     size = config.batch_size * config.accumulation
-    total = config.steps or max(1, round((config.epochs or 0) * batches_per_epoch(len(examples), size)))
+    total = config.n_steps(len(examples))
     kind = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}[config.optimizer]
     optimizer = kind(numbers, lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay)
     rows: list[dict[str, float]] = []

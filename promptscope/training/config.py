@@ -1,5 +1,6 @@
 """The settings of a training run, apart from model, prompt and task."""
 
+import math
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
@@ -114,6 +115,15 @@ class TrainConfig:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise RunError(f"{name} must be one of {', '.join(known)}, got {getattr(self, name)!r}")
+
+    def n_steps(self, n_records: int) -> int:
+        """Return the number of steps of a run that trains on *n_records* records.
+
+        >>> TrainConfig(epochs=2, batch_size=4, accumulation=2).n_steps(20)  # 3 batches an epoch
+        6
+        """
+        batches = math.ceil(n_records / (self.batch_size * self.accumulation))
+        return self.steps or max(1, round((self.epochs or 0) * batches))
 
     def to_json(self) -> dict[str, Any]:
         """Return the settings as values that JSON can hold."""

@@ -48,7 +48,7 @@ class Loop:
         self.config, self.folder = config, folder
         self.batch_size = config.batch_size * config.accumulation
         self.per_epoch = batches_per_epoch(len(examples), self.batch_size)
-        self.total = config.steps or max(1, round((config.epochs or 0) * self.per_epoch))
+        self.total = config.n_steps(len(examples))
         kinds = {"adamw": torch.optim.AdamW, "adam": torch.optim.Adam}
         self.optimizer = kinds[config.optimizer](
             prompt.parameters(), lr=config.learning_rate, betas=config.betas, weight_decay=config.weight_decay

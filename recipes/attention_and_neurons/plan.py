@@ -9,7 +9,7 @@ from recipes.attention_and_neurons.ablation import GROUPS
 from recipes.attention_and_neurons.probing import VARIANTS
 from recipes.attention_and_neurons.settings import Settings
 from recipes.attention_and_neurons.training import train_config
-from recipes.common.plans import in_words, steps_of
+from recipes.common.plans import in_words
 
 
 def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame:
@@ -23,7 +23,7 @@ def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame
         n, scored = len(task.split("train")), len(task.split("test"))
         n = min(n, settings.train_limit or n)
         config = train_config(settings, name, VARIANTS[0], settings.seeds[0])
-        steps = steps_of(config, n)
+        steps = config.n_steps(n)
         runs = len(variants) * len(settings.seeds)
         rows.append((name, n, min(scored, settings.scored or scored), config.batch_size, steps, runs, steps * runs))
     table = pd.DataFrame(rows, columns=["task", "train", "scored", "batch_size", "steps", "runs", "all_steps"])

@@ -1,20 +1,8 @@
-"""What a preset would train, known before any training: how many steps a run has, and a table in words."""
-
-import math
+"""What a preset would train, known before any training: a table in words, and records by label."""
 
 import pandas as pd
 
 import promptscope as ps
-
-
-def steps_of(config: ps.TrainConfig, n_train: int) -> int:
-    """Return the steps of a run on *n_train* records.
-
-    >>> steps_of(ps.TrainConfig(epochs=2, batch_size=4, accumulation=2), 20)
-    6
-    """
-    per_epoch = math.ceil(n_train / (config.batch_size * config.accumulation))
-    return config.steps or max(1, round((config.epochs or 0) * per_epoch))
 
 
 def in_words(table: pd.DataFrame) -> str:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 import promptscope as ps
-from recipes.common.plans import counts, steps_of
+from recipes.common.plans import counts
 from recipes.prompt_geometry.grid import train_config, wayward_prompts, word_prompts
 from recipes.prompt_geometry.settings import Settings
 
@@ -16,7 +16,7 @@ def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame
     rows = []
     for name, task in tasks.items():
         n, runs = len(task.split("train")), names.count(name)
-        steps = steps_of(train_config(settings, n), n)
+        steps = train_config(settings, n).n_steps(n)
         scored = counts(task, "test", settings.scored or None)
         rows.append((name, n, scored, settings.batch_size, steps, runs, steps * runs))
     return pd.DataFrame(rows, columns=["task", "train", "scored", "batch_size", "steps", "runs", "all_steps"])

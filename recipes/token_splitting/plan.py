@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import pandas as pd
 
 import promptscope as ps
-from recipes.common.plans import counts, steps_of
+from recipes.common.plans import counts
 from recipes.token_splitting.plans import make_plans
 from recipes.token_splitting.settings import Settings
 from recipes.token_splitting.tasks import n_scored
@@ -21,7 +21,7 @@ def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame
     for name, task in tasks.items():
         n, plans = len(task.split("train")), make_plans(settings, name)
         configs = [train_config(settings, plan) for plan in plans]
-        steps = [steps_of(config, n) for config in configs]
+        steps = [config.n_steps(n) for config in configs]
         size = configs[0].batch_size * configs[0].accumulation
         passed = sum(count * len(plan.models) for count, plan in zip(steps, plans, strict=True)) * size / sum(steps)
         scored = counts(task, "test", n_scored(name, settings))
