@@ -51,12 +51,11 @@ class TextContinuation:
         ids: Int[Tensor, "R n"],
         mask: Bool[Tensor, "R n"],
         room: int,
-        which: Int[Tensor, "R"] | None = None,
     ) -> None:
         with kernel(model):
             steps = torch.arange(mask.shape[1], device=mask.device)
             ends = steps == row_ends(mask)[:, None] - 1
-            hidden, ran = hidden_rows(model, shared, ids, mask, which, keep=True, where=ends)
+            hidden, ran = hidden_rows(model, shared, ids, mask, keep=True, where=ends)
             self.lengths = ran.texts.lengths
             self.last = model.unembed(hidden)
         self.model, self.room = model, room

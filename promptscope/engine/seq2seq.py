@@ -73,11 +73,6 @@ class Sources:
     prefixes: dict[str, Prefix]
     which: Int[Tensor, "R"] | None
 
-    @property
-    def hidden(self) -> Float[Tensor, "T d_model"]:
-        """The encoder's last hidden states of the flat rows."""
-        return self.output.last_hidden_state[0]
-
 
 def read_sources(
     model: HookedModel,
@@ -137,7 +132,7 @@ def run_decoder(
     values of cross-attention were computed before.
     """
     encoded = copy.copy(sources.output)  # of the class's own type: some have more fields than the hidden state
-    encoded["last_hidden_state"] = sources.hidden[None, :n_rows]
+    encoded["last_hidden_state"] = sources.output.last_hidden_state[:, :n_rows]
     twin: Any = model.twin
     told, patched = told_positions(twin.get_decoder(), positions)
     told = {f"decoder_{name}": value for name, value in told.items()}

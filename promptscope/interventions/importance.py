@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError, TaskError, nearest
@@ -125,7 +123,7 @@ def fit(prompt: Prompt, model: HookedModel, alone: bool) -> Prompt:
 
 def _distribution(model: HookedModel, task: Task, output: str) -> Distribution:
     if output == "vocabulary":
-        return _over_vocabulary
+        return lambda logits: logits.log_softmax(dim=-1)
     words = task.label_ids(model.tokenizer, model.family.kind)
     for label, ids in words.items():
         if len(ids) > 1:
@@ -136,7 +134,3 @@ def _distribution(model: HookedModel, task: Task, output: str) -> Distribution:
             )
     columns = [ids[0] for ids in words.values()]
     return lambda logits: logits[:, columns].log_softmax(dim=-1)
-
-
-def _over_vocabulary(logits: Float[Tensor, "rows V"]) -> Float[Tensor, "rows V"]:
-    return logits.log_softmax(dim=-1)

@@ -198,8 +198,7 @@ class DeepPrompt(Prompt):
                 f"the other {theirs}"
             )
         self.keys_after_rotary = source.keys_after_rotary
-        for name, number in source.tensors().items():
-            self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number.detach().clone())
+        self._set_tensors({name: number.detach().clone() for name, number in source.tensors().items()})
 
     def _shapes(self, model: HookedModel) -> dict[str, tuple[int, int, int]]:
         """Return the names of the parameters, each with its shape."""
