@@ -129,17 +129,21 @@ def nearest_file(path: str | os.PathLike[str]) -> str:
     return nearest(path.name, names) or " Check the path."
 
 
-def write_text(path: str | os.PathLike[str], text: str) -> None:
-    """Write *text* as UTF-8, atomically.
+def write_text(path: str | os.PathLike[str], text: str) -> str:
+    """Write *text* as UTF-8, atomically, and return the SHA-256 of what was written as hex.
+
+    The file at *path* may be another writer's by then, and a checksum of that one would pass what was mixed for whole.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_text(Path(folder) / "a.txt", "abc")
+    ...     write_text(Path(folder) / "a.txt", "abc")[:8]
     ...     (Path(folder) / "a.txt").read_text(encoding="utf-8")
+    'ba7816bf'
     'abc'
     """
     with replace_atomically(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+        return sha256_file(temporary)
 
 
 @contextmanager
@@ -161,16 +165,16 @@ def long_cells() -> Iterator[None]:
             csv.field_size_limit(before)
 
 
-def write_json(path: str | os.PathLike[str], value: Any) -> None:
-    """Write *value* as indented JSON, atomically.
+def write_json(path: str | os.PathLike[str], value: Any) -> str:
+    """Write *value* as indented JSON, atomically, and return the SHA-256 of what was written as hex.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_json(Path(folder) / "a.json", {"steps": 3})
+    ...     _ = write_json(Path(folder) / "a.json", {"steps": 3})
     ...     (Path(folder) / "a.json").read_text().split()
     ['{', '"steps":', '3', '}']
     """
-    write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
+    return write_text(path, json.dumps(value, ensure_ascii=False, indent=2) + "\n")
 
 
 def read_json(path: str | os.PathLike[str]) -> Any:
@@ -181,7 +185,7 @@ def read_json(path: str | os.PathLike[str]) -> Any:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_json(Path(folder) / "a.json", {"steps": 3})
+    ...     _ = write_json(Path(folder) / "a.json", {"steps": 3})
     ...     read_json(Path(folder) / "a.json")
     {'steps': 3}
     """
@@ -191,17 +195,19 @@ def read_json(path: str | os.PathLike[str]) -> Any:
         raise ValueError("lists or objects are nested too deeply") from error
 
 
-def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> None:
+def write_sealed(path: str | os.PathLike[str], value: Mapping[str, Any]) -> str:
     """Write a mapping as JSON with a checksum of its content, which `read_sealed` verifies.
+
+    Return the SHA-256 of the file that was written as hex.
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_sealed(Path(folder) / "a.json", {"steps": 3})
+    ...     _ = write_sealed(Path(folder) / "a.json", {"steps": 3})
     ...     sorted(read_json(Path(folder) / "a.json"))
     ['checksum', 'steps']
     """
     value = json.loads(json.dumps(value))  # tuples and numbers as keys become what they will be when they are read
-    write_json(path, {**value, "checksum": content_hash(value)})
+    return write_json(path, {**value, "checksum": content_hash(value)})
 
 
 def read_sealed(path: str | os.PathLike[str], ours: Callable[[dict[str, Any]], bool] = bool) -> Any:
@@ -219,7 +225,7 @@ def read_sealed(path: str | os.PathLike[str], ours: Callable[[dict[str, Any]], b
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_sealed(Path(folder) / "a.json", {"steps": 3})
+    ...     _ = write_sealed(Path(folder) / "a.json", {"steps": 3})
     ...     read_sealed(Path(folder) / "a.json")
     {'steps': 3}
     """
@@ -244,13 +250,15 @@ def write_tensors(
     path: str | os.PathLike[str],
     tensors: Mapping[str, torch.Tensor],
     metadata: Mapping[str, str] | None = None,
-) -> None:
+) -> str:
     """Write tensors, and text as *metadata*, to a safetensors file, atomically.
+
+    Return the SHA-256 of what was written as hex; see `write_text`.
 
     >>> import tempfile
     >>> from safetensors.torch import load_file
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_tensors(Path(folder) / "a.safetensors", {"x": torch.zeros(2, 3)})
+    ...     _ = write_tensors(Path(folder) / "a.safetensors", {"x": torch.zeros(2, 3)})
     ...     load_file(Path(folder) / "a.safetensors")["x"].shape
     torch.Size([2, 3])
     """
@@ -260,6 +268,7 @@ def write_tensors(
             save_file(whole, str(temporary), metadata=dict(metadata) if metadata else None)
         except SafetensorError as error:  # a full disk, of which safetensors makes no OSError
             raise OSError(errno.EIO, str(error)) from error
+        return sha256_file(temporary)
 
 
 def sha256_file(path: str | os.PathLike[str]) -> str:
@@ -267,7 +276,7 @@ def sha256_file(path: str | os.PathLike[str]) -> str:
 
     >>> import tempfile
     >>> with tempfile.TemporaryDirectory() as folder:
-    ...     write_text(Path(folder) / "a.txt", "abc")
+    ...     _ = write_text(Path(folder) / "a.txt", "abc")
     ...     sha256_file(Path(folder) / "a.txt")[:8]
     'ba7816bf'
     """

@@ -23,8 +23,9 @@ from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError
 from promptscope.files import long_cells, read_sealed, sha256_file, write_json, write_sealed, write_tensors, write_text
 from promptscope.probes.result import ProbeResult
-from promptscope.probes.saving import load_probe_result
+from promptscope.probes.saving import load_probe_result, save_result
 from promptscope.prompts import Prompt, load_prompt
+from promptscope.prompts.saving import save_prompt
 
 _ABOUT, _ARRAYS = "result.json", "arrays.safetensors"
 
@@ -58,11 +59,9 @@ class Saved:
         writer = _Writer(folder)
         fields = writer.fields(self)
         if writer.arrays:
-            write_tensors(folder / _ARRAYS, writer.arrays)
-            writer.files.append(_ARRAYS)
-        hashes = {name: sha256_file(folder / name) for name in writer.files}
+            writer.files[_ARRAYS] = write_tensors(folder / _ARRAYS, writer.arrays)
         # Last: a folder that has it is whole.
-        write_sealed(folder / _ABOUT, {"kind": type(self).__name__, "fields": fields, "sha256": hashes})
+        write_sealed(folder / _ABOUT, {"kind": type(self).__name__, "fields": fields, "sha256": writer.files})
 
 
 @checked()
@@ -106,7 +105,7 @@ class _Writer:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.arrays: dict[str, torch.Tensor] = {}
-        self.files: list[str] = []
+        self.files: dict[str, str] = {}  # name -> SHA-256
         self.names: set[str] = set()
 
     def fields(self, value: Any, keys: tuple[str, ...] = ()) -> dict[str, Any]:
@@ -161,16 +160,14 @@ class _Writer:
         lines = csv.writer(text, lineterminator="\n")
         lines.writerow(value.columns)
         lines.writerows(zip(*columns, strict=True))
-        write_text(self.folder / f"{name}.csv", text.getvalue())
-        self.files.append(f"{name}.csv")
+        self.files[f"{name}.csv"] = write_text(self.folder / f"{name}.csv", text.getvalue())
         plain = isinstance(value.index, pd.RangeIndex) and value.index.equals(pd.RangeIndex(len(value)))
         index = None if plain else {"values": value.index.tolist(), "names": list(value.index.names)}
         return {"table": f"{name}.csv", "columns": [[_label(column), kind] for column, kind in
                 zip(value.columns, kinds, strict=True)], "index": index}  # fmt: skip
 
     def result(self, value: ProbeResult, name: str) -> dict[str, Any]:
-        value.save(self.folder / name)
-        self.files += [f"{name}/{file}" for file in ("result.safetensors", "result.json")]
+        self.files |= {f"{name}/{file}": sha256 for file, sha256 in save_result(value, self.folder / name).items()}
         return {"result": name}
 
     def dataset(self, value: xr.Dataset, name: str) -> dict[str, Any]:
@@ -181,15 +178,13 @@ class _Writer:
         return {"dataset": of(value.data_vars), "coords": of(value.coords)}
 
     def figure(self, value: go.Figure, name: str) -> dict[str, Any]:
-        write_json(self.folder / f"{name}.json", json.loads(str(value.to_json())))
-        self.files.append(f"{name}.json")
+        self.files[f"{name}.json"] = write_json(self.folder / f"{name}.json", json.loads(str(value.to_json())))
         return {"figure": f"{name}.json"}
 
     def prompt(self, value: Prompt, name: str) -> dict[str, Any]:
-        folder = self.folder / f"{name}.prompt"
-        value.save(folder)
-        self.files += sorted(path.relative_to(self.folder).as_posix() for path in folder.rglob("*") if path.is_file())
-        return {"prompt": f"{name}.prompt"}
+        folder = f"{name}.prompt"
+        self.files |= {f"{folder}/{file}": sha256 for file, sha256 in save_prompt(value, self.folder / folder).items()}
+        return {"prompt": folder}
 
 
 _WRITERS: dict[type, Callable[[_Writer, Any, str], dict[str, Any]]] = {

@@ -1,5 +1,6 @@
 """Probe results on disk: numbers as safetensors, everything else as JSON."""
 
+import hashlib
 import os
 from pathlib import Path
 
@@ -10,18 +11,21 @@ from safetensors import SafetensorError
 from safetensors.numpy import load as load_safetensors
 
 from promptscope.errors import ProbeError
-from promptscope.files import read_sealed, sha256_file, write_sealed, write_tensors
+from promptscope.files import read_sealed, write_sealed, write_tensors
 from promptscope.probes.result import ProbeResult
 
 _TENSORS, _ABOUT = "result.safetensors", "result.json"
 _FIELDS = ("name", "title", "units", "direction", "range", "n_examples", "n_skipped", "provenance")
 
 
-def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
-    """Write *result* to *folder*; the JSON is written last, so that a folder that has it is complete."""
+def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Write *result* to *folder*; the JSON is written last, so that a folder that has it is complete.
+
+    Return the SHA-256 of each file that was written, by its name.
+    """
     folder = Path(folder)
     data = result.data
-    write_tensors(
+    sha256 = write_tensors(
         folder / _TENSORS,
         {str(name): torch.from_numpy(np.array(array.values)) for name, array in data.data_vars.items()},
     )
@@ -34,8 +38,8 @@ def save_result(result: ProbeResult, folder: str | os.PathLike[str]) -> None:
         if name not in data.indexes
     }
     about["attrs"] = {name: attrs for name, attrs in _attributes(data).items() if attrs}
-    about["sha256"] = sha256_file(folder / _TENSORS)
-    write_sealed(folder / _ABOUT, about)
+    about["sha256"] = sha256
+    return {_TENSORS: sha256, _ABOUT: write_sealed(folder / _ABOUT, about)}
 
 
 def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
@@ -50,7 +54,7 @@ def load_probe_result(folder: str | os.PathLike[str]) -> ProbeResult:
     try:
         about = read_sealed(folder / _ABOUT, lambda found: set(_FIELDS) <= set(found))
         content = (folder / _TENSORS).read_bytes()
-        if sha256_file(folder / _TENSORS) != about["sha256"]:
+        if hashlib.sha256(content).hexdigest() != about["sha256"]:
             raise ProbeError(f"{folder / _TENSORS} was truncated or changed since it was saved: save the result again")
         tensors = load_safetensors(content)
         variables = {name: (tuple(dims), tensors[name]) for name, dims in about["dims"].items()}

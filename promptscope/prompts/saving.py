@@ -105,8 +105,11 @@ def versions() -> dict[str, str]:
     return {name: version(name) for name in ("promptscope", "torch", "transformers", "transformer-lens")}
 
 
-def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
-    """Write *prompt* to *folder*; `prompt.json` is written last, so that a folder with this file is complete."""
+def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> dict[str, str]:
+    """Write *prompt* to *folder*; `prompt.json` is written last, so that a folder with this file is complete.
+
+    Return the SHA-256 of each file that was written, by its path within *folder*.
+    """
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no numbers to save: call prompt.bind(model) or train it first")
     need_saver(prompt)
@@ -114,20 +117,20 @@ def save_prompt(prompt: Prompt, folder: str | os.PathLike[str]) -> None:
     folder = Path(folder)
     if folder.exists() and not folder.is_dir():
         raise PromptError(f"a prompt is saved as a folder, and {str(folder)!r} is a file: give another path")
-    tensors = folder / "prompt.safetensors"
-    write_tensors(tensors, dict(prompt.named_parameters()))
+    sha256 = write_tensors(folder / "prompt.safetensors", dict(prompt.named_parameters()))
+    written = {"prompt.safetensors": sha256}
     if prompt.reparameterisation is not None:  # for those who only want to use it
         plain = prompt.plain()
         plain.provenance = prompt.provenance | {"folded": prompt.content_hash()}
-        save_prompt(plain, folder / "folded")
+        written |= {f"folded/{name}": each for name, each in save_prompt(plain, folder / "folded").items()}
     description = {
         "format": _FORMAT,
         "type": type(prompt).__name__,
         "settings": prompt.settings(),
-        "sha256": sha256_file(tensors),
+        "sha256": sha256,
         "provenance": prompt.provenance | {"versions": versions()},
     }
-    write_sealed(folder / "prompt.json", description)
+    return written | {"prompt.json": write_sealed(folder / "prompt.json", description)}
 
 
 @checked()
@@ -248,18 +251,12 @@ def _fill_known(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], pat
                     f"{name} in {str(path)!r} has the shape {tuple(tensor.shape)}, expected (layer, position, "
                     "key or value): the folder is damaged"
                 )
-            prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
-    else:
-        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
-            raise PromptError(
-                f"{str(path)!r} must hold one tensor 'embedding' with {prompt.n_rows} rows, got {sorted(tensors)}: the "
-                "folder is damaged"
-            )
-        prompt.embedding = nn.Parameter(tensors["embedding"])
-    _load_networks(prompt, networks, path)
-
-
-def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor], path: Path) -> None:
+    elif set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
+        raise PromptError(
+            f"{str(path)!r} must hold one tensor 'embedding' with {prompt.n_rows} rows, got {sorted(tensors)}: the "
+            "folder is damaged"
+        )
+    prompt._set_tensors(tensors)
     prompt._build_network()
     mine = {name: number for name, number in prompt.named_parameters() if name.startswith(("network.", "networks."))}
     if {name: x.shape for name, x in mine.items()} != {name: x.shape for name, x in networks.items()}:

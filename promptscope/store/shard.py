@@ -11,7 +11,7 @@ from safetensors.numpy import load as load_safetensors
 from torch import Tensor
 
 from promptscope.errors import StoreError
-from promptscope.files import sha256_file, write_tensors
+from promptscope.files import write_tensors
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,8 @@ def write_shard(path: Path, values: Tensor, lengths: Tensor, special: Tensor, ra
     real = torch.arange(special.shape[1]) < lengths[:, None]
     if ragged_dim is not None:
         values = values.movedim(ragged_dim, 1)[real]
-    write_tensors(path, {"values": values, "lengths": lengths, "special": special[real]})
-    return ShardRecord(path.name, sha256_file(path), path.stat().st_size)
+    sha256 = write_tensors(path, {"values": values, "lengths": lengths, "special": special[real]})
+    return ShardRecord(path.name, sha256, path.stat().st_size)
 
 
 def read_shard(folder: Path, record: ShardRecord, ragged_dim: int | None) -> dict[str, np.ndarray]:

@@ -51,7 +51,7 @@ def claim(folder: Path, description: Mapping[str, Mapping[str, Any]]) -> Iterato
     with lock:
         check_same(folder, description)  # it may have been begun since
         for leftover in folder.rglob(".*.tmp"):  # of a process that was killed while it wrote
-            leftover.unlink()
+            leftover.unlink(missing_ok=True)
         if not (folder / "config.json").is_file():
             write_sealed(folder / "config.json", {"format": FORMAT, **description})
         yield

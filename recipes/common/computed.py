@@ -1,5 +1,6 @@
 """Numbers that were computed once for a model, a prompt and a task, kept in files."""
 
+import json
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ class Computed:
             pass
         value = compute()
         write_json(path, {"key": key, "check": content_hash(value), "of": decided_by, "value": value})
-        return read_json(path)["value"]
+        return json.loads(json.dumps(value))  # as it will be read; the file may be another process's by now
 
 
 def identity_of(model: ps.HookedModel) -> str:
