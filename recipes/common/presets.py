@@ -25,9 +25,8 @@ def add_preset_options(parser: argparse.ArgumentParser, presets: Mapping[str, An
         default=[],
         metavar="NAME=VALUE",
         # argparse formats help texts with %.
-        help=f"change single values of the preset, written as JSON. The values of {default}: {values}".replace(
-            "%", "%%"
-        ),
+        help="change single values of the preset, written as JSON; texts also without quotes. "
+        f"The values of {default}: {values}".replace("%", "%%"),
     )
 
 
@@ -59,7 +58,7 @@ def _read(item: str, text: str, present: Any) -> Any:
     except json.JSONDecodeError:
         value = text
     if isinstance(present, str):
-        return text
+        return value if isinstance(value, str) else text  # "a\nb" in JSON's quotes; a name of digits stays a name
     if isinstance(value, list):
         value = as_floats(_tuple(value), present)
     if isinstance(present, float) and type(value) is int:

@@ -134,6 +134,8 @@ def test_presets_and_single_changes() -> None:
     other = settings_from("--set", "rates=[1, 0.5]", "first=2", "share=0.5", 'pairs=[["a", "b"]]')
     assert other == Settings(5, rates=(1.0, 0.5), first=2, share=0.5, pairs=(("a", "b"),))
     assert type(other.rates[0]) is float  # 1 and 1.0 are one setting
+    assert settings_from("--set", 'name="a\\nb "').name == "a\nb "  # as a template needs it
+    assert settings_from("--set", "name=a b ").name == "a b "
 
 
 @pytest.mark.parametrize(
