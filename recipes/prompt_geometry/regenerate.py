@@ -41,7 +41,7 @@ from recipes.prompt_geometry.neighbourhoods import (
 from recipes.prompt_geometry.page import CAPTIONS, HEADINGS, LEAD, TITLE
 from recipes.prompt_geometry.paper_tables import MATCHED, counted_once, data_cells, paper_cells, without_counts
 from recipes.prompt_geometry.readings import read_prompts, reading_summary
-from recipes.prompt_geometry.scores import frozen_scores, score_runs
+from recipes.prompt_geometry.scores import frozen_scores, in_context_scores, score_runs
 from recipes.prompt_geometry.settings import Settings
 from recipes.prompt_geometry.trajectories import trajectory_table
 from recipes.prompt_geometry.vectors import Geometry, geometry, steps
@@ -117,6 +117,8 @@ def _training(
         "untrained": scores[scores["step"] == 0].groupby("task")[["accuracy", "loss"]].mean(),
         "frozen": frozen_scores(model, tasks, settings).set_index("task"),
     }
+    if settings.shots:
+        others["in_context"] = in_context_scores(model, tasks, settings).set_index("task")
     for name, table in others.items():
         summary = summary.join(table.set_axis([name, f"{name}_loss"], axis=1))
     results.table("scores", scores)

@@ -35,6 +35,7 @@ class Settings:
     - `epochs` or `steps` (0: the other one decides).
     - `snapshots`: prompts kept along training, besides the untrained one; each is scored on the test split.
     - `scored`: test records that are scored; 0: all.
+    - `shots`: training examples that the frozen model is also scored behind, in place of a prompt; 0: it is not.
     - `epsilon`: cosine distance below which vectors are neighbours; 0: the one at which a token has as many
       others around it as in the paper (35.66), for models whose tokens lie closer together than those of GPT2-XL.
     - `prompt_epsilon`: the same for prompts among themselves (Table 3); 0: the one at which a prompt vector has as many
@@ -67,6 +68,7 @@ class Settings:
     seed: int = 0
     snapshots: int = 10
     scored: int = 0
+    shots: int = 10
     epsilon: float = 0.7
     prompt_epsilon: float = 0.7
     table3_share: float = CODE_SHARE
@@ -108,6 +110,7 @@ PRESETS = {
         epsilon=0.0,
         prompt_epsilon=0.0,
         scored=40,
+        shots=4,
         permutations=199,
         wayward=" school summer",
         placeholder="a",

@@ -38,6 +38,7 @@ from recipes.prompt_geometry.neighbourhoods import (
 from recipes.prompt_geometry.paper_tables import MATCHED, counted_once, data_cells, paper_cells, without_counts
 from recipes.prompt_geometry.regenerate import PUBLISHED
 from recipes.prompt_geometry.run import main
+from recipes.prompt_geometry.scores import behind_examples
 from recipes.prompt_geometry.settings import PRESETS, Settings, as_the_code
 from recipes.prompt_geometry.vectors import Geometry, geometry, steps
 from tests.report.test_report import Page
@@ -401,6 +402,26 @@ def test_neighbour_tokens_name_each_token_with_the_prompts_around_it() -> None:
     assert np.diag(task_counts(where, 1e-9, True)).tolist() == [8, 8, 8]
 
 
+def test_examples_are_written_as_the_template_writes_them() -> None:
+    record = ps.tasks.Record("a", {"text": "cat {"}, label="cats", references=("cats",))
+    template = ps.Template("{bos}In: {text}\nOut:", " {label}{eos}")
+    behind = behind_examples(template, [record, record])
+    assert behind.source == "{bos}In: cat {{\nOut: cats\n\nIn: cat {{\nOut: cats\n\nIn: {text}\nOut:"
+    assert behind.target == template.target
+    assert behind_examples(ps.Template("{text}{sep}", "{label}"), [record]).source == "cat {{{sep}cats\n\n{text}{sep}"
+
+
+def test_a_model_that_copies_is_helped_by_examples() -> None:
+    """Behind examples with one label the frozen model finds that label likelier: the examples are read."""
+    model = ps.load_model("embedded-causal")
+    task = load_tasks(PRESETS["smoke"], None)["plural_en"]
+    fixed = replace(task.split("train")[0], label="cities", references=("cities",))
+    same = replace(task, splits={"train": (fixed,) * 4, "test": (fixed,)}, source=None)
+    settings = replace(PRESETS["smoke"], scored=1, shots=4)
+    alone = scores_module.frozen_scores(model, {"a": same}, settings)["loss"][0]
+    assert scores_module.in_context_scores(model, {"a": same}, settings)["loss"][0] < alone / 2
+
+
 OPTIONS = [
     "--set", "steps=4", 'words=[" book", " city", " film"]', "length=2", "scored=4", "permutations=19",
     "snapshots=2", "null_draws=1", "patch_layers=1", "tokens=20",
@@ -429,6 +450,7 @@ def test_the_whole_recipe_ends_with_tables_figures_and_a_page(small: Path) -> No
     assert page is not None
     scores = pd.read_csv(small / "scores.csv")
     assert sorted(scores["step"].unique()) == [0, 2, 4] and len(scores) == 18
+    assert pd.read_csv(small / "accuracy.csv")["in_context_loss"].notna().all()
     moves = pd.read_csv(small / "trajectories.csv")
     starts = moves[moves["step"] == 0]
     assert starts["at_word"].all() and (starts["l2_from_start"] == 0).all()
@@ -465,7 +487,7 @@ def test_again_nothing_is_trained_or_scored_and_the_tables_are_the_same(
     monkeypatch.setattr(grid_module, "accumulate_gradients", None)
     monkeypatch.setattr(scores_module.ps, "evaluate", counting)
     assert main(["--out", str(small), *OPTIONS]) == 0
-    assert scored == [None, None]  # the frozen model, for each task
+    assert scored == [None] * 4  # the frozen model, for each task, alone and behind examples
     assert {path.name: path.read_bytes() for path in small.glob("*.csv")} == before
 
 
