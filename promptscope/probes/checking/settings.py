@@ -82,7 +82,7 @@ def _set_probes(was: tuple[str, ...]) -> None:
 
 SETTINGS: dict[str, tuple[Callable[[], Any], Callable[[Any], Any]]] = {
     "torch default dtype": (torch.get_default_dtype, torch.set_default_dtype),
-    "torch default device": (lambda: str(torch.get_default_device()), torch.set_default_device),
+    "torch default device": (lambda: str(torch.empty(0).device), torch.set_default_device),
     "torch gradients": (torch.is_grad_enabled, torch.set_grad_enabled),
     "torch anomaly detection": (torch.is_anomaly_enabled, torch.autograd.set_detect_anomaly),
     "torch threads": (torch.get_num_threads, torch.set_num_threads),
