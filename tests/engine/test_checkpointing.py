@@ -9,6 +9,7 @@ from promptscope.engine import checkpointed
 from promptscope.inference.batches import batches, encode_split
 from promptscope.training.gradient import accumulate_gradient
 from tests.engine.ways import CASES, EVERY, assert_exact, assert_rounded, by_packing, gradient, texts, wanted
+from tests.old_t5 import needs_packed_t5
 from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
 from tests.training.toy import toy_model, toy_task
 
@@ -56,6 +57,7 @@ def test_with_prepacked_layers(family: str) -> None:
     assert_rounded(got, expected)
 
 
+@needs_packed_t5
 def test_position_biases_are_of_one_text_on_the_way_back_too(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes, real = [], T5Attention.compute_bias
 

@@ -13,6 +13,7 @@ from promptscope.tasks import Batch
 from promptscope.training.gradient import accumulate_gradient, accumulate_gradients
 from tests.engine.counting import counting
 from tests.engine.ways import EVERY, PROMPTS, K, logits_where, texts, wanted
+from tests.old_t5 import needs_packed_t5
 from tests.tiny_models import CAUSAL, hooked
 from tests.training.toy import LONG_WORD, toy_model, toy_task, word_id, writing_task
 
@@ -65,6 +66,7 @@ def test_on_encoders_prompt_rows_go_with_every_text_and_deep_ones_nowhere() -> N
         assert counts.last_feed_forward == counts.logits, name
 
 
+@needs_packed_t5
 def test_on_encoder_decoders_targets_end_where_nobody_reads_on() -> None:
     model, batch = hooked("t5"), texts("t5")
     where = wanted(batch)
@@ -179,6 +181,7 @@ def test_words_of_several_tokens_are_read_behind_texts_that_are_read_once(name: 
     assert counts.logits == [5, long, 5, long]
 
 
+@needs_packed_t5
 def test_words_of_several_tokens_encode_once() -> None:
     model, prompt = toy_model("t5"), EVERY["v1"]().bind(toy_model("t5"))
     examples = encode_split(model, prompt, toy_task(LONG_WORD), "test")
@@ -201,6 +204,7 @@ def test_generation_reads_texts_once_then_a_row_for_each_new_token(family: str, 
     assert counts.logits == [3, 3, 3, 3]
 
 
+@needs_packed_t5
 def test_generation_encodes_once() -> None:
     model, batch = hooked("t5"), texts("t5")
     with counting(model) as counts:

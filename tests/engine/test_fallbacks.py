@@ -16,6 +16,7 @@ from promptscope.models.attending import current_attention
 from promptscope.prompts import Prompt
 from tests.batches import Ragged
 from tests.engine.ways import EVERY, assert_rounded, by_hooks, logits_where, texts, wanted
+from tests.old_t5 import needs_packed_t5
 from tests.tiny_models import FAMILIES, hooked, tiny_hf_model
 
 
@@ -212,6 +213,7 @@ def test_a_generator_that_is_left_half_way_holds_nothing() -> None:
     assert_rounded(first, plain)
 
 
+@needs_packed_t5
 def test_t5_keeps_its_position_bias() -> None:
     model, batch = hooked("t5"), texts("t5")
     first = model.twin.encoder.block[0].layer[0].SelfAttention

@@ -1,7 +1,7 @@
 """What the caller has set for the whole process makes no difference."""
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,14 @@ def default_device_meta() -> Iterator[None]:
         yield
     finally:
         torch.set_default_device(None)
+        forget_none()
+
+
+def forget_none() -> None:
+    """PyTorch 2.6 cannot read a default device that was unset, and transformers reads it when it loads a model."""
+    with suppress(AttributeError):
+        if torch._GLOBAL_DEVICE_CONTEXT.device_context is None:
+            del torch._GLOBAL_DEVICE_CONTEXT.device_context
 
 
 @contextmanager
