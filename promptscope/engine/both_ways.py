@@ -5,7 +5,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 
 from promptscope.engine.attention import How, attend
-from promptscope.engine.causal import after_prompt
+from promptscope.engine.causal import KeysValues, after_prompt
 from promptscope.engine.rows import Rows
 from promptscope.models.facts import Band
 
@@ -16,7 +16,7 @@ def attend_all(
     value: Tensor,
     queries: Rows,
     keys: Rows,
-    front: tuple[Tensor | None, Tensor | None],
+    front: KeysValues | None,
     which: Tensor | None,
     how: How,
     band: Band | None = None,
@@ -24,12 +24,10 @@ def attend_all(
 ) -> Tensor:
     """Attend from flat queries to the keys of *front* (the prompt's) and of their own sequence, within *band*.
 
-    No query attends to keys marked in *unseen* `(R, width)`. A window in *how* is not used, since models define
-    bidirectional windows differently; *band* is measured instead.
+    No query attends to the last n keys where *unseen* `(R, n)` is True. A window in *how* is not used, since models
+    define bidirectional windows differently; *band* is measured instead.
     """
-    q, k, v = queries.pad(query), keys.pad(key), keys.pad(value)
-    if front[0] is not None and front[1] is not None:
-        k, v = after_prompt(front[0], k, which), after_prompt(front[1], v, which)
+    q, (k, v) = queries.pad(query), after_prompt(front, (keys.pad(key), keys.pad(value)), which)
     seen = _see(keys, k.shape[1], how.bias, unseen)
     if band is not None:
         seen = _within(seen, band, q.shape[1], k.shape[1], q)
@@ -42,7 +40,7 @@ def _see(keys: Rows, width: int, bias: Tensor | None, unseen: Tensor | None) -> 
         return bias
     real = torch.arange(width, device=keys.lengths.device) < (keys.lengths + width - keys.width)[:, None]
     if unseen is not None:
-        real = real & ~pad(unseen, (width - keys.width, 0), value=False)
+        real = real & ~pad(unseen, (width - unseen.shape[1], 0), value=False)
     real = real[:, None, None]  # (R, 1, 1, K)
     return real if bias is None else bias.masked_fill(~real, torch.finfo(bias.dtype).min)
 

@@ -14,7 +14,8 @@ from promptscope.engine.shared import Shared
 from promptscope.models import HookedModel, Prefix
 from promptscope.models.placement_prefix import nothing_seen
 
-Kept = dict[int, tuple[Tensor | None, Tensor | None, Tensor | None, Tensor | None]]
+KeysValues = tuple[Tensor, Tensor]
+Kept = dict[int, tuple[KeysValues | None, KeysValues | None]]
 """Layer -> shared keys and values `(G, p + s, kv_head, d_head)`, and the texts' own `(R, n, kv_head, d_head)`;
 None where there are none."""
 
@@ -32,48 +33,43 @@ class CausalPass:
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Attend causally: shared rows to earlier shared rows, texts to their shared rows and to themselves."""
         g, s = self.shared.n_prompts, self.shared.s
-        keys, values = in_front(self.shared.prefix, module.layer_idx)
-        out = []
+        front, own, out = in_front(self.shared.prefix, module.layer_idx), None, []
         if s:
             q, k, v = (x[: g * s].unflatten(0, (g, s)) for x in (query, key, value))
-            p = keys.shape[1] if keys is not None else 0
-            keys = k if keys is None else torch.cat([keys, k], dim=1)
-            values = v if values is None else torch.cat([values, v], dim=1)
-            out.append(_causal(q, keys, values, p, how).flatten(0, 1))
-        own_k = own_v = None
+            front = after_prompt(front, (k, v), None)
+            out.append(_causal(q, *front, how).flatten(0, 1))
         if self.texts.n:
-            q, own_k, own_v = (self.texts.pad(x[g * s :]) for x in (query, key, value))
-            k, v, p = own_k, own_v, 0
-            if keys is not None and values is not None:
-                k, v, p = after_prompt(keys, own_k, self.which), after_prompt(values, own_v, self.which), keys.shape[1]
-            out.append(self.texts.unpad(_causal(q, k, v, p, how, self.texts.real)))
+            q, k, v = (self.texts.pad(x[g * s :]) for x in (query, key, value))
+            own = k, v
+            out.append(self.texts.unpad(_causal(q, *after_prompt(front, own, self.which), how, self.texts.real)))
         if self.keep:
-            self.kept[module.layer_idx] = (keys, values, own_k, own_v)
+            self.kept[module.layer_idx] = front, own
         return torch.cat(out) if len(out) > 1 else out[0]
 
 
-def in_front(prefix: Prefix | None, layer: int) -> tuple[Tensor | None, Tensor | None]:
+def in_front(prefix: Prefix | None, layer: int) -> KeysValues | None:
     """Return a prefix's keys and values of a layer, `(G, p, kv_head, d_head)`; None if it does not attend to them."""
     if prefix is None or layer not in prefix.layers:
-        return None, None
+        return None
     return prefix.keys[layer].transpose(1, 2), prefix.values[layer].transpose(1, 2)
 
 
-def after_prompt(front: Tensor, own: Tensor, which: Tensor | None) -> Float[Tensor, "R pn kv_head d_head"]:
-    """Return each text's keys (or values) with those of its prompt before them."""
-    mine = front.expand(len(own), -1, -1, -1) if which is None else front.index_select(0, which)
-    return torch.cat([mine, own], dim=1)
+def after_prompt(front: KeysValues | None, own: KeysValues, which: Tensor | None) -> KeysValues:
+    """Return each text's keys and values with those of its prompt before them, `(R, p + n, kv_head, d_head)`."""
+    if front is None:
+        return own
+    mine = (x.expand(len(own[0]), -1, -1, -1) if which is None else x.index_select(0, which) for x in front)
+    keys, values = (torch.cat(pair, dim=1) for pair in zip(mine, own, strict=True))
+    return keys, values
 
 
-def _causal(
-    query: Tensor, key: Tensor, value: Tensor, p: int, how: How, real: Bool[Tensor, "R n"] | None = None
-) -> Tensor:
-    """Attend causally, and to *p* positions before the text (within the window, if there is one).
+def _causal(query: Tensor, key: Tensor, value: Tensor, how: How, real: Bool[Tensor, "R n"] | None = None) -> Tensor:
+    """Attend causally, and to the *p* keys before those of the text (within the window, if there is one).
 
     Padding after a text needs no mask, since it is later. With padding before a text, queries attend to *real*
     positions only.
     """
-    n = query.shape[1]
+    n, p = query.shape[1], key.shape[1] - query.shape[1]
     narrow = how.window is not None and how.window < p + n
     if not p and real is None and not narrow:
         return attend(query, key, value, None, how, causal=True)
@@ -129,8 +125,8 @@ def computed(model: HookedModel, shared: Shared) -> Shared:
     nothing = torch.zeros(0, 0, dtype=torch.long, device=model.device)
     _, ran = hidden_rows(model, shared, nothing, nothing.bool(), keep=True)
     layers = range(model.shape.n_layers)
-    keys = tuple(cast(Tensor, ran.kept[i][0]).transpose(1, 2) for i in layers)
-    values = tuple(cast(Tensor, ran.kept[i][1]).transpose(1, 2) for i in layers)
+    kept = [cast(KeysValues, ran.kept[i][0]) for i in layers]
+    keys, values = (tuple(x.transpose(1, 2) for x in each) for each in zip(*kept, strict=True))
     # Heads may be wider in some layers than in others (Gemma 4), but rows are as many in all.
     assert len({x.shape[2] for x in keys}) == 1, (
         "some layers do not attend to the prefix, so that it cannot be joined with the rows after it"

@@ -1,7 +1,7 @@
 """Gradient checkpointing: only each layer's input is kept, and the layer runs again in the backward pass."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from functools import partial
 from typing import Any
 
@@ -61,10 +61,8 @@ def _run(model: HookedModel, layer: nn.Module, *args: Any, **kwargs: Any) -> Any
     biases = biases_in_force(layer)
 
     def again(*args: Any, **kwargs: Any) -> Any:
-        with ExitStack() as stack:  # on the way back, nothing of this is in force any more
-            stack.enter_context(kernel(model))
-            stack.enter_context(attending(model.twin, function))
-            stack.enter_context(with_biases(biases))
+        # On the way back, nothing of this is in force any more.
+        with kernel(model), attending(model.twin, function), with_biases(biases):
             return type(layer).forward(layer, *args, **kwargs)
 
     return checkpoint(again, *args, use_reentrant=False, **kwargs)

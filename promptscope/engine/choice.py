@@ -50,15 +50,11 @@ def is_packed(model: HookedModel, prompts: Sequence[PromptLike] = ()) -> bool:
         return False
     if model.family.kind == "seq2seq" and any(prompt.place(model).hidden for prompt in prompts):
         return False
-    reason = why_not_packed(model)
-    if reason is not None and model not in _told:
-        _told.add(model)
-        warnings.warn(
-            f"{model.name!r} runs unpacked, which is slower and gives the same numbers: {reason}",
-            PackingWarning,
-            stacklevel=3,
-        )
-    if reason is not None:
+    if (reason := why_not_packed(model)) is not None:
+        if model not in _told:
+            _told.add(model)
+            said = f"{model.name!r} runs unpacked, which is slower and gives the same numbers: {reason}"
+            warnings.warn(said, PackingWarning, stacklevel=3)
         return False
     placements = [prompt.place(model) for prompt in prompts]
     if model.family.kind == "causal":

@@ -1,14 +1,14 @@
 """Continuing texts from their cached keys and values, on causal models: generation, and words of several tokens."""
 
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from promptscope.engine.attention import How, attend, running
-from promptscope.engine.causal import after_prompt, hidden_rows
+from promptscope.engine.causal import KeysValues, after_prompt, hidden_rows
 from promptscope.engine.settings import kernel
 from promptscope.engine.shared import Shared
 from promptscope.models import HookedModel
@@ -51,12 +51,11 @@ class TextContinuation:
         ids: Int[Tensor, "R n"],
         mask: Bool[Tensor, "R n"],
         room: int,
-        which: Int[Tensor, "R"] | None = None,
     ) -> None:
         with kernel(model):
             steps = torch.arange(mask.shape[1], device=mask.device)
             ends = steps == row_ends(mask)[:, None] - 1
-            hidden, ran = hidden_rows(model, shared, ids, mask, which, keep=True, where=ends)
+            hidden, ran = hidden_rows(model, shared, ids, mask, keep=True, where=ends)
             self.lengths = ran.texts.lengths
             self.last = model.unembed(hidden)
         self.model, self.room = model, room
@@ -66,10 +65,9 @@ class TextContinuation:
         self.text_seen = torch.cat([front, ran.texts.mask], dim=1)
         self.keys: dict[int, Tensor] = {}
         self.values: dict[int, Tensor] = {}
-        for layer, (front_k, front_v, own_k, own_v) in ran.kept.items():
-            assert own_k is not None and own_v is not None
-            self.keys[layer] = _with_room(front_k, own_k, ran.which, room)
-            self.values[layer] = _with_room(front_v, own_v, ran.which, room)
+        for layer, (shared_rows, own) in ran.kept.items():
+            whole = after_prompt(shared_rows, cast(KeysValues, own), ran.which)
+            self.keys[layer], self.values[layer] = (_with_room(x, room) for x in whole)
         self.n_new = 0
 
     def rewind(self) -> None:
@@ -95,6 +93,5 @@ class TextContinuation:
             return self.model.unembed(out.last_hidden_state[0]).unflatten(0, ids.shape)
 
 
-def _with_room(front: Tensor | None, own: Tensor, which: Tensor | None, room: int) -> Tensor:
-    whole = own if front is None else after_prompt(front, own, which)
-    return torch.cat([whole, whole.new_zeros(len(own), room, *own.shape[2:])], dim=1)
+def _with_room(whole: Tensor, room: int) -> Tensor:
+    return torch.cat([whole, whole.new_zeros(len(whole), room, *whole.shape[2:])], dim=1)

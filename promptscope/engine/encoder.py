@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
-from torch.nn.functional import pad
 
 from promptscope.engine.attention import How, running
 from promptscope.engine.both_ways import attend_all, behind_prompts, each_text
@@ -29,19 +28,14 @@ class EncoderPass:
     prefix: Prefix | None
     which: Int[Tensor, "R"] | None
     bands: Sequence[Band | None]
-    unseen: Bool[Tensor, "R width"] | None = None
-    """True on rows of each text, its prompt included, to which no row attends."""
+    unseen: Bool[Tensor, "R n"] | None = None
+    """True on tokens of each text, without its prompt, to which no row attends."""
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Attend from every row to its whole text and to the prompt before it."""
         front = in_front(self.prefix, module.layer_idx)
         band = self.bands[module.layer_idx] if self.bands else None
         return attend_all(query, key, value, self.rows, self.rows, front, self.which, how, band, self.unseen)
-
-
-def unseen_rows(unseen: Bool[Tensor, "R n"] | None, texts: Rows, rows: Rows) -> Bool[Tensor, "R width"] | None:
-    """Return the marks `(R, n)` of *texts* as marks `(R, width)` of *rows*, which have prompt positions first."""
-    return None if unseen is None else pad(unseen[:, : texts.width], (rows.width - texts.width, 0), value=False)
 
 
 def encoder_logits(
@@ -65,7 +59,8 @@ def encoder_logits(
         x = torch.cat([each_text(vectors, which, own.n), x])
         positions = torch.cat([each_text(at, which, own.n), positions])
     read = own.flatten(texts.where).nonzero()[:, 0] + (len(x) - int(own.lengths.sum()))
-    current = EncoderPass(rows, prefix, which, model.facts.bands.get("self", ()), unseen_rows(texts.unseen, own, rows))
+    unseen = None if texts.unseen is None else texts.unseen[:, : own.width]
+    current = EncoderPass(rows, prefix, which, model.facts.bands.get("self", ()), unseen)
     with running(model.twin, current), read_only(model, read):
         arguments = {} if types is None else {"token_type_ids": types[None]}
         arguments |= model.told_positions(positions[None])

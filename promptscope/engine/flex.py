@@ -1,10 +1,11 @@
 """Packed passes of causal models with flex attention, which computes nothing for padding; for GPUs."""
 
-from dataclasses import dataclass
-from functools import cache, cached_property
+from dataclasses import dataclass, field
+from functools import cache
 from typing import Any
 
 import torch
+from einops import rearrange
 from torch import Tensor
 from torch.nn.attention.flex_attention import BlockMask, create_block_mask, flex_attention
 
@@ -34,31 +35,23 @@ def fastest_pass(model: HookedModel) -> type[CausalPass]:
 class FlexPass(CausalPass):
     """A `CausalPass` with a single attention call over all flat rows, and a block mask."""
 
+    masks: dict[tuple[int, int | None], BlockMask] = field(default_factory=dict)
+
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Attend from each row to earlier positions of its prompt and of its own text."""
         if how.cap is not None or how.sinks is not None:
             return super().attend(module, query, key, value, how)
-        front_k, front_v = in_front(self.shared.prefix, module.layer_idx)
-        mask = self._mask(self.shared.p if front_k is not None else 0, how.window)
-        if front_k is not None and front_v is not None:
-            key, value = torch.cat([front_k.flatten(0, 1), key]), torch.cat([front_v.flatten(0, 1), value])
-        q, k, v = (x.transpose(0, 1)[None] for x in (query, key, value))
+        if (front := in_front(self.shared.prefix, module.layer_idx)) is not None:
+            key, value = (torch.cat([x.flatten(0, 1), own]) for x, own in zip(front, (key, value), strict=True))
+        place = self.shared.p if front is not None else 0, how.window
+        if place not in self.masks:  # once for all layers with equal windows
+            self.masks[place] = self._mask(*place)
+        q, k, v = (rearrange(x, "t head d -> 1 head t d") for x in (query, key, value))
         grouped = q.shape[1] != k.shape[1]
-        return _compiled(query.device.type)(q, k, v, block_mask=mask, scale=how.scale, enable_gqa=grouped)[0].transpose(
-            0, 1
-        )
+        options: dict[str, Any] = {"block_mask": self.masks[place], "scale": how.scale, "enable_gqa": grouped}
+        return rearrange(_compiled(query.device.type)(q, k, v, **options), "1 head t d -> t head d")
 
     def _mask(self, p: int, window: int | None) -> BlockMask:
-        """Return the block mask for *p* prefix keys of each prompt; computed once for all layers with equal windows."""
-        if (p, window) not in self._masks:
-            self._masks[p, window] = self._made(p, window)
-        return self._masks[p, window]
-
-    @cached_property
-    def _masks(self) -> dict[tuple[int, int | None], BlockMask]:
-        return {}
-
-    def _made(self, p: int, window: int | None) -> BlockMask:
         """Compute the mask for keys `[G x p prefix | G x s shared | tokens]` and queries `[G x s shared | tokens]`."""
         device, g, s = self.texts.lengths.device, self.shared.n_prompts, self.shared.s
         known = _places(g, p, 0, device)

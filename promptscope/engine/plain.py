@@ -29,17 +29,10 @@ def plain_logits(
     if len(placements) <= 1 or which is None:
         prefix = shared.prefix if shared is not None else None
         return _of_one(model, texts, placements[0] if placements else None, prefix)
-    of_row = texts.where.nonzero()[:, 0]  # text of each row of the answer
-    out: Tensor | None = None
-    for g, placement in enumerate(placements):
-        mine = which == g
-        if not bool(mine.any()):
-            continue
-        logits = _of_one(model, texts.pick(mine), placement, None)
-        out = logits.new_zeros(len(of_row), logits.shape[1]) if out is None else out
-        out = out.index_put((mine[of_row].nonzero()[:, 0],), logits)
-    assert out is not None
-    return out
+    every = [(texts.pick(which == g), placement) for g, placement in enumerate(placements)]
+    by_prompt = torch.cat([_of_one(model, mine, placement, None) for mine, placement in every if len(mine)])
+    order = which[texts.where.nonzero()[:, 0]].argsort(stable=True)  # rows of the answer, those of a prompt together
+    return by_prompt[order.argsort()]
 
 
 def _of_one(model: HookedModel, texts: Texts, placement: Placement | None, prefix: Prefix | None) -> Tensor:

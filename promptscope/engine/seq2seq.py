@@ -40,7 +40,7 @@ class Seq2SeqPass:
         queries = self.sources if part == "encoder" else self.targets
         keys = self.targets if part == "decoder" else self.sources
         front = in_front(self.prefixes.get(part), layer)
-        bias = None if part == "cross" or how.bias is None else self._bias(part, front[0] is not None, how.bias)
+        bias = None if part == "cross" or how.bias is None else self._bias(part, front is not None, how.bias)
         band = band_of(self.facts, part, layer)
         if part == "decoder" and bias is not None:  # which hides the future already
             band = None
@@ -72,11 +72,6 @@ class Sources:
     rows: Rows
     prefixes: dict[str, Prefix]
     which: Int[Tensor, "R"] | None
-
-    @property
-    def hidden(self) -> Float[Tensor, "T d_model"]:
-        """The encoder's last hidden states of the flat rows."""
-        return self.output.last_hidden_state[0]
 
 
 def read_sources(
@@ -137,7 +132,7 @@ def run_decoder(
     values of cross-attention were computed before.
     """
     encoded = copy.copy(sources.output)  # of the class's own type: some have more fields than the hidden state
-    encoded["last_hidden_state"] = sources.hidden[None, :n_rows]
+    encoded["last_hidden_state"] = sources.output.last_hidden_state[:, :n_rows]
     twin: Any = model.twin
     told, patched = told_positions(twin.get_decoder(), positions)
     told = {f"decoder_{name}": value for name, value in told.items()}

@@ -10,14 +10,12 @@ from torch import Tensor
 
 from promptscope.engine.attention import How, attend, running
 from promptscope.engine.both_ways import attend_all
-from promptscope.engine.causal import after_prompt, in_front
+from promptscope.engine.causal import KeysValues, after_prompt, in_front
 from promptscope.engine.rows import Rows
 from promptscope.engine.seq2seq import Sources, band_of, read_sources, relative_bias, run_decoder
 from promptscope.engine.settings import kernel
 from promptscope.models import HookedModel, Placement
 from promptscope.models.facts import Facts
-
-KeysValues = tuple[Tensor, Tensor]
 
 
 @dataclass
@@ -42,8 +40,8 @@ class _Step:
         q, k, v = (self.targets.pad(x) for x in (query, key, value))
         if layer in self.past:
             k, v = (torch.cat([past, x], dim=1) for past, x in zip(self.past[layer], (k, v), strict=True))
-        elif front[0] is not None and front[1] is not None:
-            k, v = after_prompt(front[0], k, self.sources.which), after_prompt(front[1], v, self.sources.which)
+        else:
+            k, v = after_prompt(front, (k, v), self.sources.which)
         self.own[layer] = (k, v)
         m, width = q.shape[1], k.shape[1]
         seen = torch.ones(m, width, dtype=torch.bool, device=q.device).tril(width - m)

@@ -70,9 +70,8 @@ def execution(
         raise ModelError(f"attention must be 'padded', 'flex' or None, got {attention!r}")
     if matmul not in (None, "float32", "bf16"):
         raise ModelError(f"matmul must be 'float32', 'bf16' or None, got {matmul!r}")
-    before = _asked.get()
     changes: dict[str, Any] = {"packed": packed, "prepacked": prepacked, "attention": attention, "matmul": matmul}
-    token = _asked.set(replace(before, **{name: value for name, value in changes.items() if value is not None}))
+    token = _asked.set(replace(asked(), **{name: value for name, value in changes.items() if value is not None}))
     try:
         yield
     finally:

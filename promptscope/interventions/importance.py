@@ -3,8 +3,6 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Float
-from torch import Tensor
 
 from promptscope.checks import checked
 from promptscope.errors import ProbeError, PromptError, TaskError, nearest
@@ -27,7 +25,7 @@ HOWS = {
 """The interventions by name, and the words for them in titles."""
 
 
-@checked(batch_size=1, limit=1)
+@checked(batch_size=1, variants_per_pass=1, limit=1)
 def importance(
     models: Models,
     prompt: Prompt,
@@ -67,7 +65,8 @@ def importance(
         hooks: attached to every model during the call, in addition to those attached before; see `model.hooks`.
 
     Raises:
-        ProbeError: an unknown *how* or *output*, or a *batch_size* or *variants_per_pass* below 1.
+        ProbeError: an unknown *how* or *output*.
+        ArgumentError: *batch_size*, *variants_per_pass* or *limit* below 1.
         PromptError: an unbound prompt, one of another width, or the removal of its only token.
         ModelError: models of different widths or tokenizers.
         TaskError: records cannot be encoded, or `output="labels"` and a label's word is several tokens.
@@ -78,7 +77,7 @@ def importance(
     >>> result.difference.values.shape
     (1, 3)
     """
-    every = check_request(models, prompt, how, batch_size, variants_per_pass, hooks)
+    every = check_request(models, prompt, how, hooks)
     if output not in ("vocabulary", "labels"):
         raise ProbeError(f"output must be 'vocabulary' or 'labels', got {output!r}")
     if how == "remove" and prompt.length == 1:
@@ -109,15 +108,10 @@ def importance(
     return summarise(losses, n_targets, kl, coords, HOWS[how], about)
 
 
-def check_request(
-    models: Models, prompt: Prompt, how: str, batch_size: int, variants_per_pass: int, hooks: Sequence[Hook] = ()
-) -> ModelSet:
+def check_request(models: Models, prompt: Prompt, how: str, hooks: Sequence[Hook]) -> ModelSet:
     """Return the models, after all checks that need no forward pass."""
     if how not in HOWS:
         raise ProbeError(f"how must be one of {', '.join(HOWS)}, got {how!r}.{nearest(how, HOWS)}")
-    for knob, size in (("batch_size", batch_size), ("variants_per_pass", variants_per_pass)):
-        if size < 1:
-            raise ProbeError(f"{knob} must be at least 1, got {size}")
     kept_tokens(prompt, [])
     return ModelSet(models, hooks)
 
@@ -129,7 +123,7 @@ def fit(prompt: Prompt, model: HookedModel, alone: bool) -> Prompt:
 
 def _distribution(model: HookedModel, task: Task, output: str) -> Distribution:
     if output == "vocabulary":
-        return _over_vocabulary
+        return lambda logits: logits.log_softmax(dim=-1)
     words = task.label_ids(model.tokenizer, model.family.kind)
     for label, ids in words.items():
         if len(ids) > 1:
@@ -140,7 +134,3 @@ def _distribution(model: HookedModel, task: Task, output: str) -> Distribution:
             )
     columns = [ids[0] for ids in words.values()]
     return lambda logits: logits[:, columns].log_softmax(dim=-1)
-
-
-def _over_vocabulary(logits: Float[Tensor, "rows V"]) -> Float[Tensor, "rows V"]:
-    return logits.log_softmax(dim=-1)

@@ -8,7 +8,6 @@ import xarray as xr
 from jaxtyping import Bool, Float
 
 from promptscope.checks import checked
-from promptscope.errors import ProbeError
 from promptscope.inference.batches import encode_split
 from promptscope.inference.model_set import Models
 from promptscope.interventions.importance import HOWS, check_request, fit
@@ -20,7 +19,7 @@ from promptscope.statistics import MAX_EXACT, ShapleyValues, bootstrap_interval,
 from promptscope.tasks import IGNORED, Encoded, Task
 
 
-@checked(batch_size=1, limit=1, seed=0)
+@checked(batch_size=1, variants_per_pass=1, limit=1, n_pairs=1, seed=0)
 def shapley(
     models: Models,
     prompt: Prompt,
@@ -56,7 +55,7 @@ def shapley(
         sampling; 0 where exact) and, by model, `efficiency_residual`: the sum of the values minus what it must be, 0 up
         to rounding.
 
-    Raises as `ps.importance` does; ProbeError also for *n_pairs* below 1.
+    Raises as `ps.importance` does; ArgumentError also for *n_pairs* below 1 or *seed* below 0.
 
     Reference: Shapley 1953; Castro et al. 2009.
 
@@ -66,9 +65,7 @@ def shapley(
     >>> result.data.efficiency_residual.values.round(6).item() == 0
     True
     """
-    every = check_request(models, prompt, how, batch_size, variants_per_pass, hooks)
-    if n_pairs < 1:
-        raise ProbeError(f"n_pairs must be at least 1, got {n_pairs}")
+    every = check_request(models, prompt, how, hooks)
     examples: Sequence[Encoded] = ()
 
     def of_model(model: HookedModel) -> tuple[ShapleyValues, np.ndarray]:

@@ -33,31 +33,23 @@ def summarise(
     def every_loss(weights: np.ndarray) -> np.ndarray:
         return np.tensordot(weights, losses, axes=1) / (weights @ n_targets)[..., None]  # (R, M, 1 + k)
 
-    def whole(weights: np.ndarray) -> np.ndarray:
-        return every_loss(weights)[..., 0]
-
-    def masked(weights: np.ndarray) -> np.ndarray:
-        return every_loss(weights)[..., 1:]
-
-    def difference(weights: np.ndarray) -> np.ndarray:
-        every = every_loss(weights)
-        return every[..., 1:] - every[..., :1]
-
     def ratio(weights: np.ndarray) -> np.ndarray:
-        every = every_loss(weights)
-        without, whole = every[..., 1:], every[..., :1]
+        whole, without = np.split(every_loss(weights), [1], axis=-1)
         return np.divide(without, whole, out=np.full_like(without, np.nan), where=whole > 0)
 
-    def divergence(weights: np.ndarray) -> np.ndarray:
-        return np.tensordot(weights, kl, axes=1)
-
+    estimates: dict[str, Estimate] = {
+        "loss": lambda weights: every_loss(weights)[..., 1:],
+        "difference": lambda weights: (every := every_loss(weights))[..., 1:] - every[..., :1],
+        "ratio": ratio,
+        "kl": lambda weights: np.tensordot(weights, kl, axes=1),
+        "whole": lambda weights: every_loss(weights)[..., 0],
+    }
     each = losses / n_targets[..., None]
+    per_example = {"loss": each[..., 1:], "whole": each[..., 0]}
 
-    def result(
-        name: str, estimate: Estimate, title: str, direction: str, per_example: np.ndarray | None = None, **more: Any
-    ) -> ProbeResult:
+    def result(name: str, title: str, direction: str, **more: Any) -> ProbeResult:
         dims = ("model",) if name == "whole" else ("model", "token")
-        data = _data(estimate, len(n_targets), dims, coords, per_example)
+        data = _data(estimates[name], len(n_targets), dims, coords, per_example.get(name))
         more = {"units": "nats per target token", "range": (0.0, None)} | more
         about: dict[str, Any] = {"n_examples": len(n_targets), "provenance": provenance}
         return ProbeResult(name, data, title=title, direction=direction, **about, **more)
@@ -66,21 +58,16 @@ def summarise(
     without = f"Loss with a token {gone}"
     unchanged = "loss of the whole prompt"
     return Importance(
-        loss=result("loss", masked, without, more, each[..., 1:]),
+        loss=result("loss", without, more),
         difference=result(
             "difference",
-            difference,
             f"{without}, minus {unchanged}",
             f"{more}; below 0 = better without the token",
             range=(None, None),
         ),
-        ratio=result(
-            "ratio", ratio, f"{without}, over {unchanged}", f"{more}; 1 = the token does not matter", units="ratio"
-        ),
-        kl=result(
-            "kl", divergence, f"KL of the output from that of the whole prompt, with a token {gone}", more, units="nats"
-        ),
-        whole=result("whole", whole, "Loss of the whole prompt", "lower = better", each[..., 0]),
+        ratio=result("ratio", f"{without}, over {unchanged}", f"{more}; 1 = the token does not matter", units="ratio"),
+        kl=result("kl", f"KL of the output from that of the whole prompt, with a token {gone}", more, units="nats"),
+        whole=result("whole", "Loss of the whole prompt", "lower = better"),
     )
 
 

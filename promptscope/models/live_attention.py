@@ -6,6 +6,7 @@ model takes one from transformers' registry, and otherwise around the softmax in
 """
 
 from collections.abc import Callable
+from functools import wraps
 from types import MethodType
 from typing import Any
 
@@ -101,13 +102,19 @@ def make_attention_live(bridge: TransformerBridge, hf_model: PreTrainedModel) ->
             module.__dict__[_BRIDGE] = attention  # a plain attribute: as a submodule it would be a cycle
         if not asks:
             # Bound to its module, so that a copied bridge calls its own hook points.
-            original.__dict__["forward"] = MethodType(_with_hooked_softmax, original)
+            original.__dict__["forward"] = MethodType(_with_hooked_softmax(type(original).forward), original)
 
 
-def _with_hooked_softmax(attention: nn.Module, *args: Any, **kwargs: Any) -> Any:
-    bridge = attention.__dict__[_BRIDGE]
-    with _AroundSoftmax(bridge, bridge.config.n_heads):
-        return type(attention).forward(attention, *args, **kwargs)
+def _with_hooked_softmax(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """Return an attention's *forward* with hook points; transformer-lens reads its signature."""
+
+    @wraps(forward)
+    def hooked(attention: nn.Module, *args: Any, **kwargs: Any) -> Any:
+        bridge = attention.__dict__[_BRIDGE]
+        with _AroundSoftmax(bridge, bridge.config.n_heads):
+            return forward(attention, *args, **kwargs)
+
+    return hooked
 
 
 def _ask_for_a_function(delegated: list[AttentionBridge]) -> bool:

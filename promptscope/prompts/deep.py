@@ -76,14 +76,9 @@ class DeepPrompt(Prompt):
 
     def settings(self) -> dict[str, Any]:
         """Return the arguments that build the prompt again, without its numbers and its initialisation."""
-        settings: dict[str, Any] = {"length": self.length, "tied": self.tied}
-        settings["layers"] = None if self.layers is None else list(self.layers)
-        settings["parts"] = None if self.parts is None else list(self.parts)
-        if self.keys_after_rotary:
-            settings["keys_after_rotary"] = True
-        if self.reparameterisation is not None:
-            settings["reparameterisation"] = self.reparameterisation.settings()
-        return settings
+        layers, parts = (None if chosen is None else list(chosen) for chosen in (self.layers, self.parts))
+        settings = {"length": self.length, "tied": self.tied, "layers": layers, "parts": parts}
+        return settings | ({"keys_after_rotary": True} if self.keys_after_rotary else {}) | self._network_settings()
 
     def chosen_layers(self, model: HookedModel, part: str | None = None) -> tuple[int, ...]:
         """Return the layers with a prompt, of the attention *part*, or (None) of any attention.
@@ -169,31 +164,30 @@ class DeepPrompt(Prompt):
             draw_weights(network, generator)
 
     def _create_numbers(self, model: HookedModel, generator: torch.Generator) -> None:
-        parts = self.chosen_parts(model)
-        layers = {part: self.chosen_layers(model, part) for part in parts}
-        d_kv = model.shape.n_kv_heads * model.shape.d_head
+        shapes = self._shapes(model)
         if isinstance(self.init, FromPrompt) and isinstance(self.init.prompt, DeepPrompt):
             self._copy_from(self.init.prompt.bind(model), model)
             return
         if isinstance(self.init, Uniform):
-            for name, part in self._names(parts).items():
-                start = torch.empty(len(layers[part]), self.n_rows, d_kv, dtype=torch.float32)
+            for name, shape in shapes.items():
+                start = torch.empty(shape, dtype=torch.float32)
                 self.numbers[name] = nn.Parameter(start.uniform_(self.init.low, self.init.high, generator=generator))
             return
         vectors = start_vectors(self, model, generator).float()
         if self.tied:
+            *_, d_kv = next(iter(shapes.values()))
             if vectors.shape[1] != d_kv:
                 raise PromptError(
                     f"a tied prompt cannot start from token vectors here: they have {vectors.shape[1]} numbers, keys "
                     f"and values of {model.name!r} {d_kv} (grouped-query attention). Use init='uniform' or tied=False"
                 )
-            for name, part in self._names(parts).items():
-                self.numbers[name] = nn.Parameter(vectors.expand(len(layers[part]), -1, -1).clone())
+            for name, shape in shapes.items():
+                self.numbers[name] = nn.Parameter(vectors.expand(shape).clone())
             return
-        for part in parts:
-            keys, values = keys_and_values(model, vectors, part)
-            self.numbers[f"{part}_keys"] = nn.Parameter(keys[list(layers[part])].float())
-            self.numbers[f"{part}_values"] = nn.Parameter(values[list(layers[part])].float())
+        for part in self.chosen_parts(model):
+            layers = list(self.chosen_layers(model, part))
+            for role, numbers in zip(("keys", "values"), keys_and_values(model, vectors, part), strict=True):
+                self.numbers[f"{part}_{role}"] = nn.Parameter(numbers[layers].float())
 
     def _copy_from(self, source: DeepPrompt, model: HookedModel) -> None:
         mine = (self.n_rows, self.tied, self.chosen_layers(model), self.chosen_parts(model))
@@ -204,26 +198,25 @@ class DeepPrompt(Prompt):
                 f"the other {theirs}"
             )
         self.keys_after_rotary = source.keys_after_rotary
-        for name, number in source.tensors().items():
-            self.numbers[name.removeprefix("numbers.")] = nn.Parameter(number.detach().clone())
+        self._set_tensors({name: number.detach().clone() for name, number in source.tensors().items()})
 
-    def _names(self, parts: Sequence[str]) -> dict[str, str]:
-        """Return the names of the parameters, each with its attention."""
+    def _shapes(self, model: HookedModel) -> dict[str, tuple[int, int, int]]:
+        """Return the names of the parameters, each with its shape."""
+        d_kv = model.shape.n_kv_heads * model.shape.d_head
         roles = ("both",) if self.tied else ("keys", "values")
-        return {f"{part}_{role}": part for part in parts for role in roles}
+        rows = {part: (len(self.chosen_layers(model, part)), self.n_rows, d_kv) for part in self.chosen_parts(model)}
+        return {f"{part}_{role}": shape for part, shape in rows.items() for role in roles}
 
     def _check_fit(self, model: HookedModel) -> None:
-        d_kv = model.shape.n_kv_heads * model.shape.d_head
-        names = self._names(self.chosen_parts(model))
-        if set(self.numbers) != set(names):
+        shapes = self._shapes(model)
+        if set(self.numbers) != set(shapes):
             raise PromptError(
-                f"the prompt holds {sorted(self.numbers)}, and {model.name!r} needs {list(names)}: it was made for "
+                f"the prompt holds {sorted(self.numbers)}, and {model.name!r} needs {list(shapes)}: it was made for "
                 "another kind of model"
             )
         for name, number in self.numbers.items():
-            expected = (len(self.chosen_layers(model, names[name])), self.n_rows, d_kv)
-            if tuple(number.shape) != expected:
+            if tuple(number.shape) != shapes[name]:
                 raise PromptError(
-                    f"{name} of the prompt has shape {tuple(number.shape)}, and {model.name!r} needs {expected} "
+                    f"{name} of the prompt has shape {tuple(number.shape)}, and {model.name!r} needs {shapes[name]} "
                     "(layers, k, n_kv_heads x d_head): a deep prompt fits models of equal sizes only"
                 )

@@ -155,11 +155,9 @@ class Labels(TokenInitialisation):
                 "use a longer prompt"
             )
         rows = [model.embed(torch.tensor(_token_ids(model, word))).mean(dim=0) for word in self.words]
-        missing = length - len(rows)
-        rest = (
-            Vocabulary(self.n).vectors(model, missing, generator) if missing else model.embed(torch.tensor([]).long())
-        )
-        return torch.cat([torch.stack(rows), rest]).detach()
+        if missing := length - len(rows):
+            rows += Vocabulary(self.n).vectors(model, missing, generator)
+        return torch.stack(rows).detach()
 
 
 @dataclass(frozen=True)
@@ -215,16 +213,13 @@ def _token_ids(model: HookedModel, text: str) -> Sequence[int]:
 
 
 def _frequent_ids(model: HookedModel, n: int, frequencies: tuple[float, ...] | None) -> Tensor:
-    # Without a tokenizer nothing says which ids are special: all of them count.
-    special = set(model.tokenizer.all_special_ids) if model.has_tokenizer else set()
-    size = min(model.shape.vocab_size, len(model.tokenizer)) if model.has_tokenizer else model.shape.vocab_size
-    if frequencies is None:
-        ranked = torch.arange(size)
-    else:
-        if len(frequencies) != size:
-            raise PromptError(
-                f"frequencies must have one count for each of {size} token ids, got {len(frequencies)} counts"
-            )
-        ranked = torch.tensor(frequencies).argsort(descending=True, stable=True)
-    keep = [int(i) for i in ranked if int(i) not in special][:n]
-    return torch.tensor(keep)
+    size, special = model.shape.vocab_size, set()
+    if model.has_tokenizer:  # without one nothing says which ids are special: all of them count
+        size, special = min(size, len(model.tokenizer)), set(model.tokenizer.all_special_ids)
+    if frequencies is not None and len(frequencies) != size:
+        raise PromptError(
+            f"frequencies must have one count for each of {size} token ids, got {len(frequencies)} counts"
+        )
+    counts = torch.zeros(size) if frequencies is None else torch.tensor(frequencies)
+    ranked = counts.argsort(descending=True, stable=True)
+    return torch.tensor([i for i in ranked.tolist() if i not in special][:n])

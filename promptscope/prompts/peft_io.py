@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from einops import rearrange
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -162,12 +163,12 @@ def _deep_prompt(
             f"{config['num_transformer_submodules']!r}, with which PEFT itself fails"
         )
     part = "decoder" if seq2seq else "self"
-    layers = embeddings.unflatten(1, (n_layers, 2, -1)).permute(2, 1, 0, 3)  # (key or value, L, k, d_kv)
+    layers = rearrange(embeddings, "k (layer two d_kv) -> two layer k d_kv", layer=n_layers, two=2)
     if seq2seq:
         layers = layers[:, _seq2seq_rows(n_layers)]
     prompt = DeepPrompt(length=len(embeddings), parts=(part,))
-    prompt.numbers[f"{part}_keys"] = nn.Parameter(layers[0].clone())
-    prompt.numbers[f"{part}_values"] = nn.Parameter(layers[1].clone())
+    for role, numbers in zip(("keys", "values"), layers, strict=True):
+        prompt.numbers[f"{part}_{role}"] = nn.Parameter(numbers.clone())
     prompt.keys_after_rotary = not seq2seq
     return prompt
 
@@ -186,15 +187,14 @@ def _prefix_rows(prompt: DeepPrompt, model: HookedModel) -> Float[Tensor, "k col
             f"in {list(prompt.chosen_parts(model))}: use DeepPrompt(parts=('decoder',)), or save the prompt by "
             "prompt.save(folder)"
         )
-    heads = (model.shape.n_kv_heads, model.shape.d_head)
-    both = (prompt.keys(part), prompt.values(part))
-    keys, values = (x.detach().unflatten(-1, heads).transpose(1, 2) for x in both)
-    if not prompt.keys_after_rotary:
-        keys, values = cached(keys, values, prompt.chosen_layers(model, part), model, part)
-    layers = torch.stack([keys, values]).transpose(2, 3).flatten(-2)  # (key or value, L, k, d_kv)
+    placed = prompt.place(model).parts[part]
+    keys, values = placed.keys.detach(), placed.values.detach()
+    if not placed.after_rotary:
+        keys, values = cached(keys, values, placed.layers, model, part)
+    layers = rearrange([keys, values], "two layer kv_head k d_head -> two layer k (kv_head d_head)")
     if part == "decoder":
         layers = _spread(layers, _seq2seq_rows(n_layers))
-    return layers.permute(2, 1, 0, 3).flatten(1)
+    return rearrange(layers, "two layer k d_kv -> k (layer two d_kv)")
 
 
 def _seq2seq_rows(n_layers: int) -> list[int]:

@@ -283,6 +283,9 @@ class Prompt(nn.Module, ABC):
     def settings(self) -> dict[str, Any]:
         """Return the arguments of the class that build the prompt again; its numbers are saved separately."""
 
+    def _network_settings(self) -> dict[str, Any]:
+        return {} if self.reparameterisation is None else {"reparameterisation": self.reparameterisation.settings()}
+
     @abstractmethod
     def place(self, model: HookedModel) -> Placement:
         """Bind the prompt to *model* and return its vectors, or keys and values, at k positions, with gradient.

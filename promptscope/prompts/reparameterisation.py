@@ -229,14 +229,13 @@ def parse_reparameterisation(value: Reparameterisation | dict[str, Any] | None) 
 
 
 @torch.no_grad()
-def draw_weights(network: nn.Module, generator: torch.Generator) -> nn.Module:
+def draw_weights(network: nn.Module, generator: torch.Generator) -> None:
     """Draw weights from *generator* with PyTorch's defaults: uniform in +-1/sqrt(inputs), LSTMs in +-1/sqrt(hidden)."""
     for module in network.modules():
         if isinstance(module, nn.Linear | nn.LSTM):
             fan = module.in_features if isinstance(module, nn.Linear) else module.hidden_size
             for number in module.parameters():
                 number.uniform_(-(fan**-0.5), fan**-0.5, generator=generator)
-    return network
 
 
 class _LstmNetwork(nn.Module):

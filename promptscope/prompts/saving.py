@@ -251,18 +251,12 @@ def _fill_known(prompt: SoftPrompt | DeepPrompt, tensors: dict[str, Tensor], pat
                     f"{name} in {str(path)!r} has the shape {tuple(tensor.shape)}, expected (layer, position, "
                     "key or value): the folder is damaged"
                 )
-            prompt.numbers[name.removeprefix("numbers.")] = nn.Parameter(tensor)
-    else:
-        if set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
-            raise PromptError(
-                f"{str(path)!r} must hold one tensor 'embedding' with {prompt.n_rows} rows, got {sorted(tensors)}: the "
-                "folder is damaged"
-            )
-        prompt.embedding = nn.Parameter(tensors["embedding"])
-    _load_networks(prompt, networks, path)
-
-
-def _load_networks(prompt: SoftPrompt | DeepPrompt, networks: dict[str, Tensor], path: Path) -> None:
+    elif set(tensors) != {"embedding"} or tensors["embedding"].shape[:-1] != (prompt.n_rows,):
+        raise PromptError(
+            f"{str(path)!r} must hold one tensor 'embedding' with {prompt.n_rows} rows, got {sorted(tensors)}: the "
+            "folder is damaged"
+        )
+    prompt._set_tensors(tensors)
     prompt._build_network()
     mine = {name: number for name, number in prompt.named_parameters() if name.startswith(("network.", "networks."))}
     if {name: x.shape for name, x in mine.items()} != {name: x.shape for name, x in networks.items()}:

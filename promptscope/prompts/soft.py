@@ -53,12 +53,7 @@ class SoftPrompt(Prompt):
 
     def settings(self) -> dict[str, Any]:
         """Return the length and the reparameterisation, if there is one; everything else is in the numbers."""
-        settings: dict[str, Any] = {"length": self.length}
-        return (
-            settings
-            if self.reparameterisation is None
-            else settings | {"reparameterisation": self.reparameterisation.settings()}
-        )
+        return {"length": self.length} | self._network_settings()
 
     def vectors(self) -> Float[Tensor, "k d_model"]:
         """Return the k embeddings, after the reparameterisation if there is one, with gradient."""

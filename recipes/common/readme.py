@@ -9,7 +9,8 @@ A table is between two comments, the first of which says what it is made of:
     <!-- end -->
 
 `query` (of pandas) chooses rows, `names` gives columns other headings, `digits` is the number of significant digits
-(3). Of a JSON file, `keys` chooses values, `cost.seconds` for one inside another.
+(3). Of a JSON file, `keys` chooses values, `cost.seconds` for one inside another. `files` in place of `file` sets
+columns of several CSV files side by side, {"seed 0": FILE, "seed 1": FILE}; rows with equal values in `by` are one.
 """
 
 import argparse
@@ -54,8 +55,7 @@ def without_tables(text: str) -> str:
 def _table(wanted: str, folder: Path) -> str:
     try:
         spec = json.loads(wanted)
-        path = folder / spec["file"]
-        rows = _of_json(path, spec["keys"]) if path.suffix == ".json" else _of_csv(path, spec)
+        rows = _rows(spec, folder)
     except (OSError, ValueError, KeyError, TypeError) as error:
         reason = f"{type(error).__name__}: {error}"
         raise RunError(f"{folder.name}/README.md: {wanted} cannot be written ({reason})") from error
@@ -66,11 +66,29 @@ def _table(wanted: str, folder: Path) -> str:
     return "".join(f"| {' | '.join(cells)} |\n" for cells in (head, ["---"] * len(head), *lines))
 
 
+def _rows(spec: Mapping[str, Any], folder: Path) -> pd.DataFrame:
+    if "files" in spec:
+        return _side_by_side(spec, folder)
+    path = folder / spec["file"]
+    return _of_json(path, spec["keys"]) if path.suffix == ".json" else _of_csv(path, spec)[spec["columns"]]
+
+
 def _of_csv(path: Path, spec: Mapping[str, Any]) -> pd.DataFrame:
     table = pd.read_csv(path, dtype={"table": str})
-    if "query" in spec:
-        table = table.query(spec["query"])
-    return table[spec["columns"]]
+    return table.query(spec["query"]) if "query" in spec else table
+
+
+def _side_by_side(spec: Mapping[str, Any], folder: Path) -> pd.DataFrame:
+    columns, by = spec["columns"], spec["by"]
+    parts = []
+    for name, file in spec["files"].items():
+        part = _of_csv(folder / file, spec).set_index(by)[columns]
+        if part.index.has_duplicates:
+            raise ValueError(f"{file}: {part.index[part.index.duplicated()][0]} names more than one row")
+        parts.append(
+            part.rename(columns={column: f"{spec.get('names', {}).get(column, column)}, {name}" for column in columns})
+        )
+    return pd.concat(parts, axis=1).reset_index()
 
 
 def _of_json(path: Path, keys: Sequence[str]) -> pd.DataFrame:

@@ -112,9 +112,7 @@ def test_hooks_that_do_not_follow_from_the_placement_are_refused() -> None:
                 return [("embed.hook_out", lambda x, hook: x + 1)]
 
 
-def forgets_causality(
-    query: Tensor, key: Tensor, value: Tensor, p: int, how: Any, real: Tensor | None = None
-) -> Tensor:
+def forgets_causality(query: Tensor, key: Tensor, value: Tensor, how: Any, real: Tensor | None = None) -> Tensor:
     return attention.attend(query, key, value, None, how)
 
 

@@ -111,6 +111,14 @@ def test_a_packed_pass_is_the_model(name: str, k: int) -> None:
             close(torch.autograd.grad((got * weights).sum(), vectors, retain_graph=True)[0], wanted)
 
 
+def test_a_text_shorter_than_the_window_that_is_longer_with_its_prompt() -> None:
+    model = model_of("mistral")
+    vectors, ids = model.embed(torch.arange(3) + 50), IDS[:1, :3]
+    got, _ = hidden_rows(model, Shared(1, None, vectors[None]), ids, torch.ones_like(ids).bool())
+    whole = torch.cat([vectors, model.embed(ids[0])])[None]
+    close(got, model.twin.base_model(inputs_embeds=whole, use_cache=False).last_hidden_state[0, 3:])
+
+
 @pytest.mark.parametrize("name", MODELS)
 def test_the_tests_would_see_a_forgotten_window(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     from promptscope.engine import attention, causal

@@ -193,7 +193,7 @@ def test_bad_input_is_named_before_anything_runs() -> None:
     model = toy_model("gpt2")
     with pytest.raises(ProbeError, match=r"how must be one of zero.*got 'zeros'\. Did you mean 'zero'"):
         ask(how="zeros")
-    with pytest.raises(ProbeError, match="variants_per_pass must be at least 1"):
+    with pytest.raises(ArgumentError, match="variants_per_pass must be at least 1"):
         ask(variants_per_pass=0)
     with pytest.raises(ArgumentError, match="batch_size must be at least 1"):
         ask(batch_size=0)

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 import promptscope as ps
-from promptscope.errors import ProbeError
+from promptscope.errors import ArgumentError
 from promptscope.interventions import remove, shapley, zero
 from promptscope.probes import ProbeResult
 from tests.training.toy import toy_model, toy_task
@@ -68,5 +68,5 @@ def test_longer_prompts_are_sampled_and_say_how_well() -> None:
     assert (result.data["standard_error"] > 0).all()
     assert abs(result.data["efficiency_residual"].item()) < 1e-9
     assert "promptscope" not in repr(result)
-    with pytest.raises(ProbeError, match="n_pairs must be at least 1"):
+    with pytest.raises(ArgumentError, match="n_pairs must be at least 1"):
         run(ps.SoftPrompt(3), n_pairs=0)

@@ -69,6 +69,22 @@ def test_a_changed_file_or_a_changed_number_is_noticed(tmp_path: Path) -> None:
             written(text.replace("t.csv", wrong), tmp_path)
 
 
+def test_files_stand_side_by_side(tmp_path: Path) -> None:
+    pd.DataFrame({"claim": ["a", "b"], "verdict": ["holds", "undecided"]}).to_csv(tmp_path / "0.csv", index=False)
+    pd.DataFrame({"claim": ["b", "c"], "verdict": ["does not hold", "holds"]}).to_csv(tmp_path / "1.csv", index=False)
+    spec = {"files": {"seed 0": "0.csv", "seed 1": "1.csv"}, "by": ["claim"], "columns": ["verdict"]}
+    assert written(f"<!-- from {json.dumps(spec)} -->\n<!-- end -->", tmp_path).splitlines()[1:-1] == [
+        "| claim | verdict, seed 0 | verdict, seed 1 |",
+        "| --- | --- | --- |",
+        "| a | holds |  |",
+        "| b | undecided | does not hold |",
+        "| c |  | holds |",
+    ]
+    pd.DataFrame({"claim": ["a", "a"], "verdict": ["holds", "undecided"]}).to_csv(tmp_path / "1.csv", index=False)
+    with pytest.raises(RunError, match=r"1\.csv: a names more than one row"):
+        written(f"<!-- from {json.dumps(spec)} -->\n<!-- end -->", tmp_path)
+
+
 def test_readmes_are_checked_from_the_command_line(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
