@@ -91,7 +91,8 @@ _Filters = tuple[Any, Any, Any]
 _RUNNING: dict[object, int] = {}
 """The thread of each call that is running."""
 _FOUND: dict[str, _Filters] = {}
-"""The filters as the first of them found them; `threads` is there if calls of several threads have met since."""
+"""The filters as the first of them found them, and as each did, by the list's `id`; `threads` is there if one has ended
+since while another thread ran."""
 
 
 class _Warnings:
@@ -100,20 +101,26 @@ class _Warnings:
     def __init__(self, call: object) -> None:
         self._call, self._found = call, _filters()
         _FOUND.setdefault("first", self._found)
-        _RUNNING[call] = threading.get_ident()
-        if any(thread != threading.get_ident() for thread in list(_RUNNING.values())):
-            _FOUND["threads"] = self._found
+        _FOUND[str(id(self._found[0]))] = self._found
+        _RUNNING[call] = threading.get_ident()  # last: a call that Ctrl-C keeps from beginning is not listed
 
     def leave(self, failed: bool) -> None:
         """Put the filters back after an exception or, at the end of the last call, if several threads ran."""
         _RUNNING.pop(self._call, None)
+        if any(thread != threading.get_ident() for thread in list(_RUNNING.values())):
+            _FOUND["threads"] = self._found
         if "threads" not in _FOUND:
             if failed:
                 _put_back(self._found)
-        elif not _RUNNING:
+        # Fewer filters, or those that a call found, may be what the caller has set or ended in the meantime.
+        elif not _RUNNING and len(warnings.filters) > len(_FOUND["first"][0]) and not _is_known(warnings.filters):
             _put_back(_FOUND["first"])
         if not _RUNNING:
             _FOUND.clear()
+
+
+def _is_known(filters: object) -> bool:
+    return str(id(filters)) in _FOUND
 
 
 def _filters() -> _Filters:

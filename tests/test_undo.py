@@ -146,9 +146,10 @@ def test_filters_of_warnings_are_put_back_where_nothing_else_did() -> None:
 
 def test_two_threads_do_not_leave_each_others_filters_of_warnings() -> None:
     before, listed = warnings.filters, list(warnings.filters)
-    first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(3))
+    second_has_begun, first_is_in, second_is_in, first_is_out = (threading.Event() for _ in range(4))
 
     def first() -> None:
+        assert second_has_begun.wait(20)
         with left_as_found(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             first_is_in.set()
@@ -156,10 +157,12 @@ def test_two_threads_do_not_leave_each_others_filters_of_warnings() -> None:
         first_is_out.set()
 
     def second() -> None:
-        assert first_is_in.wait(20)
-        with left_as_found(), warnings.catch_warnings():
-            second_is_in.set()
-            assert first_is_out.wait(20)
+        with left_as_found():
+            second_has_begun.set()
+            assert first_is_in.wait(20)
+            with warnings.catch_warnings():
+                second_is_in.set()
+                assert first_is_out.wait(20)
 
     threads = [threading.Thread(target=run) for run in (first, second)]
     for thread in threads:
@@ -167,6 +170,27 @@ def test_two_threads_do_not_leave_each_others_filters_of_warnings() -> None:
     for thread in threads:
         thread.join()
     assert warnings.filters is before and list(warnings.filters) == listed
+
+
+def test_filters_that_the_caller_ends_while_another_thread_runs_stay_ended() -> None:
+    before = warnings.filters
+    first_is_out, second_is_in = threading.Event(), threading.Event()
+
+    def second() -> None:
+        with left_as_found():
+            second_is_in.set()
+            assert first_is_out.wait(20)
+
+    thread = threading.Thread(target=second)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with left_as_found():
+            thread.start()
+            assert second_is_in.wait(20)
+    assert warnings.filters is before
+    first_is_out.set()
+    thread.join()
+    assert warnings.filters is before
 
 
 def test_filters_that_a_call_sets_for_good_stay() -> None:

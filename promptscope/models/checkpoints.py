@@ -3,7 +3,9 @@
 import re
 import warnings
 from collections.abc import Iterable
+from pathlib import Path
 
+from safetensors import safe_open
 from torch import nn
 
 from promptscope.errors import CheckpointWarning, ModelError
@@ -42,6 +44,36 @@ def check_weights(missing: Iterable[str], extra: Iterable[str], model: nn.Module
             f"this class{left}",
             CheckpointWarning,
             stacklevel=2,
+        )
+
+
+def check_types(where: str, model: nn.Module, name: str) -> None:
+    """Raise ModelError if weights in the folder *where* are integers, truth values or complex numbers.
+
+    transformers would convert them: the bits of bfloat16 numbers, which some programs store as integers, to their
+    numbers as integers.
+    """
+    parameters = [f".{parameter}" for parameter, _ in model.named_parameters()]
+    for path in sorted(Path(where).glob("model*.safetensors")):
+        with safe_open(str(path), framework="pt") as file:
+            for key in file.keys():  # noqa: SIM118 - not a dict
+                kind = file.get_slice(key).get_dtype()
+                # Some checkpoints have masks and positions too, and names without the first part.
+                if not kind.startswith(("F", "BF")) and any(one.endswith(f".{key}") for one in parameters):
+                    raise ModelError(
+                        f"the weight {key} in {str(path)!r} has the type {kind}, but weights of {name!r} must be "
+                        "floating-point numbers: save the model again in float32, bfloat16 or float16"
+                    )
+
+
+def check_sizes(mismatched: Iterable[tuple[str, Iterable[int], Iterable[int]]], architecture: str, name: str) -> None:
+    """Raise ModelError if weights of the checkpoint have other shapes than those of the model: (name, there, here)."""
+    found = sorted(mismatched)
+    if found:
+        key, there, here = found[0]
+        raise ModelError(
+            f"{len(found)} weights of {name!r} have other sizes than a {architecture} of its config.json: {key} is "
+            f"{tuple(there)}, and would be {tuple(here)}. Restore the config.json that was saved with the weights"
         )
 
 

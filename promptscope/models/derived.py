@@ -68,7 +68,8 @@ def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict
     lost = [stack for stack in stacks if not hasattr(bridge, stack)]
     if lost:
         raise ModelError(
-            f"the bridge of {type(twin).__name__} has no list of layers called {lost[0]!r}: it cannot be hooked"
+            f"the bridge of {type(twin).__name__} has no list of layers called {lost[0]!r}: it cannot be hooked, load "
+            "another model"
         )
     layers = {stack: len(getattr(bridge, stack)) for stack in stacks}
     _check_attention(bridge, twin, attentions, layers)
@@ -80,7 +81,11 @@ def derived_family(bridge: Bridge, twin: PreTrainedModel, run: Run, widths: dict
     kept = [point for point in points if look.keeps(point)]
     for point in points:
         if look.problem(point) is not None and point.name in NECESSARY and not _other_embedding(point, kept):
-            raise ModelError(f"the hook point {point.site} {look.missing.get(point.site, 'does not exist')}")
+            why = look.missing.get(point.site, "does not exist")
+            raise ModelError(
+                f"the hook point {point.site} {why}: prompts and probes need it, so that {type(twin).__name__} is not "
+                "supported, load another model"
+            )
     added = {stack: look.contributions(stack, attentions) for stack in stacks}
     kept = [point for point in kept if not (point.name.startswith("hook_resid_mid") and look.norms_around(point.stack))]
     kept = [look.measured(point, added) for point in kept]

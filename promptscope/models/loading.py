@@ -19,7 +19,7 @@ from promptscope.errors import ModelError, PromptscopeError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
 from promptscope.models.attached import attached_everywhere
-from promptscope.models.checkpoints import check_weights
+from promptscope.models.checkpoints import check_sizes, check_types, check_weights
 from promptscope.models.elsewhere import load_elsewhere
 from promptscope.models.handed_in import changed_attributes, unwrapped
 from promptscope.models.hooked import HookedModel
@@ -236,7 +236,7 @@ def _resolve(name: str) -> str:
 def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
     try:
         config = AutoConfig.from_pretrained(where, revision=revision)
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError) as error:
+    except Exception as error:  # transformers checks the entries by classes of errors that it does not export
         if "trust_remote_code" in str(error):
             raise ModelError(
                 f"{name!r} needs code from its repository, which promptscope does not run: load it yourself, with "
@@ -245,16 +245,17 @@ def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
             ) from error
         if is_there(where):
             raise ModelError(
-                f"config.json of {name!r} is damaged or does not describe a model: {_first_line(error)} Restore it, or "
+                f"config.json of {name!r} is damaged or does not describe a model ({_said(error)}): restore it, or "
                 "save the model again with save_pretrained"
             ) from error
         raise ModelError(
             f"no model {shortened(name)!r}: it is not an embedded model ({', '.join(EMBEDDED_MODELS)}) and not a "
             f"folder, and the Hub did not give it.{nearest(name, EMBEDDED_MODELS)} Original error: {_first_line(error)}"
         ) from error
-    if not config.architectures:
+    if not isinstance(config.architectures, list) or not config.architectures:
         raise ModelError(
-            f"config.json of {name!r} has no entry 'architectures': add the model's class, such as ['GPT2LMHeadModel']"
+            f"config.json of {name!r} has no entry 'architectures' that lists the model's class: add it, such as "
+            "['GPT2LMHeadModel']"
         )
     if (quantised := getattr(config, "quantization_config", None)) is not None:
         method = quantised.get("quant_method") if isinstance(quantised, dict) else type(quantised).__name__
@@ -280,13 +281,28 @@ def _from_pretrained(
         # Attention that is chosen once and for all is the eager one, which is what hook points show.
         fixed = {} if architecture._can_set_attn_implementation() else {"attn_implementation": "eager"}
         model, report = architecture.from_pretrained(
-            where, revision=revision, dtype=wanted, output_loading_info=True, **fixed
+            where,
+            revision=revision,
+            dtype=wanted,
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
+            **fixed,
         )
-    except (OSError, SafetensorError, RuntimeError, ValueError) as error:
+    except torch.OutOfMemoryError:
+        raise
+    except (OSError, SafetensorError) as error:
         raise ModelError(
             f"the weights of {name!r} cannot be read: {str(error).splitlines()[0]} If a download was interrupted, "
             "delete the damaged file and load the model again"
         ) from error
+    except Exception as error:  # a class of transformers makes what it can of any entry of its configuration
+        raise ModelError(
+            f"no {architecture.__name__} can be made of {name!r} ({_said(error)}): "
+            "restore the JSON files that were saved with the weights (config.json, generation_config.json, the index "
+            "of the weights); if a download was interrupted, delete the damaged file and load the model again"
+        ) from error
+    check_types(where, model, name)
+    check_sizes(report["mismatched_keys"], architecture.__name__, name)
     check_weights(report["missing_keys"], report["unexpected_keys"], model, named, name)
     if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):
         raise ModelError(
@@ -302,6 +318,7 @@ def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase
     # Models without a tokenizer are useful (token ids in, logits out); text then raises ModelError.
     try:
         tokenizer = AutoTokenizer.from_pretrained(where, revision=revision)
+        tokenizer("a")  # some entries of its configuration show only now
     except Exception as error:  # the tokenizers library raises plain Exception for a damaged file
         if there := [file for file in _TOKENIZER_FILES if (Path(where) / file).is_file()]:
             raise ModelError(
@@ -316,6 +333,10 @@ def _load_tokenizer(where: str, revision: str | None) -> PreTrainedTokenizerBase
 
 def _first_line(error: BaseException) -> str:
     return (str(error).splitlines() or [type(error).__name__])[0]
+
+
+def _said(error: BaseException) -> str:
+    return shortened(f"{type(error).__name__}: {' '.join(str(error).split())}", 200)
 
 
 def _named_tokenizer(name: str | os.PathLike[str]) -> PreTrainedTokenizerBase:

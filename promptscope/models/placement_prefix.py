@@ -36,6 +36,7 @@ def prefix_of(placement: Placement, model: HookableModel) -> Prefix:
             "prompt's keys depend on the text: use prompt.hooks(model)"
         )
     model.need_no_hooks("prompt.prefix")
+    model.rules.check_context(1, placement.length)
     if placement.vectors is None:
         prefix = written(model, [placement], "self")
         assert prefix is not None

@@ -107,8 +107,8 @@ class Prompt(nn.Module, ABC):
             raise PromptError(
                 "the prompt is on the device 'meta', where its tensors have no values: make or load it again"
             )
+        model.rules.check_context(1, self.length)
         if not self.is_bound:
-            model.rules.check_context(1, self.length)
             self._create(model, torch.Generator().manual_seed(self.seed))
             self.provenance |= {"seed": self.seed, "init": str(self.init)}
             self.to(device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))

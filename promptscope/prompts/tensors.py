@@ -30,7 +30,8 @@ def read_tensors(path: Path) -> dict[str, torch.Tensor]:
     if _CHECKSUM in metadata and metadata[_CHECKSUM] != _checksum(tensors):
         raise PromptError(f"{str(path)!r} is damaged: its numbers are not those of its checksum")
     for name, tensor in tensors.items():
-        if not torch.isfinite(tensor).all():
+        # Of 8-bit floats PyTorch cannot say whether they are finite.
+        if not torch.isfinite(tensor.float() if tensor.is_floating_point() else tensor).all():
             raise PromptError(f"{name} in {str(path)!r} holds NaN or infinite numbers: load or train the prompt again")
     return tensors
 

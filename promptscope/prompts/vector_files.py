@@ -66,12 +66,21 @@ def _tensors(path: Path) -> dict[str, Tensor]:
             "objects are not opened, as they could run any code: if you trust the file, save its tensor alone"
         ) from error
     if isinstance(content, Tensor):
-        return {"": content}
+        content = {"": content}
     if isinstance(content, dict) and all(isinstance(x, Tensor) for x in content.values()):
+        if kind := next((kind for x in content.values() if (kind := _special(x)) is not None), None):
+            raise PromptError(f"{str(path)!r} holds a {kind} tensor: save it as a plain one, such as x.to_dense()")
         return {str(name): x for name, x in content.items()}
     raise PromptError(
         f"{str(path)!r} must hold a tensor or a dict of tensors, got a {type(content).__name__}: save the tensor alone"
     )
+
+
+def _special(x: Tensor) -> str | None:
+    """Return the kind of a tensor that is not plain numbers in memory, or None."""
+    if x.is_nested or x.is_meta or x.is_quantized:
+        return "nested" if x.is_nested else "meta" if x.is_meta else "quantised"
+    return None if x.layout == torch.strided else str(x.layout).removeprefix("torch.")
 
 
 def _as_rows(x: Tensor) -> Tensor:

@@ -50,6 +50,20 @@ def test_reading_on_and_going_back(family: str, name: str) -> None:
         assert torch.equal(again, first)
 
 
+@pytest.mark.parametrize("packed", [None, False], ids=["packed", "plain"])
+@pytest.mark.parametrize("name", ["v1", "v2 untied"])
+def test_reading_on_after_a_prompt_with_a_cut_token(name: str, packed: bool | None) -> None:
+    """Positions go on from the whole prompt's length, though a cache holds fewer keys."""
+    model, batch = hooked("gpt2", torch.float64), texts("gpt2")
+    prompt = ps.interventions.cut(EVERY[name]().bind(model), [1])
+    with torch.no_grad(), ps.execution(packed=packed):
+        going = continue_(model, batch.input_ids, batch.attention_mask, [prompt], 3)
+        first, second = going.read(FIRST), going.read(SECOND)
+        for i, row in enumerate(batch.rows):
+            expected = alone(model, row, [*FIRST[i].tolist(), *SECOND[i].tolist()], prompt)
+            assert_exact(torch.cat([going.last[i : i + 1], first[i], second[i]]), expected, "gpt2")
+
+
 @pytest.mark.parametrize("name", ["none", "v1", "v2 untied"])
 @pytest.mark.parametrize("family", ["gpt2", "t5"])
 def test_reading_on_and_going_back_under_hooks(family: str, name: str) -> None:

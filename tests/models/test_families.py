@@ -14,7 +14,7 @@ from torch import Tensor
 from transformers import MambaConfig, MambaForCausalLM, PreTrainedModel, Qwen3NextConfig, Qwen3NextForCausalLM
 
 import promptscope as ps
-from promptscope.engine import Texts
+from promptscope.engine import Texts, is_packed, logits
 from promptscope.engine.choice import why_not_packed
 from promptscope.engine.packed import packed_logits
 from promptscope.models import HookedModel
@@ -230,9 +230,19 @@ def test_prompts_leave_and_are_read_as_they_run(name: str) -> None:
             close(lens_log_probabilities(prompt_residual(model, prompt)[-1], model), said)
 
 
+@torch.no_grad()
+def test_a_bidirectional_window_counts_cut_tokens() -> None:
+    """A packed pass would leave them out, so that what is behind them would come nearer."""
+    model = loaded("modernbert")
+    whole = prompts(model)["v1"]
+    cut = ps.interventions.cut(whole, [1, 4])
+    assert is_packed(model, [whole]) and not is_packed(model, [cut])
+    close(logits(model, Texts(IDS, MASK, MASK.bool()), [cut]), by_hooks(model, cut))
+
+
 @pytest.mark.parametrize("name", REFUSED)
 def test_a_wrong_bridge_is_refused_by_the_line_that_failed(name: str) -> None:
-    with pytest.raises(ps.ModelError, match=r"logits differ|never fires"):
+    with pytest.raises(ps.ModelError, match=r"never fires: .*, so that OpenAIGPTLMHeadModel is not supported"):
         ps.load_model(make(name))
 
 

@@ -1,7 +1,11 @@
 """Half precision on the families that people run in it: ways differ no more than the type makes of the model."""
 
+import copy
 from dataclasses import replace
+from functools import cache
+from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor
@@ -14,7 +18,11 @@ from promptscope.engine.packed import packed_logits
 from promptscope.engine.plain import plain_logits
 from promptscope.models import HookedModel, Placement
 from promptscope.models.samples import sample_placements
+from tests.invariance.entry_points import ENTRY_POINTS, Call
 from tests.models.zoo import VOCABULARY, make
+from tests.tiny_models import tiny_hf_model
+from tests.tiny_tokenizer import tiny_tokenizer
+from tests.training.toy import VOCAB
 
 NAMES = ("llama", "qwen2", "qwen3", "mistral_win", "gemma2", "gemma3", "phi3", "olmo2", "gpt_oss", "mixtral", "granite")
 QUICK = {"gemma3", "gpt_oss"}
@@ -116,3 +124,40 @@ def with_large_values(placement: Placement, size: float) -> Placement:
     return replace(
         placement, parts={p: replace(kv, values=kv.values / kv.values.abs().max() * size) for p, kv in parts}
     )
+
+
+# What an entry point may differ from float32 by on the tiny models, whose losses are 3 to 6 nats; a hundredth of that
+# between batches of one text and of three.
+ROUNDING = {torch.bfloat16: 2e-2, torch.float16: 3e-3}
+ENTRIES = [name for name in ENTRY_POINTS if name not in ("logits", "train")]
+NOT_CAUSAL = ("logit_lens", "patchscope")
+
+
+@pytest.mark.parametrize("dtype", list(ROUNDING), ids=["bf16", "fp16"])
+@pytest.mark.parametrize("family", ["llama", "gpt2", "bert", "t5"])
+@pytest.mark.parametrize(
+    "entry",
+    [pytest.param(e, marks=() if e in ("importance", "generate") else pytest.mark.slow) for e in ENTRIES],
+)
+def test_entry_points_round_as_the_model_does(entry: str, family: str, dtype: torch.dtype, tmp_path: Path) -> None:
+    exact, half = in_types(family, dtype)
+    call, *others = (Call(model, tmp_path, batch_size=n) for model, n in ((exact, 3), (half, 3), (half, 1)))
+    if (family in ("bert", "t5") and entry in NOT_CAUSAL) or (family, entry) == ("bert", "generate"):
+        with pytest.raises(ps.PromptscopeError, match=r"masked|causal model"):
+            ENTRY_POINTS[entry](others[0])
+        return
+    truth, of_three, of_one = (ENTRY_POINTS[entry](one) for one in (call, *others))
+    if truth.dtype.kind != "f":
+        np.testing.assert_array_equal(of_three, truth)
+        np.testing.assert_array_equal(of_one, truth)
+        return
+    off = np.abs(of_three - truth).max()
+    assert 0 < off < ROUNDING[dtype]  # it does run in half precision
+    np.testing.assert_allclose(of_one, of_three, rtol=0, atol=ROUNDING[dtype] / 100)
+
+
+@cache
+def in_types(family: str, dtype: torch.dtype) -> tuple[HookedModel, HookedModel]:
+    """Load one model in float32 and in *dtype*, with the same, rounded weights."""
+    rounded = tiny_hf_model(family, dtype, vocab=VOCAB)
+    return tuple(ps.load_model(one, tokenizer=tiny_tokenizer()) for one in (copy.deepcopy(rounded).float(), rounded))

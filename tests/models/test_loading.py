@@ -293,6 +293,72 @@ def test_weights_that_lack_a_tensor(folder: Path, tmp_path: Path) -> None:
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("architectures", 5, "has no entry 'architectures'"),
+        ("n_head", "x", r"damaged or does not describe a model \(.*n_head"),
+        ("n_layer", None, r"damaged or does not describe a model \(.*n_layer"),
+        ("layer_norm_epsilon", "x", r"damaged or does not describe a model \(.*layer_norm_epsilon"),
+        ("tie_word_embeddings", 5, r"damaged or does not describe a model \(.*tie_word_embeddings"),
+        ("activation_function", "zzz", r"no GPT2LMHeadModel can be made .*KeyError: 'zzz'"),
+        ("n_head", 0, r"no GPT2LMHeadModel can be made .*ZeroDivisionError"),
+        ("n_embd", 64, r"other sizes.*transformer\.h\.0\.attn\.c_attn\.bias is \(96,\), and would be \(192,\)"),
+        ("vocab_size", 300, r"1 weights .* other sizes.*\(200, 32\), and would be \(300, 32\)"),
+    ],
+)
+def test_a_damaged_entry_of_the_configuration(
+    entry: str, value: object, message: str, folder: Path, tmp_path: Path
+) -> None:
+    config = json.loads((copy_of(folder, tmp_path) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {entry: value}))
+    with pytest.raises(ModelError, match=message):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("generation_config.json", "[]"),
+        ("generation_config.json", '{"max_new_tokens": -5}'),
+        ("model.safetensors.index.json", "{}"),
+        ("model.safetensors.index.json", "5"),
+    ],
+)
+def test_a_damaged_file_beside_the_configuration(file: str, text: str, folder: Path, tmp_path: Path) -> None:
+    copy_of(folder, tmp_path)
+    if "index" in file:
+        (tmp_path / "model.safetensors").rename(tmp_path / "model-00001-of-00001.safetensors")
+    (tmp_path / file).write_text(text)
+    with pytest.raises(ModelError, match=r"no GPT2LMHeadModel can be made .*restore the JSON files"):
+        load_model(tmp_path)
+
+
+@pytest.mark.filterwarnings("ignore:Casting complex values")
+@pytest.mark.parametrize("to", [torch.bool, torch.int16, torch.uint16, torch.complex64])
+def test_weights_that_are_no_floats_are_not_converted_without_a_word(
+    to: torch.dtype, folder: Path, tmp_path: Path
+) -> None:
+    from safetensors.torch import load_file, save_file
+
+    file = copy_of(folder, tmp_path) / "model.safetensors"
+    tensors = load_file(file)
+    name = "transformer.h.1.mlp.c_fc.weight"
+    half = tensors[name].bfloat16()
+    tensors[name] = half.view(to) if to.itemsize == 2 else tensors[name].to(to)
+    save_file(tensors, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match=r"h\.1\.mlp\.c_fc\.weight in .* must be floating-point numbers"):
+        load_model(tmp_path)
+
+
+def test_a_tokenizer_that_cannot_be_used_is_refused_when_it_is_loaded(folder: Path, tmp_path: Path) -> None:
+    tiny_tokenizer().save_pretrained(copy_of(folder, tmp_path))
+    file = tmp_path / "tokenizer_config.json"
+    file.write_text(json.dumps(json.loads(file.read_text()) | {"model_max_length": "x"}))
+    with pytest.raises(ModelError, match=r"tokenizer in .* cannot be read"):
+        load_model(tmp_path)
+
+
 @pytest.mark.parametrize("dtype", ["int8", "float33", "long"])
 def test_wrong_dtype(dtype: str, folder: Path) -> None:
     with pytest.raises(ModelError, match="dtype must be 'float32"):

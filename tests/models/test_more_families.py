@@ -23,18 +23,28 @@ from tests.models.test_families import (
     targets,
     wanted,
 )
-from tests.models.zoo import MORE, make
+from tests.models.zoo import MORE, TRIALS, make
 
 QUICK = {"gemma4", "glm_moe_dsa", "bart_untied"}
 """Heads of two widths, a cache with more in it, an embedding of the encoder's own."""
 UNPACKED = {"glm_moe_dsa", "mpnet", "roformer", "rembert", "megatron_bert", "mvp"}
-ONLY_V1 = {"glm_moe_dsa", "gemma4"}
+ONLY_V1 = {"glm_moe_dsa", "gemma4", "jetmoe", "youtu", "glm4_moe_lite", "deepseek_v2"}
 
 pytestmark = pytest.mark.filterwarnings("ignore::promptscope.engine.choice.PackingWarning")
 
 
 @pytest.mark.parametrize("name", [pytest.param(n, marks=() if n in QUICK else pytest.mark.slow) for n in MORE])
 def test_one_answer_whatever_runs_it(name: str) -> None:
+    check_page(name, check_one_answer(name))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", TRIALS)
+def test_architectures_on_no_list(name: str) -> None:
+    check_one_answer(name)
+
+
+def check_one_answer(name: str) -> ps.HookedModel:
     untouched, model = make(name), ps.load_model(given := make(name))
     theirs = given.state_dict()
     assert all(torch.equal(value, theirs[key]) for key, value in untouched.state_dict().items())
@@ -58,10 +68,10 @@ def test_one_answer_whatever_runs_it(name: str) -> None:
                 close(gradient(got, prompt), slope)
         if model.family.kind != "masked":
             goes_on(model, prompt)
-    check_page(name, model)
     if name in ONLY_V1:
         with pytest.raises(ps.PromptError, match="models do not have"):
             ps.DeepPrompt(6).bind(model)
+    return model
 
 
 def _random(prompt: ps.Prompt, model: ps.HookedModel) -> ps.Prompt:

@@ -146,6 +146,13 @@ def test_deep_token_initialisation_on_other_kinds(family: str) -> None:
             embedded = hf.bert.embeddings(torch.tensor([ids("the film is")]))
             want = hf.bert.encoder.layer[0].attention.self.key(embedded)[0]
         torch.testing.assert_close(prompt.keys()[0], want, rtol=0, atol=1e-6)
+        return
+    kept: list[torch.Tensor] = []
+    embeds = model.embed(torch.tensor([ids("the film is")]))
+    projection = model.twin.decoder.block[2].layer[0].SelfAttention.v
+    with torch.no_grad(), projection.register_forward_hook(lambda module, inputs, output: kept.append(output[0])):
+        model.twin(inputs_embeds=embeds, decoder_inputs_embeds=embeds)
+    torch.testing.assert_close(prompt.values("decoder")[2], kept[0], rtol=0, atol=1e-5)
 
 
 def test_tied_prompt_of_tokens() -> None:

@@ -125,6 +125,8 @@ def test_what_cannot_leave():
     some = ps.DeepPrompt(K, layers=[0, 2]).bind(hooked("gpt2"))
     with pytest.raises(PromptError, match=r"same positions in every layer.*\[0, 2\] of 3"):
         some.past_key_values(hooked("gpt2"), batch)
+    with pytest.raises(PromptError, match="and hidden positions"):
+        ps.interventions.cut(prompt("v1", "gpt2"), [1]).past_key_values(hooked("gpt2"), batch)
     with pytest.raises(PromptError, match="64"):
         prompt("v1", "gpt2").inputs_embeds(hooked("gpt2"), torch.ones(1, 62, dtype=torch.long))
     with pytest.raises(PromptError, match="what a tokenizer returns"):

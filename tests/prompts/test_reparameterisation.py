@@ -17,6 +17,7 @@ from promptscope.prompts.reparameterisation import (
     Reparameterisation,
     Residual,
     UnderParameterised,
+    draw_weights,
 )
 from promptscope.training import TrainConfig
 from tests.batches import ragged
@@ -95,6 +96,16 @@ def test_the_same_seed_draws_the_same_network_whatever_was_drawn_before() -> Non
     torch.rand(5)
     assert ps.SoftPrompt(3, reparameterisation=Lstm(5), seed=1).bind(model).content_hash() == one.content_hash()
     assert ps.SoftPrompt(3, reparameterisation=Lstm(5), seed=2).bind(model).content_hash() != one.content_hash()
+
+
+@torch.no_grad()
+def test_weights_are_drawn_between_pytorchs_own_bounds() -> None:
+    network = Lstm(hidden=4, layers=1).network(length=3, width=64)
+    matrices = [number for number in network.parameters() if number.ndim == 2]  # of 64 numbers or more
+    bounds = [number.abs().max().item() for number in matrices]
+    draw_weights(network, torch.Generator().manual_seed(0))
+    for number, bound in zip(matrices, bounds, strict=True):
+        assert number.abs().max().item() == pytest.approx(bound, rel=0.3)
 
 
 @pytest.mark.parametrize("how", [Residual(6), Broadcast(UnderParameterised())], ids=str)
