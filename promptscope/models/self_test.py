@@ -70,8 +70,9 @@ def _check_points(model: HookedModel) -> None:
             f"the hooked model's logits differ from the plain model's by {difference:.1e} of the largest logit "
             f"(expected at most {_TOLERANCE[model.dtype]:.0e}), so that probes would describe another model. Either "
             "transformer-lens is wrong for this architecture or an option of its config.json, or the installed "
-            "versions are not those in constraints.txt: install these. Falcon with ALiBi has two attention "
-            "implementations that differ: load it with attn_implementation='eager'"
+            "versions are not those in constraints.txt: install these. Falcon with ALiBi, and Gemma 2 beside old "
+            "releases of transformers, have two attention implementations that differ: load them with "
+            "attn_implementation='eager'"
         )
     wrong = {name: fired[name] for name in table["name"] if fired[name] != 1}
     if wrong:

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from safetensors.torch import load_file, save_file
+from safetensors.torch import _SIZE, load_file, save_file
 from sklearn.metrics import silhouette_score
 from typer.testing import CliRunner
 
@@ -128,7 +128,11 @@ def adapter(folder: Path, change: Callable[[torch.Tensor], torch.Tensor]) -> Non
         (lambda folder: os.mkfifo(folder / "x.npy"), "expected a file"),  # reading it would wait for ever
         (lambda folder: (folder / "x.npy").symlink_to(folder / "x.npy"), "got a link to nothing"),
         (lambda folder: zipped(folder / "x.npz", np.eye(3), 2 * np.eye(3)), "two of its members have the same name"),
-        (lambda folder: adapter(folder / "x", lambda x: x.to(torch.complex64)), "is of torch.complex64"),
+        pytest.param(
+            lambda folder: adapter(folder / "x", lambda x: x.to(torch.complex64)),
+            "is of torch.complex64",
+            marks=pytest.mark.skipif(torch.complex64 not in _SIZE, reason="old safetensors write no complex numbers"),
+        ),
         (lambda folder: adapter(folder / "x", lambda x: x.int()), "is of torch.int32"),
         (lambda folder: adapter(folder / "x", lambda x: x * 1e30), "for norms in float32"),
         (
