@@ -65,6 +65,16 @@ def side_by_side(table: pd.DataFrame) -> pd.DataFrame:
     return wide.assign(agree=inside[0] & inside[1])
 
 
+def markdown(table: pd.DataFrame) -> str:
+    """Return what `side_by_side` found as a table of Markdown."""
+    lines = ["| task | seed | frozen | float32 | bf16 | each in the other's interval |", "|" + " --- |" * 6]
+    for row in table.to_dict("records"):
+        scores = [f"{row[p + ' score']:.2f} [{row[p + ' low']:.2f}-{row[p + ' high']:.2f}]" for p in PRODUCTS]
+        agree = "yes" if row["agree"] else "no"
+        lines.append("| " + " | ".join([row["task"], str(row["seed"]), f"{row['frozen']:.2f}", *scores, agree]) + " |")
+    return "\n".join(lines)
+
+
 def _right(model: ps.HookedModel, prompt: ps.Prompt | None, task: ps.Task) -> np.ndarray:
     found = ps.predict(model, prompt, task, progress=False)
     pairs = zip(found, task.split("test"), strict=True)
@@ -92,7 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     table = side_by_side(score_both(model, tasks, options.seeds, options.length, config))
     settings = {key: str(value) if isinstance(value, Path) else value for key, value in vars(options).items()}
     write_json(options.out, {"settings": settings, "hardware": describe("cpu"), "runs": table.to_dict("records")})
-    print(table.round(3).to_string(index=False))
+    print(markdown(table))
     return 0 if table["agree"].all() else 1
 
 

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import promptscope as ps
-from benchmarks.rounded_scores import PRODUCTS, main, side_by_side
+from benchmarks.rounded_scores import PRODUCTS, main, markdown, side_by_side
 from promptscope.engine.settings import asked
 
 
@@ -30,11 +30,20 @@ def test_both_kinds_are_trained_and_scored(tmp_path: Path, monkeypatch: pytest.M
     monkeypatch.setattr("benchmarks.rounded_scores.PRODUCTS", ("float32", "float32"))
     # Not every processor multiplies in bfloat16: here the same twice, to see that nothing but the products differs.
     monkeypatch.setattr("benchmarks.rounded_scores.side_by_side", lambda table: table.assign(agree=True))
+    monkeypatch.setattr("benchmarks.rounded_scores.markdown", str)
     arguments = ["--model", "embedded-causal", "--tasks", "continent_en", "--seeds", "3", "--steps", "2"]
     assert main([*arguments, "--scored", "5", "--out", str(tmp_path / "r.json")]) == 0
     runs = json.loads((tmp_path / "r.json").read_text(encoding="utf-8"))["runs"]
     assert [run["n"] for run in runs] == [5, 5] and len({run["score"] for run in runs}) == 1
     assert PRODUCTS == ("float32", "bf16")
+
+
+def test_the_page_of_speeds_shows_the_kept_scores() -> None:
+    root = Path(__file__).parents[2]
+    runs = json.loads((root / "benchmarks/results/rounded-scores.json").read_text(encoding="utf-8"))["runs"]
+    assert len(runs) == 9
+    assert markdown(pd.DataFrame(runs)) in (root / "docs/speed.md").read_text(encoding="utf-8")
+    assert "| no |" in markdown(pd.DataFrame([runs[0] | {"agree": False}]))
 
 
 @pytest.mark.parametrize("right", [3, 20])
