@@ -191,6 +191,14 @@ def _hooked(
             f"config.json of {name!r} sets is_decoder=True, but a {type(twin).__name__} is supported as a masked model "
             "only: set is_decoder=False, or load its class for causal models"
         )
+    start, n = getattr(twin.config, "decoder_start_token_id", None), twin.get_input_embeddings().weight.shape[0]
+    # Models that only decode may have the entry too, and it says nothing there.
+    decodes = bool(getattr(twin.config, "is_encoder_decoder", False)) and start is not None
+    if decodes and (type(start) is not int or not 0 <= start < n):
+        raise ModelError(
+            f"config.json of {name!r} has decoder_start_token_id={start!r}, the token with which a decoder starts: "
+            f"expected a token id, 0..{n - 1} (for T5, its pad token)"
+        )
     try:
         return hooked_model(twin, tokenizer, name, revision, backend, source)
     except torch.OutOfMemoryError:

@@ -316,6 +316,15 @@ def test_a_damaged_entry_of_the_configuration(
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("value", [-1, 10**6, "x", True, 2.5])
+def test_a_decoder_starts_with_a_token(value: object, tmp_path: Path) -> None:
+    tiny_hf_model("t5").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"decoder_start_token_id": value}))
+    with pytest.raises(ModelError, match=r"decoder_start_token_id=.* expected a token id, 0\.\.199"):
+        load_model(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
