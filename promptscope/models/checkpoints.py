@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from transformers import PreTrainedConfig, PreTrainedModel
@@ -81,14 +81,19 @@ def check_total(architecture: type[PreTrainedModel], config: PreTrainedConfig, f
     The model is made without memory for its numbers, and no further than a few times what the files can hold.
     """
     bytes_, total, mine = sum(path.stat().st_size for path in files), 0, threading.get_ident()
+    try:
+        for path in files:
+            next(_types([path]), None)
+    except (OSError, SafetensorError):
+        return  # a damaged file, which loading names
     if not files:
-        return  # loading them will say so
+        return  # loading says so
 
     def error(largest: str) -> ModelError:
         return ModelError(
             f"config.json of {name!r} describes a {architecture.__name__} with more numbers than its weights can hold "
             f"({', '.join(path.name for path in files[:3])}: {bytes_:,} bytes){largest}: it names more layers or other "
-            "sizes than the saved model had. Restore the config.json that was saved with the weights"
+            "sizes than the saved model had, or the weights are cut off. Restore the files that were saved together"
         )
 
     def count(module: nn.Module, key: str, parameter: nn.Parameter | None) -> None:
