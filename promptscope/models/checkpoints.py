@@ -1,14 +1,27 @@
 """Comparison of the weights in a checkpoint with those of the model class: only another head may differ."""
 
+import json
 import re
+import threading
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 
-from safetensors import safe_open
+import torch
+from safetensors import SafetensorError, safe_open
 from torch import nn
+from torch.nn.modules.module import register_module_parameter_registration_hook
+from transformers import PreTrainedConfig, PreTrainedModel
+from transformers.initialization import no_init_weights
+from transformers.utils import cached_file
 
 from promptscope.errors import CheckpointWarning, ModelError
+
+_WEIGHTS = ("model.safetensors", "pytorch_model.bin")
+_MOST = 10**6
+_COUNTS = ("layer", "label", "attention_types")
+"""Parts of the names of entries by which transformers makes lists before there is a model."""
 
 
 def check_weights(missing: Iterable[str], extra: Iterable[str], model: nn.Module, named: str, name: str) -> None:
@@ -47,23 +60,108 @@ def check_weights(missing: Iterable[str], extra: Iterable[str], model: nn.Module
         )
 
 
-def check_types(where: str, model: nn.Module, name: str) -> None:
-    """Raise ModelError if weights in the folder *where* are integers, truth values or complex numbers.
+def check_counts(entries: Any, name: str, key: str = "") -> None:
+    """Raise ModelError if *entries*, those of a config.json, count more layers or labels than any model has.
+
+    transformers makes a list of each while it reads the file, which would take all memory.
+    """
+    if isinstance(entries, dict | list):
+        for inner, value in entries.items() if isinstance(entries, dict) else ((key, value) for value in entries):
+            check_counts(value, name, str(inner))
+    elif isinstance(entries, int) and abs(entries) > _MOST and any(part in key for part in _COUNTS):
+        raise ModelError(
+            f"config.json of {name!r} has {key}={entries}, expected at most {_MOST:,}: restore the one that was saved "
+            "with the weights"
+        )
+
+
+def check_total(architecture: type[PreTrainedModel], config: PreTrainedConfig, files: list[Path], name: str) -> None:
+    """Raise ModelError if the model of *config* has more numbers than the weights in *files* have bytes.
+
+    The model is made without memory for its numbers, and no further than a few times what the files can hold.
+    """
+    bytes_, total, mine = sum(path.stat().st_size for path in files), 0, threading.get_ident()
+    try:
+        for path in files:
+            next(_types([path]), None)
+    except (OSError, SafetensorError):
+        return  # a damaged file, which loading names
+    if not files:
+        return  # loading says so
+
+    def error(largest: str) -> ModelError:
+        return ModelError(
+            f"config.json of {name!r} describes a {architecture.__name__} with more numbers than its weights can hold "
+            f"({', '.join(path.name for path in files[:3])}: {bytes_:,} bytes){largest}: it names more layers or other "
+            "sizes than the saved model had, or the weights are cut off. Restore the files that were saved together"
+        )
+
+    def count(module: nn.Module, key: str, parameter: nn.Parameter | None) -> None:
+        nonlocal total
+        if threading.get_ident() == mine and parameter is not None:
+            total += parameter.numel()
+            # An embedding that is stored once in two bytes may be made four times before it is shared.
+            if total > 4 * bytes_:
+                raise error(f", such as a {type(module).__name__}.{key} of {tuple(parameter.shape)}")
+
+    handle = register_module_parameter_registration_hook(count)
+    try:
+        with torch.device("meta"), no_init_weights():
+            model = architecture(config)
+        model.tie_weights()
+    except ModelError:
+        raise
+    except Exception as problem:
+        if "overflow" in str(problem):
+            raise error("") from problem
+        return  # loading it will say so
+    finally:
+        handle.remove()
+    if sum(parameter.numel() for parameter in model.parameters()) > bytes_:
+        raise error("")
+
+
+def weight_files(where: str, revision: str | None) -> list[Path]:
+    """Return the files with the weights of a folder or Hub name that transformers reads, or none if there are none."""
+
+    def found(file: str) -> str | None:
+        path: str | None = cached_file(where, file, revision=revision, _raise_exceptions_for_missing_entries=False)
+        return path
+
+    try:
+        for file in _WEIGHTS:
+            if path := found(file):
+                return [Path(path)]
+            if index := found(f"{file}.index.json"):
+                names = set(json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values())
+                return [Path(path) for name in sorted(names) if (path := found(name))]
+    except (OSError, ValueError, LookupError, TypeError, AttributeError):
+        pass  # a damaged index, or no connection: loading says so
+    return []
+
+
+def check_types(files: list[Path], model: nn.Module, name: str) -> None:
+    """Raise ModelError if weights in the safetensors *files* are integers, truth values or complex numbers.
 
     transformers would convert them: the bits of bfloat16 numbers, which some programs store as integers, to their
     numbers as integers.
     """
     parameters = [f".{parameter}" for parameter, _ in model.named_parameters()]
-    for path in sorted(Path(where).glob("model*.safetensors")):
-        with safe_open(str(path), framework="pt") as file:
-            for key in file.keys():  # noqa: SIM118 - not a dict
-                kind = file.get_slice(key).get_dtype()
-                # Some checkpoints have masks and positions too, and names without the first part.
-                if not kind.startswith(("F", "BF")) and any(one.endswith(f".{key}") for one in parameters):
-                    raise ModelError(
-                        f"the weight {key} in {str(path)!r} has the type {kind}, but weights of {name!r} must be "
-                        "floating-point numbers: save the model again in float32, bfloat16 or float16"
-                    )
+    for path, key, kind in _types(files):
+        # Some checkpoints have masks and positions too, and names without the first part.
+        if not kind.startswith(("F", "BF")) and any(one.endswith(f".{key}") for one in parameters):
+            raise ModelError(
+                f"the weight {key} in {str(path)!r} has the type {kind}, but weights of {name!r} must be "
+                "floating-point numbers: save the model again in float32, bfloat16 or float16"
+            )
+
+
+def _types(files: list[Path]) -> Iterator[tuple[Path, str, str]]:
+    for path in files:
+        if path.suffix == ".safetensors":
+            with safe_open(str(path), framework="pt") as file:
+                for key in file.keys():  # noqa: SIM118 - not a dict
+                    yield path, key, file.get_slice(key).get_dtype()
 
 
 def check_sizes(mismatched: Iterable[tuple[str, Iterable[int], Iterable[int]]], architecture: str, name: str) -> None:

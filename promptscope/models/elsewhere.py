@@ -22,6 +22,7 @@ from transformers.utils import cached_file
 from promptscope.errors import ModelError
 from promptscope.files import content_hash, sha256_file
 from promptscope.models.architectures import class_of_checkpoint
+from promptscope.models.checkpoints import check_sizes, check_total, check_types, check_weights, weight_files
 from promptscope.models.hooked import HookedModel
 from promptscope.models.making import hooked_model
 from promptscope.models.nnsight_bridge import NNsightBridge, spots_of
@@ -77,9 +78,12 @@ def load_elsewhere(
     if dtype is None and (remote or not torch.cuda.is_available()):
         dtype = torch.float32  # as on any CPU; a server has a type of its own
     architecture = class_of_checkpoint(config)
+    weights = [] if remote else weight_files(where, revision)
+    check_total(architecture, config, weights, name)
     stand_in = architecture(_small(config)).eval().requires_grad_(False)
     small = hooked_model(stand_in, None, name, None, "nnsight")
     outline = _outline(architecture, config, where, revision, dtype)
+    check_types(weights, outline, name)
     bridge: NNsightBridge
     if remote:
         bridge = RemoteBridge(outline, spots, where, revision, tokenizer, remote, small.family.kind)
@@ -194,18 +198,23 @@ def _placed(
     offload_folder: str | os.PathLike[str] | None,
 ) -> NNsightBridge:
     try:
-        inner = architecture.from_pretrained(
+        inner, report = architecture.from_pretrained(
             where,
             revision=revision,
             dtype=dtype or outline.get_input_embeddings().weight.dtype,
             device_map=device_map,
             offload_folder=offload_folder,
             attn_implementation="eager",
+            output_loading_info=True,
+            ignore_mismatched_sizes=True,  # they are refused below, by name
         )
     except (ValueError, ImportError, OSError, RuntimeError) as error:
         raise ModelError(
             f"accelerate cannot place {where!r} with device_map={device_map!r}: {' '.join(str(error).split())[:200]}"
         ) from error
+    check_sizes(report["mismatched_keys"], architecture.__name__, where)
+    named = str((outline.config.architectures or [""])[0])
+    check_weights(report["missing_keys"], report["unexpected_keys"], outline, named, where)
     return NNsightBridge.over(inner.eval().requires_grad_(False), spots)
 
 

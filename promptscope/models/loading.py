@@ -19,7 +19,14 @@ from promptscope.errors import ModelError, PromptscopeError, nearest, shortened
 from promptscope.files import is_there
 from promptscope.models.architectures import check_supported, class_of_checkpoint
 from promptscope.models.attached import attached_everywhere
-from promptscope.models.checkpoints import check_sizes, check_types, check_weights
+from promptscope.models.checkpoints import (
+    check_counts,
+    check_sizes,
+    check_total,
+    check_types,
+    check_weights,
+    weight_files,
+)
 from promptscope.models.elsewhere import load_elsewhere
 from promptscope.models.handed_in import changed_attributes, unwrapped
 from promptscope.models.hooked import HookedModel
@@ -159,8 +166,10 @@ def _load_files(
     where = _resolve(name)
     config = _config(where, name, revision)
     architecture, named = class_of_checkpoint(config), str((config.architectures or [""])[0])
+    weights = weight_files(where, revision)
+    check_total(architecture, config, weights, name)
     device = device or torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    twin = _from_pretrained(where, architecture, named, name, revision, dtype, device)
+    twin = _from_pretrained(where, weights, architecture, named, name, revision, dtype, device)
     return _hooked(twin, tokenizer or _load_tokenizer(where, revision), name, revision, backend)
 
 
@@ -181,6 +190,14 @@ def _hooked(
         raise ModelError(
             f"config.json of {name!r} sets is_decoder=True, but a {type(twin).__name__} is supported as a masked model "
             "only: set is_decoder=False, or load its class for causal models"
+        )
+    start, n = getattr(twin.config, "decoder_start_token_id", None), twin.get_input_embeddings().weight.shape[0]
+    # Models that only decode may have the entry too, and it says nothing there.
+    decodes = bool(getattr(twin.config, "is_encoder_decoder", False)) and start is not None
+    if decodes and (type(start) is not int or not 0 <= start < n):
+        raise ModelError(
+            f"config.json of {name!r} has decoder_start_token_id={start!r}, the token with which a decoder starts: "
+            f"expected a token id, 0..{n - 1} (for T5, its pad token)"
         )
     try:
         return hooked_model(twin, tokenizer, name, revision, backend, source)
@@ -235,7 +252,10 @@ def _resolve(name: str) -> str:
 
 def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
     try:
+        check_counts(PreTrainedConfig.get_config_dict(where, revision=revision)[0], name)
         config = AutoConfig.from_pretrained(where, revision=revision)
+    except ModelError:
+        raise
     except Exception as error:  # transformers checks the entries by classes of errors that it does not export
         if "trust_remote_code" in str(error):
             raise ModelError(
@@ -268,6 +288,7 @@ def _config(where: str, name: str, revision: str | None) -> PreTrainedConfig:
 
 def _from_pretrained(
     where: str,
+    weights: list[Path],
     architecture: Any,
     named: str,
     name: str,
@@ -301,7 +322,7 @@ def _from_pretrained(
             "restore the JSON files that were saved with the weights (config.json, generation_config.json, the index "
             "of the weights); if a download was interrupted, delete the damaged file and load the model again"
         ) from error
-    check_types(where, model, name)
+    check_types(weights, model, name)
     check_sizes(report["mismatched_keys"], architecture.__name__, name)
     check_weights(report["missing_keys"], report["unexpected_keys"], model, named, name)
     if damaged := next((key for key, weight in model.named_parameters() if not torch.isfinite(weight).all()), None):

@@ -18,11 +18,12 @@ from typing import Any
 import torch
 from einops import rearrange
 from jaxtyping import Float
+from safetensors import safe_open
 from torch import Tensor, nn
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
-from promptscope.files import read_json, write_json
+from promptscope.files import content_hash, read_json, write_json
 from promptscope.models import HookedModel
 from promptscope.models.keys import cached
 from promptscope.prompts.deep import DeepPrompt
@@ -34,6 +35,8 @@ from promptscope.prompts.tensors import read_tensors, write_sealed_tensors
 _CONFIG = "adapter_config.json"
 _TENSORS = "adapter_model.safetensors"
 _TENSOR = "prompt_embeddings"
+_CONFIG_HASH, _BASE = "promptscope_config", "promptscope_base_model"
+"""What the tensors' file of an adapter of ours says of its configuration; PEFT reads the tensors only."""
 _INPUT_LEVEL = ("PROMPT_TUNING", "P_TUNING")
 _PREFIX = "PREFIX_TUNING"
 _TASKS = {"causal": "CAUSAL_LM", "seq2seq": "SEQ_2_SEQ_LM", "masked": "FEATURE_EXTRACTION"}
@@ -56,6 +59,7 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
     folder = Path(folder)
     config = _read_config(folder)
     embeddings, encoder = _read_embeddings(folder)
+    written = _check_written_together(folder, config)
     k, seq2seq = config["num_virtual_tokens"], config["task_type"] == "SEQ_2_SEQ_LM"
     rows = 2 * k if seq2seq and config["peft_type"] in _INPUT_LEVEL and len(embeddings) != k else k
     if embeddings.ndim != 2 or len(embeddings) != rows:
@@ -75,7 +79,7 @@ def read_peft(folder: str | os.PathLike[str]) -> Prompt:
         "peft": {
             "type": config["peft_type"],
             "version": config.get("peft_version"),
-            "base_model": config.get("base_model_name_or_path"),
+            "base_model": written or config.get("base_model_name_or_path"),
         }
     }
     return prompt
@@ -144,7 +148,8 @@ def write_peft(model: HookedModel, prompt: Prompt, folder: str | os.PathLike[str
         embeddings = _prefix_rows(prompt, model)
     else:
         raise PromptError(f"PEFT has no counterpart of {type(prompt).__name__}: save the prompt by prompt.save(folder)")
-    write_sealed_tensors(folder / _TENSORS, {_TENSOR: embeddings.float(), **encoder}, {"format": "pt"})
+    metadata = {"format": "pt", _CONFIG_HASH: _hash_of(config), _BASE: model.name}
+    write_sealed_tensors(folder / _TENSORS, {_TENSOR: embeddings.float(), **encoder}, metadata)
     write_json(folder / _CONFIG, config)  # last: a folder with one is whole
 
 
@@ -245,6 +250,28 @@ def _read_config(folder: Path) -> dict[str, Any]:
     if type(k) is not int or k < 1:
         raise PromptError(f"{str(path)!r} has num_virtual_tokens={k!r}: expected a whole number of at least 1")
     return config
+
+
+def _check_written_together(folder: Path, config: dict[str, Any]) -> str | None:
+    """Compare the configuration with the one that the tensors were written with, and return their model's name.
+
+    Raises:
+        PromptError: it is another adapter's. Adapters that PEFT wrote do not say.
+    """
+    with safe_open(str(folder / _TENSORS), framework="pt") as file:
+        metadata = file.metadata() or {}
+    if metadata.get(_CONFIG_HASH, _hash_of(config)) != _hash_of(config):
+        raise PromptError(
+            f"{_CONFIG} in {str(folder)!r} is not the one that {_TENSORS} was written with: it was changed, or is "
+            "another adapter's. Restore the folder, or write the adapter again with ps.write_peft"
+        )
+    name: str | None = metadata.get(_BASE)
+    return name
+
+
+def _hash_of(config: dict[str, Any]) -> str:
+    # A base model has another path on each machine.
+    return content_hash({key: value for key, value in config.items() if key != "base_model_name_or_path"})
 
 
 def _read_embeddings(folder: Path) -> tuple[Tensor, dict[str, Tensor]]:

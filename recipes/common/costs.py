@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from promptscope.files import write_text
+from promptscope.files import writable
 
 _begun: dict[Path, tuple[float, float]] = {}
 """Folders that are being filled: when by the clock and by the CPU's time their call began."""
@@ -26,9 +26,13 @@ def counted(out: Path) -> Iterator[None]:
     finally:
         call = _call(*_begun.pop(out))
         if out.is_dir():  # a call that was refused before it wrote anything leaves no folder
-            path = out / "calls.jsonl"
-            before = path.read_text(encoding="utf-8") if path.is_file() else ""
-            write_text(path, before + json.dumps(call) + "\n")
+            # One write at the end of the file, wherever it is by then: another process may add its own line.
+            with writable(out / "calls.jsonl"):
+                file = os.open(out / "calls.jsonl", os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+                try:
+                    os.write(file, (json.dumps(call) + "\n").encode())
+                finally:
+                    os.close(file)
 
 
 def total(out: Path) -> dict[str, float]:

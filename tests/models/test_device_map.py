@@ -1,8 +1,11 @@
 """`device_map=`: weights that lie on disk give the numbers and gradients of those in memory."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
 import promptscope as ps
 from promptscope.errors import ModelError
@@ -87,3 +90,33 @@ def test_the_rest_runs_and_what_cannot_is_refused(both, tmp_path):
 def test_a_map_that_names_no_device_is_refused():
     with pytest.raises(ModelError, match=r"cannot place .* with device_map='nowhere'"):
         ps.load_model("embedded-causal", backend="nnsight", device_map="nowhere")
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda weight: weight.to(torch.int32), "must be floating-point numbers"),
+        (lambda weight: weight[:-1], "have other sizes"),
+        (lambda weight: None, "lack 1 of a GPT2LMHeadModel"),
+    ],
+)
+def test_damaged_weights_are_refused_as_those_in_memory_are(change, message, tmp_path):
+    tiny_hf_model("gpt2").save_pretrained(tmp_path)
+    tensors = load_file(tmp_path / "model.safetensors")
+    name = "transformer.h.1.mlp.c_fc.bias"
+    changed = change(tensors.pop(name))
+    save_file(
+        tensors if changed is None else {**tensors, name: changed.clone()},
+        tmp_path / "model.safetensors",
+        {"format": "pt"},
+    )
+    with pytest.raises(ModelError, match=message):
+        ps.load_model(tmp_path, backend="nnsight", device_map={"": "cpu"})
+
+
+def test_a_configuration_too_large_for_its_weights(tmp_path):
+    tiny_hf_model("gpt2").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"n_layer": 10**6}))
+    with pytest.raises(ModelError, match="more numbers than its weights can hold"):
+        ps.load_model(tmp_path, backend="nnsight", device_map={"": "cpu"})

@@ -316,6 +316,41 @@ def test_a_damaged_entry_of_the_configuration(
         load_model(tmp_path)
 
 
+@pytest.mark.parametrize("value", [-1, 10**6, "x", True, 2.5])
+def test_a_decoder_starts_with_a_token(value: object, tmp_path: Path) -> None:
+    tiny_hf_model("t5").save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {"decoder_start_token_id": value}))
+    with pytest.raises(ModelError, match=r"decoder_start_token_id=.* expected a token id, 0\.\.199"):
+        load_model(tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("entry", "value", "message"),
+    [
+        ("n_layer", 2**40, r"n_layer=1099511627776, expected at most 1,000,000"),
+        ("num_labels", 2**40, r"num_labels=1099511627776, expected at most"),
+        ("n_layer", 10**6, r"more numbers than its weights can hold \(model.safetensors: [0-9,]+ bytes\)"),
+        ("n_embd", 2**20, r"more numbers than its weights can hold .* such as a Embedding.weight of \(200, 1048576\)"),
+        ("n_embd", 2**60, "more numbers than its weights can hold"),
+        ("n_inner", 2**30, "more numbers than its weights can hold"),
+        ("vocab_size", 2**40, "more numbers than its weights can hold"),
+        ("n_positions", 2**40, "more numbers than its weights can hold"),
+    ],
+)
+def test_a_configuration_too_large_for_its_weights_is_refused_before_a_model_is_made(
+    entry: str, value: int, message: str, folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def make(*args: object, **options: object) -> None:
+        raise AssertionError("a model was made")
+
+    monkeypatch.setattr("transformers.GPT2LMHeadModel.from_pretrained", make)
+    config = json.loads((copy_of(folder, tmp_path) / "config.json").read_text())
+    (tmp_path / "config.json").write_text(json.dumps(config | {entry: value}))
+    with pytest.raises(ModelError, match=message):
+        load_model(tmp_path)
+
+
 @pytest.mark.parametrize(
     ("file", "text"),
     [

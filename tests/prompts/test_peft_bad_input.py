@@ -161,3 +161,22 @@ def test_one_bit_of_an_adapter_of_ours(part: str, tmp_path: Path) -> None:
     path.write_bytes(content)
     with pytest.raises(PromptError, match="damaged"):
         load_prompt(tmp_path)
+
+
+def test_a_configuration_and_tensors_of_two_adapters_of_ours(tmp_path: Path) -> None:
+    """Columns of three layers could be read as those of six layers of half the width."""
+    model = hooked("gpt2")
+    for name, prompt in {"soft": SoftPrompt(3), "deep": DeepPrompt(3)}.items():
+        write_peft(model, prompt.bind(model), tmp_path / name)
+    path = tmp_path / "deep" / "adapter_config.json"
+    config = json.loads(path.read_text())
+    path.write_text(json.dumps(config | {"base_model_name_or_path": "moved/elsewhere"}))  # as for another machine
+    assert load_prompt(tmp_path / "deep").provenance["peft"]["base_model"] == model.name
+    path.write_text(
+        json.dumps(config | {"num_layers": 2 * config["num_layers"], "token_dim": config["token_dim"] // 2})
+    )
+    with pytest.raises(PromptError, match=r"not the one that adapter_model.safetensors was written with"):
+        load_prompt(tmp_path / "deep")
+    path.write_text((tmp_path / "soft" / "adapter_config.json").read_text())
+    with pytest.raises(PromptError, match=r"not the one that adapter_model.safetensors was written with"):
+        load_prompt(tmp_path / "deep")

@@ -1,6 +1,7 @@
 """What recipes share: what was computed before, splits, tasks, findings, costs."""
 
 import json
+import os
 import shutil
 from collections.abc import Callable
 from dataclasses import replace
@@ -253,6 +254,20 @@ def test_the_running_call_is_part_of_the_cost(tmp_path: Path, capsys: pytest.Cap
     assert finish(work, tmp_path) == 1
     assert seen[0]["calls"] == 2 and total(tmp_path)["calls"] == 2
     assert capsys.readouterr().err == "error: nothing to do\n"
+
+
+def test_processes_that_end_at_once_each_keep_their_line(tmp_path: Path) -> None:
+    """The calls of another process end while this one is between reading the file and writing it."""
+    children = []
+    for _ in range(3):
+        if not (child := os.fork()):
+            for _ in range(40):
+                with counted(tmp_path):
+                    pass
+            os._exit(0)
+        children.append(child)
+    assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
+    assert total(tmp_path)["calls"] == 120
 
 
 def test_curves_along_names_are_points_in_their_order() -> None:
