@@ -191,7 +191,8 @@ def _hooked(
             f"config.json of {name!r} sets is_decoder=True, but a {type(twin).__name__} is supported as a masked model "
             "only: set is_decoder=False, or load its class for causal models"
         )
-    start, n = getattr(twin.config, "decoder_start_token_id", None), twin.get_input_embeddings().weight.shape[0]
+    embedding: Any = twin.get_input_embeddings()
+    start, n = getattr(twin.config, "decoder_start_token_id", None), len(embedding.weight)
     # Models that only decode may have the entry too, and it says nothing there.
     decodes = bool(getattr(twin.config, "is_encoder_decoder", False)) and start is not None
     if decodes and (type(start) is not int or not 0 <= start < n):
