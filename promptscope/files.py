@@ -29,6 +29,7 @@ __all__ = [
     "read_sealed",
     "replace_atomically",
     "sha256_file",
+    "writable",
     "write_json",
     "write_sealed",
     "write_tensors",
@@ -74,10 +75,17 @@ def replace_atomically(path: str | os.PathLike[str]) -> Iterator[Path]:
 
 @contextmanager
 def writable(path: str | os.PathLike[str]) -> Iterator[None]:
-    """Tell of what keeps the block from writing *path*.
+    """Turn an OSError of the block, which writes *path*, into one that says which path and what to do.
 
     Raises:
         FileError: an OSError came out of the block.
+
+    >>> try:
+    ...     with writable("scores.json"):
+    ...         raise OSError(28, "No space left on device")
+    ... except FileError as error:
+    ...     print(str(error).partition(":")[0])
+    cannot write 'scores.json' (No space left on device)
     """
     try:
         yield
