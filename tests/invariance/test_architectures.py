@@ -28,6 +28,10 @@ BY_KIND = {  # (entry point, kind of model) -> what it is refused with
     ("patchscope", "masked"): "needs a causal model",
     ("patchscope", "seq2seq"): "needs a causal model",
 }
+BY_NAME = {  # (entry point, architecture) -> what it is refused with
+    ("causal_patch", "deepseek_v3"): "single heads of 'DeepseekV3ForCausalLM' cannot be patched",
+    ("probe", "longt5"): "there is no hook point 'attn.hook_pattern' on a longt5 model",
+}
 
 
 @cache
@@ -35,10 +39,10 @@ def model_of(name: str) -> ps.HookedModel:
     return ps.load_model(make(name), tokenizer=tiny_tokenizer())
 
 
-def refusal(entry: str, model: ps.HookedModel) -> str | None:
+def refusal(entry: str, name: str, model: ps.HookedModel) -> str | None:
     if entry == "logit_lens" and model.family.kind == "causal" and not model.family.has("ln_final.hook_out"):
         return "needs a model whose logits are a final norm and a matrix"
-    return BY_KIND.get((entry, model.family.kind))
+    return BY_NAME.get((entry, name)) or BY_KIND.get((entry, model.family.kind))
 
 
 def same(x: Tensor, hook: object) -> Tensor:
@@ -58,7 +62,7 @@ def test_nothing_that_should_not_makes_a_difference(name: str, entry: str) -> No
     model, run = model_of(name), ENTRY_POINTS[entry]
     hooks = ((f"{model.family.stacks[0]}.1.hook_resid_pre", same),)
     circumstances: list[dict[str, object]] = [{"batch_size": 2, "reverse": True, "left": True}, {"hooks": hooks}]
-    if (message := refusal(entry, model)) is not None:
+    if (message := refusal(entry, name, model)) is not None:
         for one in [{}, *circumstances]:
             with pytest.raises(ps.PromptscopeError, match=message):
                 run(Call(model, Path(mkdtemp()), **one))
