@@ -1,9 +1,9 @@
-"""Which learning rate? Prompts of one task at several rates, scored on records held out of its training split.
+"""Which learning rate? Prompts of some tasks at several rates, scored on records held out of the training split.
 
     python recipes/attention_and_neurons/pilot.py --preset small --data FOLDER --task sst2 --out pilot
 
-Writes `pilot.csv`: variant, learning rate, mean loss of the last tenth of the steps, scores on the held-out records.
-The test split stays unseen.
+Writes `pilot.csv`: task, variant, learning rate, steps, mean loss of the last tenth of the steps, scores on the
+held-out records, with the prompt and of the frozen model. The test split stays unseen. An interrupted pilot goes on.
 """
 
 import argparse
@@ -27,26 +27,44 @@ from recipes.common.presets import add_preset_options, chosen_settings
 
 
 def pilot(
-    settings: Settings, data: Path | None, name: str, rates: dict[str, Sequence[float]], held_out: int, out: Path
+    settings: Settings,
+    data: Path | None,
+    names: Sequence[str],
+    rates: dict[str, Sequence[float]],
+    held_out: int,
+    out: Path,
+    rows: int = 64,
 ) -> pd.DataFrame:
-    """Train a prompt of each variant at each of its *rates*; return one line for each."""
+    """Train a prompt of each variant at each of its *rates* on the tasks *names*; return one line for each."""
     model = ps.load_model(settings.model, dtype=settings.dtype or None)
     tasks, _ = choose_records(settings, load_tasks(settings, data), model)
-    records = balanced_order(tasks[name].split("train"), settings.seeds[0])
-    splits = {"train": records[:-held_out], "held_out": records[-held_out:]}
-    task = replace(tasks[name], splits=splits, source=None)
-    metric, seed = main_metric(task), settings.seeds[0]
-    rows = []
-    for variant, of_variant in rates.items():
-        for rate in of_variant:
-            config = replace(train_config(settings, name, variant, seed), learning_rate=rate)
-            prompt = make_prompt(variant, settings, seed, {})
-            run = ps.train(model, prompt, task, config, out=out / f"{name}-{variant}-{rate}")
-            losses = run.history["loss"]
-            score = ps.evaluate(model, run.prompt, task, split="held_out")[metric]
-            rows.append((name, variant, rate, float(losses.tail(max(1, len(losses) // 10)).mean()), metric, score))
-            print(*rows[-1], flush=True)
-    return pd.DataFrame(rows, columns=["task", "variant", "learning_rate", "last_loss", "metric", "score"])
+    lines = []
+    for name in names:
+        metric, seed = main_metric(tasks[name]), settings.seeds[0]
+        records = balanced_order(tasks[name].split("train"), seed)
+        splits = {"train": records[:-held_out], "held_out": records[-held_out:]}
+        task = replace(tasks[name], splits=splits, source=None)
+        grid = {
+            (variant, rate): ps.GridRun(
+                make_prompt(variant, settings, seed, {}),
+                task,
+                replace(train_config(settings, name, variant, seed), learning_rate=rate),
+            )
+            for variant, of_variant in rates.items()
+            for rate in of_variant
+        }
+        with ps.execution(matmul=settings.matmul):
+            folders = {f"{name}-{variant}-{rate}": run for (variant, rate), run in grid.items()}
+            runs = ps.train_grid(model, folders, out, rows_per_pass=rows)
+            frozen = ps.evaluate(model, None, task, split="held_out")[metric]
+            for (variant, rate), run in zip(grid, runs.values(), strict=True):
+                losses = run.history["loss"]
+                last = float(losses.tail(max(1, len(losses) // 10)).mean())
+                score = ps.evaluate(model, run.prompt, task, split="held_out")[metric]
+                lines.append((name, variant, rate, len(losses), last, metric, score, frozen))
+                print(*lines[-1], flush=True)
+    columns = ["task", "variant", "learning_rate", "steps", "last_loss", "metric", "score", "frozen"]
+    return pd.DataFrame(lines, columns=columns)
 
 
 def main(options: Sequence[str] | None = None) -> int:
@@ -54,7 +72,7 @@ def main(options: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_preset_options(parser, PRESETS, default="small")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder with one folder of files for each task")
-    parser.add_argument("--task", required=True, help="one of the preset's tasks")
+    parser.add_argument("--task", required=True, nargs="+", help="tasks of the preset")
     parser.add_argument("--v1", type=float, nargs="+", default=[5e-3, 3e-2, 2e-1], metavar="RATE")
     parser.add_argument("--v2", type=float, nargs="+", default=[5e-3, 2e-2, 1e-1], metavar="RATE")
     parser.add_argument(
@@ -64,11 +82,16 @@ def main(options: Sequence[str] | None = None) -> int:
         metavar="N",
         help="number of records to score, from the end of the training split",
     )
+    parser.add_argument("--rows", type=int, default=64, metavar="N", help="records in one forward pass")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")
     arguments = parser.parse_args(options)
     settings = chosen_settings(arguments, PRESETS)
+    if unknown := set(arguments.task) - set(settings.tasks):
+        parser.error(f"unknown tasks {sorted(unknown)}: the preset has {', '.join(settings.tasks)}")
     rates = {"v1": arguments.v1, "v2": arguments.v2}
-    table = pilot(settings, arguments.data, arguments.task, rates, arguments.held_out, arguments.out)
+    table = pilot(
+        settings, arguments.data, arguments.task, rates, arguments.held_out, arguments.out, rows=arguments.rows
+    )
     write_text(arguments.out / "pilot.csv", table.to_csv(index=False, lineterminator="\n"))
     return 0
 
