@@ -128,6 +128,23 @@ PRESETS = {
         prompt_epsilon=0.0,
         scored=32,
     ),
+    # The published findings, with `--set seed=0`, 1 and 2: all six tasks are learned. A label that begins with a space
+    # is the token that the model knows the word by; after "Label: " it would have to be spelled without one.
+    "smollm2": Settings(
+        model="HuggingFaceTB/SmolLM2-135M",
+        words=("cat", "book", "water"),
+        source="Input: {text}\nLabel:",
+        target=" {label}",
+        epochs=0,
+        steps=300,
+        learning_rate=2e-2,
+        snapshots=3,
+        epsilon=0.0,
+        prompt_epsilon=0.0,
+        scored=40,
+        readings=0,
+        matmul="bf16",
+    ),
     "paper": Settings(model="openai-community/gpt2-xl"),
 }
 
