@@ -25,6 +25,7 @@ from promptscope.models.splitting import share_embedding, untie_layers
 from promptscope.models.twin import boot_bridge
 
 _LENS_ONLY = "is on backend='transformer_lens' alone: ps.load_model(..., backend='transformer_lens')"
+_NOT_LAST = "is no final norm: the logits are not this norm of the last residual stream times the output embedding"
 Backend = Literal["transformer_lens", "nnsight"]
 """The library that hooks are run by; see `load_model`."""
 
@@ -73,9 +74,8 @@ def hooked_model(
     model = HookedModel(bridge, twin, family, tokenizer, name, revision, facts)
     model.facts = replace(model.facts, hook_scale=_hook_scale(model))
     model.facts = replace(model.facts, keys=key_rules(model))
-    if backend == "transformer_lens" and not _norm_is_last(model):
-        points = tuple(point for point in family.points if point.site != "ln_final.hook_out")
-        model.family = replace(family, points=points)
+    if not _norm_is_last(model):
+        model.family = _without(model.family, {"ln_final.hook_out": _NOT_LAST})
     model.family = _without(model.family, self_test(model))
     model.facts = replace(model.facts, why_no_cache=why_no_cache(model))
     if model.facts.why_no_cache is not None:  # else it reads on after prompts, and so without one

@@ -46,6 +46,24 @@ class Visit:
             )
 
 
+class Part(nn.Module):
+    """A module of the model, run outside of a trace with the hooks at the hook points of its input and output."""
+
+    plain: nn.Module
+    hook_in: HookPoint  # the final norm has none
+    hook_out: HookPoint
+
+    def __init__(self, plain: nn.Module) -> None:
+        super().__init__()
+        self.__dict__["plain"] = plain  # not a module of this one: it is one of the model's
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Return what the module makes of *x*."""
+        if "hook_in" in self._modules:
+            x = self.hook_in(x)
+        return self.hook_out(self.plain(x))
+
+
 class NNsightBridge(nn.Module):
     """Runs a model in an nnsight trace; hooks are attached to it as to a TransformerLens bridge.
 
@@ -84,6 +102,8 @@ class NNsightBridge(nn.Module):
         n_layers = inner.config.num_hidden_layers
         self._visits: list[Visit] = []
         self.hook_dict: dict[str, HookPoint] = {}
+        for part in ("ln_final", "unembed"):  # which the logit lens runs alone
+            self.add_module(part, Part(inner.get_submodule(spots[f"{part}.hook_out"].path)))
         before = [name for name in spots if "{i}" not in name and not name.startswith(("ln_final", "unembed"))]
         inside = [name for name in spots if "{i}" in name]
         after = [name for name in spots if name not in before and name not in inside]

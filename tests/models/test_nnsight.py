@@ -13,6 +13,8 @@ from promptscope.errors import ModelError
 from promptscope.models import backend_table
 from promptscope.models.nnsight_table import SPOTS
 from promptscope.probes import AttentionBias, AttentionKL, AttentionMass, NeuronStates, ResidualPCA, Write, WritingProbe
+from promptscope.readings.logit_lens import lens_log_probabilities
+from tests.models.zoo import make
 from tests.probes.inside import inputs
 from tests.probes.test_writing import labelled
 from tests.tiny_models import hooked, tiny_hf_model
@@ -184,6 +186,27 @@ def test_one_table_says_which_backend_has_what(models):
     assert not table.loc[table["family"] == "t5", "nnsight"].any()
     with pytest.raises(ModelError, match=r"backend_table\(model.family\)"):
         backend_table()
+
+
+@pytest.mark.parametrize("family", ["gpt2", "llama"])
+def test_the_logit_lens_has_the_same_numbers_and_obeys_hooks(family, models):
+    residual = torch.randn(5, models[family][0].shape.d_model, generator=torch.Generator().manual_seed(0))
+    found = {}
+    for name in ("ln_final.hook_out", "unembed.hook_out", None):
+        for model in models[family]:
+            with model.hooks([(name, lambda x, hook: x * 3)] if name else []):
+                found[name, model.backend] = lens_log_probabilities(residual, model).detach()
+        torch.testing.assert_close(found[name, "nnsight"], found[name, "transformer_lens"], atol=1e-5, rtol=0)
+    assert (found["unembed.hook_out", "nnsight"] - found[None, "nnsight"]).abs().max() > 0.01
+
+
+def test_a_head_of_more_layers_has_no_final_norm():
+    model = ps.load_model(make("bert_decoder"), backend="nnsight")
+    assert model.family.name == "bert" and model.family.kind == "causal" and model.family.has("unembed.hook_out")
+    with pytest.raises(ModelError, match=r"ln_final.hook_out is no final norm"):
+        model.site("ln_final.hook_out")
+    with pytest.raises(ps.ProbeError, match="a head with more"):
+        lens_log_probabilities(torch.zeros(1, model.shape.d_model), model)
 
 
 def test_what_it_cannot_do_is_refused():
