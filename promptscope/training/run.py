@@ -133,10 +133,20 @@ class Run:
 
     @property
     def snapshots(self) -> dict[int, Prompt]:
-        """Prompts during training, by step; empty if the run was trained without `snapshot_every`."""
+        """Prompts during training, by step; empty if the run was trained without `snapshot_every`.
+
+        Raises:
+            RunError: one is missing, damaged or another's.
+        """
         names = sorted(path.name for path in (self.folder / "prompts").glob("step-*"))
         if wrong := [name for name in names if not name.removeprefix("step-").isdecimal()]:
             raise RunError(f"{str(self.folder / 'prompts' / wrong[0])!r} is no prompt of this run: put it elsewhere")
+        left = [name for name in self.result.get("prompts", {}) if name.startswith("step-")]
+        if gone := sorted({*left} - {*names}):
+            raise RunError(
+                f"{str(self.folder)!r} has no prompts/{gone[0]}, which training left there: put it back, or delete the "
+                "run's folder and train again"
+            )
         return {int(name.removeprefix("step-")): self._load(name) for name in names}
 
     def _load(self, name: str) -> Prompt:

@@ -1,8 +1,9 @@
 """Published numbers compared with computed ones: what is equal, what differs and why, what is absent."""
 
+import math
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from decimal import ROUND_HALF_UP, Decimal, InvalidOperation
 
 import pandas as pd
@@ -11,6 +12,10 @@ from promptscope.errors import PromptscopeError
 
 Cell = tuple[str, str, str]
 """(table, row, column), as `published.csv` names them."""
+
+
+_DIGITS = 15
+"""Before the point; a larger float is a whole number anyway."""
 
 
 class PublishedError(PromptscopeError):
@@ -91,14 +96,14 @@ class Explanation:
     """Why some printed numbers are not the computed ones.
 
     *number* takes a cell and its exact computed number and returns what the cell would be if *reason* were true, or
-    None if the reason does not concern it; the reason is accepted only if this equals the printed number. *stated*
-    names cells whose reason no number can prove.
+    None if the reason does not concern it; the reason is accepted only if this equals the printed number. *stated*:
+    cells whose reason no number can prove, each with the computed number of which the reason speaks.
     """
 
     name: str
     reason: str
     number: Callable[[Cell, float], float | None] = lambda cell, exact: None
-    stated: frozenset[Cell] = frozenset()
+    stated: Mapping[Cell, float] = field(default_factory=dict)
 
 
 def explain(comparisons: Mapping[str, pd.DataFrame], explanations: Sequence[Explanation]) -> pd.DataFrame:
@@ -122,11 +127,11 @@ def explain(comparisons: Mapping[str, pd.DataFrame], explanations: Sequence[Expl
 def rounded(value: float, decimals: int | None) -> Decimal:
     """Round half up, the way numbers are rounded by hand: 0.6375 -> 0.638 though its float lies below.
 
-    >>> rounded(0.6375, 3), rounded(-0.00001, 3)
-    (Decimal('0.638'), Decimal('0.000'))
+    >>> rounded(0.6375, 3), rounded(-0.00001, 3), rounded(1e300, 3)
+    (Decimal('0.638'), Decimal('0.000'), Decimal('1E+300'))
     """
     number = Decimal(repr(round(float(value), 12)))
-    if not number.is_finite():
+    if not number.is_finite() or number.adjusted() > _DIGITS:
         return number
     # The sum with zero turns -0.000 into 0.000.
     return number.quantize(Decimal(1).scaleb(-(decimals or 0)), rounding=ROUND_HALF_UP) + 0
@@ -139,7 +144,7 @@ def _explanation(
         number = explanation.number(at, exact)
         if number is not None and rounded(number, decimals) == Decimal(published):
             return explanation.name, explanation.reason, "recomputed"
-        if at in explanation.stated:
+        if math.isclose(exact, explanation.stated.get(at, math.nan), rel_tol=1e-6):
             return explanation.name, explanation.reason, "stated"
     return "unexplained", "", ""
 

@@ -74,11 +74,24 @@ class Artifacts:
         return {"2": "e2", "5": "5", "10": "e10", "20": "e20"}
 
     def prompt(self, run: str, name: str = "soft_prompt") -> Float[np.ndarray, "k d"]:
-        """Return a run's trained prompt, or its `init_soft_prompt`."""
-        prompt = self._file_of(run, f"{name}.pt", read_prompt_file)
-        self._check(
-            run, f"{name}.pt", prompt.shape == (_length(run), WIDTH), f"{_length(run)} x {WIDTH} numbers", prompt
-        )
+        """Return a run's trained prompt, or its `init_soft_prompt`.
+
+        Training started from standard normal numbers: if those of the other file are none, the two were exchanged.
+        """
+        prompt = self._prompt(run, name)
+        initial = _if_there(lambda run: self._prompt(run, "init_soft_prompt"), run)
+        if initial is not None and not 0.8 < float(np.square(initial).mean()) < 1.25:
+            about = "init_soft_prompt.pt holds no standard normal numbers, from which training started"
+            self._disagree(run, about, "it was changed, or exchanged with soft_prompt.pt")
+        if name == "soft_prompt" and (first := self._run_of.setdefault(prompt.tobytes(), run)) != run:
+            self._disagree(run, f"soft_prompt.pt is that of {first}", "one run is a copy of the other")
+        return prompt
+
+    def _prompt(self, run: str, name: str) -> Float[np.ndarray, "k d"]:
+        prompt, k = self._file_of(run, f"{name}.pt", read_prompt_file), _length(run)
+        self._check(run, f"{name}.pt", prompt.shape == (k, WIDTH), f"{k} x {WIDTH} numbers", prompt)
+        differ = len(np.unique(prompt, axis=0)) == k
+        self._check(run, f"{name}.pt", differ, f"{k} tokens of which no two are equal", prompt)
         return prompt
 
     def masked_losses(self, run: str) -> MaskedLosses:
@@ -168,8 +181,7 @@ class Artifacts:
 
     def _file_of(self, run: str, pattern: str, read: Callable[[Path], Any]) -> Any:
         folder = self.folder / RUNS / run
-        if folder.is_file():
-            self._refuse_kind(folder, "a folder")
+        self._check_folders(folder / "checkpoints")
         if not folder.is_dir():
             raise AbsentError(f"the run {run} is not in the folder")
         found = sorted(_visible((folder / "checkpoints").glob(pattern)))
@@ -184,6 +196,7 @@ class Artifacts:
         if path in self.refused:
             raise AbsentError(f"{name} was refused")
         if not path.is_file():
+            self._check_folders(path.parent)
             if path.is_symlink() or path.exists():
                 self._refuse_kind(path, "a file")
             raise AbsentError(f"{name} is not in the folder")
@@ -198,6 +211,16 @@ class Artifacts:
             if path in self.refused:
                 raise AbsentError(f"{name} was refused")
         return self._known[path]
+
+    def _check_folders(self, path: Path) -> None:
+        """Refuse a file, or a link to nothing, that has the place of the folder *path* or of one that holds it."""
+        for place in (path, *path.parents):
+            if place == self.folder:
+                return
+            if place.is_symlink() or place.exists():
+                if not place.is_dir():
+                    self._refuse_kind(place, "a folder")
+                return
 
     def _refuse_kind(self, path: Path, expected: str) -> NoReturn:
         got = "a link to nothing" if path.is_symlink() else "something else"

@@ -79,14 +79,14 @@ def measure(
     first = plan.number == 0 and plan.kind.isdigit() and len(names) > 1
     wanted_shapley = first and bool(settings.shapley_scored)
     hows = settings.hows if first else settings.hows[:1]
+    if prompt.length == 1:
+        hows = tuple(how for how in hows if how != "remove")
 
     def compute() -> dict[str, Any]:
         print(f"measure {plan.name}", flush=True)
         begun = time.perf_counter()
         limit = n_scored(plan.task, settings)
         for how in hows:
-            if how == "remove" and prompt.length == 1:
-                continue
             ps.importance(own, prompt, task, how, limit=limit, progress=False).save(folder / how)
         if wanted_shapley:
             shown = ps.shapley(own, prompt, task, limit=settings.shapley_scored, progress=False)
@@ -98,11 +98,12 @@ def measure(
         seconds = time.perf_counter() - begun
         return {"scores": rows, "places": asdict(places), "seconds": round(seconds, 2)}
 
-    kept_file = Computed(folder).get("measured", about, compute)
+    files = [*hows, "shapley"] if wanted_shapley else hows
+    kept_file = Computed(folder).get("measured", about, compute, files)
     return Measured(
         plan,
         names,
-        {how: ps.load_result(folder / how) for how in hows if (folder / how).is_dir()},
+        {how: ps.load_result(folder / how) for how in hows},
         pd.DataFrame(kept_file["scores"], columns=["model", "own", "variant", "draw", "n_kept", "loss", "accuracy"]),
         Places(**kept_file["places"]),
         ps.load_result(folder / "shapley") if wanted_shapley else None,

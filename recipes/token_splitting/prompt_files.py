@@ -28,6 +28,8 @@ def read_prompt_file(path: Path) -> Float[np.ndarray, "k d"]:
         raise PromptError(f"{path}: expected a matrix (tokens, width) or {{'weight': matrix}}, got {_kind(loaded)}")
     if weight.layout is not torch.strided or weight.device.type != "cpu" or weight.is_quantized:
         raise PromptError(f"{path}: expected plain numbers in memory, got {_kind(weight)}")
+    if weight.element_size() < 2:
+        raise PromptError(f"{path}: expected numbers of 16 bits or more, got {_kind(weight)}")
     matrix = weight.detach().to(torch.float32).numpy()
     if not np.isfinite(matrix).all():
         raise PromptError(f"{path}: expected finite numbers, got NaN or infinity")

@@ -14,6 +14,7 @@ from recipes.token_splitting.csv_rows import CsvRows
 from recipes.token_splitting.source import Evaluation, MaskedLosses, TransferLosses
 
 N_MODELS = 25
+LARGEST = 1e6
 
 
 def read_masked_losses(path: Path) -> MaskedLosses:
@@ -77,7 +78,7 @@ def read_transfer_losses(path: Path) -> TransferLosses:
     columns = []
     for name in ("initial_val_loss", "val_loss"):
         losses = file.column("seed", name)
-        _not_negative(file, name, losses.values())
+        _check_losses(file, name, losses.values())
         columns.append(_by_seed(file, _seeds(file, losses), list(losses.values())))
     return TransferLosses(*columns)
 
@@ -86,7 +87,7 @@ def read_one_losses(path: Path) -> Float[np.ndarray, "M"]:
     """Read the losses of 25 prompts, each trained on one model; the rows `mean` and `std` have to be of these."""
     file = CsvRows(path)
     losses = file.column("model_number", "val_loss")
-    _not_negative(file, "val_loss", losses.values())
+    _check_losses(file, "val_loss", losses.values())
     numbered = {name: loss for name, loss in losses.items() if name not in ("mean", "std")}
     wrong = [name for name in numbered if not re.fullmatch(r"\d+", name, re.ASCII)]
     if wrong:
@@ -108,14 +109,16 @@ def _n_tokens(file: CsvRows, header: str) -> int:
 
 def _losses(file: CsvRows, name: str, n: int) -> list[float]:
     numbers = file.numbers(name, n)
-    _not_negative(file, name, numbers)
+    _check_losses(file, name, numbers)
     return numbers
 
 
-def _not_negative(file: CsvRows, name: str, losses: Iterable[float]) -> None:
-    negative = [loss for loss in losses if loss < 0]
-    if negative:
-        raise file.error(f"{name!r} holds a loss below zero: {negative[0]}")
+def _check_losses(file: CsvRows, name: str, losses: Iterable[float]) -> None:
+    for loss in losses:
+        if loss < 0:
+            raise file.error(f"{name!r} holds a loss below zero: {loss}")
+        if loss > LARGEST:
+            raise file.error(f"{name!r} holds {loss}, expected losses in nats, which are not above {LARGEST:g}")
 
 
 def _by_seed(file: CsvRows, seeds: Sequence[int], losses: Sequence[float]) -> Float[np.ndarray, "M"]:

@@ -86,13 +86,15 @@ def test_an_explanation_is_believed_only_if_its_number_is_the_printed_one(tmp_pa
     computed = {("a", "x"): 0.2039, ("a", "y"): 0.2049, ("b", "x"): 1.0, ("b", "y"): 1.0, ("c", "x"): 1.0}
     reasons = [
         Explanation("cut", "cut", lambda cell, exact: int(exact * 1000) / 1000),
-        Explanation("misprint", "so it is", stated=frozenset({("1", "c", "x")})),
+        Explanation("misprint", "so it is", stated={("1", "c", "x"): 1.0}),
         Explanation("not this one", "no", lambda cell, exact: None),
     ]
     explained = explain({"1": compare(numbers, computed, decimals=3)}, reasons)
     # 0.2049 cut is 0.204, which "0.2" is only at the decimals it was printed with: no proof.
     assert explained["explanation"].tolist() == ["cut", "unexplained", "unexplained", "misprint"]
     assert explained["proof"].tolist() == ["recomputed", "", "", "stated"]
+    other = explain({"1": compare(numbers, computed | {("c", "x"): 2.0}, decimals=3)}, reasons)
+    assert other["explanation"].tolist()[-1] == "unexplained"  # the reason speaks of 1.0
 
 
 @dataclass(frozen=True)

@@ -6,6 +6,7 @@ import shutil
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -16,6 +17,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 import promptscope as ps
+from promptscope.files import write_text
 from promptscope.statistics import mean_interval
 from promptscope.tasks import Record
 from recipes.common import (
@@ -86,15 +88,82 @@ def test_names_alone_do_not_make_models_equal() -> None:
 
 
 @pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": "x"}', "change"])
-def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str) -> None:
+def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     calls, compute = counter()
     kept = Computed(tmp_path)
     kept.get("a/b", {"x": 1}, lambda: [compute(), 0.25])
     path = tmp_path / "a-b.json"
     text = path.read_text().replace("0.25", "0.75") if damage == "change" else damage
     path.write_text(text)
+    capsys.readouterr()
     assert kept.get("a/b", {"x": 1}, lambda: [compute(), 0.25]) == [2, 0.25]
     assert len(calls) == 2
+    assert capsys.readouterr().out == f"{path} is damaged, so it is computed again\n"
+    assert kept.get("a/b", {"x": 2}, lambda: 5) == 5
+    assert capsys.readouterr().out == ""  # other settings are no damage
+
+
+def keep_with_files(folder: Path, name: str = "run") -> tuple[Any, list[int]]:
+    """Keep a value that has a file and a folder of files beside it; return it, and the calls that this took."""
+    calls = []
+
+    def compute() -> int:
+        calls.append(1)
+        for path in ("zero/loss.json", "zero/kl.json", "shapley"):
+            write_text(folder / path, f"{path} of {folder.name}")
+        return 3
+
+    return Computed(folder).get(name, {"x": 1}, compute, files=("zero", "shapley")), calls
+
+
+@pytest.mark.parametrize(
+    "damage",
+    [
+        lambda folder: shutil.rmtree(folder / "zero"),
+        lambda folder: (folder / "zero" / "kl.json").unlink(),
+        lambda folder: (folder / "shapley").write_text("another"),
+        lambda folder: (shutil.rmtree(folder / "zero"), (folder / "zero").write_text("")),
+        lambda folder: ((folder / "shapley").unlink(), (folder / "shapley").mkdir()),
+        lambda folder: (
+            shutil.rmtree(folder / "zero"),
+            shutil.copytree(folder.parent / "b" / "zero", folder / "zero"),
+        ),
+    ],
+)
+def test_files_that_belong_to_a_value_are_made_again_when_they_are_gone_or_others(
+    damage: Callable[[Path], object], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("a", "b"):
+        assert keep_with_files(tmp_path / name) == (3, [1])
+    assert keep_with_files(tmp_path / "a") == (3, [])
+    damage(tmp_path / "a")
+    assert keep_with_files(tmp_path / "a") == (3, [1])
+    assert f"{tmp_path / 'a' / 'run.json'} or its files are damaged" in capsys.readouterr().out
+    assert (tmp_path / "a" / "zero" / "kl.json").read_text() == "zero/kl.json of a"
+    (tmp_path / "a" / "zero" / ".DS_Store").write_text("what a system adds is none of them")
+    assert keep_with_files(tmp_path / "a") == (3, [])
+
+
+def test_a_folder_in_place_of_a_value_is_named_before_anything_is_computed(tmp_path: Path) -> None:
+    (tmp_path / "scores.json").mkdir()
+    calls, compute = counter()
+    with pytest.raises(ps.RunError, match=r"scores\.json' is a folder, expected a file"):
+        Computed(tmp_path).get("scores", {}, compute)
+    assert not calls
+
+
+def test_lines_of_costs_that_are_damaged_are_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with counted(tmp_path):
+        pass
+    path = tmp_path / "calls.jsonl"
+    line = path.read_bytes()
+    damaged = [line[:20], b"[]\n", b'{"seconds": "x", "cpu_seconds": 1, "peak_mb": 2}\n', b"\xff\xfe\n", line[:9]]
+    path.write_bytes(b"\n".join(damaged))
+    assert total(tmp_path) == {}
+    assert f"{path}: 5 lines are damaged" in capsys.readouterr().out
+    with counted(tmp_path):
+        pass
+    assert total(tmp_path)["calls"] == 1  # the damaged last line had no end
 
 
 def sorted_by_label(n: int = 40) -> ps.Task:

@@ -78,6 +78,7 @@ def test_code_in_a_prompt_is_never_executed(tmp_path: Path, save: Callable[[obje
         (torch.zeros(2, 3, device="meta"), "expected plain numbers in memory, got a .* on the device 'meta'"),
         (torch.tensor([[1.0, 2.0], [0.0, 0.0]]), r"got zeros as tokens \[1\]"),
         (torch.zeros(0, 3), "expected vectors of a length above zero"),
+        (torch.ones(2, 3).to(torch.float8_e4m3fn), "expected numbers of 16 bits or more, got a tensor of torch.float8"),
     ],
 )
 def test_what_is_no_prompt_is_refused(tmp_path: Path, content: object, said: str) -> None:
@@ -188,6 +189,7 @@ def drop(word: str) -> Callable[[str], str]:
         ),
         (MASKED, reversed_header, "in order as the columns of 'seed', got 15, 14"),
         (MASKED, lambda text: text.rstrip().rsplit(",", 1)[0] + ",-0.2", "below zero: -0.2"),
+        (MASKED, lambda text: text.rstrip().rsplit(",", 1)[0] + ",1e300", r"holds 1e\+300, expected losses in nats"),
         (EVALUATED, reversed_header, "in order as the columns of 'token id', got 15, 14"),
         (EVALUATED, vote("Cosine assignment", "17"), r"'Cosine assignment' votes for \[17.0\], expected models among"),
         (EVALUATED, vote("Euclidean assignment", "0.7"), r"votes for \[0.7\]"),
@@ -293,6 +295,58 @@ def test_a_run_that_is_a_copy_of_another_is_refused(folder: Path) -> None:
     with pytest.raises(AbsentError, match="5_model_1 were refused"):
         artifacts.evaluation("5_model_1")
     assert "are those of 5_model_0" in str(artifacts.refused)
+
+
+def test_prompts_that_were_exchanged_copied_or_have_equal_tokens_are_refused(folder: Path) -> None:
+    trained, initial = (file_of(folder, "1_model_0", f"{name}.pt") for name in ("soft_prompt", "init_soft_prompt"))
+    whole, first = trained.read_bytes(), initial.read_bytes()
+    start = torch.load(initial, weights_only=True)
+    trained.write_bytes(first)
+    initial.write_bytes(whole)
+    artifacts = Artifacts(folder)
+    with pytest.raises(AbsentError, match="1_model_0 were refused"):
+        artifacts.prompt("1_model_0")
+    assert "it was changed, or exchanged with soft_prompt.pt" in str(artifacts.refused)
+    initial.write_bytes(first)
+    torch.save({"weight": start[:1].repeat(16, 1)}, trained)
+    artifacts = Artifacts(folder)
+    with pytest.raises(AbsentError, match="was refused"):
+        artifacts.prompt("1_model_0")
+    assert "expected 16 tokens of which no two are equal" in artifacts.refused[trained]
+    shutil.copy(file_of(folder, "1_model_1", "soft_prompt.pt"), trained)
+    artifacts = Artifacts(folder)
+    assert artifacts.prompt("1_model_1").shape == (16, 768)
+    with pytest.raises(AbsentError, match="1_model_0 were refused"):
+        artifacts.prompt("1_model_0")
+    assert "soft_prompt.pt is that of 1_model_1" in str(artifacts.refused)
+    trained.write_bytes(whole)
+    assert Artifacts(folder).prompt("1_model_0").shape == (16, 768)
+
+
+@pytest.mark.parametrize("name", ["run", "checkpoints", "cfgs", "imdb"])
+@pytest.mark.parametrize("kind", ["file", "loop", "nothing"])
+def test_what_has_the_place_of_a_folder_is_refused(name: str, kind: str, folder: Path) -> None:
+    run = folder / RUNS / "5_model_0"
+    place = {"run": run, "checkpoints": run / "checkpoints", "cfgs": folder / "cfgs", "imdb": folder / "cfgs" / "imdb"}
+    path = place[name]
+    shutil.rmtree(path)
+    if kind == "file":
+        path.write_text("a folder that was copied as a file")
+    else:
+        path.symlink_to(path if kind == "loop" else path / "nowhere")
+    artifacts = Artifacts(folder)
+    with pytest.raises(AbsentError, match=f"{path.name} was refused"):
+        artifacts.masked_losses("5_model_0") if path.is_relative_to(run) else artifacts.one_losses("IMDb")
+    got = "something else" if kind == "file" else "a link to nothing"
+    assert artifacts.refused == {path: f"{path}: expected a folder, got {got}"}
+
+
+def test_a_changed_number_is_not_explained_by_what_was_said_of_the_right_one(folder: Path, tmp_path: Path) -> None:
+    path = file_of(folder, "5_model_0", "val_losses_test.csv")
+    path.write_text(path.read_text().replace("11.594599723815918", "11.504599723815918"))
+    main(["tables", "--artifacts", str(folder), "--out", str(tmp_path / "out")])
+    table = pd.read_csv(tmp_path / "out" / "explanations.csv", dtype=str, keep_default_na=False)
+    assert table[table["table"] == "8"][["row", "explanation"]].values.tolist() == [["17", "unexplained"]]
 
 
 def test_files_that_are_none_of_the_runs(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -89,6 +89,14 @@ def test_a_prompt_of_another_step(finished: tuple[Path, Path], tmp_path: Path) -
         _ = ps.load_run(tmp_path / "run").snapshots
 
 
+def test_a_snapshot_that_is_gone_is_named(finished: tuple[Path, Path], tmp_path: Path) -> None:
+    """A curve along training with a point less would look like any other curve."""
+    shutil.copytree(finished[0], tmp_path / "run")
+    shutil.rmtree(tmp_path / "run" / "prompts" / "step-000002")
+    with pytest.raises(ps.RunError, match=r"has no prompts/step-000002, which training left there"):
+        _ = ps.load_run(tmp_path / "run").snapshots
+
+
 def test_a_comparison_leaves_it_out(finished: tuple[Path, Path], tmp_path: Path) -> None:
     for name in ("right", "mixed"):
         shutil.copytree(finished[0], tmp_path / name)
