@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -614,6 +615,13 @@ def test_the_papers_special_tokens_are_asked_for_where_the_tokenizer_names_other
     assert paper_specials(mgpt) == {"bos": "<s>", "sep": "</s>"}
     assert paper_specials(byte_level([end], bos_token=end, eos_token=end)) == {}
     assert paper_specials(ps.load_model("embedded-causal").tokenizer) == {}
+    task = ps.load_task("continent_en")
+    model: Any = SimpleNamespace(tokenizer=mgpt)
+    for preset, start in ((PRESETS["paper"], "<s>"), (PRESETS["gemma"], end)):
+        chosen, _ = choose_records(preset, {"continent_en": task}, model)
+        (example,) = chosen["continent_en"].encode(mgpt, "causal", "test", limit=1)
+        assert mgpt.convert_ids_to_tokens(example.input_ids[0]) == start
+    assert all(PRESETS[name].paper_specials == name.startswith("paper") for name in PRESETS)
 
 
 def test_what_rounding_left_of_a_difference_is_written_as_zero() -> None:
