@@ -617,8 +617,8 @@ def test_the_papers_special_tokens_are_asked_for_where_the_tokenizer_names_other
     assert paper_specials(ps.load_model("embedded-causal").tokenizer) == {}
     task = ps.load_task("continent_en")
     model: Any = SimpleNamespace(tokenizer=mgpt)
-    for preset, start in ((PRESETS["paper"], "<s>"), (PRESETS["gemma"], end)):
-        chosen, _ = choose_records(preset, {"continent_en": task}, model)
+    for asked, start in ((True, "<s>"), (False, end)):
+        chosen, _ = choose_records(replace(PRESETS["paper"], paper_specials=asked), {"continent_en": task}, model)
         (example,) = chosen["continent_en"].encode(mgpt, "causal", "test", limit=1)
         assert mgpt.convert_ids_to_tokens(example.input_ids[0]) == start
     assert all(PRESETS[name].paper_specials == name.startswith("paper") for name in PRESETS)
