@@ -4,7 +4,7 @@ import copy
 import inspect
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -32,7 +32,6 @@ class Seq2SeqPass:
     prefixes: dict[str, Prefix]
     which: Int[Tensor, "R"] | None
     facts: Facts
-    biases: dict[tuple[str, bool], Tensor] = field(default_factory=dict)
 
     def attend(self, module: Any, query: Tensor, key: Tensor, value: Tensor, how: How) -> Tensor:
         """Attend from sources and cross-attention to the whole source, from targets to earlier target tokens."""
@@ -40,22 +39,11 @@ class Seq2SeqPass:
         queries = self.sources if part == "encoder" else self.targets
         keys = self.targets if part == "decoder" else self.sources
         front = in_front(self.prefixes.get(part), layer)
-        bias = None if part == "cross" or how.bias is None else self._bias(part, front is not None, how.bias)
-        band = band_of(self.facts, part, layer)
-        if part == "decoder" and bias is not None:  # which hides the future already
-            band = None
-        return attend_all(query, key, value, queries, keys, front, self.which, replace(how, bias=bias), band)
-
-    def _bias(self, part: str, whole: bool, bias: Tensor) -> Tensor:
-        """Return the position bias without the prefix if a layer does not attend to it, and causal in decoders."""
-        if (part, whole) not in self.biases:
-            n = bias.shape[-2]
-            cut = bias if whole else bias[..., bias.shape[-1] - n :]
-            if part == "decoder":
-                past = torch.ones(cut.shape[-2:], dtype=torch.bool, device=cut.device).tril(cut.shape[-1] - n)
-                cut = cut.masked_fill(~past, torch.finfo(cut.dtype).min)
-            self.biases[part, whole] = cut
-        return self.biases[part, whole]
+        bias = None if part == "cross" else how.bias
+        if bias is not None and front is None:  # it may be made for a prefix that other layers attend to
+            bias = bias[..., -bias.shape[-2] :]
+        how, band = replace(how, bias=bias), band_of(self.facts, part, layer)
+        return attend_all(query, key, value, queries, keys, front, self.which, how, band)
 
 
 def band_of(facts: Facts, part: str, layer: int) -> Band | None:

@@ -8,7 +8,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from promptscope.engine.attention import How, attend, running
+from promptscope.engine.attention import How, running
 from promptscope.engine.both_ways import attend_all
 from promptscope.engine.causal import KeysValues, after_prompt, in_front
 from promptscope.engine.rows import Rows
@@ -37,21 +37,16 @@ class _Step:
             k, v = self.crossed.setdefault(layer, (key, value))
             crossed = replace(how, bias=None)
             return attend_all(query, k, v, self.targets, self.sources.rows, front, self.sources.which, crossed)
-        q, k, v = (self.targets.pad(x) for x in (query, key, value))
+        own = self.targets.pad(key), self.targets.pad(value)
         if layer in self.past:
-            k, v = (torch.cat([past, x], dim=1) for past, x in zip(self.past[layer], (k, v), strict=True))
+            k, v = (torch.cat(pair, dim=1) for pair in zip(self.past[layer], own, strict=True))
         else:
-            k, v = after_prompt(front, (k, v), self.sources.which)
-        self.own[layer] = (k, v)
-        m, width = q.shape[1], k.shape[1]
-        seen = torch.ones(m, width, dtype=torch.bool, device=q.device).tril(width - m)
-        back, _ = band_of(self.facts, part, layer) or (None, 0)
-        if back is not None:
-            seen = seen & ~torch.ones_like(seen).tril(width - m - back - 1)
-        if how.bias is not None:
-            scores = how.bias[..., how.bias.shape[-1] - width :]
-            return self.targets.unpad(attend(q, k, v, scores.masked_fill(~seen, torch.finfo(q.dtype).min), how))
-        return self.targets.unpad(attend(q, k, v, seen, how))
+            k, v = after_prompt(front, own, self.sources.which)
+        self.own[layer] = k, v
+        keys = Rows.even(len(k), k.shape[1], k.device)
+        bias = None if how.bias is None else how.bias[..., -keys.width :]
+        how, band = replace(how, bias=bias), band_of(self.facts, part, layer)
+        return attend_all(query, k.flatten(0, 1), v.flatten(0, 1), self.targets, keys, None, None, how, band)
 
 
 class TargetContinuation:

@@ -58,7 +58,17 @@ class Part(nn.Module):
         self.__dict__["plain"] = plain  # not a module of this one: it is one of the model's
 
     def forward(self, x: Tensor) -> Tensor:
-        """Return what the module makes of *x*."""
+        """Return what the module makes of *x*.
+
+        Raises:
+            ModelError: its weights are on a server.
+        """
+        is_placed = hasattr(self.plain, "_hf_hook")  # accelerate brings its weights from the disk
+        if not is_placed and any(weight.is_meta for weight in self.plain.parameters()):
+            raise ModelError(
+                f"the weights of the model's {type(self.plain).__name__} are on the server, and what was asked for "
+                "(the logit lens, for instance) runs this part alone, here: load the model without remote="
+            )
         if "hook_in" in self._modules:
             x = self.hook_in(x)
         return self.hook_out(self.plain(x))

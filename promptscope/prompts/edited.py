@@ -8,6 +8,7 @@ from typing import Any
 import torch
 
 from promptscope.models import HookedModel, Placement
+from promptscope.prompts.binding import made_for
 from promptscope.prompts.edits import edited, mixed
 from promptscope.prompts.prompt import Prompt
 
@@ -34,20 +35,20 @@ class EditedPrompt(Prompt):
         """Return an edited copy of a bound *prompt*; *how* names the edit, *other* is the prompt to mix it with."""
         made = cls(prompt.plain(), how, tokens, other.plain() if other is not None else None)
         made.strict = prompt.strict and other is None
-        made.provenance = prompt._made_for() | {how: list(tokens), "prompt": prompt.content_hash()}
+        made.provenance = made_for(prompt) | {how: list(tokens), "prompt": prompt.content_hash()}
         if other is not None:
             made.provenance["other"] = other.content_hash()
         return made
 
+    @property
+    def parts(self) -> dict[str, Prompt]:
+        """The prompts from which it is made: the edited `prompt`, and the `other` that it is mixed with."""
+        return {"prompt": self.prompt} if self.other is None else {"prompt": self.prompt, "other": self.other}
+
     def settings(self) -> dict[str, Any]:
         """Return the edit, and the type and settings of the prompts from which it is made."""
-        parts = {"prompt": self.prompt, "other": self.other}
-        made_of = {
-            name: {"type": type(part).__name__, "settings": part.settings()}
-            for name, part in parts.items()
-            if part is not None
-        }
-        return {"how": self.how, "tokens": list(self.tokens), **made_of}
+        parts = {name: {"type": type(part).__name__, "settings": part.settings()} for name, part in self.parts.items()}
+        return {"how": self.how, "tokens": list(self.tokens), **parts}
 
     def place(self, model: HookedModel) -> Placement:
         """Return the edited placement of the whole prompt."""
@@ -63,6 +64,5 @@ class EditedPrompt(Prompt):
 
     def _check_fit(self, model: HookedModel) -> None:
         # Whether another model is allowed was decided by this prompt's own bind.
-        for prompt in (self.prompt, self.other):
-            if prompt is not None:
-                prompt.bind(model, strict=False)
+        for part in self.parts.values():
+            part.bind(model, strict=False)

@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from promptscope.cards import card
 from promptscope.checks import checked
-from promptscope.code_identity import UnknownIdentityError, code_identity
 from promptscope.errors import PromptError
-from promptscope.files import content_hash, tensor_hash
 from promptscope.models import Hook, HookedModel, Placement, Prefix, hooks_of, prefix_of
 from promptscope.models.modes import own_modes
+from promptscope.prompts import leaving
+from promptscope.prompts.binding import bind
+from promptscope.prompts.hub import push_prompt
+from promptscope.prompts.identity import prompt_hash
 from promptscope.prompts.initialisation import Initialisation, parse_init
 from promptscope.prompts.reparameterisation import Reparameterisation, parse_reparameterisation
 
@@ -102,48 +104,8 @@ class Prompt(nn.Module, ABC):
         >>> ps.SoftPrompt(4).bind(model).vectors().shape == (4, model.shape.d_model)
         True
         """
-        strict = self.strict if strict is None else strict
-        if any(parameter.is_meta for parameter in self.parameters()):
-            raise PromptError(
-                "the prompt is on the device 'meta', where its tensors have no values: make or load it again"
-            )
-        model.rules.check_context(1, self.length)
-        if not self.is_bound:
-            self._create(model, torch.Generator().manual_seed(self.seed))
-            self.provenance |= {"seed": self.seed, "init": str(self.init)}
-            self.to(device=model.device, dtype=torch.promote_types(model.dtype, torch.float32))
-            self._note_model(model)
-        elif "embedding_hash" not in self.provenance:  # an imported adapter does not say which embeddings it saw
-            self._check_fit(model)
-            self._note_model(model)
-        elif self.provenance["embedding_hash"] != model.embedding_hash:
-            if strict:
-                raise PromptError(
-                    f"this prompt was made for the model {self.provenance.get('model')!r} with embedding hash "
-                    f"{self.provenance['embedding_hash']}, not for {model.name!r} with embedding hash "
-                    f"{model.embedding_hash} ({model.dtype}). Load that model, or pass strict=False to use it here"
-                )
-            self._check_fit(model)
-            self.strict = False  # decided once; the next forward pass must not ask again
-        else:
-            self._check_fit(model)
-        if next(self.parameters()).device != model.device:
-            self.to(model.device)
+        bind(self, model, self.strict if strict is None else strict)
         return self
-
-    def _note_model(self, model: HookedModel) -> None:
-        self.provenance |= {
-            "model": model.name,
-            "revision": model.revision,
-            "family": model.family.name,
-            "embedding_hash": model.embedding_hash,
-            "weights_hash": model.weights_hash,
-        }
-
-    def _made_for(self) -> dict[str, Any]:
-        """Return the part of the provenance that names the model."""
-        names = ("model", "revision", "family", "embedding_hash", "weights_hash")
-        return {name: self.provenance[name] for name in names if name in self.provenance}
 
     def content_hash(self) -> str:
         """Return the SHA-256, as hex, of everything that determines what the prompt does.
@@ -158,25 +120,7 @@ class Prompt(nn.Module, ABC):
         >>> prompt.content_hash() == prompt.copy().content_hash()
         True
         """
-        tensors = {name: tensor_hash(tensor) for name, tensor in (*self.named_parameters(), *self.named_buffers())}
-        described = {"type": type(self).__name__, "settings": self.settings(), "tensors": tensors}
-        code = self._own_code()
-        return content_hash(described | {"code": code} if code else described)
-
-    def _own_code(self) -> dict[str, str]:
-        """Return hashes of the classes of prompt, network and modules that are not promptscope's or PyTorch's."""
-        kinds = dict.fromkeys(map(type, (*self.modules(), self.reparameterisation)))
-        try:
-            return {
-                kind.__qualname__: code_identity(kind)
-                for kind in kinds
-                if kind.__module__.partition(".")[0] not in ("promptscope", "torch", "builtins")
-            }
-        except UnknownIdentityError as error:
-            raise PromptError(
-                f"the code of {type(self).__name__} refers to something that cannot be hashed ({error}): return it "
-                "from settings(), or compute it inside of the class"
-            ) from error
+        return prompt_hash(self)
 
     @property
     def n_rows(self) -> int:
@@ -257,8 +201,6 @@ class Prompt(nn.Module, ABC):
         Raises:
             PromptError: the prompt is unbound, there is no network connection, or the token may not write there.
         """
-        from promptscope.prompts.hub import push_prompt
-
         return push_prompt(self, repo_id, private, token)
 
     def __repr__(self) -> str:
@@ -269,11 +211,10 @@ class Prompt(nn.Module, ABC):
     def _repr_html_(self) -> str:
         history = self.provenance.get("history") or {}
         trained = f"{history['steps']} steps, loss {history['loss']:.4g}" if history.get("loss") is not None else "no"
+        size = f"{self.n_parameters:,}" if self.is_bound else "none yet: they are created for its first model"
         facts = {
             **self.settings(),
-            "parameters": f"{self.n_parameters:,}"
-            if self.is_bound
-            else "none yet: they are created for its first model",
+            "parameters": size,
             "made for": self.provenance.get("model"),
             "trained": trained,
         }
@@ -338,9 +279,7 @@ class Prompt(nn.Module, ABC):
         >>> model.twin.generate(**arguments, max_new_tokens=2, do_sample=False, eos_token_id=None).shape
         torch.Size([1, 2])
         """
-        from promptscope.prompts.leaving import inputs_embeds
-
-        return inputs_embeds(self.place(model), model, ids, mask)
+        return leaving.inputs_embeds(self.place(model), model, ids, mask)
 
     def past_key_values(self, model: HookedModel, batch: Any, copies: int = 1) -> dict[str, Any]:
         """Return a prompt and texts as arguments of a plain causal model: `hf_model.generate(**arguments)`.
@@ -365,11 +304,9 @@ class Prompt(nn.Module, ABC):
         >>> model.twin.generate(**arguments, max_new_tokens=2, do_sample=False, eos_token_id=None).shape
         torch.Size([1, 5])
         """
-        from promptscope.prompts.leaving import past_key_values
-
         if copies < 1:
             raise PromptError(f"copies must be at least 1, got {copies}")
-        return past_key_values(self.place(model), model, batch, copies)
+        return leaving.past_key_values(self.place(model), model, batch, copies)
 
     def penalty(self, model: HookedModel) -> Float[Tensor, ""] | None:
         """Return a term that training adds to the task's loss for this prompt, with gradient, or None."""

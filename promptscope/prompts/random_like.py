@@ -6,6 +6,7 @@ import torch
 
 from promptscope.checks import checked
 from promptscope.errors import PromptError
+from promptscope.prompts.binding import made_for
 from promptscope.prompts.edited import EditedPrompt
 from promptscope.prompts.finite import check_finite_prompt
 from promptscope.prompts.prompt import Prompt
@@ -34,9 +35,8 @@ def random_like(prompt: P, seed: int = 0) -> P:
     if not prompt.is_bound:
         raise PromptError("an unbound prompt has no norms to copy: call prompt.bind(model), load or train it first")
     check_finite_prompt(prompt)
-    for part in (prompt.prompt, prompt.other) if isinstance(prompt, EditedPrompt) else (prompt,):
-        if part is not None:
-            part.stated_tensors()
+    for part in prompt.parts.values() if isinstance(prompt, EditedPrompt) else (prompt,):
+        part.stated_tensors()
     generator = torch.Generator().manual_seed(seed)
     other = prompt.plain()
     with torch.no_grad():
@@ -45,5 +45,5 @@ def random_like(prompt: P, seed: int = 0) -> P:
             direction = torch.randn(parameter.shape, generator=generator, dtype=torch.float32).to(parameter)
             norms = parameter.norm(dim=-1, keepdim=True)
             parameter.copy_(direction / direction.norm(dim=-1, keepdim=True) * norms)
-    other.provenance = prompt._made_for() | {"seed": seed, "random_like": prompt.content_hash()}
+    other.provenance = made_for(prompt) | {"seed": seed, "random_like": prompt.content_hash()}
     return other

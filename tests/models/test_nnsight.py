@@ -11,6 +11,7 @@ import torch
 import promptscope as ps
 from promptscope.errors import ModelError
 from promptscope.models import backend_table
+from promptscope.models.nnsight_bridge import Part
 from promptscope.models.nnsight_table import SPOTS
 from promptscope.probes import AttentionBias, AttentionKL, AttentionMass, NeuronStates, ResidualPCA, Write, WritingProbe
 from promptscope.readings.logit_lens import lens_log_probabilities
@@ -207,6 +208,11 @@ def test_a_head_of_more_layers_has_no_final_norm():
         model.site("ln_final.hook_out")
     with pytest.raises(ps.ProbeError, match="a head with more"):
         lens_log_probabilities(torch.zeros(1, model.shape.d_model), model)
+
+
+def test_a_part_whose_weights_are_on_a_server_does_not_run_alone():
+    with pytest.raises(ModelError, match=r"weights of the model's LayerNorm are on the server.*without remote="):
+        Part(torch.nn.LayerNorm(4, device="meta"))(torch.zeros(2, 4))
 
 
 def test_what_it_cannot_do_is_refused():
