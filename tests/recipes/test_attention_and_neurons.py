@@ -236,6 +236,14 @@ def test_what_cannot_work_is_said_at_once(
     assert message in capsys.readouterr().err
 
 
+def test_inputs_that_are_too_short_for_a_probe_are_named_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path), "--set", "first_n=60", 'tasks=["continent_en", "capital_en"]']) == 1
+    assert "continent_en: attention variability needs at least 2 inputs of first_n=60" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
+
+
 def test_an_unknown_value_of_a_preset_is_named(tmp_path: Path) -> None:
     with pytest.raises(SystemExit, match="NAME is one of"):
         main(["--out", str(tmp_path), "--set", "stpes=3"])
