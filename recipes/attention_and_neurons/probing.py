@@ -28,6 +28,28 @@ class Measured:
         return {task: results[probe] for task, results in self.results.items() if probe in results}
 
 
+def check_inputs(settings: Settings, model: ps.HookedModel, tasks: Mapping[str, ps.Task]) -> None:
+    """Make sure, before anything is trained, that every task has inputs enough, and long enough ones, for the probes.
+
+    Raises:
+        ProbeError: it has not, with the name of the task.
+    """
+    for name, task in tasks.items():
+        inputs = task.encode(
+            model.tokenizer,
+            model.family.kind,
+            "test",
+            with_label=False,
+            limit=settings.probed or None,
+            decoder_start_id=model.decoder_start_id,
+        )
+        for probe in _probes(settings, name):
+            try:
+                probe.check(inputs, VARIANTS)
+            except ps.ProbeError as error:
+                raise ps.ProbeError(f"{name}: {error}") from error
+
+
 def measure(
     settings: Settings, model: ps.HookedModel, tasks: Mapping[str, ps.Task], runs: Mapping[Key, ps.Run], store: Path
 ) -> Measured:

@@ -20,7 +20,7 @@ from recipes.attention_and_neurons.figures import paper_figures
 from recipes.attention_and_neurons.over_inputs import Compared, difference_of_scores
 from recipes.attention_and_neurons.page import write_page
 from recipes.attention_and_neurons.paper_tables import table_2, table_7, text_cells
-from recipes.attention_and_neurons.probing import VARIANTS, Measured, measure
+from recipes.attention_and_neurons.probing import VARIANTS, Measured, check_inputs, measure
 from recipes.attention_and_neurons.results_of import Summary, summarise
 from recipes.attention_and_neurons.scores import Scored, first_metric, main_metric, score_runs, scored_by
 from recipes.attention_and_neurons.settings import Settings
@@ -57,6 +57,7 @@ def do(settings: Settings, out: Path, data: Path | None, rows: int) -> Work:
     model = ps.load_model(settings.model, dtype=settings.dtype or None)
     check_layers(settings, model.shape.n_layers)
     tasks, too_long = choose_records(settings, tasks, model)
+    check_inputs(settings, model, tasks)
     runs = train(settings, model, tasks, VARIANTS, out / "runs", rows)
     measured = measure(settings, model, tasks, runs, out / "store")
     groups, notes = _groups(settings, measured)

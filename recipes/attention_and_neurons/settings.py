@@ -72,6 +72,8 @@ class Settings:
     - `layers`: where the groups of layers of the ablation come from: `paper` (24 layers only) or `measured`.
     - `ablation`: whether deep prompts are trained in groups of layers, which takes as long as v2 twice.
     - `permutations`: for the null of the silhouettes.
+    - `paper_specials`: texts get the paper's `<s>`, `</s>` and `<|endoftext|>` where the tokenizer has them but
+      declares others, as mGPT's does; False: those that it declares.
     - `matmul`: `bf16` lets frozen layers multiply in bfloat16, on processors that have it (`ps.execution`).
       Probes always run in float32.
     """
@@ -96,6 +98,7 @@ class Settings:
     layers: str = "measured"
     ablation: bool = True
     permutations: int = 200
+    paper_specials: bool = False
     matmul: str = "float32"
 
     POSITIVE: ClassVar = ("length", "learning_rate", "deep_learning_rate", "probe_batch", "permutations")
@@ -163,7 +166,7 @@ PRESETS = {
         scored=100,
         probed=48,
     ),
-    "paper": Settings(model="ai-forever/mGPT", probed=2000, layers="paper"),
+    "paper": Settings(model="ai-forever/mGPT", probed=2000, layers="paper", paper_specials=True),
 }
 PRESETS |= {  # one kind of task each; `paper` with the same --out reuses their runs
     f"paper-{kind.lower()}": replace(

@@ -39,7 +39,10 @@ def choose_records(
         TaskError: a split has no record that is short enough.
     """
     chosen, notes = {}, []
+    specials = paper_specials(model.tokenizer) if settings.paper_specials else {}
     for name, task in tasks.items():
+        if specials:
+            task = replace(task, template=replace(task.template, specials={**specials, **task.template.specials}))
         splits = {split: _short(task, split, model, settings.longest) for split in ("train", "test")}
         lost = {split: len(task.split(split)) - len(short) for split, short in splits.items()}
         if any(lost.values()):

@@ -38,11 +38,12 @@ def load_tasks(settings: Settings, data: Path | None) -> dict[str, ps.Task]:
 
 
 def _path_of(name: str, data: Path | None) -> Path | None:
-    """Return DATA/NAME, or the file of the name that the authors of the function vectors publish."""
+    """Return DATA/NAME, with or without its `fv/`, or the file that the authors of the function vectors publish."""
     stem = name.removeprefix("fv/")
     if data is None or not name.startswith("fv/"):
         return common.folder_of(name, data)
-    return next((place for place in (data / stem, *sorted(data.rglob(f"{stem}.json"))) if place.exists()), None)
+    places = (data / stem, data / name, *sorted(data.rglob(f"{stem}.json")))
+    return next((place for place in places if place.exists()), None)
 
 
 def train_config(settings: Settings, n_train: int) -> ps.TrainConfig:

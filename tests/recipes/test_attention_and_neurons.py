@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -233,6 +234,14 @@ def test_what_cannot_work_is_said_at_once(
 ) -> None:
     assert main(["--out", str(tmp_path), "--set", *changes]) == 1
     assert message in capsys.readouterr().err
+
+
+def test_inputs_that_are_too_short_for_a_probe_are_named_before_anything_is_trained(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--out", str(tmp_path), "--set", "first_n=60", 'tasks=["continent_en", "capital_en"]']) == 1
+    assert "continent_en: attention variability needs at least 2 inputs of first_n=60" in capsys.readouterr().err
+    assert not (tmp_path / "runs").exists()
 
 
 def test_an_unknown_value_of_a_preset_is_named(tmp_path: Path) -> None:
@@ -614,6 +623,13 @@ def test_the_papers_special_tokens_are_asked_for_where_the_tokenizer_names_other
     assert paper_specials(mgpt) == {"bos": "<s>", "sep": "</s>"}
     assert paper_specials(byte_level([end], bos_token=end, eos_token=end)) == {}
     assert paper_specials(ps.load_model("embedded-causal").tokenizer) == {}
+    task = ps.load_task("continent_en")
+    model: Any = SimpleNamespace(tokenizer=mgpt)
+    for asked, start in ((True, "<s>"), (False, end)):
+        chosen, _ = choose_records(replace(PRESETS["paper"], paper_specials=asked), {"continent_en": task}, model)
+        (example,) = chosen["continent_en"].encode(mgpt, "causal", "test", limit=1)
+        assert mgpt.convert_ids_to_tokens(example.input_ids[0]) == start
+    assert all(PRESETS[name].paper_specials == name.startswith("paper") for name in PRESETS)
 
 
 def test_what_rounding_left_of_a_difference_is_written_as_zero() -> None:

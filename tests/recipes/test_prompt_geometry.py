@@ -24,7 +24,7 @@ from recipes.prompt_geometry.claims import claim_table, factor_tests, label_test
 from recipes.prompt_geometry.descriptions import description_match, names_one
 from recipes.prompt_geometry.distances import kinds_of_pairs, panel_means, word_correlations
 from recipes.prompt_geometry.figures import projection_table, projections
-from recipes.prompt_geometry.grid import load_tasks
+from recipes.prompt_geometry.grid import _path_of, load_tasks
 from recipes.prompt_geometry.neighbourhoods import (
     closest_table,
     matched_epsilon,
@@ -71,6 +71,14 @@ def cosine(a: np.ndarray, b: np.ndarray) -> float:
 
 def mean(values: Sequence[float]) -> float:
     return sum(values) / len(values)
+
+
+def test_data_are_found_under_the_name_that_the_error_asks_for(tmp_path: Path) -> None:
+    """`FOLDER/NAME holds the files of task NAME`, where NAME is fv/country-capital; without fv/ too."""
+    for folder in (tmp_path / "a" / "fv" / "country-capital", tmp_path / "b" / "country-capital"):
+        folder.mkdir(parents=True)
+        assert _path_of("fv/country-capital", tmp_path / folder.relative_to(tmp_path).parts[0]) == folder
+    assert _path_of("fv/country-capital", tmp_path) is None
 
 
 def test_the_published_numbers_are_complete_and_the_data_are_the_papers(shared_data: Path) -> None:

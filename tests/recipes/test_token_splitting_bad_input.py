@@ -140,3 +140,18 @@ def test_a_damaged_prompt_of_a_finished_run_is_named(
     damaged.write_bytes(damaged.read_bytes()[:-40])
     assert main(["train", "--out", str(tmp_path / "copy"), *OPTIONS]) == 1
     assert "continent_en_1_model_1" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_a_measured_result_that_is_gone_is_measured_again(
+    finished: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Without it the command ended in a KeyError, or a line of a table was left out."""
+    shutil.copytree(finished, tmp_path / "copy")
+    folder = tmp_path / "copy" / "measured" / "continent_en_1_model_1"
+    shutil.rmtree(folder / "zero")
+    assert main(["train", "--out", str(tmp_path / "copy"), *OPTIONS]) == 0
+    said = capsys.readouterr().out
+    assert f"{folder / 'measured.json'} or its files are damaged" in said and said.count("damaged") == 1
+    for name in ("importance", "accuracy", "tokens", "findings"):
+        assert (tmp_path / "copy" / f"{name}.csv").read_text() == (finished / f"{name}.csv").read_text()
