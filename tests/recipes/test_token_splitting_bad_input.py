@@ -160,7 +160,7 @@ def test_a_measured_result_that_is_gone_is_measured_again(
 
 
 def test_a_row_of_zeros_is_in_no_picture() -> None:
-    """[PAD] is a row of zeros in many BERTs: a cosine distance from it does not exist, and `train` failed at its end."""
+    """[PAD] is a row of zeros in many BERTs, and `train` failed at its end: they have no cosine distance."""
     tables = {"a": np.eye(5), "b": np.ones((5, 5))}
     tables["b"][2] = 0
     for n, kept in ((0, 4), (3, 3), (9, 4)):
