@@ -110,7 +110,7 @@ def _spaces(
             continue
         wanted = own if name == "figure_1" else own + others[:1]
         tables = dict(zip(wanted, embeddings({model: models[model] for model in wanted}), strict=True))
-        rows = {model: _some(table, settings.shown) for model, table in tables.items()}
+        rows = _some(tables, settings.shown)
         needed = [one.names[int(m)] for m in one.importances["zero"].assignment("loss")]
         for method, figure in projections(rows, prompts[one.plan.name][0], needed, one.plan.name).items():
             found[f"{name}_{method}"] = figure
@@ -121,8 +121,12 @@ def _of_run(one: Measured, result: ProbeResult) -> go.Figure:
     return token_heatmap(replace(result, title=f"{one.plan.name}: {result.title}"))
 
 
-def _some(table: Float[np.ndarray, "V d"], n: int) -> Float[np.ndarray, "_ d"]:
-    """Draw *n* rows, the same of every vocabulary."""
-    if not n or n >= len(table):
-        return table
-    return table[np.sort(np.random.default_rng(0).choice(len(table), n, replace=False))]
+def _some(tables: Mapping[str, Float[np.ndarray, "V d"]], n: int) -> dict[str, Float[np.ndarray, "_ d"]]:
+    """Draw *n* rows, the same of every vocabulary; 0: all.
+
+    Rows that are zero in one of them, as that of [PAD] often is, are left out: they have no direction.
+    """
+    usable = np.flatnonzero(np.all([table.any(axis=1) for table in tables.values()], axis=0))
+    if 0 < n < len(usable):
+        usable = usable[np.sort(np.random.default_rng(0).choice(len(usable), n, replace=False))]
+    return {name: table[usable] for name, table in tables.items()}

@@ -4,11 +4,13 @@ import json
 import shutil
 from pathlib import Path
 
+import numpy as np
 import pytest
 from transformers import AutoTokenizer, BertConfig, BertForMaskedLM
 
 import promptscope as ps
 from promptscope.errors import PromptError
+from recipes.token_splitting.pictures import _some
 from recipes.token_splitting.run import main
 from tests.tiny_models import tiny_hf_model
 from tests.tiny_tokenizer import tiny_tokenizer
@@ -155,3 +157,13 @@ def test_a_measured_result_that_is_gone_is_measured_again(
     assert f"{folder / 'measured.json'} or its files are damaged" in said and said.count("damaged") == 1
     for name in ("importance", "accuracy", "tokens", "findings"):
         assert (tmp_path / "copy" / f"{name}.csv").read_text() == (finished / f"{name}.csv").read_text()
+
+
+def test_a_row_of_zeros_is_in_no_picture() -> None:
+    """[PAD] is a row of zeros in many BERTs, and `train` failed at its end: they have no cosine distance."""
+    tables = {"a": np.eye(5), "b": np.ones((5, 5))}
+    tables["b"][2] = 0
+    for n, kept in ((0, 4), (3, 3), (9, 4)):
+        drawn = _some(tables, n)
+        assert [rows.shape for rows in drawn.values()] == [(kept, 5)] * 2
+        assert not any((row == tables["a"][2]).all() for row in drawn["a"])  # the same rows of both
