@@ -44,14 +44,15 @@ class Trained:
         return found
 
     def durations(self, dataset: str) -> dict[str, str]:
-        """Return the durations that were trained, in epochs of the paper or in steps."""
+        """Return the durations that were trained: epochs as the paper's, or steps, which no row of its table is."""
         tasks = [task for task in self.settings.tasks if printed(task) == dataset]
         if not tasks or not self.settings.varied:
             return {}
         plain = duration_label(self.settings, tasks[0], 1.0)
         rows = {duration_label(self.settings, tasks[0], one): one for one in self.settings.durations} | {plain: 1.0}
         every = sorted(rows, key=lambda label: rows[label])
-        return {label: str(self.settings.varied) if label == plain else f"e{label}" for label in every}
+        unit = " steps" if self.settings.steps else ""
+        return {f"{label}{unit}": str(self.settings.varied) if label == plain else f"e{label}" for label in every}
 
     def prompt(self, run: str, name: str = "soft_prompt") -> Float[np.ndarray, "k d"]:
         """Return a run's trained prompt, or its `init_soft_prompt`."""

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -12,6 +13,8 @@ import promptscope as ps
 from promptscope.errors import PromptError
 from recipes.token_splitting.pictures import _some
 from recipes.token_splitting.run import main
+from recipes.token_splitting.settings import Settings
+from recipes.token_splitting.trained import Trained
 from tests.tiny_models import tiny_hf_model
 from tests.tiny_tokenizer import tiny_tokenizer
 
@@ -167,3 +170,10 @@ def test_a_row_of_zeros_is_in_no_picture() -> None:
         drawn = _some(tables, n)
         assert [rows.shape for rows in drawn.values()] == [(kept, 5)] * 2
         assert not any((row == tables["a"][2]).all() for row in drawn["a"])  # the same rows of both
+
+
+def test_a_duration_in_steps_is_not_compared_with_the_papers_epochs() -> None:
+    """With `paper --set steps=2` the row of two steps was compared with the printed one of two epochs."""
+    settings = Settings(tasks=("mnli",), steps=2, varied=5, durations=(2.5,))
+    assert Trained(settings, {}, {}).durations("mnli") == {"2 steps": "5", "5 steps": "e5"}
+    assert Trained(replace(settings, steps=0), {}, {}).durations("mnli") == {"5": "5", "12.5": "e12.5"}
