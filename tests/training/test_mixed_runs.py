@@ -80,12 +80,12 @@ def test_files_of_another_finished_run(names: tuple[str, ...], finished: tuple[P
 def test_a_prompt_of_another_step(finished: tuple[Path, Path], tmp_path: Path) -> None:
     shutil.copytree(finished[0], tmp_path / "run")
     prompts = tmp_path / "run" / "prompts"
-    shutil.rmtree(prompts / "step-000004")
-    (prompts / "step-000002").rename(prompts / "step-000004")
-    with pytest.raises(ps.RunError, match=r"prompts/step-000004 in .* is of another run, or of another step"):
-        _ = ps.load_run(tmp_path / "run").snapshots
-    (prompts / "step-000004").rename(prompts / "step-mine")
+    shutil.copytree(prompts / "step-000002", prompts / "step-mine")
     with pytest.raises(ps.RunError, match=r"step-mine' is no prompt of this run"):
+        _ = ps.load_run(tmp_path / "run").snapshots
+    shutil.rmtree(prompts / "step-000004")
+    (prompts / "step-mine").rename(prompts / "step-000004")
+    with pytest.raises(ps.RunError, match=r"prompts/step-000004 in .* is of another run, or of another step"):
         _ = ps.load_run(tmp_path / "run").snapshots
 
 
