@@ -24,6 +24,7 @@ from promptscope.errors import CheckpointWarning, ModelError, PromptError
 from promptscope.models import HookedModel, load_model
 from promptscope.prompts import DeepPrompt, SoftPrompt
 from tests.batches import ragged
+from tests.old_safetensors import save_or_skip
 from tests.tiny_models import CAUSAL, FAMILIES, bare, hooked, tiny_hf_model
 from tests.tiny_tokenizer import tiny_tokenizer
 
@@ -296,7 +297,7 @@ def test_weights_that_lack_a_tensor(folder: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("entry", "value", "message"),
     [
-        ("architectures", 5, "has no entry 'architectures'"),
+        ("architectures", 5, r"has no entry 'architectures'|does not describe a model \(.*architectures"),
         ("n_head", "x", r"damaged or does not describe a model \(.*n_head"),
         ("n_layer", None, r"damaged or does not describe a model \(.*n_layer"),
         ("layer_norm_epsilon", "x", r"damaged or does not describe a model \(.*layer_norm_epsilon"),
@@ -374,14 +375,14 @@ def test_a_damaged_file_beside_the_configuration(file: str, text: str, folder: P
 def test_weights_that_are_no_floats_are_not_converted_without_a_word(
     to: torch.dtype, folder: Path, tmp_path: Path
 ) -> None:
-    from safetensors.torch import load_file, save_file
+    from safetensors.torch import load_file
 
     file = copy_of(folder, tmp_path) / "model.safetensors"
     tensors = load_file(file)
     name = "transformer.h.1.mlp.c_fc.weight"
     half = tensors[name].bfloat16()
     tensors[name] = half.view(to) if to.itemsize == 2 else tensors[name].to(to)
-    save_file(tensors, file, metadata={"format": "pt"})
+    save_or_skip(tensors, file)
     with pytest.raises(ModelError, match=r"h\.1\.mlp\.c_fc\.weight in .* must be floating-point numbers"):
         load_model(tmp_path)
 
