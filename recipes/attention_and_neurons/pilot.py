@@ -41,9 +41,7 @@ def pilot(
     lines = []
     for name in names:
         metric, seed = main_metric(tasks[name]), settings.seeds[0]
-        records = balanced_order(tasks[name].split("train"), seed)
-        splits = {"train": records[:-held_out], "held_out": records[-held_out:]}
-        task = replace(tasks[name], splits=splits, source=None)
+        task = with_held_out(tasks[name], held_out, seed)
         grid = {
             (variant, rate): ps.GridRun(
                 make_prompt(variant, settings, seed, {}),
@@ -67,6 +65,13 @@ def pilot(
     return pd.DataFrame(lines, columns=columns)
 
 
+def with_held_out(task: ps.Task, n: int, seed: int) -> ps.Task:
+    """Return the task with *n* training records as split `held_out`, equally many of each label, and no test split."""
+    records = balanced_order(task.split("train"), seed)
+    # The first n, for at the end is what the commonest label has more of.
+    return replace(task, splits={"train": records[n:], "held_out": records[:n]}, source=None)
+
+
 def main(options: Sequence[str] | None = None) -> int:
     """Run the pilot; return 0."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -80,7 +85,7 @@ def main(options: Sequence[str] | None = None) -> int:
         type=int,
         default=200,
         metavar="N",
-        help="number of records to score, from the end of the training split",
+        help="number of records of the training split to score, with equally many of each label",
     )
     parser.add_argument("--rows", type=int, default=64, metavar="N", help="records in one forward pass")
     parser.add_argument("--out", type=Path, required=True, metavar="FOLDER")

@@ -195,6 +195,18 @@ def test_what_a_call_cost_is_kept_even_if_it_breaks_off(tmp_path: Path) -> None:
     assert costs["cpu_seconds"] > 0 and costs["peak_mb"] > 10
 
 
+def test_the_pilot_holds_out_equally_many_of_each_label() -> None:
+    """The last records of a balanced order are of the commonest label: a prompt that always writes it scored best."""
+    task = ps.load_task("continent_en")
+    few, many = sorted({str(record.label) for record in task.split("train")})[:2]
+    train = [record for record in task.split("train") if record.label == many]
+    train += [record for record in task.split("train") if record.label == few][:6]
+    divided = pilot.with_held_out(replace(task, splits={"train": tuple(train)}), 8, seed=0)
+    assert [record.label for record in divided.split("held_out")].count(few) == 4
+    assert sorted(record.id for split in divided.splits.values() for record in split) == sorted(r.id for r in train)
+    assert len(divided.split("train")) == len(train) - 8
+
+
 def test_the_pilot_scores_records_that_it_did_not_train_on(tmp_path: Path) -> None:
     options = ["--preset", "smoke", "--task", "continent_en", "--v1", "0.001", "0.01", "--v2", "0.1", "--held-out", "8"]
     assert pilot.main([*options, "--out", str(tmp_path), "--set", "steps=2", "length=3"]) == 0
@@ -202,7 +214,7 @@ def test_the_pilot_scores_records_that_it_did_not_train_on(tmp_path: Path) -> No
     assert table[["variant", "learning_rate"]].values.tolist() == [["v1", 0.001], ["v1", 0.01], ["v2", 0.1]]
     run = ps.load_run(tmp_path / "continent_en-v1-0.01")
     assert (run.config.learning_rate, run.result["steps"]) == (0.01, 2)
-    kept = balanced_order(ps.load_task("continent_en").split("train"), 42)[:-8]
+    kept = balanced_order(ps.load_task("continent_en").split("train"), 42)[8:]
     assert run.description["task"]["data_hash"] == _of_train(kept)
 
 
