@@ -157,10 +157,11 @@ def test_lines_of_costs_that_are_damaged_are_left_out(tmp_path: Path, capsys: py
         pass
     path = tmp_path / "calls.jsonl"
     line = path.read_bytes()
-    damaged = [line[:20], b"[]\n", b'{"seconds": "x", "cpu_seconds": 1, "peak_mb": 2}\n', b"\xff\xfe\n", line[:9]]
+    numbers = [b'{"seconds": %s, "cpu_seconds": 1, "peak_mb": 2}\n' % value for value in (b'"x"', b"NaN", b"Infinity")]
+    damaged = [line[:20], b"[]\n", *numbers, b"\xff\xfe\n", line[:9]]
     path.write_bytes(b"\n".join(damaged))
     assert total(tmp_path) == {}
-    assert f"{path}: 5 lines are damaged" in capsys.readouterr().out
+    assert f"{path}: 7 lines are damaged" in capsys.readouterr().out
     with counted(tmp_path):
         pass
     assert total(tmp_path)["calls"] == 1  # the damaged last line had no end
