@@ -125,7 +125,7 @@ PRESETS = {
         first_n=6,
     ),
     # What one core of a laptop trains in two hours, half of it for the ablation: short texts, and Korean only for the
-    # kind of task that an English model can do in it. The rates are those that pilot.py found on SST-2.
+    # kind of task that an English model can do in it.
     "small": Settings(
         model="HuggingFaceTB/SmolLM2-135M",
         tasks=("sst2", "nsmc", "stsb", "ag_news"),
@@ -158,13 +158,14 @@ PRESETS = {
         model="HuggingFaceTB/SmolLM2-135M",
         tasks=("stsb", "snli", "sst2", "ag_news", "commongen"),
         seeds=(42, 43, 44),
-        steps=500,
+        steps=200,
         batch_size=8,
-        learning_rate=2e-2,
-        deep_learning_rate=1e-2,
+        learning_rate=0.2,  # by pilot.py too
+        deep_learning_rate=3e-2,
         longest=48,
         scored=100,
         probed=48,
+        matmul="bf16",
     ),
     "paper": Settings(model="ai-forever/mGPT", probed=2000, layers="paper", paper_specials=True),
 }

@@ -155,6 +155,21 @@ def worse(*verdicts: str) -> str:
     return next(one for one in ("not measured", "does not hold", "undecided", "holds", "matched") if one in verdicts)
 
 
+def in_general(verdicts: Sequence[str]) -> str:
+    """Return what the verdicts of several models say together of a claim: as bold as the most careful of them.
+
+    `holds` or `does not hold` where every model says so; `depends on the model` where one says the one and one
+    the other; `undecided` else. Few models are no sample of all models: `holds` means these ones.
+
+    >>> in_general(["holds", "holds"]), in_general(["holds", "undecided"]), in_general(["holds", "does not hold"])
+    ('holds', 'undecided', 'depends on the model')
+    """
+    said = set(verdicts)
+    if len(said) == 1:
+        return said.pop()
+    return "depends on the model" if {"holds", "does not hold"} <= said else "undecided"
+
+
 def finding_table(findings: Sequence[Finding]) -> pd.DataFrame:
     """Return one line for each finding."""
     return pd.DataFrame([asdict(one) for one in findings])

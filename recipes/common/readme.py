@@ -11,6 +11,7 @@ A table is between two comments, the first of which says what it is made of:
 `query` (of pandas) chooses rows, `names` gives columns other headings, `digits` is the number of significant digits
 (3). Of a JSON file, `keys` chooses values, `cost.seconds` for one inside another. `files` in place of `file` sets
 columns of several CSV files side by side, {"seed 0": FILE, "seed 1": FILE}; rows with equal values in `by` are one.
+With `"in_general": true` a last column says what the files' verdicts say together (files of several models).
 """
 
 import argparse
@@ -26,6 +27,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[2]))  # the folder that 
 import pandas as pd
 
 from promptscope.errors import RunError
+from recipes.common.findings import in_general
 
 RECIPES = Path(__file__).resolve().parents[1]
 KEYS = {
@@ -79,16 +81,20 @@ def _of_csv(path: Path, spec: Mapping[str, Any]) -> pd.DataFrame:
 
 
 def _side_by_side(spec: Mapping[str, Any], folder: Path) -> pd.DataFrame:
-    columns, by = spec["columns"], spec["by"]
+    columns, by, files = spec["columns"], spec["by"], spec["files"]
     parts = []
-    for name, file in spec["files"].items():
+    for name, file in files.items():
         part = _of_csv(folder / file, spec).set_index(by)[columns]
         if part.index.has_duplicates:
             raise ValueError(f"{file}: {part.index[part.index.duplicated()][0]} names more than one row")
         parts.append(
             part.rename(columns={column: f"{spec.get('names', {}).get(column, column)}, {name}" for column in columns})
         )
-    return pd.concat(parts, axis=1).reset_index()
+    beside = pd.concat(parts, axis=1)
+    if spec.get("in_general"):
+        verdicts = pd.concat([_of_csv(folder / file, spec).set_index(by)["verdict"] for file in files.values()], axis=1)
+        beside["in general"] = [in_general(row.fillna("not measured")) for _, row in verdicts.iterrows()]
+    return beside.reset_index()
 
 
 def _of_json(path: Path, keys: Sequence[str]) -> pd.DataFrame:

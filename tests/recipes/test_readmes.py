@@ -10,6 +10,7 @@ import pytest
 
 from promptscope.errors import RunError
 from recipes.common import readme
+from recipes.common.findings import in_general
 from recipes.common.keep import MAX_BYTES, SUFFIXES, keep, kept_files
 from recipes.common.keep import main as keep_main
 from recipes.common.readme import BLOCK, RECIPES, main, without_tables, written
@@ -80,9 +81,28 @@ def test_files_stand_side_by_side(tmp_path: Path) -> None:
         "| b | undecided | does not hold |",
         "| c |  | holds |",
     ]
+    whole = written(f"<!-- from {json.dumps(spec | {'in_general': True})} -->\n<!-- end -->", tmp_path)
+    assert [line.split(" | ")[-1] for line in whole.splitlines()[1:-1]] == [
+        "in general |", "--- |", "undecided |", "undecided |", "undecided |",  # no verdict is not one that agrees
+    ]  # fmt: skip
     pd.DataFrame({"claim": ["a", "a"], "verdict": ["holds", "undecided"]}).to_csv(tmp_path / "1.csv", index=False)
     with pytest.raises(RunError, match=r"1\.csv: a names more than one row"):
         written(f"<!-- from {json.dumps(spec)} -->\n<!-- end -->", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("verdicts", "together"),
+    [
+        (["holds", "holds", "holds"], "holds"),
+        (["does not hold", "does not hold"], "does not hold"),
+        (["holds", "does not hold", "undecided"], "depends on the model"),
+        (["does not hold", "undecided"], "undecided"),
+        (["holds", "not measured"], "undecided"),
+        (["not measured", "not measured"], "not measured"),
+    ],
+)
+def test_several_models_together_say_what_the_most_careful_one_says(verdicts: list[str], together: str) -> None:
+    assert in_general(verdicts) == together
 
 
 def test_readmes_are_checked_from_the_command_line(
