@@ -299,7 +299,8 @@ def content_hash(value: Any) -> str:
     True
     """
     text = json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()
+    # A lone surrogate can only come from a file that was damaged; what was hashed before is hashed as before.
+    return hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()
 
 
 def tensor_hash(tensor: torch.Tensor, dtype: torch.dtype | None = None) -> str:

@@ -204,6 +204,10 @@ def _read(folder: Path) -> Prompt:
         raise PromptError(
             f"{str(tensors_path)!r} was altered after it was saved (its checksum does not agree): restore the folder"
         )
+    if wrong := [f"{name} in {tensor.dtype}" for name, tensor in tensors.items() if not tensor.is_floating_point()]:
+        raise PromptError(
+            f"{str(tensors_path)!r} must hold floating-point numbers, got {', '.join(wrong)}: restore the folder"
+        )
     try:
         prompt = _unbound(description["type"], description["settings"])
     except (TypeError, KeyError, PromptError) as error:

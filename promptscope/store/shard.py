@@ -48,7 +48,9 @@ def read_shard(folder: Path, record: ShardRecord, ragged_dim: int | None) -> dic
     try:
         content = path.read_bytes()
     except OSError as error:
-        raise StoreError(f"cannot read {path}: {error}. Run the same probe again to compute it anew") from error
+        raise StoreError(
+            f"cannot read {path}: {error}. Delete it and run the same probe again to compute it anew"
+        ) from error
     if hashlib.sha256(content).hexdigest() != record.sha256:
         raise StoreError(
             f"{path} was truncated or changed: its checksum is not that in index.json (it has "

@@ -12,6 +12,7 @@ import pandas as pd
 
 from promptscope.errors import TaskError, shortened
 from promptscope.files import is_valid
+from promptscope.tasks.sources import place_of
 
 _KEYS = ("id", "label", "references")
 
@@ -81,7 +82,10 @@ def to_records(rows: Sequence[Any], split: str = "train") -> tuple[Record, ...]:
                 f"Record {number} of split {split!r} is {shortened(repr(row))}; expected a dict such as "
                 "{'text': '...', 'label': '...'}."
             )
-        record = _record(row, number, split)
+        try:
+            record = _record(row, number, split)
+        except TaskError as error:
+            raise TaskError(f"{place}: {error}" if (place := place_of(row)) else str(error)) from None
         if record.id in seen:
             raise TaskError(
                 f"Records {seen[record.id]} and {number} of split {split!r} have the same id {record.id!r}. "

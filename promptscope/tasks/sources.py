@@ -14,6 +14,26 @@ from promptscope.files import is_there, long_cells, nearest_file
 
 Row = Any  # a mapping column -> value; `to_records` refuses anything else with a clear message
 
+
+class FileRow(dict[str, Any]):
+    """A row of a file that knows where it is there, for messages: `place` is "FILE, line 3"."""
+
+    __slots__ = ("place",)
+
+    def __init__(self, row: Mapping[str, Any], place: str) -> None:
+        super().__init__(row)
+        self.place = place
+
+
+def place_of(row: Row) -> str:
+    """Return the file and line of a row, or an empty text if it is from memory.
+
+    >>> place_of(FileRow({"text": "a"}, "train.jsonl, line 3")), place_of({"text": "a"})
+    ('train.jsonl, line 3', '')
+    """
+    return row.place if isinstance(row, FileRow) else ""
+
+
 _SPLIT_NAMES = {
     **{name: name for name in ("train", "validation", "test", "all")},
     **{name: "validation" for name in ("dev", "val", "valid")},
@@ -117,11 +137,17 @@ def _parse(text: str, where: str, wanted: str) -> Any:
     try:
         return json.loads(text, object_pairs_hook=_each_name_once)
     except json.JSONDecodeError as error:
-        raise TaskError(f"{where}: not JSON ({error.msg} at line {error.lineno}). {wanted}") from error
+        said = f"{error.msg.removesuffix(' at')} at {_position(error, text)}"
+        raise TaskError(f"{where}: not JSON ({said}). {wanted}") from error
     except RecursionError as error:
         raise TaskError(f"{where}: lists or objects are nested too deeply to be read. {wanted}") from error
     except ValueError as error:  # of ours, and of numbers with too many digits
         raise TaskError(f"{where}: {error}. {wanted}") from error
+
+
+def _position(error: json.JSONDecodeError, text: str) -> str:
+    """Return the column and, in a text of several lines, the line."""
+    return f"line {error.lineno}, column {error.colno}" if "\n" in text.strip() else f"column {error.colno}"
 
 
 def _each_name_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
@@ -139,7 +165,7 @@ def _refuse_repeated(names: Sequence[Any]) -> None:
 def _object(row: Any, path: Path, where: str) -> Row:
     if not isinstance(row, dict):
         raise TaskError(f"{path}, {where}: expected an object such as {{'text': ..., 'label': ...}}, got {row!r}.")
-    return row
+    return FileRow(row, f"{path}, {where}")
 
 
 def _read_csv(path: Path, text: str) -> list[Row]:
@@ -156,7 +182,8 @@ def _read_csv(path: Path, text: str) -> list[Row]:
                         f"{path}, line {reader.line_num}: the row needs {len(reader.fieldnames or ())} cells, as the "
                         "header has columns, but has more or fewer. Quote cells that hold commas or line breaks."
                     )
-                rows.append({name: None if name == "label" and cell == "" else cell for name, cell in row.items()})
+                cells = {name: None if name == "label" and cell == "" else cell for name, cell in row.items()}
+                rows.append(FileRow(cells, f"{path}, line {reader.line_num}"))
     except csv.Error as error:
         raise TaskError(f"{path}, line {reader.line_num}: not CSV ({error}).") from error
     except ValueError as error:

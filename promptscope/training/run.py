@@ -9,7 +9,7 @@ import pandas as pd
 
 from promptscope.cards import card, curve
 from promptscope.checks import checked
-from promptscope.errors import RunError
+from promptscope.errors import PromptError, RunError
 from promptscope.files import read_sealed, sha256_file
 from promptscope.prompts import Prompt, load_prompt
 from promptscope.prompts.saving import saved_hash
@@ -152,7 +152,12 @@ class Run:
     def _load(self, name: str) -> Prompt:
         """Load the prompt in `prompts/NAME`, which must be the one that this run left there."""
         folder = self.folder / "prompts" / name
-        prompt = load_prompt(folder)
+        try:
+            prompt = load_prompt(folder)
+        except PromptError as error:  # this run's failure, of which the others of a grid know nothing
+            raise RunError(
+                f"{error}. Put the right one back, or delete the run's folder {str(self.folder)!r} and train again"
+            ) from error
         if "prompts" in self.result and self.result["prompts"].get(name) != saved_hash(folder):
             raise RunError(self._mixed(f"prompts/{name}"))
         return prompt

@@ -22,7 +22,7 @@ from recipes.attention_and_neurons.scores import main_metric
 from recipes.attention_and_neurons.settings import PRESETS, Settings
 from recipes.attention_and_neurons.tasks import choose_records, load_tasks
 from recipes.attention_and_neurons.training import make_prompt, train_config
-from recipes.common import balanced_order
+from recipes.common import balanced_order, finish
 from recipes.common.presets import add_preset_options, chosen_settings
 
 
@@ -36,8 +36,9 @@ def pilot(
     rows: int = 64,
 ) -> pd.DataFrame:
     """Train a prompt of each variant at each of its *rates* on the tasks *names*; return one line for each."""
+    tasks = load_tasks(settings, data)  # before the model: what is missing is said at once
     model = ps.load_model(settings.model, dtype=settings.dtype or None)
-    tasks, _ = choose_records(settings, load_tasks(settings, data), model)
+    tasks, _ = choose_records(settings, tasks, model)
     lines = []
     for name in names:
         metric, seed = main_metric(tasks[name]), settings.seeds[0]
@@ -66,14 +67,23 @@ def pilot(
 
 
 def with_held_out(task: ps.Task, n: int, seed: int) -> ps.Task:
-    """Return the task with *n* training records as split `held_out`, equally many of each label, and no test split."""
+    """Return the task with *n* training records as split `held_out`, equally many of each label, and no test split.
+
+    Raises:
+        TaskError: there are not so many, or none would be left to train on.
+    """
     records = balanced_order(task.split("train"), seed)
+    if not 0 < n < len(records):
+        raise ps.TaskError(
+            f"cannot hold out {n} of the {len(records)} training records of task {task.name!r}: --held-out takes 1 to "
+            f"{len(records) - 1}"
+        )
     # The first n, for at the end is what the commonest label has more of.
     return replace(task, splits={"train": records[n:], "held_out": records[:n]}, source=None)
 
 
 def main(options: Sequence[str] | None = None) -> int:
-    """Run the pilot; return 0."""
+    """Run the pilot; return 0 when its table is written."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     add_preset_options(parser, PRESETS, default="small")
     parser.add_argument("--data", type=Path, metavar="FOLDER", help="folder with one folder of files for each task")
@@ -94,11 +104,15 @@ def main(options: Sequence[str] | None = None) -> int:
     if unknown := set(arguments.task) - set(settings.tasks):
         parser.error(f"unknown tasks {sorted(unknown)}: the preset has {', '.join(settings.tasks)}")
     rates = {"v1": arguments.v1, "v2": arguments.v2}
-    table = pilot(
-        settings, arguments.data, arguments.task, rates, arguments.held_out, arguments.out, rows=arguments.rows
-    )
-    write_text(arguments.out / "pilot.csv", table.to_csv(index=False, lineterminator="\n"))
-    return 0
+
+    def work() -> int:
+        table = pilot(
+            settings, arguments.data, arguments.task, rates, arguments.held_out, arguments.out, rows=arguments.rows
+        )
+        write_text(arguments.out / "pilot.csv", table.to_csv(index=False, lineterminator="\n"))
+        return 0
+
+    return finish(work)
 
 
 if __name__ == "__main__":

@@ -32,4 +32,4 @@ def plan_table(settings: Settings, tasks: Mapping[str, ps.Task]) -> pd.DataFrame
 
 def describe_plan(table: pd.DataFrame) -> str:
     """Return the plan in words, with its sums."""
-    return f"{in_words(table)}; runs of a task share their passes (--rows)"
+    return f"{in_words(table)}; the seeds of a variant share their passes (--rows)"

@@ -78,7 +78,7 @@ def _read(line: bytes) -> dict[str, float] | None:
         call = json.loads(line)
         numbers = {name: float(call[name]) for name in ("seconds", "cpu_seconds", "peak_mb")}
         return numbers if all(map(math.isfinite, numbers.values())) else None
-    except (ValueError, KeyError, TypeError, RecursionError):
+    except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
         return None
 
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.offline import get_plotlyjs
 
 import promptscope as ps
 from promptscope.files import write_json, write_text
@@ -50,8 +51,9 @@ class Results:
     def figure(self, name: str, figure: go.Figure) -> None:
         """Write `figures/NAME.html`."""
         folder = self.folder / "figures"
-        folder.mkdir(parents=True, exist_ok=True)
-        figure.write_html(folder / f"{name}.html", include_plotlyjs="directory")
+        if not self.figures:  # always anew: where an interrupted call left half of it, all figures were blank
+            write_text(folder / "plotly.min.js", get_plotlyjs())
+        write_text(folder / f"{name}.html", figure.to_html(include_plotlyjs="directory"))
         self.figures[name] = figure
         self.files.append(f"figures/{name}.html")
 

@@ -201,6 +201,16 @@ def test_numbers_that_are_not_finite(tmp_path: Path) -> None:
         load_prompt(tmp_path)
 
 
+def test_numbers_that_are_whole(tmp_path: Path) -> None:
+    """With a checksum that is right they became a RuntimeError of PyTorch."""
+    SoftPrompt(3).bind(hooked("gpt2")).save(tmp_path)
+    file = tmp_path / "prompt.safetensors"
+    sha256 = write_tensors(file, {name: number.to(torch.int64) for name, number in load_file(file).items()})
+    edit(tmp_path, sha256=sha256)
+    with pytest.raises(PromptError, match=r"must hold floating-point numbers, got embedding in torch\.int64"):
+        load_prompt(tmp_path)
+
+
 def test_what_is_loaded_begins_in_memory_where_new_tensors_do(tmp_path: Path) -> None:
     # In a file they begin anywhere, and a matrix product of the same numbers differs in its last bits there.
     for length in (1, 12, 33):

@@ -218,6 +218,22 @@ def test_the_pilot_scores_records_that_it_did_not_train_on(tmp_path: Path) -> No
     assert run.description["task"]["data_hash"] == _of_train(kept)
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--set", 'tasks=["continent_en"]'], "expected at least 2 tasks"),
+        (["--held-out", "-5"], "cannot hold out -5 of the"),
+        (["--held-out", "5000"], "of task 'continent_en': --held-out takes 1 to"),
+    ],
+)
+def test_what_the_pilot_cannot_do_is_said_in_one_line(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert pilot.main(["--preset", "smoke", "--task", "continent_en", "--out", str(tmp_path / "out"), *options]) == 1
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
 def _of_train(records: tuple[Record, ...]) -> str:
     task = ps.load_task("continent_en")
     return replace(task, splits={"train": records}, source=None).data_hash("train")

@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+import promptscope as ps
 from recipes.common import (
     Explanation,
     PublishedError,
@@ -189,3 +190,17 @@ def test_the_results_folder_can_be_read_without_the_recipe(tmp_path: Path) -> No
         {"table": 3, "cells": 2, "equal": 1, "differs": 0, "matched": 0, "absent": 1}
     ]
     assert pd.read_csv(tmp_path / "out" / "cells.csv")["status"].tolist() == ["equal", "absent"]
+
+
+def test_a_figure_is_whole_whatever_an_interrupted_call_left(tmp_path: Path) -> None:
+    """plotly leaves a library that is there as it is: cut off, it made every figure blank."""
+    library = tmp_path / "figures" / "plotly.min.js"
+    library.parent.mkdir()
+    library.write_text("/* half")
+    results = Results(tmp_path, "recipe", {})
+    results.figure("curve", go.Figure(go.Scatter(y=[1, 2])))
+    assert library.stat().st_size > 10**6
+    assert 'src="plotly.min.js"' in (tmp_path / "figures" / "curve.html").read_text(encoding="utf-8")
+    (tmp_path / "figures" / "bars.html").mkdir()
+    with pytest.raises(ps.FileError, match=r"cannot write .*bars\.html.* give another folder"):
+        results.figure("bars", go.Figure())

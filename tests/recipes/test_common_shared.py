@@ -87,13 +87,14 @@ def test_names_alone_do_not_make_models_equal() -> None:
     assert first != decided_by({"b": "2", "a": "1"}, None, task)  # rows come in the models' order
 
 
-@pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": "x"}', "change"])
+@pytest.mark.parametrize("damage", ["", "{", "[]", '{"key": "x"}', "change", "surrogate"])
 def test_a_damaged_file_is_computed_again(tmp_path: Path, damage: str, capsys: pytest.CaptureFixture[str]) -> None:
     calls, compute = counter()
     kept = Computed(tmp_path)
     kept.get("a/b", {"x": 1}, lambda: [compute(), 0.25])
     path = tmp_path / "a-b.json"
-    text = path.read_text().replace("0.25", "0.75") if damage == "change" else damage
+    changed = {"change": "0.75", "surrogate": '"\\ud800"'}.get(damage)
+    text = path.read_text().replace("0.25", changed) if changed else damage
     path.write_text(text)
     capsys.readouterr()
     assert kept.get("a/b", {"x": 1}, lambda: [compute(), 0.25]) == [2, 0.25]
@@ -157,11 +158,14 @@ def test_lines_of_costs_that_are_damaged_are_left_out(tmp_path: Path, capsys: py
         pass
     path = tmp_path / "calls.jsonl"
     line = path.read_bytes()
-    numbers = [b'{"seconds": %s, "cpu_seconds": 1, "peak_mb": 2}\n' % value for value in (b'"x"', b"NaN", b"Infinity")]
+    numbers = [
+        b'{"seconds": %s, "cpu_seconds": 1, "peak_mb": 2}\n' % value
+        for value in (b'"x"', b"NaN", b"Infinity", b"1" * 400)
+    ]
     damaged = [line[:20], b"[]\n", *numbers, b"\xff\xfe\n", line[:9]]
     path.write_bytes(b"\n".join(damaged))
     assert total(tmp_path) == {}
-    assert f"{path}: 7 lines are damaged" in capsys.readouterr().out
+    assert f"{path}: 8 lines are damaged" in capsys.readouterr().out
     with counted(tmp_path):
         pass
     assert total(tmp_path)["calls"] == 1  # the damaged last line had no end

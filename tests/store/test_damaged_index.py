@@ -24,6 +24,7 @@ def run(model, store):
         lambda index: index.update(complete=False),
         lambda index: index.pop("checksum"),
         lambda index: index["shards"].clear(),
+        lambda index: index.update({"more": "\ud800"}),
     ],
 )
 def test_an_altered_index_is_refused(model, tmp_path, edit) -> None:

@@ -109,3 +109,59 @@ def test_a_description_of_a_data_set_with_other_names(tmp_path: Path) -> None:
     (tmp_path / "dataset_dict.json").write_text(json.dumps({"splits": ["test"]}))
     with pytest.raises(ps.TaskError, match="is damaged"):
         ps.Task.from_records(tmp_path, TEMPLATE)
+
+
+GOOD = {
+    "sst2": {"text": "a film", "label": "positive"},
+    "stsb": {"sentence1": "a", "sentence2": "b", "score": 4.0},
+    "squad2": {"context": "c x", "question": "q", "answers": {"text": ["x"]}},
+    "commongen": {"concepts": ["dog", "run"], "references": ["A dog runs."]},
+    "winogrande": {"sentence": "a _ b", "option1": "x", "option2": "y", "label": "1"},
+}
+
+
+@pytest.mark.parametrize(
+    ("name", "change", "message"),
+    [
+        ("sst2", {"label": "neutral"}, "no word for label 'neutral'; its labels are 'positive', 'negative'"),
+        ("sst2", {"text": None}, "'text.sentence.document' must hold text, got None"),
+        ("sst2", {"text": ["a", "b"]}, r"must hold text, got \['a', 'b'\]"),
+        ("sst2", {"text": "\ud800"}, "'text' of record 'train-1' of split 'train' is not valid Unicode"),
+        ("sst2", {"text": {"a": 1}}, "needs a column 'text' or 'sentence' or 'document'"),
+        ("winogrande", {"option2": None}, "must hold text, got None"),
+        *(
+            ("stsb", {"score": score}, "number from 0 to 5, got ")
+            for score in ("high", "", [4], True, 7, float("nan"), "4_0", 10**400)
+        ),
+        ("squad2", {"answers": {"text": [None]}}, "must hold text, got None"),
+        ("squad2", {"answers": {"text": [["x"]]}}, r"must hold text, got \['x'\]"),
+        ("commongen", {"references": [None]}, "must hold text, got None"),
+        *(("commongen", {"concepts": wrong}, "must hold a list of texts") for wrong in ("dog#run", None, 5, [])),
+        ("commongen", {"concepts": ["dog", None]}, "must hold text, got None"),
+    ],
+)
+def test_a_row_of_a_known_data_set_is_named_by_its_file_and_line(
+    name: str, change: dict[str, Any], message: str, tmp_path: Path
+) -> None:
+    """Some were tracebacks, others letters for concepts, a class for a score that is no number."""
+    rows = [GOOD[name], GOOD[name] | change]
+    (tmp_path / "train.jsonl").write_text("\n\n".join(map(json.dumps, rows)), encoding="utf-8")
+    with pytest.raises(ps.TaskError, match=rf"train\.jsonl, line 3: .*{message}"):
+        ps.load_task(name, tmp_path)
+
+
+@pytest.mark.parametrize(("name", "column"), [("squad2", "answers"), ("commongen", "references"), ("stsb", "score")])
+def test_an_answer_that_is_null_is_a_row_without_a_label(name: str, column: str, tmp_path: Path) -> None:
+    rows = [GOOD[name], GOOD[name] | {column: None}]
+    (tmp_path / "train.jsonl").write_text("\n".join(map(json.dumps, rows)), encoding="utf-8")
+    task = ps.load_task(name, tmp_path)
+    assert len(task.split("train")) == 1 and task.dropped == {"train": 1}
+
+
+def test_the_line_of_a_record_without_a_label_is_named(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "a", "label": "x"}\n\n{"text": "b"}\n')
+    with pytest.raises(ps.TaskError, match=r"a\.jsonl, line 3: Record 'train-1' of split 'train' has no label"):
+        ps.Task.from_records(tmp_path / "a.jsonl")
+    (tmp_path / "a.csv").write_text("text,label\na,x\nb,\n")
+    with pytest.raises(ps.TaskError, match=r"a\.csv, line 3: Record 'train-1'"):
+        ps.Task.from_records(tmp_path / "a.csv")

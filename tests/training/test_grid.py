@@ -307,7 +307,7 @@ def test_other_settings_in_the_same_folder(tmp_path: Path) -> None:
     assert not (tmp_path / "b").exists()
 
 
-@pytest.mark.parametrize("name", ["config.json", "history.csv", "result.json"])
+@pytest.mark.parametrize("name", ["config.json", "history.csv", "result.json", "prompts/last/prompt.json"])
 def test_a_damaged_folder_is_one_runs_failure(name: str, tmp_path: Path) -> None:
     """What was made hours ago and cannot be read now is named; the other runs are trained all the same."""
     model = toy_model("gpt2")
