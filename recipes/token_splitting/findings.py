@@ -1,7 +1,8 @@
 """What the paper claims, each claim a number that is above zero where it is right: by task, then over tasks.
 
 The interval of a task is over runs, by the rules of `recipes.common.findings`; where a test belongs to the claim, its p
-has to be below .05 as well.
+has to be below .05 as well. Prompts that learned nothing decide no claim: where accuracy is claimed, prompts for one
+model alone must reach more of it than untrained ones, elsewhere a lower loss.
 """
 
 from collections.abc import Mapping
@@ -13,6 +14,7 @@ from scipy.stats import rankdata
 
 from promptscope.statistics import alignment_test, assign_tokens, concentration_test, permutation_null
 from recipes.common import Finding, Number, absent, finding_table, judge, over_tasks
+from recipes.common.findings import worse
 from recipes.common.verdicts import mean_with_interval, verdict_by_test
 from recipes.token_splitting.measuring import Measured
 from recipes.token_splitting.per_run import main_runs
@@ -28,36 +30,33 @@ def findings(measured: Mapping[str, Measured], runs: pd.DataFrame, permutations:
         mine = {name: one for name, one in measured.items() if one.plan.task == task}
         main = main_runs(runs[runs["task"] == task])
         largest = {name: mine[name] for name in main[main["models"] == main["models"].max()]["run"]}
-        by_task.append(
-            [
-                _little_is_lost(task, mine, main),
-                _nothing_is_transferred(task, mine, main),
-                _tokens_are_split(task, largest, main, permutations),
-                _each_token_has_one_model(task, main),
-                _trend(
-                    task,
-                    "models split the tokens more, the more of them share the prompt",
-                    "4.5, Tables 3 and 10-12",
-                    main,
-                    "excess",
-                    permutations,
-                ),
-                _trend(
-                    task,
-                    "the loss without an important token rises with the number of models",
-                    "4.5, Table 3",
-                    main,
-                    "important_token_loss",
-                    permutations,
-                ),
-                _tokens_lie_where_they_are_needed(task, largest),
-                _trend(
-                    task, "alignment rises with the number of models", "4.5, Table 13", main, "kappa_loss", permutations
-                ),
-                _own_beat_random(task, largest),
-                _ratio_aligns_better(task, main),
-            ]
-        )
+        of_scores = [
+            _little_is_lost(task, mine, main),
+            _nothing_is_transferred(task, mine, main),
+        ]
+        of_tokens = [
+            _tokens_are_split(task, largest, main, permutations),
+            _each_token_has_one_model(task, main),
+            _trend(
+                task,
+                "models split the tokens more, the more of them share the prompt",
+                "4.5, Tables 3 and 10-12",
+                main,
+                "excess",
+                permutations,
+            ),
+            _important_tokens_cost_more(task, main, permutations),
+            _tokens_lie_where_they_are_needed(task, largest),
+            _trend(
+                task, "alignment rises with the number of models", "4.5, Table 13", main, "kappa_loss", permutations
+            ),
+            _own_beat_random(task, largest),
+            _ratio_aligns_better(task, main),
+        ]
+        reason = _nothing_learned(mine, "loss")
+        if reason:
+            of_tokens = [absent(one.claim, one.section, task, f"{one.meaning}; {reason}") for one in of_tokens]
+        by_task.append([*of_scores, *of_tokens])
     found: list[Finding] = []
     for of_claim in zip(*by_task, strict=True):
         found += of_claim
@@ -90,14 +89,16 @@ def _nothing_is_transferred(task: str, mine: Mapping[str, Measured], main: pd.Da
     return judge(claim, section, task, number, meaning)
 
 
-def _nothing_learned(mine: Mapping[str, Measured]) -> str:
-    """Return why nothing can be lost or transferred: prompts for one model alone do not beat untrained ones."""
+def _nothing_learned(mine: Mapping[str, Measured], measure: str = "accuracy") -> str:
+    """Return why nothing can be lost, transferred or split: prompts for one model alone do not beat untrained ones."""
     singles = [one for one in mine.values() if one.plan.kind == "1"]
-    gains = [float(_own(one, "whole", "accuracy")[0] - _own(one, "initial", "accuracy")[0]) for one in singles]
+    better, least = (1, MARGIN) if measure == "accuracy" else (-1, 0.0)
+    gains = [better * float(_own(one, "whole", measure)[0] - _own(one, "initial", measure)[0]) for one in singles]
     mean, low, _ = mean_with_interval(gains)
-    if low > 0 and mean > MARGIN:
+    if low > 0 and mean > least:
         return ""
-    return f"prompts for one model alone learned nothing: accuracy above the untrained ones {mean:.3f} (low {low:.3f})"
+    gained = f"{measure} {'above' if better > 0 else 'below'} the untrained ones {mean:.3f} (low {low:.3f})"
+    return f"prompts for one model alone learned nothing: {gained}"
 
 
 def _tokens_are_split(task: str, largest: Mapping[str, Measured], main: pd.DataFrame, permutations: int) -> Finding:
@@ -115,13 +116,26 @@ def _tokens_are_split(task: str, largest: Mapping[str, Measured], main: pd.DataF
 
 def _each_token_has_one_model(task: str, main: pd.DataFrame) -> Finding:
     of = main[main["models"] == main["models"].max()]
+    shares, by_chance = (of[name].to_numpy(dtype=np.float64) for name in ("one_only", "one_only_null"))
     meaning = (
-        f"{int(of['models'].max())} models: of the tokens that matter to some model (ratio above 1.1, "
-        f"{of['matter'].mean():.2f} of all), the share that matters to one model only, {of['to_one'].mean():.2f}, "
-        "less a half"
+        f"{int(of['models'].max())} models: the share of all tokens that matter to one model only (ratio above 1.1), "
+        f"{shares.mean():.2f}, less a half ({of['matter'].mean():.2f} of all tokens matter to some model); null: the "
+        f"same if which tokens a model needs is random, {by_chance.mean():.2f}"
     )
-    number = Number(*mean_with_interval(of["to_one"].to_numpy(dtype=np.float64) - 0.5))
-    return judge("most tokens matter to one model only", "4.5, Tables 10-12", task, number, meaning)
+    number, beyond = (Number(*mean_with_interval(shares - least)) for least in (0.5, by_chance))
+    null = mean_with_interval(by_chance - 0.5)[0]
+    return judge("most tokens matter to one model only", "4.5, Tables 10-12", task, number, meaning, null, beyond)
+
+
+def _important_tokens_cost_more(task: str, main: pd.DataFrame, permutations: int) -> Finding:
+    """The largest of ten models' losses is above the largest of two also where no token matters."""
+    claim, section = "the loss without an important token rises with the number of models", "4.5, Table 3"
+    found, beyond = (
+        _trend(task, claim, section, main, column, permutations)
+        for column in ("important_token_loss", "important_token_rise")
+    )
+    meaning = f"{found.meaning}; less the largest loss of a model with the whole prompt: {beyond.meaning}"
+    return replace(found, verdict=worse(found.verdict, beyond.verdict), beyond=beyond.number, meaning=meaning)
 
 
 def _tokens_lie_where_they_are_needed(task: str, largest: Mapping[str, Measured]) -> Finding:

@@ -22,8 +22,8 @@ SECTIONS = {
         "One line per run. concentration: share of all importance (difference) that belongs to "
         "each token's most dependent model, compared with its permutation null; matter: tokens "
         "without which some model's loss rises by more than a tenth; to_one: of these, to one "
-        "model; kept: tokens with the same model by loss and by ratio; agree, kappa: alignment "
-        "by cosine."
+        "model; one_only: to one model, of all tokens, and by chance; kept: tokens with the same "
+        "model by loss and by ratio; agree, kappa: alignment by cosine."
     ),
     "splitting": "By number of models, all runs together.",
     "alignment": "Table 13 with its exact permutation null, for three importances; gained, lost and change_p "
@@ -74,7 +74,7 @@ def write_page(results: Results, settings: Settings) -> None:
         "Every claim is a number that is above zero if the claim is right: for each task with an "
         "interval over runs, and over tasks with Student's t interval. holds: the whole interval is "
         "above zero, and p < .05 where there is a test; undecided: the interval includes zero, which "
-        "is usual with few runs; not measured: the prompts learned nothing that could be lost."
+        "is usual with few runs; not measured: the prompts learned nothing that could be lost or split."
     )
     shown = page_tables(results)
     page.table(shown["findings"]).section("What the numbers are").bullets(

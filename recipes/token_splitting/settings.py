@@ -43,7 +43,8 @@ class Settings:
     - `short_length`: length of one more prompt for each single model (section 4.5); 0: none.
     - `init_range`: numbers of a fresh prompt are uniform in [-init_range, init_range).
     - `steps`, `batch_size`, `learning_rate`: of every task; 0: the paper's, by task.
-    - `micro_batch`: records in a pass; the passes of `batch_size` records make one step. 0: all at once.
+    - `micro_batch`: most records in a pass; the passes of `batch_size` records make one step, so each has the largest
+      number up to it that divides the batch. 0: all at once.
     - `mask_attended`: False: nothing attends to [MASK], as in the authors' runs; True: it is a token like any other.
     - `first_piece`: a label of several word pieces is replaced by its first; False: such a label is refused.
     - `held_out`: share of a data set without a test split that is held out as one.
@@ -108,7 +109,7 @@ _PAPER = Settings(
     init_range=3**0.5,
     steps=0,
     batch_size=0,
-    # It divides 168, 180 and 304; with more memory, --set micro_batch=... of the largest that fits is faster.
+    # Small enough for any memory; with more of it, --set micro_batch=... of the largest that fits is faster.
     micro_batch=4,
     learning_rate=0.0,
     weight_decay=0.173,

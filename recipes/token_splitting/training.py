@@ -49,13 +49,8 @@ def train_config(settings: Settings, plan: Plan) -> ps.TrainConfig:
             "--set steps=100 batch_size=16 learning_rate=0.05"
         )
     batch_size = settings.batch_size or (known.batch_size if known else 1)
-    micro = min(settings.micro_batch or batch_size, batch_size)
-    if batch_size % micro:
-        fitting = [n for n in range(1, micro) if batch_size % n == 0]
-        raise ps.RunError(
-            f"micro_batch={micro} does not divide the batch of {batch_size} records of task {plan.task!r}: "
-            f"--set micro_batch={fitting[-1]}"
-        )
+    most = min(settings.micro_batch or batch_size, batch_size)
+    micro = next(n for n in range(most, 0, -1) if batch_size % n == 0)
     return ps.TrainConfig(
         steps=max(1, round(settings.steps * plan.duration)) if settings.steps else None,
         epochs=known.epochs * plan.duration if known and not settings.steps else None,

@@ -4,11 +4,13 @@ import json
 from dataclasses import replace
 from itertools import permutations
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+import xarray as xr
 from datasets import ClassLabel, Dataset, DatasetDict
 
 import promptscope as ps
@@ -16,10 +18,13 @@ from promptscope.inference.model_set import ModelSet
 from promptscope.interventions import remove, zero
 from recipes.common import Number, judge
 from recipes.common.findings import VERDICTS
-from recipes.token_splitting.findings import _each_token_has_one_model
+from recipes.token_splitting.findings import _each_token_has_one_model, findings
+from recipes.token_splitting.measuring import Measured
 from recipes.token_splitting.mixing import taken_tokens
 from recipes.token_splitting.page_tables import beside_published
-from recipes.token_splitting.plans import make_plans
+from recipes.token_splitting.per_run import _one_only_by_chance, run_table
+from recipes.token_splitting.places import Places
+from recipes.token_splitting.plans import Plan, make_plans
 from recipes.token_splitting.run import main
 from recipes.token_splitting.settings import KNOWN, PRESETS, Settings
 from recipes.token_splitting.tasks import load_tasks
@@ -311,9 +316,13 @@ def test_a_batch_of_the_papers_size_goes_in_parts() -> None:
         for preset in ("paper", "fixed"):
             config = train_config(PRESETS[preset], make_plans(PRESETS[preset], task)[0])
             assert (config.batch_size, config.batch_size * config.accumulation) == (4, size)
-    small = replace(PRESETS["paper"], micro_batch=50)
-    with pytest.raises(ps.RunError, match=r"50 does not divide the batch of 168.*micro_batch=42"):
-        train_config(small, make_plans(small, "imdb")[0])
+    # One setting for three batch sizes: only 1, 2 and 4 divide all of them.
+    large = replace(PRESETS["paper"], micro_batch=50)
+    for task, part, parts in (("imdb", 42, 4), ("emotion", 45, 4), ("mnli", 38, 8)):
+        config = train_config(large, make_plans(large, task)[0])
+        assert (config.batch_size, config.accumulation) == (part, parts)
+    all_at_once = train_config(replace(large, micro_batch=1000), make_plans(large, "imdb")[0])
+    assert (all_at_once.batch_size, all_at_once.accumulation) == (168, 1)
     assert train_config(Settings(), make_plans(Settings(), "continent_en")[0]).accumulation == 1
 
 
@@ -337,11 +346,66 @@ def test_prompts_that_learned_nothing_neither_lose_nor_transfer(out: Path) -> No
 
 def test_a_small_share_of_tokens_with_one_model_is_no_splitting() -> None:
     """0.06 of the tokens that matter, matter to one model: whatever concentration says, not each has one."""
-    runs = pd.DataFrame({"models": [5, 5, 5], "matter": [0.94, 0.9, 0.95], "to_one": [0.06, 0.1, 0.05]})
-    found = _each_token_has_one_model("continent_ko", runs)
+    shares = {"matter": [0.94, 0.9, 0.95], "one_only": [0.06, 0.1, 0.05], "one_only_null": [0.1, 0.11, 0.1]}
+    found = _each_token_has_one_model("continent_ko", pd.DataFrame({"models": 5, **shares}))
     assert found.verdict == "does not hold" and found.number == pytest.approx(-0.43)
     wide = judge("c", "4.5", "sst2", Number(0.6, -4.05, 4.74), "m", p_value=0.01)
     assert wide.verdict == "undecided"  # an interval over zero, whatever a p-value says
+
+
+def test_tokens_that_have_one_model_each_no_more_than_by_chance_are_no_splitting() -> None:
+    shares = {"matter": [0.95, 0.96, 0.95], "one_only": [0.9, 0.95, 0.92], "one_only_null": [0.91, 0.94, 0.92]}
+    table = pd.DataFrame({"models": 5, "to_one": 1.0, **shares})
+    found = _each_token_has_one_model("imdb", table)
+    assert found.low > 0 and found.verdict == "undecided"
+    assert (found.null, found.beyond) == (pytest.approx(0.4233, abs=1e-3), pytest.approx(0.0, abs=1e-9))
+    assert _each_token_has_one_model("imdb", table.assign(one_only_null=[0.5, 0.52, 0.51])).verdict == "holds"
+
+
+def test_chance_gives_each_model_as_many_tokens() -> None:
+    """Two models that need one of two tokens each: both the same one, or one each, equally often."""
+    both = np.array([[True, False], [True, False]])
+    assert _one_only_by_chance(both, 400) == pytest.approx(0.5, abs=0.1)
+    assert _one_only_by_chance(np.array([[True, True], [False, False]]), 9) == 1.0
+
+
+def noisy(name: str, kind: str, number: int, names: tuple[str, ...], gain: float) -> Measured:
+    """A prompt of which no token matters; it lowers each model's loss by *gain*."""
+    generator = np.random.default_rng(int(kind) * 100 + number)
+    plan = Plan(name, "imdb", kind, number, tuple(range(len(names))), 16, 0, 0)
+    before = {model: 5 + 0.2 * int(model) for model in [str(m) for m in range(12)]}
+    own = np.array([before[model] for model in names]) - gain
+    losses = own[:, None] + 1e-4 * generator.normal(size=(len(names), 16))
+    measures = {"loss": losses, "difference": losses - own[:, None], "ratio": losses / own[:, None]}
+    zero = {measure: SimpleNamespace(values=xr.DataArray(value)) for measure, value in measures.items()}
+    rows = [
+        (model, model in names, variant, 0, 16, loss - gain * (variant == "whole" and model in names), 0.5)
+        for model, loss in before.items()
+        for variant in ("initial", "whole", "masked", "random_masked")
+    ]
+    scores = pd.DataFrame(rows, columns=["model", "own", "variant", "draw", "n_kept", "loss", "accuracy"])
+    votes = generator.integers(len(names), size=16).tolist()
+    places = Places({"cosine": votes, "l2": votes}, {}, [])
+    return Measured(plan, names, {"zero": SimpleNamespace(**zero)}, scores, places, None, 0.0)  # type: ignore[dict-item]
+
+
+@pytest.mark.parametrize("gain", [0.0, 1.0])
+def test_prompts_without_a_token_that_matters_support_no_claim(gain: float) -> None:
+    """The largest of many models' losses is above the largest of few, so a "rise" was found where nothing matters."""
+    found = {f"1_model_{m}": noisy(f"1_model_{m}", "1", m, (str(m),), gain + 1e-3 * gain * m) for m in range(12)}
+    for count in (2, 5, 10):
+        for i in range(5):
+            models = tuple(sorted((str((i + j) % 12) for j in range(count)), key=int))
+            found[f"{count}_model_{i}"] = noisy(f"{count}_model_{i}", str(count), i, models, gain)
+    table = findings(found, run_table(found, 50), 200).set_index("claim")
+    assert not (table["verdict"] == "holds").any()
+    assert "learned nothing" in table.loc["one prompt for several models loses little", "meaning"]
+    rise = table.loc["the loss without an important token rises with the number of models"]
+    assert rise["verdict"] == ("undecided" if gain else "not measured")
+    if not gain:
+        assert (table["verdict"] == "not measured").all()
+        assert table["meaning"].str.contains("learned nothing").all()
+    assert not gain or (rise["number"] > 0.5 and rise["p_value"] < 0.05)  # the paper's number alone would hold
 
 
 def test_random_tokens_of_an_equal_share_are_kept(out: Path) -> None:
