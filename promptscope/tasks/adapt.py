@@ -57,7 +57,7 @@ def _adapted(name: str, known: Known, row: Row, ties: Ties) -> Row:
         accepted = _texts(name, row, known.references, or_one=True) or [""]  # no answer: the model should write nothing
         return new | {"references": accepted, "label": accepted[0]}
     label = _label(known, _column(name, row, known.label), ties)
-    if known.words is not None and label not in (None, *known.words):
+    if known.words is not None and label is not None and label not in known.words:
         Verbalizer(known.words).word(label)  # now, while the row's place is known
     return new | {"label": label}
 

@@ -54,7 +54,7 @@ class Artifacts:
     def runs(self) -> list[str]:
         """Return the names of all runs in the folder."""
         names = (path.name for path in _visible((self.folder / RUNS).iterdir()) if path.is_dir())
-        return sorted(names, key=lambda name: [int(n) if n.isdigit() else n for n in re.split(r"(\d+)", name)])
+        return sorted(names, key=lambda name: [int(n) if n.isdecimal() else n for n in re.split(r"(\d+)", name)])
 
     def runs_of(self, dataset: str, kind: str) -> Sequence[str]:
         """Return the runs of a class: *kind* is 2, 5, 10 (models), init, train (seeds) or e2, e10, e20 (epochs).

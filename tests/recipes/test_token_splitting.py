@@ -96,6 +96,14 @@ def test_what_differs_is_explained_and_what_is_absent_is_listed(
     assert (pd.read_csv(out / "table_6.csv")["computed"].isna()).all()
 
 
+def test_a_folder_of_any_name_is_listed_in_the_order_of_numbers(tmp_path: Path) -> None:
+    names = ["2_model_0", "10_model_0", "5\N{SUPERSCRIPT TWO}"]  # a digit that is no number
+    for name in names:
+        (tmp_path / RUNS / name).mkdir(parents=True)
+    (tmp_path / "cfgs").mkdir()
+    assert Artifacts(tmp_path).runs() == ["2_model_0", "5\N{SUPERSCRIPT TWO}", "10_model_0"]
+
+
 def test_sums_are_the_authors_own(folder: Path) -> None:
     """`imdb_test.csv` is what their report script wrote."""
     with open(folder / RUNS / "imdb_test.csv", newline="") as file:
