@@ -74,7 +74,9 @@ def write_page(results: Results, settings: Settings) -> None:
         "Every claim is a number that is above zero if the claim is right: for each task with an "
         "interval over runs, and over tasks with Student's t interval. holds: the whole interval is "
         "above zero, and p < .05 where there is a test; undecided: the interval includes zero, which "
-        "is usual with few runs; not measured: the prompts learned nothing that could be lost or split."
+        "is usual with few runs; not measured: the prompts learned nothing that could be lost or split. "
+        "beyond: what the number is without the part that chance, or the whole prompt's loss, gives as well; "
+        "it has to be above zero too."
     )
     shown = page_tables(results)
     page.table(shown["findings"]).section("What the numbers are").bullets(

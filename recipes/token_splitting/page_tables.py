@@ -36,7 +36,9 @@ def page_tables(results: Results) -> dict[str, pd.DataFrame]:
     compression = tables["compression"]
     whole = [name for name in compression.columns if name.endswith(("_loss", "_accuracy")) and "_by_" not in name]
     found = {
-        "findings": findings[["claim", "where", "verdict", "number", "low", "high", "p_value"]],
+        "findings": findings[
+            ["claim", "where", "verdict", "number", "low", "high", "p_value", "beyond", "beyond_low", "beyond_high"]
+        ],
         "accuracy": _means(
             accuracy[accuracy["kind"].str.isdigit()],
             _BY,
